@@ -1,0 +1,140 @@
+"""An exported model, opened: the one way in which the gate and the service let an ONNX file answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from pydantic import ValidationError
+
+from ml_code.errors import GoldenMismatchError, ModelFileError
+from ml_code.model_spec import METADATA_KEY, Label, ModelSpec, Value
+
+GOLDEN_TOLERANCE = 1e-4
+"""Largest difference, absolute plus relative, between a golden figure and its replay (float32 across CPUs)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Answers to n rows: n labels or values, and for classifiers (n, classes) float32 probabilities."""
+
+    values: list[float] | list[Label]
+    probabilities: npt.NDArray[np.float32] | None
+
+
+class OnnxModel:
+    """One model file in memory, with the spec that it carries.
+
+    >>> OnnxModel(Path("model.onnx").read_bytes()).predict_rows([[5.1, 3.5, 1.4, 0.2]]).values
+    [0]
+    """
+
+    def __init__(self, content: bytes) -> None:
+        """Opens a session with one thread.
+
+        Raises:
+            ModelFileError: the bytes are no ONNX model, or carry no spec that fits the graph.
+        """
+        self._session = _open_session(content)
+        self.spec = _read_spec(self._session)
+        self._outputs = [self.spec.prediction_output]
+        if self.spec.probabilities_output:
+            self._outputs.append(self.spec.probabilities_output)
+        self._all_numeric = all(feature.kind == "numeric" for feature in self.spec.features)
+
+    def predict_rows(self, rows: Sequence[Sequence[Value]]) -> Prediction:
+        """Answers rows whose cells stand in the order of the spec's features; None is a missing value."""
+        features = self.spec.features
+        if self._all_numeric:
+            matrix = np.array(rows, dtype=np.float32)  # None becomes NaN
+            return self._run({feature.name: matrix[:, i : i + 1] for i, feature in enumerate(features)})
+        return self.predict_columns({feature.name: [row[i] for row in rows] for i, feature in enumerate(features)})
+
+    def predict_columns(self, columns: Mapping[str, Sequence[Value] | npt.NDArray[np.generic]]) -> Prediction:
+        """Answers columns of equal length by name; None and NaN are missing values."""
+        feed: dict[str, npt.NDArray[np.generic]] = {}
+        for feature in self.spec.features:
+            column = columns[feature.name]
+            if feature.kind == "numeric":
+                feed[feature.name] = np.asarray(column, dtype=np.float32).reshape(-1, 1)
+            else:
+                texts = ["" if _is_missing(cell) else str(cell) for cell in column]
+                feed[feature.name] = np.array(texts, dtype=object).reshape(-1, 1)
+        return self._run(feed)
+
+    def replay_golden(self) -> None:
+        """Answers the golden rows again and compares.
+
+        Raises:
+            GoldenMismatchError: an answer differs from the one recorded at export.
+        """
+        golden = self.spec.golden
+        answer = self.predict_rows(golden.rows)
+        for number, (expected, found) in enumerate(zip(golden.predictions, answer.values, strict=True)):
+            if not _is_same(expected, found):
+                raise GoldenMismatchError(
+                    f"golden row {number} of a {self.spec.dataset} model: found {found!r}, expected {expected!r}; "
+                    "the file is not the one that was exported, or this runtime computes otherwise: train again"
+                )
+        if golden.probabilities is not None and answer.probabilities is not None:
+            worst = float(np.abs(answer.probabilities - np.array(golden.probabilities, dtype=np.float32)).max())
+            if not worst <= GOLDEN_TOLERANCE:
+                raise GoldenMismatchError(
+                    f"golden probabilities of a {self.spec.dataset} model: found a difference of {worst:g}, "
+                    f"expected at most {GOLDEN_TOLERANCE:g}; train again"
+                )
+
+    def _run(self, feed: Mapping[str, npt.NDArray[np.generic]]) -> Prediction:
+        outputs = self._session.run(self._outputs, feed)
+        values = outputs[0].reshape(-1).tolist()
+        if self.spec.classes is not None:
+            values = [self.spec.classes[class_id] for class_id in values]
+        return Prediction(values, outputs[1] if len(outputs) > 1 else None)
+
+
+def _open_session(content: bytes) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 4  # every failure is raised as well, and a caller reports it once
+    try:
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no root but Exception
+        raise ModelFileError(
+            f"model file of {len(content)} bytes: found what ONNX Runtime cannot open ({error}), "
+            "expected an ONNX model; train or register it again"
+        ) from error
+
+
+def _read_spec(session: ort.InferenceSession) -> ModelSpec:
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ModelFileError(
+            f"model file: found no metadata {METADATA_KEY!r}, expected the spec that the export writes; "
+            "a model of another framework comes in by `mlops register model.onnx --dataset NAME`"
+        )
+    try:
+        spec = ModelSpec.model_validate_json(text)
+    except ValidationError as error:
+        raise ModelFileError(f"model file: found a spec that does not validate ({error}); export it again") from error
+    inputs = sorted(node.name for node in session.get_inputs())
+    expected = sorted(feature.name for feature in spec.features)
+    if inputs != expected:
+        raise ModelFileError(f"model file: found the inputs {inputs}, expected {expected} by its spec; export it again")
+    return spec
+
+
+def _is_missing(cell: object) -> bool:
+    return cell is None or cell != cell  # noqa: PLR0124  NaN is the one value that differs from itself
+
+
+def _is_same(expected: Value, found: Value) -> bool:
+    if isinstance(expected, str) or isinstance(found, str):
+        return expected == found
+    if expected is None or found is None:
+        return expected is found
+    return abs(expected - found) <= GOLDEN_TOLERANCE + GOLDEN_TOLERANCE * abs(expected)
