@@ -1,0 +1,72 @@
+"""The warehouse: the Postgres database that holds what the loop itself writes. The one module that knows psycopg2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+
+from ml_code.errors import WarehouseError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+"""Numbered SQL files (`0001_name.sql`), applied once each, in order; never changed after a release."""
+
+MIGRATION_LOCK = 7_305_001
+"""Key of the advisory lock that lets one migration run at a time."""
+
+
+class Warehouse:
+    """One database, by its libpq connection string.
+
+    >>> Warehouse("host=postgres dbname=warehouse user=warehouse password=...").migrate()
+    ['0001_search_path.sql']
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Opens a connection whose work is committed at the end, or rolled back on an error.
+
+        Raises:
+            WarehouseError: the database cannot be reached.
+        """
+        try:
+            connection = psycopg2.connect(self._dsn, connect_timeout=10, application_name="mlops-loop")
+        except psycopg2.OperationalError as error:
+            raise WarehouseError(
+                f"warehouse: expected a database that answers, found: {str(error).strip()}; is postgres up?"
+            ) from error
+        with closing(connection), connection:
+            yield connection
+
+    def migrate(self, folder: Path = MIGRATIONS) -> list[str]:
+        """Applies the migrations that are not recorded yet, all of them or none, and returns their names.
+
+        Raises:
+            WarehouseError: the database cannot be reached, or has migrations that this version does not know.
+        """
+        with self.transaction() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            cursor.execute("CREATE SCHEMA IF NOT EXISTS warehouse")
+            cursor.execute(
+                "CREATE TABLE IF NOT EXISTS warehouse.schema_version "
+                "(name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+            )
+            cursor.execute("SELECT name FROM warehouse.schema_version")
+            done = {name for (name,) in cursor.fetchall()}
+            files = {file.name: file for file in sorted(folder.glob("[0-9]*.sql"))}
+            if unknown := sorted(done - files.keys()):
+                raise WarehouseError(
+                    f"warehouse: found the migrations {unknown}, which this version does not have; "
+                    "expected an older database: start the version that applied them, or restore a backup"
+                )
+            pending = [name for name in files if name not in done]
+            for name in pending:
+                cursor.execute(files[name].read_text())
+                cursor.execute("INSERT INTO warehouse.schema_version (name) VALUES (%s)", (name,))
+        return pending
