@@ -1,0 +1,74 @@
+# One base and one lock for three images: `docker compose build` makes the targets airflow, mlflow and serving.
+ARG PYTHON_IMAGE=python:3.12-slim-trixie
+
+# uv installs the images but stays out of them: each install step mounts its binary from here.
+FROM ${PYTHON_IMAGE} AS uv
+COPY docker/requirements/uv.txt /tmp/uv.txt
+RUN pip install --no-cache-dir --quiet --root-user-action=ignore --require-hashes -r /tmp/uv.txt
+
+# What all three share: bytecode is compiled at build and never at run time (the root is read-only), and output is
+# unbuffered for `docker logs`. Each exported file is complete, so `--no-deps` loses nothing and spares a resolution
+# that would not know pyproject's overrides. The packages' own test suites (100 MB) stay out.
+FROM ${PYTHON_IMAGE} AS base
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_CACHE_DIR=/var/cache/uv UV_PYTHON=/usr/local/bin/python3 UV_SYSTEM_PYTHON=1
+WORKDIR /opt/mlops
+
+# --- airflow: orchestrates and trains -------------------------------------------------------------------------------
+FROM base AS airflow
+# LightGBM links against Debian's OpenMP runtime.
+RUN --mount=type=tmpfs,target=/var/lib/apt/lists --mount=type=tmpfs,target=/var/cache/apt \
+    apt-get update && apt-get install -y --no-install-recommends libgomp1
+# The user comes before the packages because it hardly ever changes; Airflow wants a passwd entry with a home. Its
+# group is root, as in the official image. The log folder is made here so that its new volume belongs to the user.
+ARG AIRFLOW_UID=50000
+RUN useradd --uid ${AIRFLOW_UID} --gid 0 --home-dir /opt/airflow --create-home airflow \
+    && install -d -o airflow -g 0 /opt/airflow/logs /opt/airflow/dags /opt/airflow/plugins
+RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
+    --mount=type=bind,source=docker/requirements/airflow.txt,target=/tmp/requirements.txt \
+    --mount=type=cache,target=/var/cache/uv,sharing=locked \
+    uv pip install --no-deps --require-hashes -r /tmp/requirements.txt \
+    && find /usr/local/lib/python3.12/site-packages -type d -name tests -prune -exec rm -rf {} +
+COPY pyproject.toml README.md LICENSE ./
+COPY ml_code/ ml_code/
+COPY serving/ serving/
+RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
+    --mount=type=cache,target=/var/cache/uv,sharing=locked \
+    uv pip install --offline --no-deps -e .
+COPY dags/ /opt/airflow/dags/
+COPY plugins/ /opt/airflow/plugins/
+COPY docker/airflow/ /opt/airflow/
+ARG GIT_COMMIT=""
+ENV AIRFLOW_HOME=/opt/airflow MLOPS_GIT_COMMIT=${GIT_COMMIT}
+USER airflow
+WORKDIR /opt/airflow
+
+# --- mlflow: tracks and registers -----------------------------------------------------------------------------------
+FROM base AS mlflow
+RUN useradd --uid 50000 --gid 0 --create-home mlflow
+RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
+    --mount=type=bind,source=docker/requirements/mlflow.txt,target=/tmp/requirements.txt \
+    --mount=type=cache,target=/var/cache/uv,sharing=locked \
+    uv pip install --no-deps --require-hashes -r /tmp/requirements.txt \
+    && find /usr/local/lib/python3.12/site-packages -type d -name tests -prune -exec rm -rf {} +
+COPY docker/mlflow/ ./
+USER mlflow
+CMD ["sh", "start.sh"]
+
+# --- serving: answers; holds no training library and no MLflow client ------------------------------------------------
+FROM base AS serving
+# The state folder is made and owned here, or its new volume would belong to root.
+RUN useradd --uid 50000 --gid 0 --create-home serving && install -d -o serving -g 0 /var/lib/serving
+RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
+    --mount=type=bind,source=docker/requirements/serving.txt,target=/tmp/requirements.txt \
+    --mount=type=cache,target=/var/cache/uv,sharing=locked \
+    uv pip install --no-deps --require-hashes -r /tmp/requirements.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY ml_code/ ml_code/
+COPY serving/ serving/
+RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
+    --mount=type=cache,target=/var/cache/uv,sharing=locked \
+    uv pip install --offline --no-deps -e .
+USER serving
+ENV BENTOML_DO_NOT_TRACK=true BENTOML_HOME=/tmp/bentoml
+CMD ["bentoml", "serve", "serving.service:PredictionService", "--host", "0.0.0.0", "--port", "3000"]

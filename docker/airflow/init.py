@@ -1,0 +1,120 @@
+"""Makes Airflow ready to start: preflight, schemas, the admin, connections and pools. Safe to repeat."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import preflight
+
+HOME = Path("/opt/airflow")
+
+
+def say(message: str) -> None:
+    """Prints at once, so that the order with Airflow's own log lines is kept."""
+    print(message, flush=True)
+
+
+def check() -> None:
+    """Runs the preflight; ends the program where one check failed."""
+    folders = [HOME / "dags", HOME / "plugins", Path("/opt/mlops/ml_code")]
+    failures, warnings = preflight.run(os.environ, folders, HOME / "logs")
+    for warning in warnings:
+        say(f"WARNING: {warning}")
+    for failure in failures:
+        say(f"FAIL: {failure}")
+    if failures:
+        sys.exit(1)
+    say("preflight: passed")
+
+
+def migrate_airflow() -> None:
+    """Brings Airflow's schema to this version."""
+    subprocess.run(["airflow", "db", "migrate"], check=True)  # noqa: S607  the image's own program
+    say("database airflow: migrated")
+
+
+def migrate_warehouse() -> None:
+    """Applies the warehouse's migrations that it does not have yet."""
+    from ml_code.warehouse import Warehouse  # noqa: PLC0415
+
+    applied = Warehouse(os.environ["MLOPS_WAREHOUSE_DSN"]).migrate()
+    say(f"database warehouse: {', '.join(applied) or 'nothing'} applied")
+
+
+def ensure_admin() -> None:
+    """Creates the admin, or sets the password that .env says."""
+    from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder  # noqa: PLC0415
+
+    name, password = os.environ["AIRFLOW_ADMIN_USERNAME"], os.environ["AIRFLOW_ADMIN_PASSWORD"]
+    with get_application_builder() as builder:
+        security = builder.sm
+        user = security.find_user(username=name)
+        if user is None:
+            role = security.find_role("Admin")
+            security.add_user(name, "Admin", "", f"{name}@localhost", role, password=password)
+            say(f"user {name}: created")
+        elif not security.auth_user_db(name, password):
+            security.reset_password(user.id, password)
+            say(f"user {name}: password set")
+        else:
+            say(f"user {name}: found")
+
+
+def connections() -> dict[str, dict[str, Any]]:
+    """Describes the preset connections by id; empty settings make a connection that says it is not configured."""
+    environment = os.environ
+    return {
+        "aws_default": {
+            "conn_type": "aws",
+            "login": environment["MLOPS_S3_ACCESS_KEY"],
+            "password": environment["MLOPS_S3_SECRET_KEY"],
+            "extra": json.dumps({"endpoint_url": environment["MLOPS_S3_ENDPOINT_URL"], "region_name": "us-east-1"}),
+        },
+        "warehouse_default": {
+            "conn_type": "postgres",
+            "host": "postgres",
+            "port": 5432,
+            "schema": "warehouse",
+            "login": "warehouse",
+            "password": environment["WAREHOUSE_DB_PASSWORD"],
+        },
+        "my_webhook": {
+            "conn_type": "slackwebhook",
+            "host": "https://hooks.slack.com/services",
+            "password": environment.get("SLACK_WEBHOOK_URL", "").removeprefix("https://hooks.slack.com/services/"),
+        },
+        "kma_api": {
+            "conn_type": "http",
+            "host": "https://apis.data.go.kr/1360000/VilageFcstInfoService_2.0",
+            "password": environment.get("KMA_SERVICE_KEY", ""),
+        },
+    }
+
+
+def ensure_connections_and_pools() -> None:
+    """Sets the preset connections to what .env says, and makes the pool that trainings share."""
+    from airflow.models import Connection, Pool  # noqa: PLC0415
+    from airflow.utils.session import create_session  # noqa: PLC0415
+    from sqlalchemy import delete, select  # noqa: PLC0415
+
+    with create_session() as session:
+        for conn_id, fields in connections().items():
+            session.execute(delete(Connection).where(Connection.conn_id == conn_id))
+            session.add(Connection(conn_id=conn_id, description="set by airflow-init from .env", **fields))
+            say(f"connection {conn_id}: set")
+        if session.scalar(select(Pool).where(Pool.pool == "training")) is None:
+            session.add(Pool(pool="training", slots=1, description="one training at a time", include_deferred=False))
+            say("pool training: created with 1 slot")
+
+
+if __name__ == "__main__":
+    check()
+    migrate_airflow()
+    migrate_warehouse()
+    ensure_admin()
+    ensure_connections_and_pools()

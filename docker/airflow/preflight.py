@@ -1,0 +1,105 @@
+"""What must hold before anything starts: secrets, memory, disk, readable mounts. Each finding says what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+
+MIN_MEMORY_GB = 4.0
+"""The stack idles under 3 GB; a training adds up to 1 GB."""
+
+MIN_FREE_DISK_GB = 2.0
+
+MIN_LENGTHS = {
+    "AIRFLOW_ADMIN_PASSWORD": 8,
+    "AIRFLOW_FERNET_KEY": 44,
+    "AIRFLOW_JWT_SECRET": 64,
+    "AIRFLOW_SECRET_KEY": 16,
+    "MLFLOW_ADMIN_PASSWORD": 12,
+    "MLFLOW_SERVING_PASSWORD": 12,
+    "MLFLOW_TRAINER_PASSWORD": 12,
+    "MINIO_ROOT_PASSWORD": 8,
+}
+"""Shortest value of each secret, in characters; the programs that use them ask for these."""
+
+HOW_TO_SECRETS = "run `make env` after moving .env away, or set it by hand"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a bind address is reached from this machine alone."""
+    return address == "localhost" or ip_address(address).is_loopback
+
+
+def check_secrets(environment: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Checks the secrets of .env against the address that the stack is published on.
+
+    Returns:
+        What forbids a start, and what is only worth a warning.
+    """
+    failures = [
+        f"{name}: expected at least {length} characters, found {len(environment.get(name, ''))}; {HOW_TO_SECRETS}"
+        for name, length in MIN_LENGTHS.items()
+        if len(environment.get(name, "")) < length
+    ]
+    bind = environment.get("BIND_ADDRESS", "127.0.0.1")
+    try:
+        local = is_loopback(bind)
+    except ValueError:
+        return [*failures, f"BIND_ADDRESS: expected an IP address, found {bind!r}"], []
+    known = sorted(name for name, value in environment.items() if value.startswith("insecure-"))
+    warnings = []
+    if known and local:
+        warnings.append(f"secrets of .env.example in use, fit for loopback only: {', '.join(known)}")
+    elif known:
+        failures.append(f"BIND_ADDRESS {bind} with secrets of .env.example: {', '.join(known)}; {HOW_TO_SECRETS}")
+    if not local:
+        warnings.append(f"BIND_ADDRESS {bind} is not loopback: passwords travel in clear without TLS in front")
+    return failures, warnings
+
+
+def check_memory(total_gb: float) -> list[str]:
+    """Checks the memory of the machine, or of the virtual machine that Docker runs in."""
+    if total_gb >= MIN_MEMORY_GB:
+        return []
+    return [
+        f"memory: expected at least {MIN_MEMORY_GB:.0f} GB for Docker, found {total_gb:.1f} GB; "
+        "with Docker Desktop raise Settings > Resources > Memory"
+    ]
+
+
+def check_disk(free_gb: float) -> list[str]:
+    """Checks the free space where volumes live."""
+    if free_gb >= MIN_FREE_DISK_GB:
+        return []
+    return [
+        f"disk: expected at least {MIN_FREE_DISK_GB:.0f} GB free for volumes, found {free_gb:.1f} GB; "
+        "`docker system df` shows what Docker holds"
+    ]
+
+
+def check_mounts(folders: list[Path]) -> list[str]:
+    """Checks that the folders mounted from the repository can be read."""
+    return [
+        f"{folder}: expected a folder that user id {os.getuid()} may read, found that it may not; set AIRFLOW_UID in "
+        ".env to the owner's id (`id -u`), then `docker compose build`"
+        for folder in folders
+        if not os.access(folder, os.R_OK | os.X_OK)
+    ]
+
+
+def read_total_memory_gb(meminfo: Path = Path("/proc/meminfo")) -> float:
+    """Reads the machine's memory in GB (10^9 bytes)."""
+    kibibytes = int(meminfo.read_text().split("MemTotal:")[1].split()[0])
+    return kibibytes * 1024 / 1e9
+
+
+def run(environment: Mapping[str, str], folders: list[Path], volume: Path) -> tuple[list[str], list[str]]:
+    """Runs every check; returns failures and warnings."""
+    failures, warnings = check_secrets(environment)
+    failures += check_memory(read_total_memory_gb())
+    failures += check_disk(shutil.disk_usage(volume).free / 1e9)
+    failures += check_mounts(folders)
+    return failures, warnings

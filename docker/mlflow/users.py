@@ -1,0 +1,68 @@
+"""Ensures the users `trainer` and `serving`, whose passwords follow the environment, through MLflow's REST API."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+
+URL = "http://127.0.0.1:5000"
+START_SECONDS = 180
+
+
+def request(method: str, path: str, login: tuple[str, str], body: dict[str, str] | None = None) -> int:
+    """Calls the API and returns the HTTP status; 0 while nothing answers."""
+    token = base64.b64encode(":".join(login).encode()).decode()
+    headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+    data = json.dumps(body).encode() if body is not None else None
+    try:
+        with urllib.request.urlopen(  # noqa: S310  the address is a constant above
+            urllib.request.Request(URL + path, data, headers, method=method), timeout=10
+        ) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def ensure_user(admin: tuple[str, str], name: str, password: str) -> str:
+    """Creates the user or sets its password, and returns what was done."""
+    api = "/api/2.0/mlflow/users"
+    if request("GET", f"{api}/get?username={name}", admin) == 404:
+        status = request("POST", f"{api}/create", admin, {"username": name, "password": password})
+        done = "created"
+    elif request("GET", f"{api}/get?username={name}", (name, password)) == 200:
+        return "found"
+    else:
+        status = request("PATCH", f"{api}/update-password", admin, {"username": name, "password": password})
+        done = "password set"
+    if status != 200:
+        sys.exit(f"FAIL: MLflow user {name}: expected status 200, found {status}; its log above says why")
+    return done
+
+
+def main() -> None:
+    """Waits for the server, checks the admin's password, ensures the others."""
+    admin = (os.environ["MLFLOW_AUTH_ADMIN_USERNAME"], os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"])
+    deadline = time.monotonic() + START_SECONDS
+    while request("GET", "/health", admin) != 200:
+        if time.monotonic() > deadline:
+            sys.exit(f"FAIL: MLflow: expected an answer within {START_SECONDS} s, found none")
+        time.sleep(0.5)
+    if request("GET", f"/api/2.0/mlflow/users/get?username={admin[0]}", admin) != 200:
+        sys.exit(
+            f"FAIL: MLflow user {admin[0]}: expected MLFLOW_ADMIN_PASSWORD of .env to log in, found that it does not. "
+            "If the volume is older than this .env, put the old password back, or delete all data: "
+            "docker compose down -v"
+        )
+    for name in ("trainer", "serving"):
+        print(f"user {name}: {ensure_user(admin, name, os.environ[f'MLFLOW_{name.upper()}_PASSWORD'])}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

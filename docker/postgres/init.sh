@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Makes one role and one database for each of airflow, mlflow and warehouse, and sets their passwords; safe to repeat.
+set -euo pipefail
+export PGHOST=postgres PGUSER=postgres PGPASSWORD=$POSTGRES_PASSWORD PGCONNECT_TIMEOUT=5
+
+if ! problem=$(psql -d postgres -qAtc 'SELECT 1' 2>&1); then
+  echo "FAIL: expected POSTGRES_PASSWORD of .env to open the database, found: $problem" >&2
+  echo "If the volume is older than this .env, put the old passwords back, or delete all data: docker compose down -v" >&2
+  exit 1
+fi
+
+for name in airflow mlflow warehouse; do
+  variable=${name^^}_DB_PASSWORD
+  if [[ ! ${!variable} =~ ^[A-Za-z0-9_-]+$ ]]; then
+    echo "FAIL: $variable: expected letters, digits, - and _ (it stands in an address), found other characters" >&2
+    exit 1
+  fi
+  # The password comes from the environment, so that it stands in no argument list.
+  ROLE_PASSWORD=${!variable} psql -d postgres -qv ON_ERROR_STOP=1 -v name="$name" <<'SQL'
+\getenv password ROLE_PASSWORD
+SET client_min_messages = warning;
+SELECT format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE', :'name')
+ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \gexec
+SELECT format('ALTER ROLE %I PASSWORD %L', :'name', :'password') \gexec
+SELECT format('CREATE DATABASE %I OWNER %I', :'name', :'name')
+ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
+SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', :'name') \gexec
+SQL
+  echo "database $name: ready"
+done
