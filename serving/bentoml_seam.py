@@ -1,0 +1,76 @@
+"""The places where this service reaches into BentoML 1.4: a test fails clearly when one of them moves.
+
+BentoML's OpenTelemetry middleware takes 35 % of a request's time; its traffic metrics label by raw path, which any
+client can grow without end; its metrics client expects a directory that a supervisor of many workers makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.metrics import bound_endpoint
+
+REAL_PATH = "serving.path"
+"""Key of a request's own path in its scope, while `path` is the label that the metrics read."""
+
+TRACING = ("opentelemetry.instrumentation.asgi", "OpenTelemetryMiddleware")
+METRICS = ("bentoml._internal.server.http.instruments", "RunnerTrafficMetricsMiddleware")
+
+
+def adapt_bentoml() -> None:
+    """Replaces two of the middlewares that BentoML's app will be built of, and its metrics client.
+
+    Raises:
+        RuntimeError: BentoML has moved one of the places.
+    """
+    _replace(*TRACING, lambda _: pass_through)
+    _replace(*METRICS, bound_labels)
+    containers = import_module("bentoml._internal.configuration.containers")
+    prometheus = import_module("bentoml._internal.server.metrics.prometheus")
+    containers.BentoMLContainer.metrics_client.set(prometheus.PrometheusClient(multiproc=False))
+
+
+def pass_through(app: ASGIApp, **_: Any) -> ASGIApp:
+    """A middleware that is not there."""
+    return app
+
+
+def bound_labels(middleware: Callable[..., ASGIApp]) -> Callable[..., ASGIApp]:
+    """The same metrics middleware, which sees one word for every path that is not the service's."""
+
+    def build(app: ASGIApp, **options: Any) -> ASGIApp:
+        async def restore_path(scope: Scope, receive: Receive, send: Send) -> None:
+            if REAL_PATH in scope:
+                scope = {**scope, "path": scope[REAL_PATH]}
+            await app(scope, receive, send)
+
+        inner = middleware(restore_path, **options)
+
+        async def bound_path(scope: Scope, receive: Receive, send: Send) -> None:
+            path = scope.get("path", "")
+            label = bound_endpoint(path)
+            if label != path and scope["type"] == "http":
+                scope = {**scope, "path": label, REAL_PATH: path}
+            await inner(scope, receive, send)
+
+        return bound_path
+
+    return build
+
+
+def _replace(module: str, name: str, make: Callable[[Any], Any]) -> None:
+    place = import_module(module)
+    original = getattr(place, name, None)
+    if original is None:
+        raise RuntimeError(
+            f"BentoML's middleware {module}.{name}: found none, expected the one of BentoML 1.4; "
+            "pin bentoml to 1.4.39 or move serving/bentoml_seam.py after it"
+        )
+    if not getattr(original, "is_adapted", False):
+        adapted = make(original)
+        adapted.is_adapted = True
+        setattr(place, name, adapted)

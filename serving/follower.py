@@ -1,0 +1,247 @@
+"""The desired state of a replica: what the registry's aliases name is what it serves, a few seconds later."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ml_code.errors import MlopsError
+from ml_code.onnx_model import OnnxModel
+from serving.errors import RefusedModelError, RegistryError
+from serving.model_files import ModelFiles
+from serving.registry import RegisteredModel, Registry
+from serving.rows import RowParser
+from serving.served import ServedModel, Version
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+REFUSED_SECONDS = 300.0
+"""Pause before a version that was refused is tried again; another version is tried at once."""
+
+UNREACHED_SECONDS = 60.0
+"""Longest pause before a download that the network broke is tried again; the first is one second."""
+
+type Slot = tuple[str, str]
+"""A model's name and the alias that it is served under."""
+
+logger = logging.getLogger("serving")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a version is not served, and when (monotonic seconds) it is tried again."""
+
+    version: str
+    reason: str
+    attempts: int
+    retry_at: float
+
+
+class Follower:
+    """Holds the models of one replica and moves them to what the registry names.
+
+    >>> follower = Follower(registry, files, pool="stable", allowed={"iris"}, limit_bytes=512_000_000)
+    """
+
+    def __init__(
+        self, registry: Registry, files: ModelFiles, *, pool: str, allowed: Collection[str], limit_bytes: int
+    ) -> None:
+        self._registry = registry
+        self._files = files
+        self._allowed = frozenset(allowed)
+        self._aliases = (CHAMPION, CHALLENGER) if pool == "canary" else (CHAMPION,)
+        self._limit_bytes = limit_bytes
+        self._canary_until: dict[str, datetime] = {}
+        self.slots: dict[Slot, ServedModel] = {}
+        self.failures: dict[Slot, Failure] = {}
+        self.notes: dict[Slot, str] = {}
+        self.registry_problem: str | None = "not read yet"
+
+    def pick(self, name: str, *, wants_challenger: bool) -> ServedModel | None:
+        """The version that answers a request, or None where the model has none yet."""
+        if wants_challenger:
+            challenger = self.slots.get((name, CHALLENGER))
+            if challenger is not None and self._is_canary_open(name):
+                return challenger
+        return self.slots.get((name, CHAMPION))
+
+    def is_allowed(self, name: str) -> bool:
+        """Whether a model of this name may be served at all."""
+        return name in self._allowed
+
+    async def restore(self) -> None:
+        """Opens what was served last, so that a restart needs no registry."""
+        for name, record in (await asyncio.to_thread(self._files.records)).items():
+            if name in self._allowed:
+                version = Version(name, record.version, record.sha256)
+                await self._attempt((name, CHAMPION), version.version, version, record.since)
+
+    async def follow(self, poll_seconds: float) -> None:
+        """Steps for ever; only cancelling ends it."""
+        while True:
+            try:
+                await self.step()
+            except Exception:  # the edge of the loop: whatever went wrong, what is served keeps serving
+                logger.exception("a step of the follower failed; what is served keeps serving")
+                self.registry_problem = "the follower failed; its log has the traceback"
+            await asyncio.sleep(poll_seconds)
+
+    async def step(self) -> None:
+        """Reads the aliases once and moves every slot that they changed."""
+        try:
+            models = await self._registry.read_models()
+        except RegistryError as error:
+            self._say_registry(str(error))
+            return
+        self._say_registry(None)
+        changed = False
+        for name in sorted(self._allowed):
+            changed |= await self._converge_model(name, models.get(name))
+        if changed:
+            in_use = {served.identity.sha256 for served in self.slots.values()}
+            await asyncio.to_thread(self._files.prune, in_use)
+
+    def describe(self) -> dict[str, Any]:
+        """The body of `/readyz`: what answers, and everything that is wrong."""
+        now = time.monotonic()
+        failures = [
+            {
+                "model": name,
+                "alias": alias,
+                "version": failure.version,
+                "reason": failure.reason,
+                "retry_in_seconds": max(0, round(failure.retry_at - now)),
+            }
+            for (name, alias), failure in self.failures.items()
+        ]
+        notes = [{"model": name, "alias": alias, "reason": reason} for (name, alias), reason in self.notes.items()]
+        registry = {"reachable": self.registry_problem is None, "reason": self.registry_problem}
+        return {"ready": self.is_ready, "registry": registry, "problems": failures + notes}
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether any model can answer."""
+        return any(alias == CHAMPION for _, alias in self.slots)
+
+    def summaries(self) -> list[dict[str, Any]]:
+        """What `GET /models` lists: every version that answers now."""
+        return [
+            served.summarize()
+            for (name, alias), served in sorted(self.slots.items())
+            if alias == CHAMPION or self._is_canary_open(name)
+        ]
+
+    async def _converge_model(self, name: str, registered: RegisteredModel | None) -> bool:
+        aliases: Mapping[str, str] = registered.aliases if registered else {}
+        if registered and registered.canary_until:
+            self._canary_until[name] = registered.canary_until
+        else:
+            self._canary_until.pop(name, None)
+        changed = False
+        for alias in self._aliases:
+            slot = (name, alias)
+            version = aliases.get(alias)
+            if alias == CHALLENGER and not self._is_canary_open(name):
+                version = None
+            if version is None:
+                changed |= self._let_go(slot)
+            else:
+                self.notes.pop(slot, None)
+                changed |= await self._converge_slot(slot, version)
+        return changed
+
+    def _let_go(self, slot: Slot) -> bool:
+        """A challenger whose time is over goes; a champion whose alias is gone stays, and says so."""
+        self.failures.pop(slot, None)
+        if slot[1] == CHALLENGER:
+            return self.slots.pop(slot, None) is not None
+        if slot in self.slots and slot not in self.notes:
+            self.notes[slot] = "found no champion in the registry any more; the last one keeps serving"
+            logger.warning("%s: %s", slot[0], self.notes[slot])
+        return False
+
+    async def _converge_slot(self, slot: Slot, version: str) -> bool:
+        served = self.slots.get(slot)
+        failure = self.failures.get(slot)
+        if served and served.identity.version == version:
+            self.failures.pop(slot, None)
+            return False
+        if failure and failure.version == version and time.monotonic() < failure.retry_at:
+            return False
+        return await self._attempt(slot, version)
+
+    async def _attempt(
+        self, slot: Slot, version: str, identity: Version | None = None, since: str | None = None
+    ) -> bool:
+        """Opens a version into a slot, or leaves the slot as it is and says why."""
+        try:
+            if identity is None:
+                identity = Version(slot[0], version, await self._registry.read_digest(slot[0], version))
+            served = await self._open(slot, identity, since)
+        except (RegistryError, RefusedModelError, MlopsError, OSError) as error:
+            self._fail(slot, version, error)
+            return False
+        self.slots[slot] = served
+        self.failures.pop(slot, None)
+        logger.info("%s: %s is now version %s (%s)", slot[0], slot[1], version, identity.sha256[:12])
+        if slot[1] == CHAMPION and since is None:
+            await asyncio.to_thread(self._files.record, identity, served.since)
+        return True
+
+    async def _open(self, slot: Slot, identity: Version, since: str | None) -> ServedModel:
+        moment = since or datetime.now(UTC).isoformat(timespec="seconds")
+        for other in self.slots.values():
+            if other.identity.sha256 == identity.sha256 and other.identity.name == identity.name:
+                return replace(other, identity=identity, variant=slot[1], since=moment)
+        content = await asyncio.to_thread(self._files.read, identity.sha256)
+        if content is None:
+            content = await self._download(identity)
+        model = await asyncio.to_thread(self._load, identity, content)
+        return ServedModel(identity, slot[1], moment, model, RowParser(model.spec))
+
+    async def _download(self, identity: Version) -> bytes:
+        temporary = self._files.temporary_path()
+        try:
+            digest = await self._registry.download(identity.name, identity.version, temporary, self._limit_bytes)
+            if digest != identity.sha256:
+                raise RefusedModelError(
+                    f"{identity.name} version {identity.version}: found a model file with sha256 {digest}, expected "
+                    f"{identity.sha256} by its tag; the file was cut off or altered: register the model again"
+                )
+            await asyncio.to_thread(self._files.keep, temporary, digest)
+        finally:
+            temporary.unlink(missing_ok=True)
+        content = await asyncio.to_thread(self._files.read, identity.sha256)
+        if content is None:
+            raise OSError(f"{self._files.path(identity.sha256)}: the file that was just written is gone")
+        return content
+
+    def _load(self, identity: Version, content: bytes) -> OnnxModel:
+        with self._files.guard_load(identity):
+            model = OnnxModel(content)
+            model.replay_golden()
+        return model
+
+    def _fail(self, slot: Slot, version: str, error: Exception) -> None:
+        before = self.failures.get(slot)
+        attempts = before.attempts + 1 if before and before.version == version else 1
+        is_passing = isinstance(error, RegistryError | OSError)
+        pause = min(UNREACHED_SECONDS, 2.0 ** (attempts - 1)) if is_passing else REFUSED_SECONDS
+        self.failures[slot] = Failure(version, str(error), attempts, time.monotonic() + pause)
+        if attempts == 1 or before is None or before.reason != str(error):
+            logger.error("%s: %s version %s is not served: %s", slot[0], slot[1], version, error)
+
+    def _say_registry(self, problem: str | None) -> None:
+        if problem != self.registry_problem and problem:
+            logger.warning("the registry is not read, what is served keeps serving: %s", problem)
+        self.registry_problem = problem
+
+    def _is_canary_open(self, name: str) -> bool:
+        until = self._canary_until.get(name)
+        return until is not None and datetime.now(UTC) < until

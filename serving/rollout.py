@@ -1,0 +1,75 @@
+"""The steps that take a registered version to every replica; each may be repeated and says what it found.
+
+A rollout takes its versions as arguments and never from the aliases it moves, so that a repeated step does not take
+the new champion for the one before it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+
+from serving.aliases import Aliases, MlflowAliases
+from serving.errors import NoCandidateError
+from serving.fleet import DnsFleet, Fleet, wait_for_version
+from serving.settings import RolloutSettings
+
+CHAMPION = "champion"
+PREVIOUS = "previous"
+
+logger = logging.getLogger("serving")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One rollout of a model: from the version that serves, if any, to the one that shall."""
+
+    model: str
+    from_version: str | None
+    to_version: str
+
+    def as_dict(self) -> dict[str, str | None]:
+        """The plan as what travels between tasks."""
+        return asdict(self)
+
+
+def plan(aliases: Aliases, model: str, version: str | None = None) -> Plan:
+    """Decides what to roll out: the version asked for, or the newest that the gate let through.
+
+    Raises:
+        NoCandidateError: no version of the model has passed the gate.
+    """
+    target = version or aliases.find_newest_passed(model)
+    if target is None:
+        raise NoCandidateError(
+            f"{model}: found no version with the tag gate=passed, expected one; run mlops_training_pipeline first"
+        )
+    champion = aliases.read(model).get(CHAMPION)
+    logger.info("%s: the champion is %s, the version to roll out is %s", model, champion or "none yet", target)
+    return Plan(model, champion, target)
+
+
+def promote(aliases: Aliases, rollout: Plan) -> None:
+    """Makes the target the champion and the version before it `previous`."""
+    if rollout.from_version and rollout.from_version != rollout.to_version:
+        aliases.move(rollout.model, PREVIOUS, rollout.from_version)
+    aliases.move(rollout.model, CHAMPION, rollout.to_version)
+    logger.info("%s: champion is now version %s", rollout.model, rollout.to_version)
+
+
+def wait_for_fleet(fleet: Fleet, rollout: Plan, timeout_seconds: float) -> list[str]:
+    """Waits until every replica answers with the target; returns their addresses.
+
+    Raises:
+        FleetError: the replicas did not come to it in time.
+    """
+    return wait_for_version(fleet, rollout.model, rollout.to_version, timeout_seconds)
+
+
+def connect(settings: RolloutSettings | None = None) -> tuple[Aliases, Fleet, RolloutSettings]:
+    """Connects to the registry and the replicas that the environment names."""
+    settings = settings or RolloutSettings()  # type: ignore[call-arg]  # the environment has the rest
+    password = settings.mlflow_password.get_secret_value()
+    aliases = MlflowAliases(settings.mlflow_url, settings.mlflow_username, password)
+    hosts = [host for host in (settings.stable_host, settings.canary_host) if host]
+    return aliases, DnsFleet(hosts, settings.port), settings

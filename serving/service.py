@@ -1,0 +1,127 @@
+"""The BentoML service: BentoML keeps health, metrics, limits and lifecycle, a mounted app answers.
+
+Started by `python -m serving`, which runs BentoML's worker without its supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Collection
+from contextlib import suppress
+
+import bentoml
+from prometheus_client import REGISTRY
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.allowed import read_allowed_names
+from serving.app import PredictionApp
+from serving.bentoml_seam import adapt_bentoml
+from serving.follower import Follower
+from serving.metrics import PredictionMetrics
+from serving.model_files import ModelFiles
+from serving.pages import make_pages
+from serving.registry import MlflowRegistry
+from serving.settings import ServingSettings
+
+TIMEOUT_SECONDS = 10
+"""Shorter than the gateway's read timeout of 15 s, so that a slow request ends here with a reason."""
+
+MAX_CONCURRENCY = 512
+"""Requests under way at once; more get 429 instead of a place in a queue that only grows."""
+
+FREEZE_AFTER_SECONDS = 5.0
+"""By then all of the start's objects are made; they never die, so the collector need not look at them again."""
+
+COLLECT_THRESHOLDS = (50_000, 20, 100)
+"""A full collection of BentoML's heap takes 165-196 ms, which is what p99 showed."""
+
+OWN_PATHS = frozenset({"/readyz", "/schema.json"})
+"""Paths that BentoML would answer before the mounted app is asked."""
+
+
+class MountedApp:
+    """The place in BentoML's app that the real app takes when the service starts."""
+
+    def __init__(self) -> None:
+        self.app: ASGIApp = Response(status_code=503)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hands the request to the app of this moment."""
+        await self.app(scope, receive, send)
+
+
+class OwnPathsFirst:
+    """Middleware that takes `OWN_PATHS` from BentoML's own routes."""
+
+    def __init__(self, app: ASGIApp, mounted: MountedApp) -> None:
+        self._app = app
+        self._mounted = mounted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Chooses by path."""
+        target = self._mounted if scope.get("path") in OWN_PATHS else self._app
+        await target(scope, receive, send)
+
+
+mounted_app = MountedApp()
+
+
+@bentoml.asgi_app(mounted_app, path="/")
+@bentoml.service(
+    name="predictions",
+    workers=1,
+    traffic={"timeout": TIMEOUT_SECONDS, "max_concurrency": MAX_CONCURRENCY},
+    logging={"access": {"enabled": False}},
+)
+class PredictionService:
+    """Follows the registry for as long as it runs."""
+
+    def __init__(self) -> None:
+        settings = ServingSettings()
+        self._poll_seconds = settings.poll_seconds
+        password = settings.mlflow_password.get_secret_value()
+        self._registry = MlflowRegistry(settings.mlflow_url, settings.mlflow_username, password)
+        self._follower = make_follower(settings, self._registry, read_allowed_names())
+        self._task: asyncio.Task[None] | None = None
+        pages = make_pages(
+            self._follower, pool=settings.pool, replica=settings.replica, default_model=settings.default_model
+        )
+        mounted_app.app = PredictionApp(
+            self._follower, PredictionMetrics(REGISTRY), default_model=settings.default_model, pages=pages
+        )
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    async def start(self) -> None:
+        """Opens what was served last, then follows the registry."""
+        await self._follower.restore()
+        self._task = asyncio.create_task(self._follower.follow(self._poll_seconds))
+        gc.set_threshold(*COLLECT_THRESHOLDS)
+        asyncio.get_running_loop().call_later(FREEZE_AFTER_SECONDS, freeze_heap)
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    async def stop(self) -> None:
+        """Ends the follower and its connections."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self._registry.close()
+
+
+adapt_bentoml()
+PredictionService.add_asgi_middleware(OwnPathsFirst, mounted=mounted_app)  # type: ignore[attr-defined]
+
+
+def make_follower(settings: ServingSettings, registry: MlflowRegistry, allowed: Collection[str]) -> Follower:
+    """The follower that a replica's settings describe."""
+    files = ModelFiles(settings.state_dir, f"{settings.pool}-{settings.replica}")
+    limit_bytes = settings.max_model_mb * 1_000_000
+    return Follower(registry, files, pool=settings.pool, allowed=allowed, limit_bytes=limit_bytes)
+
+
+def freeze_heap() -> None:
+    """Takes what lives now out of the garbage collector's sight."""
+    gc.collect()
+    gc.freeze()

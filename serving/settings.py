@@ -1,0 +1,54 @@
+"""What the environment may set: the only module of `serving` that reads it."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServingSettings(BaseSettings):
+    """Settings of one replica of the prediction service.
+
+    >>> ServingSettings(mlflow_url="http://mlflow:5000", mlflow_username="serving", mlflow_password="…")
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SERVING_", frozen=True, extra="forbid")
+
+    mlflow_url: str = Field(description="base URL of the MLflow server")
+    mlflow_username: str = Field(description="an MLflow user that may only read")
+    mlflow_password: SecretStr = Field(description="that user's password")
+    pool: Literal["stable", "canary"] = Field(
+        default="stable", description="canary also holds the challenger while a rollout lives"
+    )
+    state_dir: Path = Field(
+        default=Path("/var/lib/serving"), description="model files and the last good versions, shared by replicas"
+    )
+    default_model: str = Field(default="iris", description="the model that POST /predict asks")
+    poll_seconds: float = Field(default=2.0, gt=0, description="pause between two readings of the registry")
+    replica: str = Field(
+        default_factory=socket.gethostname, description="name of this replica; stays the same when it restarts"
+    )
+    host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104  the container's own network
+    port: int = Field(default=3000, ge=0, le=65535, description="port to listen on")
+    max_model_mb: int = Field(default=512, gt=0, description="largest model file that is downloaded, in MB")
+
+
+class RolloutSettings(BaseSettings):
+    """Settings of whoever rolls a version out: the tasks of `model_serving_pipeline`.
+
+    >>> RolloutSettings(mlflow_url="http://mlflow:5000", mlflow_username="trainer", mlflow_password="…")
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ROLLOUT_", frozen=True, extra="forbid")
+
+    mlflow_url: str = Field(description="base URL of the MLflow server")
+    mlflow_username: str = Field(description="an MLflow user who may move aliases")
+    mlflow_password: SecretStr = Field(description="that user's password")
+    stable_host: str = Field(default="serving", description="host name that lists every stable replica")
+    canary_host: str | None = Field(default="serving-canary", description="the same for the canary pool; empty: none")
+    port: int = Field(default=3000, gt=0, le=65535, description="port that the replicas listen on")
+    timeout_seconds: float = Field(default=120.0, gt=0, description="longest wait for the replicas to follow")
