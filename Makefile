@@ -1,23 +1,65 @@
 .DEFAULT_GOAL := help
-.PHONY: help lock check test
+.PHONY: help env up down logs build check test e2e bench lock images-publish
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
+RUN := $(UV) run --no-sync
+REQUIREMENTS := airflow mlflow serving dev
+export GIT_COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.venv/installed: docker/requirements/dev.txt docker/requirements/uv.txt
+env: ## write .env with random secrets, unless there is one
+	@docker/env.sh
+
+up: env ## build and start the stack, wait until it is healthy, and say where everything is
+	@docker/ports.sh
+	docker compose up --detach --build --wait
+	@docker/urls.sh
+
+down: ## stop the stack; data stays in the volumes
+	docker compose down
+
+logs: ## follow the logs of all services
+	docker compose logs --follow --tail 50
+
+build: ## build the three images
+	docker compose build
+
+.venv/installed: docker/requirements/dev.txt docker/requirements/uv.txt pyproject.toml
 	python3.12 -m venv .venv
-	$(PYTHON) -m pip install -q --require-hashes -r docker/requirements/uv.txt
-	$(UV) pip install -q -p $(PYTHON) --require-hashes -r docker/requirements/dev.txt
-	$(UV) pip install -q -p $(PYTHON) --no-deps --offline -e .
+	$(PYTHON) -m pip install --quiet --require-hashes -r docker/requirements/uv.txt
+	$(UV) pip install --quiet -p $(PYTHON) --no-deps --require-hashes -r docker/requirements/dev.txt
+	$(UV) pip install --quiet -p $(PYTHON) --no-deps --offline -e .
 	@touch $@
 
-check: .venv/installed ## lint, formatting, types, shell scripts
-	$(UV) run --no-sync ruff check .
-	$(UV) run --no-sync ruff format --check .
-	$(UV) run --no-sync mypy
+check: .venv/installed ## lint, formatting, types, shell scripts, workflows
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) shellcheck $$(git ls-files '*.sh') .ci/run
+	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint: not on this machine, skipped"; fi
 
-test: check ## every test
-	$(UV) run --no-sync pytest
+test: check ## every test; the e2e tests need a Docker engine
+	$(RUN) pytest
+
+e2e: .venv/installed ## only the tests against a real Docker engine
+	$(RUN) pytest tests/e2e
+
+bench: .venv/installed ## measure speed, side by side with what one would write by hand
+	$(RUN) python -m tests.benchmarks
+
+lock: .venv/installed ## resolve anew and export the hash-pinned requirements of the images
+	$(UV) lock --quiet -p $(PYTHON)
+	@for group in $(REQUIREMENTS); do \
+	  $(UV) export --quiet --frozen --no-default-groups --group $$group --no-emit-project --no-annotate --no-header \
+	    --output-file docker/requirements/$$group.txt >/dev/null; done
+	@$(UV) export --quiet --frozen --only-group uv --no-emit-project --no-annotate --no-header \
+	  --output-file docker/requirements/uv.txt >/dev/null
+	@$(PYTHON) docker/requirements/digest.py --write
+
+images-publish: ## build and push the three images for amd64 and arm64: REGISTRY=ghcr.io/owner TAG=v1.2.3
+	@for target in airflow mlflow serving; do \
+	  docker buildx build --platform linux/amd64,linux/arm64 --target $$target --build-arg GIT_COMMIT=$(GIT_COMMIT) \
+	    --tag $(REGISTRY)/mlops-loop-$$target:$(TAG) --push . || exit 1; done

@@ -3,7 +3,9 @@
 ServingError
 ├── RegistryError       MLflow cannot be read at this moment: tried again
 ├── RefusedModelError   a registered version that must not serve: the old one keeps serving
-└── RequestError        a request that cannot be answered, with its HTTP status
+├── RequestError        a request that cannot be answered, with its HTTP status
+├── NoCandidateError    a rollout of a model that has no version which passed the gate
+└── FleetError          replicas that did not come to the version in time
 """
 
 from __future__ import annotations
@@ -43,3 +45,11 @@ class RequestError(ServingError):
         self.status = status
         self.message = message
         self.detail = detail
+
+
+class NoCandidateError(ServingError):
+    """A rollout of a model that has no version which passed the gate."""
+
+
+class FleetError(ServingError):
+    """Replicas that did not come to the version in time."""

@@ -21,7 +21,7 @@ logger = logging.getLogger("serving")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Rollout:
     """One rollout of a model: from the version that serves, if any, to the one that shall."""
 
     model: str
@@ -29,11 +29,11 @@ class Plan:
     to_version: str
 
     def as_dict(self) -> dict[str, str | None]:
-        """The plan as what travels between tasks."""
+        """The rollout as it travels between tasks."""
         return asdict(self)
 
 
-def plan(aliases: Aliases, model: str, version: str | None = None) -> Plan:
+def plan(aliases: Aliases, model: str, version: str | None = None) -> Rollout:
     """Decides what to roll out: the version asked for, or the newest that the gate let through.
 
     Raises:
@@ -46,10 +46,10 @@ def plan(aliases: Aliases, model: str, version: str | None = None) -> Plan:
         )
     champion = aliases.read(model).get(CHAMPION)
     logger.info("%s: the champion is %s, the version to roll out is %s", model, champion or "none yet", target)
-    return Plan(model, champion, target)
+    return Rollout(model, champion, target)
 
 
-def promote(aliases: Aliases, rollout: Plan) -> None:
+def promote(aliases: Aliases, rollout: Rollout) -> None:
     """Makes the target the champion and the version before it `previous`."""
     if rollout.from_version and rollout.from_version != rollout.to_version:
         aliases.move(rollout.model, PREVIOUS, rollout.from_version)
@@ -57,7 +57,7 @@ def promote(aliases: Aliases, rollout: Plan) -> None:
     logger.info("%s: champion is now version %s", rollout.model, rollout.to_version)
 
 
-def wait_for_fleet(fleet: Fleet, rollout: Plan, timeout_seconds: float) -> list[str]:
+def wait_for_fleet(fleet: Fleet, rollout: Rollout, timeout_seconds: float) -> list[str]:
     """Waits until every replica answers with the target; returns their addresses.
 
     Raises:

@@ -1,0 +1,84 @@
+"""Takes a registered version to every replica.
+
+**What it does**: decides which version to roll out, lets the alias `champion` name it, and waits until every replica
+behind the gateway answers with it. The replicas follow the alias by themselves, so nothing is restarted.
+
+**What starts it**: the asset `model/<name>`, which a training emits when its version passed the gate; one rollout for
+each model named in the events. By hand: `model` and, if not the newest passed one, `version`.
+
+**What it writes**: the aliases `champion` and `previous` in MLflow's registry. No other DAG moves them.
+
+## Triage
+- `choose_models` red: the parameters name no model of the catalog.
+- `plan` red: no version of the model has passed the gate, or MLflow is not reached. Run `mlops_training_pipeline`.
+- `promote` red: MLflow refused to move the alias; its log says why. Safe to clear and run again.
+- `wait_for_fleet` red: a replica did not come to the version in time. `docker compose logs serving` names the reason
+  (a file that was refused, MLflow out of reach). The replicas that refused keep serving the version before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import Asset, AssetAny, Param, dag, task, task_group
+
+from ml_code.datasets import list_names
+
+NAMES = list_names()
+
+
+@dag(
+    schedule=AssetAny(*[Asset(f"model/{name}") for name in NAMES]),
+    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=False,
+    tags=["ml", "serving"],
+    doc_md=__doc__,
+    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=10)},
+    params={
+        "model": Param(NAMES[0], enum=NAMES, description="Model to roll out when started by hand"),
+        "version": Param(None, type=["string", "null"], description="Version; empty: the newest that passed the gate"),
+    },
+)
+def model_serving_pipeline() -> None:
+    @task
+    def choose_models(params: dict[str, Any], triggering_asset_events: Any = None) -> list[dict[str, str | None]]:
+        models = sorted({asset.name.removeprefix("model/") for asset in triggering_asset_events or {}})
+        return [{"model": model, "version": None} for model in models] or [
+            {"model": params["model"], "version": params["version"]}
+        ]
+
+    @task(map_index_template="{{ rollout_label }}")
+    def plan(choice: dict[str, str | None]) -> dict[str, str | None]:
+        from airflow.sdk import get_current_context
+
+        from serving import rollout
+
+        planned = rollout.plan(rollout.connect()[0], choice["model"], choice["version"])
+        get_current_context()["rollout_label"] = f"{planned.model}: {planned.from_version} -> {planned.to_version}"
+        return planned.as_dict()
+
+    @task
+    def promote(planned: dict[str, str | None]) -> dict[str, str | None]:
+        from serving import rollout
+
+        rollout.promote(rollout.connect()[0], rollout.Rollout(**planned))
+        return planned
+
+    @task
+    def wait_for_fleet(promoted: dict[str, str | None]) -> list[str]:
+        from serving import rollout
+
+        _, fleet, settings = rollout.connect()
+        return rollout.wait_for_fleet(fleet, rollout.Rollout(**promoted), settings.timeout_seconds)
+
+    @task_group
+    def roll_out(choice: dict[str, str | None]) -> None:
+        wait_for_fleet(promote(plan(choice)))
+
+    roll_out.expand(choice=choose_models())
+
+
+model_serving_pipeline()

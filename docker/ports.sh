@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Names every port of .env that another program holds, before Docker stumbles over it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+[[ -z $(docker compose ps --quiet 2>/dev/null) ]] || exit 0 # the stack itself holds them
+
+failed=0
+while IFS='=' read -r name port; do
+  # Connecting is the test that needs no rights and no extra program.
+  if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+    echo "FAIL: $name: expected port $port to be free, found a program that listens; set another $name in .env" >&2
+    failed=1
+  fi
+done < <(grep -E '^[A-Z_]+_PORT=[0-9]+$' .env)
+exit "$failed"

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Says where everything is, who may log in, and which command shows the password.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+value() { sed -n "s/^$1=//p" .env | tail -n 1; }
+row() { printf '  %-10s %-28s %-12s %s\n' "$1" "$2" "$3" "$4"; }
+password() { echo "grep ^$1= .env"; }
+
+host=$(value PUBLIC_HOST)
+gateway=http://$host:$(value GATEWAY_PORT)
+echo
+row "" URL user password
+row start "$gateway/" - -
+row Airflow "http://$host:$(value AIRFLOW_PORT)/" "$(value AIRFLOW_ADMIN_USERNAME)" "$(password AIRFLOW_ADMIN_PASSWORD)"
+row MLflow "http://$host:$(value MLFLOW_PORT)/" "$(value MLFLOW_ADMIN_USERNAME)" "$(password MLFLOW_ADMIN_PASSWORD)"
+row MinIO "http://$host:$(value MINIO_CONSOLE_PORT)/" "$(value MINIO_ROOT_USER)" "$(password MINIO_ROOT_PASSWORD)"
+row Postgres "$host:$(value POSTGRES_PORT)" warehouse "$(password WAREHOUSE_DB_PASSWORD)"
+echo
+echo "Train: trigger mlops_training_pipeline in Airflow. Then predict:"
+echo "  curl -X POST $gateway/predict -H 'Content-Type: application/json' -d '[[5.1, 3.5, 1.4, 0.2]]'"
+if [[ $(value BIND_ADDRESS) != 127.0.0.1 ]]; then
+  echo "WARNING: published on $(value BIND_ADDRESS): passwords travel in clear without TLS in front (docs/operations.md)"
+fi
+if grep -q '=insecure-' .env; then
+  echo "WARNING: .env holds secrets of .env.example, fit for this machine only; make env writes random ones"
+fi
