@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -46,15 +46,22 @@ class Failure:
 class Follower:
     """Holds the models of one replica and moves them to what the registry names.
 
-    >>> follower = Follower(registry, files, pool="stable", allowed={"iris"}, limit_bytes=512_000_000)
+    >>> follower = Follower(registry, files, pool="stable", read_allowed=lambda: {"iris"}, limit_bytes=512_000_000)
     """
 
     def __init__(
-        self, registry: Registry, files: ModelFiles, *, pool: str, allowed: Collection[str], limit_bytes: int
+        self,
+        registry: Registry,
+        files: ModelFiles,
+        *,
+        pool: str,
+        read_allowed: Callable[[], Collection[str]],
+        limit_bytes: int,
     ) -> None:
         self._registry = registry
         self._files = files
-        self._allowed = frozenset(allowed)
+        self._read_allowed = read_allowed
+        self._allowed = frozenset(read_allowed())
         self._aliases = (CHAMPION, CHALLENGER) if pool == "canary" else (CHAMPION,)
         self._limit_bytes = limit_bytes
         self._canary_until: dict[str, datetime] = {}
@@ -100,6 +107,7 @@ class Follower:
             self._say_registry(str(error))
             return
         self._say_registry(None)
+        self._allowed = frozenset(self._read_allowed())
         changed = False
         for name in sorted(self._allowed):
             changed |= await self._converge_model(name, models.get(name))

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Collection
 from contextlib import suppress
+from functools import partial
 
 import bentoml
 from prometheus_client import REGISTRY
@@ -83,7 +83,7 @@ class PredictionService:
         self._poll_seconds = settings.poll_seconds
         password = settings.mlflow_password.get_secret_value()
         self._registry = MlflowRegistry(settings.mlflow_url, settings.mlflow_username, password)
-        self._follower = make_follower(settings, self._registry, read_allowed_names())
+        self._follower = make_follower(settings, self._registry)
         self._task: asyncio.Task[None] | None = None
         pages = make_pages(
             self._follower, pool=settings.pool, replica=settings.replica, default_model=settings.default_model
@@ -114,11 +114,12 @@ adapt_bentoml()
 PredictionService.add_asgi_middleware(OwnPathsFirst, mounted=mounted_app)  # type: ignore[attr-defined]
 
 
-def make_follower(settings: ServingSettings, registry: MlflowRegistry, allowed: Collection[str]) -> Follower:
+def make_follower(settings: ServingSettings, registry: MlflowRegistry) -> Follower:
     """The follower that a replica's settings describe."""
     files = ModelFiles(settings.state_dir, f"{settings.pool}-{settings.replica}")
+    read_allowed = partial(read_allowed_names, settings.catalog_dir)
     limit_bytes = settings.max_model_mb * 1_000_000
-    return Follower(registry, files, pool=settings.pool, allowed=allowed, limit_bytes=limit_bytes)
+    return Follower(registry, files, pool=settings.pool, read_allowed=read_allowed, limit_bytes=limit_bytes)
 
 
 def freeze_heap() -> None:

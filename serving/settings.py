@@ -34,6 +34,9 @@ class ServingSettings(BaseSettings):
     )
     host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104  the container's own network
     port: int = Field(default=3000, ge=0, le=65535, description="port to listen on")
+    catalog_dir: Path | None = Field(
+        default=None, description="folder of dataset TOML files instead of the shipped one; read again at every poll"
+    )
     max_model_mb: int = Field(default=512, gt=0, description="largest model file that is downloaded, in MB")
 
 
