@@ -40,10 +40,6 @@ class DataCheckError(MlopsError):
     """Rows that break the checks of their dataset."""
 
 
-class WarehouseError(MlopsError):
-    """The warehouse refuses, cannot be reached, or its schema is not as expected."""
-
-
 class StorageError(MlopsError):
     """An object that cannot be read or written."""
 

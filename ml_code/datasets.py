@@ -1,0 +1,210 @@
+"""The catalog: one TOML file per dataset, from which training, gate, `/predict` and the DAGs' forms follow."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ml_code.errors import CatalogError
+from ml_code.model_spec import Label
+
+CATALOG = Path(__file__).parent / "catalog"
+
+type Task = Literal["classification", "regression"]
+type Metric = Literal["accuracy", "balanced_accuracy", "f1_macro", "r2", "rmse", "mae"]
+
+METRICS: Mapping[Task, tuple[Metric, ...]] = {
+    "classification": ("accuracy", "balanced_accuracy", "f1_macro"),
+    "regression": ("r2", "rmse", "mae"),
+}
+LOWER_IS_BETTER: frozenset[Metric] = frozenset({"rmse", "mae"})
+
+type ColumnName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""A plain identifier: a feature's name is also the name of an ONNX input."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class BundledSource(_Part):
+    """Rows that a library brings along."""
+
+    kind: Literal["bundled"]
+    loader: Literal["iris"]
+
+
+class UrlSource(_Part):
+    """A CSV file behind an address."""
+
+    kind: Literal["url"]
+    url: str = Field(pattern=r"^https?://")
+
+
+class FileSource(_Part):
+    """A CSV file on this machine; a relative path starts at the folder of the TOML file."""
+
+    kind: Literal["file"]
+    path: str
+
+
+class ObjectSource(_Part):
+    """A CSV object, by its key below the datasets URI."""
+
+    kind: Literal["s3"]
+    key: str
+
+
+type Source = Annotated[BundledSource | UrlSource | FileSource | ObjectSource, Field(discriminator="kind")]
+
+
+class ColumnCheck(_Part):
+    """What a cell of one column may hold; a missing cell breaks no check but `required`."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+    allowed: list[Label] | None = None
+    required: bool = False
+
+
+class Checks(_Part):
+    """What the rows must keep to."""
+
+    columns: dict[ColumnName, ColumnCheck] = Field(default_factory=dict)
+    bad_rows_share: float = Field(default=0.1, ge=0, le=1, description="share of bad rows that is still accepted")
+
+
+class Holdout(_Part):
+    """Which rows no model trains on."""
+
+    share: float = Field(default=0.2, gt=0, lt=1)
+    seed: int = 0
+    columns: list[ColumnName] | None = Field(
+        default=None, description="columns whose text decides; None: the key, or else every declared column"
+    )
+
+
+class Gate(_Part):
+    """What a model must reach; figures in the unit of the metric."""
+
+    metric: Metric
+    threshold: float
+    minimum_improvement: float = Field(default=0.0, ge=0)
+    largest_regression: float = Field(default=0.02, ge=0)
+
+
+class Dataset(_Part):
+    """One dataset of the catalog.
+
+    >>> load_dataset("iris").target
+    'species'
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="equal to the name of the file without .toml")
+    description: str = ""
+    task: Task
+    target: ColumnName
+    numeric: list[ColumnName] = Field(default_factory=list)
+    categorical: list[ColumnName] = Field(default_factory=list)
+    key: ColumnName | None = Field(default=None, description="column that tells rows apart; None: rows are distinct")
+    source: Source
+    checks: Checks = Field(default_factory=Checks)
+    holdout: Holdout = Field(default_factory=Holdout)
+    gate: Gate
+
+    @property
+    def features(self) -> list[str]:
+        """The columns that a model reads, numeric ones first."""
+        return [*self.numeric, *self.categorical]
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that a source must have."""
+        key = [self.key] if self.key is not None and self.key not in self.features else []
+        return [*key, *self.features, self.target]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not self.features:
+            raise ValueError("numeric, categorical: found no feature, expected one or more")
+        names = [*self.features, self.target]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"numeric, categorical, target: found {', '.join(twice)} twice, expected each name once")
+        for field, used in (("checks.columns", self.checks.columns), ("holdout.columns", self.holdout.columns or [])):
+            unknown = sorted(set(used) - set(self.columns))
+            if unknown:
+                raise ValueError(f"{field}: found {', '.join(unknown)}, expected names of {', '.join(self.columns)}")
+        if self.gate.metric not in METRICS[self.task]:
+            expected = ", ".join(METRICS[self.task])
+            raise ValueError(f"gate.metric: found {self.gate.metric} for {self.task}, expected one of {expected}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The datasets that can be used, and what is wrong with the others, by name."""
+
+    datasets: Mapping[str, Dataset]
+    problems: Mapping[str, str]
+
+
+def load_catalog(folder: Path | None = None) -> Catalog:
+    """Reads every TOML file; a broken one takes down its own dataset only."""
+    datasets: dict[str, Dataset] = {}
+    problems: dict[str, str] = {}
+    for path in sorted((folder or CATALOG).glob("*.toml")):
+        try:
+            datasets[path.stem] = _read(path)
+        except CatalogError as error:
+            problems[path.stem] = str(error)
+    return Catalog(datasets, problems)
+
+
+def load_dataset(name: str, folder: Path | None = None) -> Dataset:
+    """One dataset by its name.
+
+    Raises:
+        CatalogError: the catalog has no such dataset, or its file is broken.
+    """
+    catalog = load_catalog(folder)
+    if name in catalog.problems:
+        raise CatalogError(catalog.problems[name])
+    if name not in catalog.datasets:
+        raise CatalogError(
+            f"dataset: found {name!r}, expected one of {', '.join(catalog.datasets) or 'none'}; "
+            f"choose one of these, or add {folder or CATALOG}/{name}.toml"
+        )
+    return catalog.datasets[name]
+
+
+def _read(path: Path) -> Dataset:
+    try:
+        dataset = Dataset.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path}: found no valid TOML ({error}), expected a dataset; correct the file") from error
+    except ValidationError as error:
+        raise CatalogError(f"{path}: {_describe(error)}; correct the file") from error
+    if dataset.name != path.stem:
+        raise CatalogError(f"{path}: name: found {dataset.name!r}, expected {path.stem!r}; rename the one or the other")
+    return dataset
+
+
+def _describe(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "value_error":
+            problems.append(str(problem["ctx"]["error"]))
+        elif problem["type"] == "missing":
+            problems.append(f"{key}: found nothing, expected a value")
+        elif problem["type"] == "extra_forbidden":
+            problems.append(f"{key}: found a key that has no meaning, expected a known one")
+        else:
+            problems.append(f"{key}: found {problem['input']!r}, expected: {problem['msg']}")
+    return "; ".join(problems)
