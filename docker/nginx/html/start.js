@@ -1,0 +1,117 @@
+// Fills the start page: what is up, where it is, which models serve. Asks again every 5 seconds, and what does not
+// answer is shown as such: a program that goes away never stops the page.
+"use strict";
+
+const REFRESH_MILLISECONDS = 5000;
+const TIMEOUT_MILLISECONDS = 4000;
+const HEALTH_WORDS = { up: "up", partly: "partly up", down: "down" };
+
+async function get(path) {
+  return fetch(path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MILLISECONDS) });
+}
+
+function showHealth(program, health, detail) {
+  const line = document.querySelector(`[data-program="${program}"] .health`);
+  const text = HEALTH_WORDS[health] + (detail ? `: ${detail}` : "");
+  line.dataset.health = health;
+  // Only a change is written, so that a screen reader is not told the same every 5 seconds.
+  if (line.lastElementChild.textContent !== text) line.lastElementChild.textContent = text;
+}
+
+async function checkProgram(program) {
+  try {
+    const answer = await get(`status/${program}`);
+    if (!answer.ok) return showHealth(program, "down");
+    const sick = program === "airflow" ? findSickParts(await answer.json()) : [];
+    showHealth(program, sick.length ? "partly" : "up", sick.length ? `no ${sick.join(", no ")}` : "");
+  } catch {
+    showHealth(program, "down");
+  }
+}
+
+// Airflow answers 200 whatever its parts do, and lists them.
+function findSickParts(parts) {
+  return Object.keys(parts).filter((name) => parts[name].status && parts[name].status !== "healthy")
+    .map((name) => name.replaceAll("_", " "));
+}
+
+async function checkModels() {
+  try {
+    const answer = await get("models");
+    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+    const { models } = await answer.json();
+    showHealth("api", models.length ? "up" : "partly", models.length ? "" : "no model yet");
+    showModels(models);
+  } catch {
+    showHealth("api", "down");
+    showNoModels("No replica answers. They start after MLflow: docker compose ps serving serving-canary");
+  }
+}
+
+function showModels(models) {
+  if (!models.length) {
+    showNoModels("No model serves yet. Trigger the DAG mlops_training_pipeline in Airflow; what passes the gate appears here.");
+    return;
+  }
+  const rows = models.map(({ name, version, variant, since }) => {
+    const row = document.createElement("tr");
+    for (const text of [name, version, variant, new Date(since).toLocaleString()]) {
+      row.insertCell().textContent = text;
+    }
+    return row;
+  });
+  document.querySelector("#model-table tbody").replaceChildren(...rows);
+  document.querySelector("#model-table").hidden = false;
+  document.querySelector("#no-models").hidden = true;
+}
+
+function showNoModels(text) {
+  document.querySelector("#model-table").hidden = true;
+  document.querySelector("#no-models").textContent = text;
+  document.querySelector("#no-models").hidden = false;
+}
+
+// Links lead to the host that this page was opened at: it may not be localhost.
+async function showAddresses() {
+  const programs = await (await get("stack.json")).json();
+  for (const [program, { port, user }] of Object.entries(programs)) {
+    const card = document.querySelector(`[data-program="${program}"]`);
+    card.querySelector("h3 a").href = `http://${location.hostname}:${port}/`;
+    card.querySelector(".user").textContent = user;
+  }
+}
+
+function showCommands() {
+  const start = `curl -X POST ${location.origin}/predict -H "Content-Type: application/json" -d`;
+  const row = { sepal_length: 5.1, sepal_width: 3.5, petal_length: 1.4, petal_width: 0.2 };
+  document.querySelector("#curl-array").textContent = `${start} '[[5.1, 3.5, 1.4, 0.2]]'`;
+  document.querySelector("#curl-object").textContent = `${start} '${JSON.stringify([row])}'`;
+}
+
+async function copyCommand(button) {
+  const code = document.getElementById(button.dataset.copies);
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+    document.querySelector("#copied").textContent = "Copied.";
+  } catch {
+    // Browsers give no clipboard to a page that came over plain HTTP from another host.
+    getSelection().selectAllChildren(code);
+    document.querySelector("#copied").textContent = "Selected: copy it with the keyboard.";
+  }
+}
+
+let areAddressesShown = false;
+
+async function refresh() {
+  if (!areAddressesShown) {
+    areAddressesShown = await showAddresses().then(() => true, () => false);
+  }
+  await Promise.all([checkModels(), ...["airflow", "mlflow", "minio"].map(checkProgram)]);
+  setTimeout(refresh, REFRESH_MILLISECONDS);
+}
+
+showCommands();
+for (const button of document.querySelectorAll("button[data-copies]")) {
+  button.addEventListener("click", () => copyCommand(button));
+}
+refresh();
