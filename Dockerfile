@@ -71,4 +71,4 @@ RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv 
     uv pip install --offline --no-deps -e .
 USER serving
 ENV BENTOML_DO_NOT_TRACK=true BENTOML_HOME=/tmp/bentoml
-CMD ["bentoml", "serve", "serving.service:PredictionService", "--host", "0.0.0.0", "--port", "3000"]
+CMD ["python", "-m", "serving"]

@@ -21,11 +21,11 @@ from __future__ import annotations
 from typing import Any
 
 import pendulum
-from airflow.sdk import Asset, AssetAny, Param, dag, task, task_group
+from airflow.sdk import Asset, AssetAny, Param, dag, get_current_context, task, task_group
 
-from ml_code.datasets import list_names
+from ml_code.datasets import load_catalog
 
-NAMES = list_names()
+NAMES = sorted(load_catalog().datasets)
 
 
 @dag(
@@ -52,8 +52,6 @@ def model_serving_pipeline() -> None:
 
     @task(map_index_template="{{ rollout_label }}")
     def plan(choice: dict[str, str | None]) -> dict[str, str | None]:
-        from airflow.sdk import get_current_context
-
         from serving import rollout
 
         planned = rollout.plan(rollout.connect()[0], choice["model"], choice["version"])

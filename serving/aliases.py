@@ -75,7 +75,7 @@ class MlflowAliases:
         try:
             response = self._client.request(method, f"/api/2.0/mlflow/{path}", **carried)  # type: ignore[arg-type]
         except httpx.HTTPError as error:
-            raise RegistryError(f"MLflow {method} {path}: found {error!r}, expected an answer; is MLflow up?") from error
+            raise RegistryError(f"MLflow {method} {path}: found {error!r}, expected an answer; is it up?") from error
         if missing_ok and response.status_code == httpx.codes.NOT_FOUND:
             return {}
         if response.status_code != httpx.codes.OK:

@@ -19,11 +19,11 @@ client = boto3.client(
 for bucket in BUCKETS:
     try:
         client.create_bucket(Bucket=bucket)
-        print(f"bucket {bucket}: created")  # noqa: T201
+        print(f"bucket {bucket}: created")
     except ClientError as error:
         if error.response["Error"]["Code"] not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
             raise SystemExit(
                 f"FAIL: bucket {bucket}: {error}. If the volume is older than this .env, put the old "
                 "MINIO_ROOT_PASSWORD back, or delete all data: docker compose down -v"
             ) from error
-        print(f"bucket {bucket}: found")  # noqa: T201
+        print(f"bucket {bucket}: found")

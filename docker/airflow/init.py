@@ -40,7 +40,7 @@ def migrate_airflow() -> None:
 
 def migrate_warehouse() -> None:
     """Applies the warehouse's migrations that it does not have yet."""
-    from ml_code.warehouse import Warehouse  # noqa: PLC0415
+    from ml_code.warehouse import Warehouse
 
     applied = Warehouse(os.environ["MLOPS_WAREHOUSE_DSN"]).migrate()
     say(f"database warehouse: {', '.join(applied) or 'nothing'} applied")
@@ -48,7 +48,8 @@ def migrate_warehouse() -> None:
 
 def ensure_admin() -> None:
     """Creates the admin, or sets the password that .env says."""
-    from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder  # noqa: PLC0415
+    from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+    from werkzeug.security import check_password_hash
 
     name, password = os.environ["AIRFLOW_ADMIN_USERNAME"], os.environ["AIRFLOW_ADMIN_PASSWORD"]
     with get_application_builder() as builder:
@@ -58,7 +59,7 @@ def ensure_admin() -> None:
             role = security.find_role("Admin")
             security.add_user(name, "Admin", "", f"{name}@localhost", role, password=password)
             say(f"user {name}: created")
-        elif not security.auth_user_db(name, password):
+        elif not check_password_hash(user.password, password):
             security.reset_password(user.id, password)
             say(f"user {name}: password set")
         else:
@@ -98,9 +99,9 @@ def connections() -> dict[str, dict[str, Any]]:
 
 def ensure_connections_and_pools() -> None:
     """Sets the preset connections to what .env says, and makes the pool that trainings share."""
-    from airflow.models import Connection, Pool  # noqa: PLC0415
-    from airflow.utils.session import create_session  # noqa: PLC0415
-    from sqlalchemy import delete, select  # noqa: PLC0415
+    from airflow.models import Connection, Pool
+    from airflow.utils.session import create_session
+    from sqlalchemy import delete, select
 
     with create_session() as session:
         for conn_id, fields in connections().items():

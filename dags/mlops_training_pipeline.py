@@ -1,0 +1,136 @@
+"""Trains a model, gates it against the champion, and registers it if it passed.
+
+**What it does**: takes a snapshot of the dataset, trains, exports to ONNX, evaluates the exported file on the holdout,
+and lets the gate decide. A version that passed is registered and its asset is emitted, which starts
+`model_serving_pipeline`. A version that did not pass is not registered; the label of `gate` says why.
+
+**What starts it**: by hand with a form (dataset, model type, estimator, hyperparameters), or the asset
+`dataset/<name>`: one training for each dataset named in the events.
+
+**What it writes**: one MLflow run per dataset and DAG run in the experiment of the dataset's name, with parameters,
+metrics, plots, the decision and the exported file; for a pass a version of the registered model of that name.
+
+## Triage
+- `choose_datasets` red: a model type, estimator or hyperparameter that is not offered; the log lists what is.
+- `prepare` red: the source was not reached, or its rows break the catalog's checks; the log names row and column.
+- `train` red: the estimator failed on the data, or the exported file answers otherwise than the fitted pipeline.
+- `evaluate`, `gate`, `register` red: MLflow was not reached. Safe to clear: the run is found again, nothing is doubled.
+- `rejected` green: nothing is broken; the challenger was not better enough. Its log says how to force it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import (
+    Asset,
+    AssetAlias,
+    AssetAny,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    dag,
+    get_current_context,
+    task,
+    task_group,
+)
+
+from ml_code.datasets import load_catalog
+from ml_code.families import ESTIMATORS, MODEL_TYPES
+
+NAMES = sorted(load_catalog().datasets)
+
+# What a second try would find again.
+FINAL_ERRORS = ("CatalogError", "DataCheckError", "ExportError", "GateError", "SettingsError", "TrainingError")
+
+
+@dag(
+    schedule=AssetAny(*[Asset(f"dataset/{name}") for name in NAMES]),
+    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    catchup=False,
+    max_active_runs=4,
+    is_paused_upon_creation=False,
+    tags=["ml", "training"],
+    doc_md=__doc__,
+    default_args={
+        "retries": 1,
+        "retry_delay": pendulum.duration(seconds=10),
+        "retry_policy": ExceptionRetryPolicy(
+            rules=[RetryRule([f"ml_code.errors.{name}" for name in FINAL_ERRORS], RetryAction.FAIL)]
+        ),
+    },
+    params={
+        "dataset": Param(NAMES[0], enum=NAMES, description="Dataset of the catalog"),
+        "model_type": Param(MODEL_TYPES[0], enum=list(MODEL_TYPES), description="Library"),
+        "estimator": Param(None, enum=[None, *ESTIMATORS], description="For sklearn only; empty: random_forest"),
+        "hyperparameters": Param({}, type=["object", "null"], description='Such as {"n_estimators": 200}'),
+        "force": Param(False, type="boolean", description="Let the version pass whatever the gate says; is recorded"),
+    },
+)
+def mlops_training_pipeline() -> None:
+    @task
+    def choose_datasets(params: dict[str, Any], triggering_asset_events: Any = None) -> list[dict[str, Any]]:
+        from ml_code import pipeline
+
+        named = sorted({asset.name.removeprefix("dataset/") for asset in triggering_asset_events or {}})
+        return pipeline.plan_trainings(params, named)
+
+    @task(map_index_template="{{ training.dataset }}")
+    def prepare(training: dict[str, Any]) -> str:
+        from ml_code import pipeline
+
+        return pipeline.prepare(training["dataset"])
+
+    @task(map_index_template="{{ training.dataset }}", pool="training")
+    def train(training: dict[str, Any], snapshot_uri: str, ti: Any = None) -> str:
+        from ml_code import pipeline
+
+        origin = pipeline.RunOrigin(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+        return pipeline.train(snapshot_uri=snapshot_uri, origin=origin, **pipeline.training_arguments(training))
+
+    @task(map_index_template="{{ label }}")
+    def evaluate(run_id: str) -> str:
+        from ml_code import pipeline
+
+        metrics = pipeline.evaluate(run_id)
+        get_current_context()["label"] = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+        return run_id
+
+    @task.branch(map_index_template="{{ verdict }}")
+    def gate(training: dict[str, Any], run_id: str) -> str:
+        from ml_code import pipeline
+
+        decision = pipeline.decide(run_id, trigger=training["trigger"], force=training["force"])
+        get_current_context()["verdict"] = pipeline.verdict(decision)
+        return "train_dataset.register" if decision.is_promoted else "train_dataset.rejected"
+
+    @task
+    def register(run_id: str) -> str:
+        from ml_code import pipeline
+
+        return pipeline.register(run_id)
+
+    @task(outlets=[AssetAlias("trained-model")])
+    def promoted(training: dict[str, Any], version: str, outlet_events: Any = None) -> None:
+        asset = Asset(f"model/{training['dataset']}")
+        outlet_events[AssetAlias("trained-model")].add(asset, extra={"version": version})
+
+    @task
+    def rejected(run_id: str) -> None:
+        from ml_code import pipeline
+
+        pipeline.explain_rejection(run_id)
+
+    @task_group
+    def train_dataset(training: dict[str, Any]) -> None:
+        run_id = evaluate(train(training, prepare(training)))
+        version = register(run_id)
+        gate(training, run_id) >> [version, rejected(run_id)]
+        promoted(training, version)
+
+    train_dataset.expand(training=choose_datasets())
+
+
+mlops_training_pipeline()

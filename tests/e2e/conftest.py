@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.stack import Airflow, Stack
+
+
+def has_engine() -> bool:
+    try:
+        return subprocess.run(["docker", "info"], check=False, capture_output=True, timeout=30).returncode == 0
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in here:
+        item.add_marker(pytest.mark.timeout(1200))
+    if here and not has_engine():
+        print("\n*** NO DOCKER ENGINE ANSWERS: the e2e tests of the compose project are SKIPPED ***")
+        for item in here:
+            item.add_marker(pytest.mark.skip(reason="no Docker engine answers `docker info`"))
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("clone"))
+    stack.create()
+    stack.compose("down", "--volumes", "--remove-orphans")
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.compose("down", "--volumes", "--remove-orphans")
+
+
+@pytest.fixture(scope="session")
+def airflow(stack: Stack) -> Airflow:
+    return Airflow(stack)

@@ -1,0 +1,146 @@
+"""The compose project as a user has it, in a copy of the repository with its own ports."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROJECT = "mlops-loop-e2e"
+PORT_OFFSET = 10_000
+
+
+class Stack:
+    """One compose project and the addresses at which it is reached from here."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment: dict[str, str] = {}
+
+    def create(self) -> None:
+        """Copies what git knows, writes .env as `make env` does, and moves every port out of the way."""
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=REPOSITORY,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for name in filter(None, listed.split("\0")):
+            if (REPOSITORY / name).is_file():
+                target = self.folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(REPOSITORY / name, target)
+        subprocess.run(["docker/env.sh"], cwd=self.folder, check=True)
+        lines = (self.folder / ".env").read_text().splitlines()
+        (self.folder / ".env").write_text("\n".join(_move_port(line) for line in lines) + "\n")
+        self.environment = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+    def compose(self, *arguments: str, timeout: float = 600, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs `docker compose` on the project; its output stands in the result."""
+        done = subprocess.run(
+            ["docker", "compose", "--project-name", PROJECT, *arguments],
+            cwd=self.folder,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if check and done.returncode != 0:
+            logs = self.compose("logs", "--tail", "40", check=False).stdout if arguments[0] == "up" else ""
+            raise AssertionError(f"docker compose {' '.join(arguments)}: {done.stdout}{done.stderr}\n{logs}")
+        return done
+
+    def up(self) -> None:
+        """Starts everything and waits until it is healthy."""
+        self.compose("up", "--detach", "--wait", "--build", timeout=900)
+
+    def port(self, variable: str) -> int:
+        """The moved port of a variable of .env."""
+        return int(self.environment[variable]) + PORT_OFFSET
+
+    @property
+    def gateway(self) -> str:
+        """Base URL of Nginx."""
+        return f"http://127.0.0.1:{self.port('GATEWAY_PORT')}"
+
+    @property
+    def mlflow(self) -> str:
+        """Base URL of MLflow."""
+        return f"http://127.0.0.1:{self.port('MLFLOW_PORT')}"
+
+    def containers(self, service: str) -> list[str]:
+        """Ids of a service's running containers."""
+        return self.compose("ps", "--quiet", service).stdout.split()
+
+    def predict(self, body: object, **headers: str) -> httpx.Response:
+        """Posts rows to /predict through the gateway."""
+        return httpx.post(f"{self.gateway}/predict", json=body, headers=headers, timeout=20)
+
+
+class Airflow:
+    """Airflow's REST API, logged in as the admin."""
+
+    def __init__(self, stack: Stack) -> None:
+        base = f"http://127.0.0.1:{stack.port('AIRFLOW_PORT')}"
+        self.login = {
+            "username": stack.environment["AIRFLOW_ADMIN_USERNAME"],
+            "password": stack.environment["AIRFLOW_ADMIN_PASSWORD"],
+        }
+        token = httpx.post(f"{base}/auth/token", json=self.login, timeout=60)
+        assert token.status_code == 201, token.text
+        headers = {"Authorization": f"Bearer {token.json()['access_token']}"}
+        self.client = httpx.Client(base_url=f"{base}/api/v2", headers=headers, timeout=60)
+
+    def get(self, path: str, **query: str | int) -> dict:
+        """Reads one resource."""
+        answer = self.client.get(path, params=query)
+        assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def trigger(self, dag_id: str, **conf: object) -> str:
+        """Starts a run by hand and returns its id."""
+        answer = self.client.post(f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["dag_run_id"]
+
+    def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 300) -> str:
+        """Waits until a run has ended and returns its state."""
+        return wait_until(
+            lambda: self._ended(dag_id, run_id), seconds, f"{dag_id} {run_id} ends; {self.task_states(dag_id, run_id)}"
+        )
+
+    def _ended(self, dag_id: str, run_id: str) -> str | None:
+        state = self.get(f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}")["state"]
+        return state if state in {"success", "failed"} else None
+
+    def task_states(self, dag_id: str, run_id: str) -> dict[str, tuple[str, str | None]]:
+        """State and label of every task of a run."""
+        tasks = self.get(f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances")["task_instances"]
+        return {t["task_id"]: (t["state"], t["rendered_map_index"]) for t in tasks}
+
+    def log(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, attempt: int = 1) -> str:
+        """The text of one task's log."""
+        path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/logs/{attempt}"
+        return self.client.get(path, params={"map_index": map_index}, headers={"Accept": "text/plain"}).text
+
+
+def wait_until[Found](probe: Callable[[], Found | None], seconds: float, what: str) -> Found:
+    """Asks once a second until the probe finds something."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := probe():
+            return found
+        time.sleep(1)
+    raise AssertionError(f"expected within {seconds:.0f} s: {what}")
+
+
+def _move_port(line: str) -> str:
+    name, _, value = line.partition("=")
+    return f"{name}={int(value) + PORT_OFFSET}" if name.endswith("_PORT") else line
