@@ -5,7 +5,6 @@ MlopsError
 ├── CatalogError            a dataset's TOML that cannot be read, or a dataset that is not in the catalog
 ├── SourceError             a source that cannot be reached or read
 ├── DataCheckError          rows that break the checks of their dataset
-├── WarehouseError          the warehouse refuses, cannot be reached, or its schema is not as expected
 ├── StorageError            an object that cannot be read or written
 ├── TrainingError           a model type, estimator or hyperparameter that is not offered
 ├── ExportError             a fitted pipeline whose exported file answers otherwise

@@ -1,0 +1,177 @@
+"""Turns a fitted pipeline into the model file that is measured, registered and served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pandas as pd
+from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+from skl2onnx import convert_sklearn, update_registered_converter
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from skl2onnx.common.shape_calculator import (
+    calculate_linear_classifier_output_shapes,
+    calculate_linear_regressor_output_shapes,
+)
+from sklearn.pipeline import Pipeline
+
+from ml_code.datasets import Dataset
+from ml_code.errors import ExportError
+from ml_code.features import select_inputs
+from ml_code.model_spec import METADATA_KEY, Feature, GoldenRows, Label, ModelSpec, Value
+from ml_code.onnx_model import OnnxModel
+
+OPSET = {"": 19, "ai.onnx.ml": 3}
+GOLDEN_ROWS = 16
+
+AGREEMENT_SHARE = 0.999
+"""Share of rows in which file and pipeline must agree; one row in thousands may lie on a split border in float32."""
+
+VALUE_TOLERANCE = 1e-3
+"""Largest difference, absolute plus relative, between two values that count as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """A model file and how well it agrees with its pipeline: share of rows, largest difference of a figure."""
+
+    content: bytes
+    agreement_share: float
+    largest_difference: float
+
+
+def export_pipeline(
+    dataset: Dataset, pipeline: Pipeline, classes: list[Label] | None, frame: pd.DataFrame
+) -> ExportedModel:
+    """Converts a pipeline, writes spec and golden rows into the file, and compares its answers with the pipeline's.
+
+    Args:
+        dataset: whose schema the model has.
+        pipeline: fitted by `training.fit_pipeline`.
+        classes: label of each class id; None for regression.
+        frame: rows to compare on, of which some become the golden ones.
+
+    Raises:
+        ExportError: the converters refuse, or the file answers otherwise than the pipeline.
+    """
+    proto = _convert(dataset, pipeline)
+    inputs = select_inputs(dataset, frame)
+    golden_rows = _pick_golden_rows(dataset, inputs)
+    blank = GoldenRows(rows=[], predictions=[])
+    answers = OnnxModel(_write_spec(proto, _make_spec(dataset, proto, classes, blank))).predict_rows(golden_rows)
+    golden = GoldenRows(
+        rows=golden_rows,
+        predictions=answers.values,
+        probabilities=None if answers.probabilities is None else answers.probabilities.tolist(),
+    )
+    content = _write_spec(proto, _make_spec(dataset, proto, classes, golden))
+    return _compare(dataset, OnnxModel(content), content, pipeline, inputs)
+
+
+def _convert(dataset: Dataset, pipeline: Pipeline) -> onnx.ModelProto:
+    _register_converters()
+    model = pipeline.named_steps["model"]
+    types: list[tuple[str, Any]] = [(name, FloatTensorType([None, 1])) for name in dataset.numeric]
+    types += [(name, StringTensorType([None, 1])) for name in dataset.categorical]
+    options = {id(model): {"zipmap": False}} if dataset.task == "classification" else None
+    try:
+        proto: onnx.ModelProto = convert_sklearn(
+            pipeline, name=dataset.name, initial_types=types, options=options, target_opset=OPSET
+        )
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        raise ExportError(
+            f"{type(model).__name__} for {dataset.name}: found that the converters refuse it ({error}), "
+            "expected an ONNX model; choose another model type or other hyperparameters"
+        ) from error
+    return proto
+
+
+def _register_converters() -> None:
+    """Teaches skl2onnx the two libraries; repeating it does no harm."""
+    from lightgbm import LGBMClassifier, LGBMRegressor  # noqa: PLC0415  seconds to import
+    from xgboost import XGBClassifier, XGBRegressor  # noqa: PLC0415
+
+    of_classifier = {"zipmap": [True, False, "columns"], "nocl": [True, False]}
+    for kind, alias, shapes, convert, options in (
+        (XGBClassifier, "XGBClassifier", calculate_linear_classifier_output_shapes, convert_xgboost, of_classifier),
+        (XGBRegressor, "XGBRegressor", calculate_linear_regressor_output_shapes, convert_xgboost, None),
+        (LGBMClassifier, "LGBMClassifier", calculate_linear_classifier_output_shapes, convert_lightgbm, of_classifier),
+        (LGBMRegressor, "LGBMRegressor", calculate_linear_regressor_output_shapes, convert_lightgbm, {"split": None}),
+    ):
+        update_registered_converter(kind, alias, shapes, convert, options=options)
+
+
+def _pick_golden_rows(dataset: Dataset, inputs: pd.DataFrame) -> list[list[Value]]:
+    """Rows spread over the table, and the first one with a gap if there is one; gaps are None."""
+    positions = np.unique(np.linspace(0, len(inputs) - 1, GOLDEN_ROWS).astype(int)).tolist()
+    has_gap = (inputs.isna() | (inputs == "")).any(axis="columns").to_numpy()
+    if has_gap.any():
+        positions = sorted({*positions, int(has_gap.argmax())})
+    picked = inputs.iloc[positions]
+    columns = [[_to_value(cell) for cell in picked[name].tolist()] for name in dataset.features]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _to_value(cell: float | str) -> Value:
+    return None if cell == "" or cell != cell else cell  # noqa: PLR0124  NaN differs from itself
+
+
+def _make_spec(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None, golden: GoldenRows) -> ModelSpec:
+    outputs = [output.name for output in proto.graph.output]
+    features = [Feature(name=name, kind="numeric") for name in dataset.numeric]
+    features += [Feature(name=name, kind="categorical") for name in dataset.categorical]
+    return ModelSpec(
+        dataset=dataset.name,
+        task=dataset.task,
+        target=dataset.target,
+        features=features,
+        classes=classes,
+        prediction_output=outputs[0],
+        probabilities_output=outputs[1] if classes is not None else None,
+        golden=golden,
+    )
+
+
+def _write_spec(proto: onnx.ModelProto, spec: ModelSpec) -> bytes:
+    described = onnx.ModelProto()
+    described.CopyFrom(proto)
+    onnx.helper.set_model_props(described, {METADATA_KEY: spec.model_dump_json()})
+    content: bytes = described.SerializeToString()
+    return content
+
+
+def _compare(
+    dataset: Dataset, model: OnnxModel, content: bytes, pipeline: Pipeline, inputs: pd.DataFrame
+) -> ExportedModel:
+    answers = model.predict_columns({name: inputs[name].tolist() for name in dataset.features})
+    classes = model.spec.classes
+    if classes is None:
+        expected = np.asarray(pipeline.predict(inputs), dtype=np.float64).reshape(-1)
+        difference = np.abs(expected - np.asarray(answers.values, dtype=np.float64))
+        is_same = difference <= VALUE_TOLERANCE + VALUE_TOLERANCE * np.abs(expected)
+    else:
+        labels = [classes[number] for number in pipeline.predict(inputs)]
+        is_same = np.array([a == b for a, b in zip(labels, answers.values, strict=True)])
+        difference = _compare_probabilities(pipeline.predict_proba(inputs), answers.probabilities)
+    share = float(np.mean(is_same))
+    if share < AGREEMENT_SHARE and int(np.sum(~is_same)) > 1:
+        raise ExportError(
+            f"model file for {dataset.name}: found agreement with its pipeline in {share:.2%} of {len(inputs)} rows, "
+            f"expected {AGREEMENT_SHARE:.1%}; choose another model type or other hyperparameters"
+        )
+    return ExportedModel(content, share, float(np.max(difference)))
+
+
+def _compare_probabilities(
+    expected: npt.NDArray[np.float64], found: npt.NDArray[np.float32] | None
+) -> npt.NDArray[np.float64]:
+    if found is None or found.shape != expected.shape:
+        shape = None if found is None else found.shape
+        raise ExportError(
+            f"model file: found probabilities of shape {shape}, expected {expected.shape}; choose another model type"
+        )
+    return np.abs(expected - found)

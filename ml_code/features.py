@@ -1,0 +1,137 @@
+"""From rows to what a model reads: the holdout split, the input columns and their preprocessing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from ml_code.datasets import Dataset
+from ml_code.errors import DataCheckError
+from ml_code.model_spec import Label
+
+CELL_SEPARATOR = "\x1f"
+"""ASCII's unit separator, which no CSV cell holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Rows to train on and rows held out, each indexed from 0; `holdout_id` names the rule that split them."""
+
+    train: pd.DataFrame
+    holdout: pd.DataFrame
+    holdout_id: str
+
+
+def split_holdout(dataset: Dataset, frame: pd.DataFrame) -> Split:
+    """Holds rows out by a seeded hash of their own text, so that each stays on its side as the dataset grows.
+
+    Raises:
+        DataCheckError: one of the sides is empty, or the training side lacks a class.
+    """
+    columns = _holdout_columns(dataset)
+    texts = _canonical_text(frame, columns)
+    prefix = f"{dataset.holdout.seed}{CELL_SEPARATOR}"
+    positions = np.array([_position(prefix + text) for text in texts], dtype=np.float64)
+    is_held_out = positions < dataset.holdout.share
+    train = frame[~is_held_out].reset_index(drop=True)
+    holdout = frame[is_held_out].reset_index(drop=True)
+    _refuse_useless_split(dataset, frame, train, holdout)
+    return Split(train, holdout, make_holdout_id(dataset))
+
+
+def make_holdout_id(dataset: Dataset) -> str:
+    """Name of the rule that holds rows out; figures compare only under the same one."""
+    rule = {"seed": dataset.holdout.seed, "share": dataset.holdout.share, "columns": _holdout_columns(dataset)}
+    return hashlib.sha256(json.dumps(rule, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def select_inputs(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
+    """The feature columns as a model file reads them: numeric float32 (NaN missing), categorical str ("" missing)."""
+    numeric = {name: frame[name].astype(np.float32) for name in dataset.numeric}
+    categorical = {name: frame[name].fillna("").astype(str).astype(object) for name in dataset.categorical}
+    return pd.DataFrame({**numeric, **categorical}, index=frame.index)
+
+
+def list_classes(dataset: Dataset, frame: pd.DataFrame) -> list[Label] | None:
+    """The labels in order; a model answers their positions. None for regression."""
+    if dataset.task == "regression":
+        return None
+    labels: list[Label] = sorted(frame[dataset.target].unique().tolist())
+    return labels
+
+
+def encode_target(dataset: Dataset, frame: pd.DataFrame, classes: list[Label] | None) -> npt.NDArray[np.generic]:
+    """Class ids as int64, or values as float32: what an ONNX model computes in."""
+    if classes is None:
+        return frame[dataset.target].to_numpy(dtype=np.float32)
+    ids = {label: number for number, label in enumerate(classes)}
+    return np.array([ids[label] for label in frame[dataset.target].tolist()], dtype=np.int64)
+
+
+def make_preprocessor(dataset: Dataset, *, is_scaled: bool) -> ColumnTransformer:
+    """Fills gaps and encodes categories; a missing category is a category of its own.
+
+    Args:
+        dataset: whose features.
+        is_scaled: for linear models only: scaling before trees moves their split borders in float32.
+    """
+    steps = [("impute", SimpleImputer(strategy="median", keep_empty_features=True))]
+    if is_scaled:
+        steps.append(("scale", StandardScaler()))
+    parts = []
+    if dataset.numeric:
+        parts.append(("numeric", Pipeline(steps), dataset.numeric))
+    if dataset.categorical:
+        encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
+        parts.append(("categorical", encoder, dataset.categorical))
+    return ColumnTransformer(parts)
+
+
+def _holdout_columns(dataset: Dataset) -> list[str]:
+    if dataset.holdout.columns:
+        return list(dataset.holdout.columns)
+    return [dataset.key] if dataset.key else [*dataset.features, dataset.target]
+
+
+def _canonical_text(frame: pd.DataFrame, columns: list[str]) -> list[str]:
+    """One text per row that does not depend on a column's type: 1, 1.0 and "1" are one cell."""
+    cells = [[_canonical_cell(cell) for cell in frame[name].tolist()] for name in columns]
+    return [CELL_SEPARATOR.join(row) for row in zip(*cells, strict=True)]
+
+
+def _canonical_cell(cell: object) -> str:
+    if cell is None or cell != cell:  # noqa: PLR0124  NaN differs from itself
+        return ""
+    try:
+        return repr(float(str(cell)))
+    except ValueError:
+        return str(cell).strip()
+
+
+def _position(text: str) -> float:
+    """A place between 0 and 1 that depends on the text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
+
+
+def _refuse_useless_split(dataset: Dataset, frame: pd.DataFrame, train: pd.DataFrame, holdout: pd.DataFrame) -> None:
+    if train.empty or holdout.empty:
+        raise DataCheckError(
+            f"{dataset.name}: found {len(train)} rows to train on and {len(holdout)} held out, "
+            "expected both above 0; bring more rows or change holdout.share in the catalog"
+        )
+    if dataset.task == "classification":
+        lacking = sorted(map(str, set(frame[dataset.target]) - set(train[dataset.target])))
+        if lacking or train[dataset.target].nunique() < 2:
+            raise DataCheckError(
+                f"{dataset.name}: found no row to train on of the class {', '.join(lacking) or 'other than one'}, "
+                "expected two classes or more, each with a row; bring more rows or change holdout.seed in the catalog"
+            )

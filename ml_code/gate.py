@@ -1,0 +1,182 @@
+"""Decides whether a model may be registered; pure: figures in, a decision out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from ml_code.datasets import LOWER_IS_BETTER, Gate
+
+WEAK_HOLDOUT_ROWS = 200
+"""Below it a difference of a few rows is a coin toss, and the decision says so."""
+
+ROUNDING = 1e-9
+"""Below what two figures count as equal, which a sum of floats can leave between them."""
+
+type Trigger = Literal["manual", "data", "drift"]
+type Outcome = Literal["promote", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The champion beside the challenger on the same holdout.
+
+    `difference` is how much better the challenger is, positive is better; `standard_error` is its bootstrap SE.
+    `problem` says why the two do not compare; the figures are None then.
+    """
+
+    champion_version: str
+    champion_score: float | None = None
+    difference: float | None = None
+    standard_error: float | None = None
+    has_seen_data: bool = False
+    has_other_schema: bool = False
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the gate decided, why, and the figures of both."""
+
+    dataset: str
+    outcome: Outcome
+    reason: str
+    metric: str
+    score: float
+    threshold: float
+    holdout_rows: int
+    trigger: Trigger
+    champion_version: str | None = None
+    champion_score: float | None = None
+    difference: float | None = None
+    standard_error: float | None = None
+    warning: str | None = None
+    needs_approval: bool = False
+    is_forced: bool = False
+
+    @property
+    def is_promoted(self) -> bool:
+        """Whether the model may be registered."""
+        return self.outcome == "promote"
+
+    def to_json(self) -> str:
+        """As it is stored on the run and on the version."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Decision:
+        """As it was stored."""
+        return cls(**json.loads(text))
+
+
+def decide(
+    dataset: str,
+    rules: Gate,
+    score: float,
+    holdout_rows: int,
+    comparison: Comparison | None,
+    *,
+    trigger: Trigger = "manual",
+    force: bool = False,
+) -> Decision:
+    """Judges a challenger.
+
+    Args:
+        dataset: its name, for the messages.
+        rules: of the catalog.
+        score: the challenger's, on the holdout.
+        holdout_rows: how many rows that is.
+        comparison: with the champion; None where there is none yet.
+        trigger: what started the run.
+        force: promotes whatever the figures say; the decision says so.
+    """
+    refusal = _find_refusal(rules, score, comparison, trigger)
+    is_forced = force and refusal is not None
+    is_compared = comparison is not None and comparison.problem is None
+    return Decision(
+        dataset=dataset,
+        outcome="promote" if refusal is None or force else "reject",
+        reason=_explain(rules, score, comparison, refusal, is_forced=is_forced),
+        metric=rules.metric,
+        score=score,
+        threshold=rules.threshold,
+        holdout_rows=holdout_rows,
+        trigger=trigger,
+        champion_version=comparison.champion_version if comparison else None,
+        champion_score=comparison.champion_score if comparison else None,
+        difference=comparison.difference if comparison else None,
+        standard_error=comparison.standard_error if comparison else None,
+        warning=_warn(holdout_rows, comparison),
+        needs_approval=comparison is not None and not is_compared and not force,
+        is_forced=is_forced,
+    )
+
+
+def verdict(decision: Decision) -> str:
+    """The decision in a few words, for a label.
+
+    >>> verdict(decision)
+    'iris: rejected, 0.93 < 0.97'
+    """
+    word = "promoted" if decision.is_promoted else "rejected"
+    return f"{decision.dataset}: {word}, {decision.reason}"
+
+
+def _find_refusal(rules: Gate, score: float, comparison: Comparison | None, trigger: Trigger) -> str | None:
+    """Why not; None where nothing speaks against it."""
+    if not _passes(rules, score):
+        return f"{score:.4g} {_worse(rules)} {rules.threshold:.4g} ({rules.metric} against the threshold)"
+    if comparison is None or comparison.problem is not None:
+        return None
+    if comparison.has_other_schema:
+        return f"it reads other columns than the champion, version {comparison.champion_version}"
+    return _find_loss(rules, score, comparison, trigger)
+
+
+def _find_loss(rules: Gate, score: float, comparison: Comparison, trigger: Trigger) -> str | None:
+    """How the challenger loses to the champion; None where it does not.
+
+    On data that the champion has seen another model must win. On new data it must not lose: a loss counts
+    only where it is larger than both the noise of the holdout and the largest regression.
+    """
+    if comparison.champion_score is None or comparison.difference is None or comparison.standard_error is None:
+        return f"the champion, version {comparison.champion_version}, was not measured"
+    pair = f"{score:.4g} against {comparison.champion_score:.4g} of version {comparison.champion_version}"
+    if trigger == "drift" or (trigger == "manual" and comparison.has_seen_data):
+        needed = max(comparison.standard_error, rules.minimum_improvement)
+        is_won = comparison.difference > needed + ROUNDING
+        return None if is_won else f"{pair}, not better by more than {needed:.2g}"
+    allowed = max(comparison.standard_error, rules.largest_regression)
+    is_lost = comparison.difference < -allowed - ROUNDING
+    return f"{pair}, worse by more than {allowed:.2g}" if is_lost else None
+
+
+def _passes(rules: Gate, score: float) -> bool:
+    if rules.metric in LOWER_IS_BETTER:
+        return score <= rules.threshold
+    return score >= rules.threshold
+
+
+def _worse(rules: Gate) -> str:
+    return ">" if rules.metric in LOWER_IS_BETTER else "<"
+
+
+def _explain(rules: Gate, score: float, comparison: Comparison | None, refusal: str | None, *, is_forced: bool) -> str:
+    if refusal is not None:
+        return f"forced although {refusal}" if is_forced else refusal
+    sign = "<=" if rules.metric in LOWER_IS_BETTER else ">="
+    passed = f"{score:.4g} {sign} {rules.threshold:.4g}"
+    if comparison is None:
+        return f"{passed}, the first model"
+    if comparison.problem is not None:
+        return f"{passed}, not comparable with version {comparison.champion_version}: {comparison.problem}"
+    return f"{passed}, {comparison.difference:+.2g} against version {comparison.champion_version}"
+
+
+def _warn(holdout_rows: int, comparison: Comparison | None) -> str | None:
+    if holdout_rows >= WEAK_HOLDOUT_ROWS:
+        return None
+    error = comparison.standard_error if comparison else None
+    known = f", and the difference has a standard error of {error:.2g}" if error is not None else ""
+    return f"weak: {holdout_rows} holdout rows, of which each counts for {1 / max(holdout_rows, 1):.1%}{known}"

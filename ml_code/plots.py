@@ -1,0 +1,45 @@
+"""Pictures of one model for the tracking server; drawn without a display and without pyplot's global state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+
+def draw_confusions(counts: npt.NDArray[np.int64], labels: Sequence[object]) -> Figure:
+    """Rows by true label (down) and answered label (across)."""
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(counts, cmap="Blues")
+    names = [str(label) for label in labels]
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted", ylabel="true", title="Holdout rows")
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if count > counts.max() / 2 else "black"
+        axes.text(column, row, str(count), ha="center", va="center", color=colour)
+    figure.colorbar(image)
+    return figure
+
+
+def draw_residuals(truth: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> Figure:
+    """Predicted minus true value over the predicted value, in the target's unit."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(found, found - truth, s=8, alpha=0.5)
+    axes.axhline(0, color="black", linewidth=1)
+    axes.set(xlabel="predicted", ylabel="predicted - true", title="Holdout residuals")
+    return figure
+
+
+def draw_importances(shares: Mapping[str, float]) -> Figure:
+    """Share of each feature in the model, the largest on top."""
+    ordered = sorted(shares.items(), key=lambda item: item[1])
+    figure = Figure(figsize=(6, 1 + 0.3 * len(ordered)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([name for name, _ in ordered], [share for _, share in ordered])
+    axes.set(xlabel="share", title="Feature importance")
+    return figure

@@ -1,0 +1,86 @@
+"""Fits a pipeline of one family on the rows that are not held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from ml_code.datasets import Dataset
+from ml_code.families import Family, HyperparameterValue
+from ml_code.features import encode_target, list_classes, make_preprocessor, select_inputs
+
+SEED = 42
+"""Of every estimator, so that the same rows and figures give the same model."""
+
+
+def fit_pipeline(
+    dataset: Dataset,
+    train: pd.DataFrame,
+    family: Family,
+    hyperparameters: Mapping[str, HyperparameterValue],
+    threads: int = 1,
+) -> Pipeline:
+    """Fits preprocessing and estimator; the pipeline answers class ids (see `list_classes`) or values."""
+    pipeline = Pipeline(
+        [
+            ("preprocess", make_preprocessor(dataset, is_scaled=family.name == "linear")),
+            ("model", make_estimator(dataset, family, hyperparameters, threads)),
+        ]
+    )
+    target = encode_target(dataset, train, list_classes(dataset, train))
+    return pipeline.fit(select_inputs(dataset, train), target)
+
+
+def make_estimator(
+    dataset: Dataset, family: Family, hyperparameters: Mapping[str, HyperparameterValue], threads: int
+) -> Any:
+    """The unfitted estimator; each library is imported only where it is used."""
+    figures: dict[str, Any] = dict(hyperparameters)
+    is_classifier = dataset.task == "classification"
+    match family.name:
+        case "random_forest":
+            from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor  # noqa: PLC0415
+
+            forest = RandomForestClassifier if is_classifier else RandomForestRegressor
+            return forest(random_state=SEED, n_jobs=threads, **figures)
+        case "gradient_boosting":
+            from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor  # noqa: PLC0415
+
+            boosting = GradientBoostingClassifier if is_classifier else GradientBoostingRegressor
+            return boosting(random_state=SEED, **figures)
+        case "linear":
+            from sklearn.linear_model import LogisticRegression, Ridge  # noqa: PLC0415
+
+            linear = LogisticRegression if is_classifier else Ridge
+            return linear(random_state=SEED, **figures)
+        case "xgboost":
+            import xgboost  # noqa: PLC0415
+
+            boosted = xgboost.XGBClassifier if is_classifier else xgboost.XGBRegressor
+            return boosted(random_state=SEED, n_jobs=threads, tree_method="hist", **figures)
+        case _:
+            import lightgbm  # noqa: PLC0415
+
+            light = lightgbm.LGBMClassifier if is_classifier else lightgbm.LGBMRegressor
+            # Without bagging_freq LightGBM ignores `subsample`.
+            return light(random_state=SEED, n_jobs=threads, verbose=-1, subsample_freq=1, **figures)
+
+
+def rank_features(dataset: Dataset, pipeline: Pipeline) -> dict[str, float]:
+    """Share of each feature in the fitted model, summing to 1; encoded categories count for their column."""
+    model = pipeline.named_steps["model"]
+    names = pipeline.named_steps["preprocess"].get_feature_names_out()
+    weights = getattr(model, "feature_importances_", None)
+    if weights is None:
+        weights = abs(model.coef_).reshape(-1, len(names)).mean(axis=0)
+    shares = dict.fromkeys(dataset.features, 0.0)
+    for name, weight in zip(names, weights, strict=True):
+        part, _, column = str(name).partition("__")
+        if part == "categorical":
+            column = max((c for c in dataset.categorical if column.startswith(f"{c}_")), key=len)
+        shares[column] += float(weight)
+    total = sum(shares.values()) or 1.0
+    return {name: share / total for name, share in shares.items()}
