@@ -14,13 +14,15 @@ ERRORS = {
     400: "not JSON",
     404: "no such model",
     405: "wrong method",
-    413: "more than 1 MB or 10,000 rows",
+    413: "more than 1 MB",
     415: "not application/json",
     422: "rows that do not fit the model",
     429: "too many requests at once",
     503: "the model has no version that can answer",
     504: "not answered in time",
 }
+
+NUMBER = {"type": ["number", "null"], "description": "null where the model computes no number"}
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -124,7 +126,7 @@ def _describe_answer(spec: ModelSpec | None) -> dict[str, Any]:
     if spec is not None and spec.classes is not None:
         values["items"] = {"enum": spec.classes}
     elif spec is not None and spec.task == "regression":
-        values["items"] = {"type": "number"}
+        values["items"] = NUMBER
     model = {
         "type": "object",
         "required": ["name", "version"],
@@ -132,7 +134,7 @@ def _describe_answer(spec: ModelSpec | None) -> dict[str, Any]:
     }
     properties = {
         "predictions": values,
-        "probabilities": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+        "probabilities": {"type": "array", "items": {"type": "array", "items": NUMBER}},
         "classes": {"type": ["array", "null"]},
         "model": model,
         "request_id": {"type": "string"},

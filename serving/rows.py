@@ -40,7 +40,7 @@ class RowParser:
         """Parses and checks a body.
 
         Raises:
-            RequestError: the body is no JSON (400), too many rows (413), or rows that do not fit the model (422).
+            RequestError: the body is no JSON (400), or too many rows or such that do not fit the model (422).
         """
         rows = _load_array(body)
         if self._all_numeric and all(self._is_plain(row) for row in rows):
@@ -116,7 +116,7 @@ def _load_array(body: bytes) -> list[Any]:
     if not rows:
         raise RequestError(422, "body: found an empty array, expected at least one row")
     if len(rows) > MAX_ROWS:
-        raise RequestError(413, f"body: found {len(rows)} rows, expected at most {MAX_ROWS}; send them in parts")
+        raise RequestError(422, f"body: found {len(rows)} rows, expected at most {MAX_ROWS}; send them in parts")
     return rows
 
 

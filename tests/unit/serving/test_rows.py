@@ -118,6 +118,6 @@ def test_as_many_unknown_fields_as_fit_in_a_body_give_a_short_answer() -> None:
     assert all(len(problem.field or "") <= 100 for problem in error.detail)
 
 
-def test_more_rows_than_the_limit_are_too_large() -> None:
+def test_more_rows_than_the_limit_are_refused() -> None:
     assert len(POINTS.parse(orjson.dumps([[1, 2]] * MAX_ROWS))) == MAX_ROWS
-    assert refuse(POINTS, [[1, 2]] * (MAX_ROWS + 1)).status == 413
+    assert refuse(POINTS, [[1, 2]] * (MAX_ROWS + 1)).status == 422

@@ -1,0 +1,81 @@
+"""A replica of the prediction service as a process, started as its container starts it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.servers import free_port, run_process
+
+START_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A running replica."""
+
+    url: str
+    process_id: int
+    log: Path
+
+    def versions(self) -> dict[str, str]:
+        """The champion's version of each model that answers."""
+        models: list[dict[str, str]] = httpx.get(f"{self.url}/models").json()["models"]
+        return {model["name"]: model["version"] for model in models if model["variant"] == "champion"}
+
+    def readiness(self) -> dict[str, Any]:
+        """The body of `/readyz`."""
+        state: dict[str, Any] = httpx.get(f"{self.url}/readyz").json()
+        return state
+
+    def predict(self, rows: Any = ((5.1, 3.5, 1.4, 0.2),), **headers: str) -> httpx.Response:
+        """Asks the default model."""
+        return httpx.post(f"{self.url}/predict", json=rows, headers=headers)
+
+
+@contextmanager
+def run_replica(folder: Path, mlflow_url: str, password: str, **settings: str) -> Iterator[Replica]:
+    """Runs a replica on a state directory, and waits until it is alive."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "SERVING_MLFLOW_URL": mlflow_url,
+        "SERVING_MLFLOW_USERNAME": "serving",
+        "SERVING_MLFLOW_PASSWORD": password,
+        "SERVING_STATE_DIR": str(folder / "state"),
+        "SERVING_REPLICA": "one",
+        "SERVING_HOST": "127.0.0.1",
+        "SERVING_PORT": str(port),
+        "SERVING_POLL_SECONDS": "0.3",
+        "BENTOML_HOME": str(folder / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "true",
+        **settings,
+    }
+    log = folder / "replica.log"
+    with run_process([sys.executable, "-m", "serving"], log, env=environment) as process:
+        replica = Replica(f"http://127.0.0.1:{port}", process.pid, log)
+        wait_until(lambda: _is_alive(replica.url), lambda: log.read_text(errors="replace")[-3000:])
+        yield replica
+
+
+def wait_until(is_true: Callable[[], bool], describe: Callable[[], object], seconds: float = START_SECONDS) -> None:
+    """Waits for a condition; an AssertionError says what was there instead."""
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline, f"not so after {seconds} s: {describe()}"
+        time.sleep(0.1)
+
+
+def _is_alive(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
