@@ -1,0 +1,204 @@
+"""What the gateway lets through, what it refuses, and what it says itself."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+
+import httpx
+import pytest
+
+from tests.integration.gateway.containers import Fleet, wait_until
+
+JSON = {"Content-Type": "application/json"}
+
+
+def is_error_body(answer: httpx.Response) -> bool:
+    body = answer.json()
+    is_json = answer.headers["Content-Type"] == "application/json"
+    return is_json and set(body) == {"error", "detail", "request_id"} and bool(body["error"]) and body["detail"] == []
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict?probabilities=true", "/models/iris/predict"])
+def test_a_prediction_reaches_a_replica_at_its_own_address(gateway: httpx.Client, path: str) -> None:
+    assert gateway.post(path, json=[[1]]).json()["path"] == path
+
+
+@pytest.mark.parametrize("path", ["/models", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css"])
+def test_a_page_of_the_replicas_is_shown(gateway: httpx.Client, path: str) -> None:
+    assert gateway.get(path).json()["path"] == path
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/metrics", "/readyz", "/livez", "/schema.json", "/docs.json", "/static_content/index.css", "/nope", "/.env"],
+)
+def test_a_management_path_is_hidden(gateway: httpx.Client, path: str) -> None:
+    answer = gateway.get(path)
+    assert answer.status_code == 404
+    assert is_error_body(answer)
+
+
+@pytest.mark.parametrize(
+    "target", ["/predict/../metrics", "/predict%2f..%2fmetrics", "//metrics", "/docs/../metrics", "/models/../metrics"]
+)
+def test_no_spelling_of_an_address_reaches_a_hidden_path(gateway: httpx.Client, target: str) -> None:
+    assert read_raw(gateway, "GET", target) == 404
+
+
+def test_a_replica_is_asked_what_was_matched_and_not_what_was_sent(gateway: httpx.Client) -> None:
+    connection = http.client.HTTPConnection(gateway.base_url.host, gateway.base_url.port)
+    connection.request("POST", "/metrics/../predict", body="[[1]]", headers=JSON)
+    assert b'"path": "/predict"' in connection.getresponse().read()
+    connection.close()
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+@pytest.mark.parametrize("path", ["/predict", "/models/iris/predict"])
+def test_a_body_that_is_not_json_is_refused(gateway: httpx.Client, path: str, content_type: str) -> None:
+    answer = gateway.post(path, content=b"x", headers={"Content-Type": content_type})
+    assert answer.status_code == 415
+    assert is_error_body(answer)
+
+
+def test_json_with_a_charset_is_json(gateway: httpx.Client) -> None:
+    headers = {"Content-Type": "Application/JSON; charset=utf-8"}
+    assert gateway.post("/predict", content=b"[[1]]", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/predict", "POST"),
+        ("PUT", "/models/iris/predict", "POST"),
+        ("POST", "/models", "GET, HEAD"),
+        ("POST", "/", "GET, HEAD"),
+        ("DELETE", "/docs", "GET, HEAD"),
+        ("POST", "/status/airflow", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_one(gateway: httpx.Client, method: str, path: str, allowed: str) -> None:
+    answer = gateway.request(method, path)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
+    assert is_error_body(answer)
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_over_one_megabyte_is_refused(gateway: httpx.Client, is_chunked: bool) -> None:
+    body = b"[" + b" " * 10_000_000 + b"]"
+    pieces = (body[start : start + 65536] for start in range(0, len(body), 65536))
+    connection = http.client.HTTPConnection(gateway.base_url.host, gateway.base_url.port, timeout=20)
+    # The answer may come before the body is sent.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.request("POST", "/predict", body=pieces if is_chunked else body, headers=JSON)
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert b"too large" in answer.read()
+    connection.close()
+
+
+def test_an_address_that_is_too_long_is_refused(gateway: httpx.Client) -> None:
+    answer = gateway.get("/" + "a" * 20_000)
+    assert answer.status_code == 414
+    assert is_error_body(answer)
+
+
+def test_what_is_not_http_gets_a_json_error(gateway: httpx.Client) -> None:
+    with socket.create_connection((gateway.base_url.host, gateway.base_url.port or 80), timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nno header\r\n\r\n")
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b'{"error":"the request is not valid HTTP"' in answer
+
+
+def test_too_many_requests_are_refused(fleet: Fleet) -> None:
+    with httpx.Client(base_url=fleet.start_gateway(RATE_LIMIT_PER_SECOND="5")) as client:
+        answers = [client.get("/") for _ in range(40)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert refused
+    assert is_error_body(refused[0])
+    assert refused[0].headers["Retry-After"] == "1"
+
+
+def test_no_cookie_or_password_of_another_program_reaches_a_replica(gateway: httpx.Client) -> None:
+    sent = {"Cookie": "session=secret", "Authorization": "Basic c2VjcmV0", "X-Forwarded-For": "1.2.3.4"}
+    received = gateway.post("/predict", json=[[1]], headers=sent).json()["headers"]
+    assert "cookie" not in received
+    assert "authorization" not in received
+    assert received["x-forwarded-for"] != "1.2.3.4"
+
+
+def test_the_gateways_request_id_is_passed_on_beside_the_clients(gateway: httpx.Client) -> None:
+    received = gateway.post("/predict", json=[[1]], headers={"X-Request-Id": "mine"}).json()["headers"]
+    assert received["x-client-request-id"] == "mine"
+    assert len(received["x-request-id"]) == 32
+
+
+def test_no_header_says_the_version(gateway: httpx.Client) -> None:
+    assert gateway.get("/nope").headers["Server"] == "nginx"
+
+
+def test_the_start_page_runs_no_script_but_its_own(gateway: httpx.Client) -> None:
+    page = gateway.get("/")
+    policy = page.headers["Content-Security-Policy"]
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "script-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert page.headers["X-Content-Type-Options"] == "nosniff"
+    for name in ("start.css", "start.js"):
+        assert name in page.text
+        assert gateway.get(f"/{name}").status_code == 200
+
+
+def test_the_start_page_learns_ports_and_users(gateway: httpx.Client) -> None:
+    assert gateway.get("/stack.json").json() == {
+        "airflow": {"port": 8080, "user": "ann"},
+        "mlflow": {"port": 5000, "user": "max"},
+        "minio": {"port": 9001, "user": "mia"},
+    }
+
+
+@pytest.mark.parametrize("program", ["airflow", "mlflow", "minio"])
+def test_a_program_that_is_not_there_is_a_json_error(gateway: httpx.Client, program: str) -> None:
+    answer = gateway.get(f"/status/{program}")
+    assert answer.status_code == 502
+    assert is_error_body(answer)
+
+
+def test_the_status_of_a_program_is_asked_without_the_browsers_cookies(fleet: Fleet) -> None:
+    fleet.start_replica("minio", "store", port=9000)
+    with httpx.Client(base_url=fleet.start_gateway()) as client:
+        wait_until(lambda: client.get("/status/minio").status_code == 200, "the program is found")
+        asked = client.get("/status/minio?x=1", headers={"Cookie": "session=secret"}).json()
+    assert asked["path"] == "/minio/health/live"
+    assert asked["headers"]["host"] == "minio:9000"
+    assert "cookie" not in asked["headers"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CANARY_PERCENT", "101"),
+        ("CANARY_PERCENT", "-1"),
+        ("CANARY_PERCENT", "ten"),
+        ("CANARY_PERCENT", ""),
+        ("CANARY_PERCENT", "99999999999999999999"),
+        ("RATE_LIMIT_PER_SECOND", "0"),
+        ("AIRFLOW_PORT", "8080; }"),
+        ("MINIO_ROOT_USER", 'a","b":"'),
+    ],
+)
+def test_a_bad_setting_stops_the_start_with_its_name(fleet: Fleet, name: str, value: str) -> None:
+    stopped = fleet.try_gateway(**{name: value})
+    assert stopped.returncode != 0
+    assert f"FAIL: {name}: expected" in stopped.stderr
+
+
+def read_raw(gateway: httpx.Client, method: str, target: str) -> int:
+    """Sends an address as it stands: httpx would tidy it up."""
+    connection = http.client.HTTPConnection(gateway.base_url.host, gateway.base_url.port, timeout=10)
+    connection.request(method, target)
+    status = connection.getresponse().status
+    connection.close()
+    return status

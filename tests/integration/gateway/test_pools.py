@@ -1,0 +1,121 @@
+"""Which replica the gateway asks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.integration.gateway.containers import Fleet, docker, wait_until
+
+ROWS = [[5.1, 3.5, 1.4, 0.2]]
+
+
+def predict(client: httpx.Client, **headers: str) -> dict[str, str]:
+    """Answers which replica was asked and for which pool."""
+    answer = client.post(
+        "/predict", json=ROWS, headers={name.replace("_", "-"): text for name, text in headers.items()}
+    )
+    assert answer.status_code == 200, answer.text
+    return {"replica": answer.json()["replica"], "pool": answer.json()["headers"]["x-pool"]}
+
+
+def test_the_share_of_requests_without_a_user_goes_to_the_canary(gateway: httpx.Client) -> None:
+    pools = Counter(predict(gateway)["pool"] for _ in range(500))
+    assert 55 <= pools["canary"] <= 150, "20 % of 500 is 100; five standard deviations are 45"
+
+
+def test_both_stable_replicas_are_asked(gateway: httpx.Client) -> None:
+    replicas = {predict(gateway)["replica"] for _ in range(60)}
+    assert {"one", "two"} <= replicas
+
+
+def test_a_user_stays_in_a_pool(gateway: httpx.Client) -> None:
+    first = {user: predict(gateway, X_User_Id=f"user-{user}")["pool"] for user in range(60)}
+    again = {user: predict(gateway, X_User_Id=f"user-{user}")["pool"] for user in range(60)}
+    assert first == again
+    assert set(first.values()) == {"stable", "canary"}
+
+
+def test_the_header_variant_forces_the_canary(gateway: httpx.Client) -> None:
+    assert {predict(gateway, X_Variant="canary")["replica"] for _ in range(20)} == {"three"}
+
+
+@pytest.mark.parametrize(("percent", "pool"), [("0", "stable"), ("100", "canary")])
+def test_none_or_all_go_to_the_canary(fleet: Fleet, percent: str, pool: str) -> None:
+    fleet.start_replica("serving", "one")
+    fleet.start_replica("serving-canary", "two")
+    with httpx.Client(base_url=fleet.start_gateway(CANARY_PERCENT=percent)) as client:
+        wait_until(lambda: client.get("/models").status_code == 200, "a replica answers")
+        assert {predict(client, X_Pool="spoofed")["pool"] for _ in range(50)} == {pool}
+
+
+def test_a_client_cannot_say_which_pool_was_meant(gateway: httpx.Client) -> None:
+    pools = Counter(predict(gateway, X_Pool="canary")["pool"] for _ in range(60))
+    assert pools["stable"] > 20
+
+
+def test_without_a_canary_the_stable_pool_answers_and_knows_what_was_meant(fleet: Fleet) -> None:
+    fleet.start_replica("serving", "one")
+    with httpx.Client(base_url=fleet.start_gateway()) as client:
+        wait_until(lambda: client.get("/models").status_code == 200, "a replica answers")
+        assert predict(client, X_Variant="canary") == {"replica": "one", "pool": "canary"}
+
+
+def test_a_replica_that_can_answer_is_found_behind_two_that_cannot(fleet: Fleet) -> None:
+    for name in ("one", "two"):
+        fleet.start_replica("serving", name, status=503)
+    fleet.start_replica("serving-canary", "three")
+    with httpx.Client(base_url=fleet.start_gateway(CANARY_PERCENT="0")) as client:
+        wait_until(lambda: client.get("/models").status_code == 200, "the canary answers")
+        answers = []
+        while len(answers) < 60:
+            answers.append(predict(client)["replica"])
+            time.sleep(0.1)  # 6 s: replicas are tried again every 2 s
+    assert set(answers) == {"three"}
+
+
+def test_it_starts_without_replicas_and_finds_them_when_they_come(fleet: Fleet) -> None:
+    with httpx.Client(base_url=fleet.start_gateway()) as client:
+        missing = client.post("/predict", json=ROWS)
+        fleet.start_replica("serving", "one")
+        came = time.monotonic()
+        wait_until(lambda: client.post("/predict", json=ROWS).status_code == 200, "the replica is found")
+        found_seconds = time.monotonic() - came
+    assert missing.status_code == 502
+    assert found_seconds < 15
+
+
+def test_killing_a_replica_under_load_loses_no_request(fleet: Fleet) -> None:
+    victim = fleet.start_replica("serving", "one")
+    fleet.start_replica("serving", "two")
+    url = fleet.start_gateway(CANARY_PERCENT="0")
+    with httpx.Client(base_url=url) as client:
+        wait_until(lambda: {predict_quietly(client) for _ in range(10)} == {"one", "two"}, "both replicas answer")
+    killer = threading.Timer(1.5, docker, ["kill", victim])
+    killer.start()
+    with ThreadPoolExecutor(8) as pool:
+        answers = Counter(answer for batch in pool.map(lambda _: ask_for_seconds(url, 5), range(8)) for answer in batch)
+    killer.join()
+    assert set(answers) == {"one", "two"}, answers
+    assert answers["one"] > 20
+    assert answers["two"] > answers["one"]
+
+
+def predict_quietly(client: httpx.Client) -> str:
+    answer = client.post("/predict", json=ROWS)
+    return str(answer.json()["replica"]) if answer.status_code == 200 else f"HTTP {answer.status_code}"
+
+
+def ask_for_seconds(url: str, seconds: float) -> list[str]:
+    end = time.monotonic() + seconds
+    answers = []
+    with httpx.Client(base_url=url, timeout=20) as client:
+        while time.monotonic() < end:
+            answers.append(predict_quietly(client))
+            time.sleep(0.05)
+    return answers
