@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError
@@ -62,6 +63,11 @@ def load_settings(env_file: Path = REPOSITORY / ".env") -> Settings:
     )
 
 
+def read_project_run_id() -> str | None:
+    """Id of the run that `mlflow run` has made for this process, if it was started by that."""
+    return os.environ.get("MLFLOW_RUN_ID") or None
+
+
 def _refuse_unknown_names() -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
@@ -97,8 +103,16 @@ def _read_env_file(env_file: Path) -> dict[str, object]:
         "mlflow_url": f"http://127.0.0.1:{found.get('MLFLOW_PORT', '5000')}",
         "mlflow_username": "trainer",
         "mlflow_password": found["MLFLOW_TRAINER_PASSWORD"],
-        "s3_endpoint_url": f"http://127.0.0.1:{found.get('MINIO_PORT', '9000')}",
+        "s3_endpoint_url": _find_object_store(found),
         "s3_access_key": found["MINIO_ROOT_USER"],
         "s3_secret_key": found["MINIO_ROOT_PASSWORD"],
         "warehouse_dsn": f"{warehouse}/warehouse",
     }
+
+
+def _find_object_store(found: Mapping[str, str]) -> str:
+    """The address as this machine sees it: `minio` is a name inside the compose project only."""
+    url = found.get("S3_ENDPOINT_URL", "")
+    if url and urlsplit(url).hostname != "minio":
+        return url
+    return f"http://127.0.0.1:{found.get('MINIO_PORT', '9000')}"

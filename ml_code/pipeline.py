@@ -1,0 +1,317 @@
+"""The steps from a source to a registered version; between them only ids and URIs travel, and each may be repeated."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ml_code import evaluation, export, features, gate, plots, training
+from ml_code.datasets import Dataset, load_dataset
+from ml_code.errors import GateError, MlopsError, ModelFileError
+from ml_code.families import check_hyperparameters, find_family
+from ml_code.gate import Comparison, Decision, Trigger, verdict
+from ml_code.loading import load_rows
+from ml_code.model_spec import ModelSpec
+from ml_code.onnx_model import OnnxModel
+from ml_code.plans import RunOrigin, plan_trainings, training_arguments
+from ml_code.settings import Settings, load_settings, read_project_run_id
+from ml_code.storage import Storage
+from ml_code.tracking import SHA256, RunRecord, Tracker, find_git_commit
+from ml_code.validation import check_rows
+
+__all__ = [
+    "RunOrigin",
+    "decide",
+    "evaluate",
+    "explain_rejection",
+    "plan_trainings",
+    "prepare",
+    "register",
+    "train",
+    "training_arguments",
+    "verdict",
+]
+
+VERSION_LENGTH = 16
+"""Hex digits of a dataset's version: enough for a billion versions without a collision."""
+
+DECISION = "gate.decision"
+
+log = logging.getLogger(__name__)
+
+
+def prepare(dataset: str, *, settings: Settings | None = None) -> str:
+    """Checks the source's rows and writes them as a snapshot; answers its URI, which names the dataset's version.
+
+    Raises:
+        CatalogError: the dataset is not in the catalog, or its file is broken.
+        SourceError: the source cannot be reached or read.
+        DataCheckError: the rows break the catalog's checks.
+        StorageError: the snapshot cannot be written.
+    """
+    settings = settings or load_settings()
+    described = load_dataset(dataset, settings.catalog_dir)
+    rows = load_rows(described, settings)
+    checked = check_rows(described, rows.frame)
+    for index, reason in list(checked.bad.items())[:20]:
+        log.warning("%s: row %d left out: %s", dataset, index + 1, reason)
+    uri = f"{settings.datasets_uri.rstrip('/')}/clean/{dataset}/{rows.sha256[:VERSION_LENGTH]}.parquet"
+    storage = Storage(settings)
+    if not storage.exists(uri):
+        buffer = io.BytesIO()
+        checked.good.to_parquet(buffer, index=False)
+        storage.write_bytes(uri, buffer.getvalue())
+    log.info("%s: %d good rows, %d bad ones, snapshot %s", dataset, len(checked.good), len(checked.bad), uri)
+    return uri
+
+
+def train(
+    dataset: str,
+    snapshot_uri: str,
+    model_type: str,
+    estimator: str | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+    *,
+    origin: RunOrigin | None = None,
+    settings: Settings | None = None,
+) -> str:
+    """Fits one model, exports it and logs both; answers the MLflow run's id.
+
+    A retry of the same origin goes on with its run; inside `mlflow run` the run that it made is used.
+
+    Raises:
+        TrainingError: a model type, estimator or hyperparameter that is not offered.
+        ExportError: the exported file answers otherwise than the fitted pipeline.
+        TrackingError: MLflow refuses or cannot be reached.
+    """
+    settings = settings or load_settings()
+    described = load_dataset(dataset, settings.catalog_dir)
+    family = find_family(model_type, estimator, described.task)
+    figures = check_hyperparameters(family, hyperparameters)
+    split = features.split_holdout(described, _read_snapshot(settings, snapshot_uri))
+    tracker = Tracker(settings)
+    tags = {
+        "dataset": dataset,
+        "dataset_version": _name_version(snapshot_uri),
+        "snapshot_uri": snapshot_uri,
+        "holdout_id": split.holdout_id,
+        "git_commit": find_git_commit(settings),
+        **(origin.tags if origin else {}),
+    }
+    run = _open_run(tracker, dataset, family.name, origin, tags)
+    if SHA256 in run.tags:
+        return run.run_id
+    try:
+        tracker.log(run.run_id, params=_describe_params(described, split, family.model_type, family.estimator, figures))
+        tracker.log_dataset(run.run_id, dataset, tags["dataset_version"], snapshot_uri)
+        pipeline = training.fit_pipeline(described, split.train, family, figures, settings.training_threads)
+        classes = features.list_classes(described, split.train)
+        exported = export.export_pipeline(described, pipeline, classes, split.train)
+        tracker.log(
+            run.run_id,
+            metrics={
+                "export_agreement": exported.agreement_share,
+                "export_largest_error": exported.largest_difference,
+                "model_file_mb": len(exported.content) / 1e6,
+            },
+        )
+        importances = plots.draw_importances(training.rank_features(described, pipeline))
+        tracker.log_figures(run.run_id, {"feature_importance": importances})
+        tracker.log_pipeline(run.run_id, pipeline, features.select_inputs(described, split.train))
+        tracker.log_candidate(run.run_id, exported.content)
+    except MlopsError:
+        tracker.end_run(run.run_id, is_failed=True)
+        raise
+    tracker.end_run(run.run_id)
+    return run.run_id
+
+
+def evaluate(run_id: str, *, settings: Settings | None = None) -> dict[str, float]:
+    """Measures the run's exported file on the holdout, and logs figures and a picture.
+
+    Raises:
+        TrackingError: MLflow refuses, or the run has no exported file.
+    """
+    settings = settings or load_settings()
+    tracker = Tracker(settings)
+    run = tracker.read_run(run_id)
+    dataset, holdout = _read_holdout(settings, run)
+    model = OnnxModel(tracker.read_candidate(run))
+    answers = evaluation.answer_rows(dataset, model, holdout)
+    truth = holdout[dataset.target]
+    metrics = evaluation.measure(dataset, truth, answers)
+    if model.spec.classes is None:
+        figures = {"residuals": plots.draw_residuals(np.asarray(truth, np.float64), np.asarray(answers.values))}
+    else:
+        labels = sorted({*model.spec.classes, *truth.tolist()}, key=str)
+        figures = {
+            "confusion_matrix": plots.draw_confusions(evaluation.count_confusions(truth, answers, labels), labels)
+        }
+    tracker.log_figures(run_id, figures)
+    tracker.log(run_id, metrics={**metrics, "holdout_rows": float(len(holdout))})
+    return metrics
+
+
+def decide(
+    run_id: str, trigger: Trigger = "manual", force: bool = False, *, settings: Settings | None = None
+) -> Decision:
+    """Lets the gate judge the run's exported file against the champion, both measured anew on the same rows.
+
+    Raises:
+        TrackingError: MLflow refuses, or a file is missing.
+        DigestError: a file is not the one that was stored.
+    """
+    settings = settings or load_settings()
+    tracker = Tracker(settings)
+    run = tracker.read_run(run_id)
+    dataset, holdout = _read_holdout(settings, run)
+    model = OnnxModel(tracker.read_candidate(run))
+    answers = evaluation.answer_rows(dataset, model, holdout)
+    score = evaluation.measure(dataset, holdout[dataset.target], answers)[dataset.gate.metric]
+    comparison = _compare_with_champion(tracker, run, dataset, holdout, model)
+    decision = gate.decide(dataset.name, dataset.gate, score, len(holdout), comparison, trigger=trigger, force=force)
+    tracker.log(
+        run_id,
+        metrics={
+            name: value
+            for name, value in (
+                ("gate_score", score),
+                ("gate_champion_score", decision.champion_score),
+                ("gate_difference", decision.difference),
+                ("gate_standard_error", decision.standard_error),
+            )
+            if value is not None
+        },
+        tags={"gate": decision.outcome, "gate.verdict": verdict(decision), DECISION: decision.to_json()},
+    )
+    log.info("%s", verdict(decision))
+    if decision.warning:
+        log.warning("%s: %s", dataset.name, decision.warning)
+    return decision
+
+
+def register(run_id: str, *, settings: Settings | None = None) -> str:
+    """Registers the run's exported file as a version of the model named as its dataset; moves no alias.
+
+    Raises:
+        GateError: the run was not judged, or did not pass.
+        TrackingError: MLflow refuses.
+    """
+    settings = settings or load_settings()
+    tracker = Tracker(settings)
+    run = tracker.read_run(run_id)
+    decision = _read_decision(run)
+    if not decision.is_promoted:
+        raise GateError(
+            f"run {run_id}: found the verdict {verdict(decision)!r}, expected a pass; "
+            "train a better model, or force this one by the parameter force"
+        )
+    dataset, holdout = _read_holdout(settings, run)
+    content = tracker.read_candidate(run)
+    tags = {
+        # Only `passed` is rolled out without being asked; a person who approves a version sets it to that.
+        "gate": "needs_approval" if decision.needs_approval else "passed",
+        DECISION: decision.to_json(),
+        "dataset_version": run.tags["dataset_version"],
+        "holdout_id": run.tags["holdout_id"],
+        "git_commit": run.tags["git_commit"],
+        "model_type": run.params["model_type"],
+        "estimator": run.params["estimator"],
+    }
+    return tracker.register(dataset.name, run_id, content, features.select_inputs(dataset, holdout.head(5)), tags)
+
+
+def explain_rejection(run_id: str, *, settings: Settings | None = None) -> str:
+    """Says and logs why a run's model was not registered, and how to force it."""
+    decision = _read_decision(Tracker(settings or load_settings()).read_run(run_id))
+    text = (
+        f"{verdict(decision)}. Nothing was registered. To register it nevertheless, run it again with force: "
+        f"the parameter `force` of the form, or `mlops train --dataset {decision.dataset} ... --force`."
+    )
+    log.warning("%s", text)
+    return text
+
+
+def _open_run(
+    tracker: Tracker, dataset: str, family: str, origin: RunOrigin | None, tags: Mapping[str, str]
+) -> RunRecord:
+    project_run_id = None if origin else read_project_run_id()
+    if project_run_id:
+        return tracker.adopt_run(project_run_id, tags)
+    return tracker.find_or_create_run(dataset, origin.key if origin else None, f"{dataset}-{family}", tags)
+
+
+def _describe_params(
+    dataset: Dataset, split: features.Split, model_type: str, estimator: str | None, figures: Mapping[str, object]
+) -> dict[str, object]:
+    return {
+        "dataset": dataset.name,
+        "model_type": model_type,
+        "estimator": estimator or model_type,
+        "hyperparameters": json.dumps(figures, sort_keys=True),
+        **{f"hyperparameter.{name}": value for name, value in figures.items()},
+        "seed": training.SEED,
+        "holdout_seed": dataset.holdout.seed,
+        "holdout_share": dataset.holdout.share,
+        "train_rows": len(split.train),
+        "holdout_rows": len(split.holdout),
+    }
+
+
+def _read_snapshot(settings: Settings, uri: str) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(Storage(settings).read_bytes(uri)))
+
+
+def _name_version(snapshot_uri: str) -> str:
+    return snapshot_uri.rsplit("/", 1)[-1].removesuffix(".parquet")
+
+
+def _read_holdout(settings: Settings, run: RunRecord) -> tuple[Dataset, pd.DataFrame]:
+    dataset = load_dataset(run.tags["dataset"], settings.catalog_dir)
+    return dataset, features.split_holdout(dataset, _read_snapshot(settings, run.tags["snapshot_uri"])).holdout
+
+
+def _read_decision(run: RunRecord) -> Decision:
+    if DECISION not in run.tags:
+        raise GateError(f"run {run.run_id}: found no decision, expected the gate's; let the gate judge it first")
+    return Decision.from_json(run.tags[DECISION])
+
+
+def _compare_with_champion(
+    tracker: Tracker, run: RunRecord, dataset: Dataset, holdout: pd.DataFrame, challenger: OnnxModel
+) -> Comparison | None:
+    version = tracker.read_aliases(dataset.name).get("champion")
+    if version is None:
+        return None
+    tags = tracker.read_version(dataset.name, version).tags
+    if tags.get("holdout_id") != run.tags["holdout_id"]:
+        return Comparison(version, problem="it held out other rows, so it may have trained on these")
+    try:
+        champion = OnnxModel(tracker.read_model_file(dataset.name, version))
+    except ModelFileError as error:
+        return Comparison(version, problem=f"its file cannot be read ({error})")
+    lacking = sorted({feature.name for feature in champion.spec.features} - set(holdout.columns))
+    if lacking:
+        return Comparison(version, problem=f"it reads {', '.join(lacking)}, which the rows do not have any more")
+    truth, metric = holdout[dataset.target], dataset.gate.metric
+    of_champion = evaluation.answer_rows(dataset, champion, holdout)
+    of_challenger = evaluation.answer_rows(dataset, challenger, holdout)
+    difference = evaluation.compare(dataset, truth, of_challenger, of_champion, metric)
+    return Comparison(
+        version,
+        champion_score=evaluation.measure(dataset, truth, of_champion)[metric],
+        difference=difference.value,
+        standard_error=difference.standard_error,
+        has_seen_data=tags.get("dataset_version") == run.tags["dataset_version"],
+        has_other_schema=_schema(champion.spec) != _schema(challenger.spec),
+    )
+
+
+def _schema(spec: ModelSpec) -> set[tuple[str, str]]:
+    return {(feature.name, feature.kind) for feature in spec.features}

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import mlflow
+import pytest
+from pydantic import SecretStr
+
+from ml_code import pipeline
+from ml_code.errors import DigestError, GateError, TrackingError
+from ml_code.onnx_model import OnnxModel
+from ml_code.pipeline import RunOrigin
+from ml_code.settings import Settings
+from ml_code.tracking import Tracker
+from tests.servers import MlflowServer
+
+FAMILIES = [
+    ("sklearn", "random_forest"),
+    ("sklearn", "gradient_boosting"),
+    ("sklearn", "linear"),
+    ("xgboost", None),
+    ("lightgbm", None),
+]
+
+
+@pytest.fixture(scope="module")
+def snapshot_uri(stack_settings: Settings) -> str:
+    return pipeline.prepare("iris", settings=stack_settings)
+
+
+@pytest.fixture
+def tracker(stack_settings: Settings) -> Tracker:
+    return Tracker(stack_settings)
+
+
+@pytest.fixture
+def _no_champion(mlflow_server: MlflowServer, tracker: Tracker) -> Iterator[None]:
+    yield
+    if "champion" in tracker.read_aliases("iris"):
+        move_alias(mlflow_server, None)
+
+
+def move_alias(server: MlflowServer, version: str | None) -> None:
+    """What a rollout does."""
+    body = {"name": "iris", "alias": "champion"} | ({"version": version} if version else {})
+    method = "POST" if version else "DELETE"
+    url = f"{server.url}/api/2.0/mlflow/registered-models/alias"
+    httpx.request(method, url, json=body, auth=server.auth("trainer")).raise_for_status()
+
+
+def train_and_register(settings: Settings, snapshot_uri: str, model_type: str, estimator: str | None = None) -> str:
+    run_id = pipeline.train("iris", snapshot_uri, model_type, estimator, settings=settings)
+    pipeline.evaluate(run_id, settings=settings)
+    pipeline.decide(run_id, settings=settings)
+    return pipeline.register(run_id, settings=settings)
+
+
+def test_preparing_twice_gives_one_snapshot(stack_settings: Settings, snapshot_uri: str) -> None:
+    assert pipeline.prepare("iris", settings=stack_settings) == snapshot_uri
+    assert snapshot_uri.startswith("s3://datasets/clean/iris/")
+
+
+@pytest.mark.parametrize(("model_type", "estimator"), FAMILIES)
+def test_every_family_is_trained_judged_and_registered(
+    stack_settings: Settings, tracker: Tracker, snapshot_uri: str, model_type: str, estimator: str | None
+) -> None:
+    run_id = pipeline.train("iris", snapshot_uri, model_type, estimator, settings=stack_settings)
+    metrics = pipeline.evaluate(run_id, settings=stack_settings)
+    decision = pipeline.decide(run_id, settings=stack_settings)
+    version = pipeline.register(run_id, settings=stack_settings)
+
+    assert metrics["accuracy"] >= 0.85
+    assert decision.is_promoted
+    assert tracker.read_version("iris", version).tags["gate"] == "passed"
+    model = OnnxModel(tracker.read_model_file("iris", version))
+    model.replay_golden()
+    assert model.predict_rows([[5.1, 3.5, 1.4, 0.2], [6.0, 2.9, 4.5, 1.5]]).values == [0, 1]
+    assert tracker.read_aliases("iris") == {}
+    assert tracker.find_newest_passed("iris") == tracker.read_version("iris", version)
+
+
+def test_a_run_shows_params_metrics_dataset_tags_and_plots(
+    stack_settings: Settings, tracker: Tracker, snapshot_uri: str
+) -> None:
+    origin = RunOrigin("mlops_training_pipeline", "manual__shown", "train", 0)
+    figures = {"n_estimators": 7}
+    run_id = pipeline.train("iris", snapshot_uri, "xgboost", None, figures, origin=origin, settings=stack_settings)
+    pipeline.evaluate(run_id, settings=stack_settings)
+
+    run = mlflow.MlflowClient().get_run(run_id)
+    assert run.data.params["hyperparameter.n_estimators"] == "7"
+    assert {"accuracy", "f1_macro", "holdout_rows"} <= set(run.data.metrics)
+    assert run.data.tags["airflow.run_id"] == "manual__shown"
+    assert run.data.tags["dataset_version"] in snapshot_uri
+    assert len(run.data.tags["git_commit"]) >= 7
+    assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["iris"]
+    plots = [entry.path for entry in mlflow.MlflowClient().list_artifacts(run_id, "plots")]
+    assert plots == ["plots/confusion_matrix.png", "plots/feature_importance.png"]
+    assert run.info.status == "FINISHED"
+
+
+def test_a_retry_makes_no_second_run_and_no_second_version(
+    stack_settings: Settings, tracker: Tracker, snapshot_uri: str
+) -> None:
+    origin = RunOrigin("mlops_training_pipeline", "manual__retried", "train", 0)
+    runs = {pipeline.train("iris", snapshot_uri, "lightgbm", origin=origin, settings=stack_settings) for _ in range(2)}
+    assert len(runs) == 1
+    run_id = runs.pop()
+    pipeline.decide(run_id, settings=stack_settings)
+    versions = {pipeline.register(run_id, settings=stack_settings) for _ in range(2)}
+    assert len(versions) == 1
+    assert [record.version for record in tracker.list_versions("iris", run_id)] == [*versions]
+
+
+@pytest.mark.usefixtures("_no_champion")
+def test_an_identical_second_model_is_rejected_and_not_registered(
+    stack_settings: Settings, mlflow_server: MlflowServer, tracker: Tracker, snapshot_uri: str
+) -> None:
+    champion = train_and_register(stack_settings, snapshot_uri, "sklearn", "linear")
+    move_alias(mlflow_server, champion)
+    run_id = pipeline.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
+
+    decision = pipeline.decide(run_id, settings=stack_settings)
+
+    assert not decision.is_promoted
+    assert decision.champion_version == champion
+    assert "not better by more than" in pipeline.verdict(decision)
+    with pytest.raises(GateError, match="found the verdict 'iris: rejected"):
+        pipeline.register(run_id, settings=stack_settings)
+    assert tracker.list_versions("iris", run_id) == []
+    assert "--force" in pipeline.explain_rejection(run_id, settings=stack_settings)
+    # New data would let it pass, and so does a person.
+    assert pipeline.decide(run_id, "data", settings=stack_settings).is_promoted
+    assert pipeline.decide(run_id, force=True, settings=stack_settings).is_forced
+
+
+def test_an_unjudged_run_is_not_registered(stack_settings: Settings, snapshot_uri: str) -> None:
+    run_id = pipeline.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
+    with pytest.raises(GateError, match="found no decision"):
+        pipeline.register(run_id, settings=stack_settings)
+
+
+def test_a_version_whose_file_has_another_digest_is_refused(
+    stack_settings: Settings, tracker: Tracker, snapshot_uri: str
+) -> None:
+    version = train_and_register(stack_settings, snapshot_uri, "sklearn", "linear")
+    tracker.tag_version("iris", version, {"sha256": "0" * 64})
+    with pytest.raises(DigestError, match="expected 0000"):
+        tracker.read_model_file("iris", version)
+    tracker.tag_version("iris", version, {"gate": "test"})
+
+
+def test_the_serving_user_reads_and_cannot_write(
+    stack_settings: Settings, mlflow_server: MlflowServer, snapshot_uri: str
+) -> None:
+    version = train_and_register(stack_settings, snapshot_uri, "sklearn", "linear")
+    reader = Tracker(
+        stack_settings.model_copy(
+            update={
+                "mlflow_username": "serving",
+                "mlflow_password": SecretStr(mlflow_server.passwords["serving"]),
+            }
+        )
+    )
+    try:
+        assert OnnxModel(reader.read_model_file("iris", version)).spec.dataset == "iris"
+        with pytest.raises(TrackingError, match="for the user serving"):
+            reader.tag_version("iris", version, {"gate": "passed"})
+        with pytest.raises(TrackingError, match="for the user serving"):
+            reader.find_or_create_run("iris", None, "intruder", {})
+    finally:
+        Tracker(stack_settings)
+
+
+def test_the_version_carries_the_decision_and_the_libraries(
+    stack_settings: Settings, tracker: Tracker, snapshot_uri: str
+) -> None:
+    version = train_and_register(stack_settings, snapshot_uri, "sklearn", "linear")
+    tags = tracker.read_version("iris", version).tags
+    assert json.loads(tags["gate.decision"])["outcome"] == "promote"
+    assert {"sha256", "dataset_version", "holdout_id", "git_commit", "library.scikit-learn"} <= set(tags)
+
+
+def test_a_wrong_password_is_said(stack_settings: Settings) -> None:
+    wrong = stack_settings.model_copy(update={"mlflow_password": SecretStr("wrong")})
+    try:
+        with pytest.raises(TrackingError, match="that user's password"):
+            Tracker(wrong).read_aliases("iris")
+    finally:
+        Tracker(stack_settings)
