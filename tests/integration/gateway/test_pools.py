@@ -72,7 +72,7 @@ def test_a_replica_that_can_answer_is_found_behind_two_that_cannot(fleet: Fleet)
     fleet.start_replica("serving-canary", "three")
     with httpx.Client(base_url=fleet.start_gateway(CANARY_PERCENT="0")) as client:
         wait_until(lambda: client.get("/models").status_code == 200, "the canary answers")
-        answers = []
+        answers: list[str] = []
         while len(answers) < 60:
             answers.append(predict(client)["replica"])
             time.sleep(0.1)  # 6 s: replicas are tried again every 2 s
