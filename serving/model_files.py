@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -49,7 +49,7 @@ class ModelFiles:
         self._files = folder / "files"
         self._served = folder / "served"
         self._loading = folder / "loading" / replica
-        for directory in (self._files, self._served, self._loading):
+        for directory in (self._files, self._served):
             directory.mkdir(parents=True, exist_ok=True)
 
     def path(self, sha256: str) -> Path:
@@ -121,6 +121,7 @@ class ModelFiles:
                 f"{version.name} version {version.version}: found the mark of {crashes} load(s) that ended this "
                 f"process, expected none; register another version, or remove {mark} to try again"
             )
+        self._loading.mkdir(parents=True, exist_ok=True)
         with mark.open("ab") as file:
             file.write(b"x")
         _flush(mark)
@@ -129,6 +130,8 @@ class ModelFiles:
             yield
         finally:
             mark.unlink(missing_ok=True)
+            with suppress(OSError):  # another mark is in it; an empty folder would stay for every replica that ever was
+                self._loading.rmdir()
 
     def prune(self, in_use: set[str]) -> None:
         """Removes files that no record names and that are too old to be on their way into one."""
