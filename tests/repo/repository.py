@@ -1,0 +1,56 @@
+"""The repository's own files, read as they stand: no network, no import of what is checked."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@cache
+def list_files() -> tuple[Path, ...]:
+    """Every file that is or would be committed."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return tuple(ROOT / name for name in sorted(names.split("\0")) if name and (ROOT / name).is_file())
+
+
+def find_files(*patterns: str) -> list[Path]:
+    """Files whose path from the root matches one of the glob patterns."""
+    return [file for file in list_files() if any(_matches(file, pattern) for pattern in patterns)]
+
+
+def read_compose() -> dict[str, Any]:
+    """docker-compose.yaml with its anchors merged and its variables as they are written."""
+    compose: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
+    return compose
+
+
+def list_services() -> dict[str, dict[str, Any]]:
+    services: dict[str, dict[str, Any]] = read_compose()["services"]
+    return services
+
+
+def list_make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+
+
+def list_imports(file: Path, *, at_top_only: bool = False) -> set[str]:
+    """Full names of the modules that a Python file imports."""
+    tree = ast.parse(file.read_text())
+    nodes = tree.body if at_top_only else list(ast.walk(tree))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+
+
+def _matches(file: Path, pattern: str) -> bool:
+    """Whether a path matches a glob; `**/` stands for any folders or none."""
+    expression = re.escape(pattern).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*")
+    return re.fullmatch(expression, file.relative_to(ROOT).as_posix()) is not None

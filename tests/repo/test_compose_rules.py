@@ -1,0 +1,137 @@
+"""Rules that every service of docker-compose.yaml keeps."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.repo.repository import ROOT, list_services, read_compose
+
+SERVICES = list_services()
+ONE_SHOTS = {name for name, service in SERVICES.items() if service.get("restart") == "no"}
+LONG_RUNNING = set(SERVICES) - ONE_SHOTS
+
+PINNED_IMAGE = re.compile(r"\$\{([A-Z0-9]+_IMAGE):-[a-z0-9./-]+:(?!latest\})[A-Za-z0-9][A-Za-z0-9._-]*\}")
+LOOPBACK_PORT = re.compile(r"\$\{BIND_ADDRESS:-127\.0\.0\.1\}:\$\{[A-Z0-9_]+_PORT:-\d+\}:\d+")
+SECRET = re.compile(r"PASSWORD|SECRET|_KEY|TOKEN|WEBHOOK")
+
+
+@pytest.fixture(params=sorted(SERVICES))
+def service(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return SERVICES[request.param]
+
+
+def test_the_stack_has_services_of_both_kinds() -> None:
+    assert len(LONG_RUNNING) >= 10
+    assert {"database-init", "storage-init", "airflow-init"} == ONE_SHOTS
+
+
+def test_an_image_is_built_here_or_pinned_and_settable(service: dict[str, Any]) -> None:
+    if "build" in service:
+        assert service["image"].startswith("mlops-loop/")
+    else:
+        assert PINNED_IMAGE.fullmatch(service["image"]), service["image"]
+
+
+def test_the_base_image_is_one_and_pinned() -> None:
+    bases = {service["build"]["args"]["PYTHON_IMAGE"] for service in SERVICES.values() if "build" in service}
+    assert len(bases) == 1
+    assert PINNED_IMAGE.fullmatch(base := bases.pop())
+    assert f"ARG PYTHON_IMAGE={base.partition(':-')[2].removesuffix('}')}\n" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_dockerfile_takes_no_other_image() -> None:
+    froms = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    stages = {stage for _, stage in froms}
+    assert {"airflow", "mlflow", "serving"} <= stages
+    assert {base for base, _ in froms} - stages == {"${PYTHON_IMAGE}"}
+
+
+@pytest.mark.parametrize("name", sorted(LONG_RUNNING))
+def test_what_stays_up_is_healthchecked_and_restarted(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["test"]
+    assert SERVICES[name]["restart"] == "unless-stopped"
+    assert SERVICES[name]["stop_grace_period"]
+
+
+@pytest.mark.parametrize("name", sorted(ONE_SHOTS))
+def test_a_one_shot_is_waited_for(name: str) -> None:
+    waiting = [
+        other
+        for other, service in SERVICES.items()
+        if service.get("depends_on", {}).get(name, {}).get("condition") == "service_completed_successfully"
+    ]
+    assert waiting, "`up --wait` fails on a one-shot that nothing waits for"
+
+
+def test_a_dependency_is_waited_for_until_it_works(service: dict[str, Any]) -> None:
+    for name, dependency in service.get("depends_on", {}).items():
+        expected = "service_completed_successfully" if name in ONE_SHOTS else "service_healthy"
+        assert dependency["condition"] == expected, name
+
+
+def test_a_service_is_limited(service: dict[str, Any]) -> None:
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert service["cpu_shares"]
+    assert service["logging"]["options"]["max-size"]
+    assert service["logging"]["options"]["max-file"]
+
+
+def test_a_service_is_hardened(service: dict[str, Any]) -> None:
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert service["read_only"] is True
+    assert "privileged" not in service
+    assert "container_name" not in service
+
+
+def test_a_port_is_published_on_loopback_and_settable(service: dict[str, Any]) -> None:
+    for port in service.get("ports", []):
+        assert LOOPBACK_PORT.fullmatch(port), port
+
+
+def test_who_publishes_a_port_is_on_a_network_that_can(service: dict[str, Any]) -> None:
+    internal = {name for name, network in read_compose()["networks"].items() if (network or {}).get("internal")}
+    if "ports" in service:
+        assert set(service["networks"]) - internal
+
+
+def test_serving_reaches_neither_the_database_nor_the_store() -> None:
+    for name in ("serving", "serving-canary", "nginx"):
+        assert "data" not in SERVICES[name]["networks"]
+
+
+def test_no_docker_socket_is_mounted() -> None:
+    for file in ("docker-compose.yaml", "Dockerfile"):
+        assert "docker.sock" not in (ROOT / file).read_text()
+
+
+def test_source_is_mounted_read_only(service: dict[str, Any]) -> None:
+    for volume in service.get("volumes", []):
+        if volume.startswith("."):
+            assert volume.endswith(":ro"), volume
+
+
+def test_a_secret_has_no_default() -> None:
+    for name, rest in re.findall(r"\$\{([A-Z0-9_]+)([^}]*)\}", (ROOT / "docker-compose.yaml").read_text()):
+        if SECRET.search(name):
+            assert rest.startswith(":?") or rest == ":-", f"{name}: expected :? or an empty default, found {rest!r}"
+
+
+def test_a_missing_variable_says_how_to_make_it() -> None:
+    hints = set(re.findall(r":\?([^}]*)\}", (ROOT / "docker-compose.yaml").read_text()))
+    assert hints
+    for hint in hints:
+        assert "make env" in hint
+        assert ".env.example" in hint
+
+
+def test_the_gateway_is_told_everything_that_it_checks() -> None:
+    script = (ROOT / "docker/nginx/check-settings.sh").read_text()
+    checked = set(re.findall(r"^require_\w+ ([A-Z_]+) ", script, flags=re.MULTILINE))
+    template = (ROOT / "docker/nginx/templates/default.conf.template").read_text()
+    assert set(re.findall(r"\$\{([A-Z_]+)\}", template)) <= checked
+    assert checked <= set(SERVICES["nginx"]["environment"])

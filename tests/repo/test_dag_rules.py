@@ -1,0 +1,95 @@
+"""Rules of the DAG files and plugins."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.repo.repository import ROOT, find_files, list_imports
+
+DAGS = find_files("dags/*.py")
+EXAMPLES = find_files("dags/examples/*.py")
+PLUGINS = find_files("plugins/**/*.py")
+LEARNING = {
+    "mlflow",
+    "sklearn",
+    "xgboost",
+    "lightgbm",
+    "onnx",
+    "onnxruntime",
+    "skl2onnx",
+    "pandas",
+    "numpy",
+    "matplotlib",
+}
+per_dag = pytest.mark.parametrize("file", [*DAGS, *EXAMPLES], ids=lambda file: file.stem)
+
+
+def list_dag_ids(file: Path) -> set[str]:
+    """Ids of the DAGs that a file defines: decorated functions, and `DAG("id")` calls."""
+    tree = ast.parse(file.read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _name(node.func) == "DAG"]
+    decorated = {node.name for node in functions if "dag" in {_name(item) for item in node.decorator_list}}
+    return decorated | {str(ast.literal_eval(call.args[0])) for call in calls if call.args}
+
+
+def test_there_are_dags() -> None:
+    assert {"mlops_training_pipeline", "model_serving_pipeline"} <= {file.stem for file in DAGS}
+
+
+@per_dag
+def test_a_file_is_named_as_its_one_dag(file: Path) -> None:
+    found = list_dag_ids(file)
+    assert file.stem in found
+    assert len(found) == 1 or file.stem == "minio_asset_example"
+
+
+@per_dag
+def test_the_docstring_helps_at_night(file: Path) -> None:
+    text = file.read_text()
+    docstring = ast.get_docstring(ast.parse(text)) or ""
+    assert re.search(r"^#+ *Triage|\*\*Triage", docstring, flags=re.MULTILINE)
+    assert "doc_md" in text
+
+
+@per_dag
+def test_a_dag_says_what_airflow_would_guess(file: Path) -> None:
+    text = file.read_text()
+    for name in ("schedule", "start_date", "catchup=False", "max_active_runs", "tags"):
+        assert name in text, name
+
+
+@pytest.mark.parametrize("file", [*DAGS, *EXAMPLES, *PLUGINS], ids=lambda file: file.stem)
+def test_no_learning_library_is_imported_at_the_top(file: Path) -> None:
+    assert {name.partition(".")[0] for name in list_imports(file, at_top_only=True)} & LEARNING == set()
+
+
+def test_importing_all_of_them_loads_no_learning_library(tmp_path: Path) -> None:
+    """Airflow forks its tasks from the process that imported these: a library's threads would not survive that."""
+    plain = list_loaded("import airflow.sdk", tmp_path)
+    files = [str(file) for file in [*DAGS, *EXAMPLES, *PLUGINS]]
+    loaded = list_loaded(f"import airflow.sdk, runpy\nfor file in {files!r}: runpy.run_path(file)", tmp_path)
+    assert (loaded - plain) & LEARNING == set()
+
+
+def list_loaded(code: str, home: Path) -> set[str]:
+    """Top-level modules that are loaded after the code ran in a process of its own."""
+    program = f"{code}\nimport json, sys\nprint('\\n' + json.dumps(sorted(sys.modules)))"
+    environment = {**os.environ, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+
+
+def _name(node: ast.expr) -> str:
+    called = node.func if isinstance(node, ast.Call) else node
+    return called.id if isinstance(called, ast.Name) else ""

@@ -1,0 +1,54 @@
+"""Rules of .env.example: complete, explained, and nothing secret in it."""
+
+from __future__ import annotations
+
+import re
+
+from tests.repo.repository import ROOT, find_files
+
+LINES = (ROOT / ".env.example").read_text().splitlines()
+VALUES = dict(line.split("=", 1) for line in LINES if re.match(r"[A-Z]", line))
+COMPOSE = (ROOT / "docker-compose.yaml").read_text()
+USED = set(re.findall(r"\$\{([A-Z0-9_]+)", COMPOSE))
+
+
+def test_every_variable_of_compose_is_in_it() -> None:
+    exported_by_make = set(re.findall(r"^export (\w+)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert USED - exported_by_make - set(VALUES) == set()
+
+
+def test_every_variable_in_it_is_used() -> None:
+    scripts = "\n".join(file.read_text() for file in find_files("docker/*.sh", "ml_code/settings.py", "Makefile"))
+    unused = {name for name in set(VALUES) - USED if not re.search(rf"\b{name}\b", scripts)}
+    assert unused == set()
+
+
+def test_every_variable_has_a_comment_of_its_own() -> None:
+    bare = [
+        line
+        for before, line in zip(["", *LINES], LINES, strict=False)
+        if line and line[0].isupper() and before[:1] != "#"
+    ]
+    assert bare == []
+
+
+def test_a_default_in_compose_is_the_one_shown() -> None:
+    defaults = dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", COMPOSE))
+    differing = {
+        name: (VALUES[name], default) for name, default in defaults.items() if VALUES.get(name, default) != default
+    }
+    assert differing == {}
+
+
+def test_a_secret_says_that_it_is_insecure() -> None:
+    required = set(re.findall(r"\$\{([A-Z0-9_]+):\?", COMPOSE)) - {"MINIO_ROOT_USER"}
+    assert required
+    assert {name for name in required if not VALUES[name].startswith("insecure-")} == set()
+
+
+def test_the_names_that_users_rely_on_are_there() -> None:
+    assert {
+        "BIND_ADDRESS", "TIMEZONE", "AIRFLOW_UID", "AIRFLOW_ADMIN_USERNAME", "AIRFLOW_ADMIN_PASSWORD",
+        "MLFLOW_ADMIN_USERNAME", "MLFLOW_ADMIN_PASSWORD", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "S3_IMAGE",
+        "S3_ENDPOINT_URL", "CANARY_PERCENT", "DEFAULT_MODEL", "SLACK_WEBHOOK_URL", "KMA_SERVICE_KEY", "PUBLIC_HOST",
+    } <= set(VALUES)  # fmt: skip

@@ -1,0 +1,96 @@
+"""Rules of the Python and shell files that no linter knows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.repo.repository import ROOT, find_files, list_files, list_imports
+
+PYTHON = find_files("**/*.py")
+PACKAGES = ("ml_code", "serving")
+OWN = [file for package in PACKAGES for file in find_files(f"{package}/**/*.py")]
+OUTSIDE_SYSTEMS = ("mlflow", "boto3", "psycopg2", "onnxruntime")
+
+
+def test_no_module_is_named_after_nothing() -> None:
+    vague = {"utils", "util", "helpers", "helper", "common", "misc"}
+    assert [file for file in PYTHON if file.stem in vague or file.parent.name in vague] == []
+
+
+def test_no_file_changes_the_import_path() -> None:
+    changing = re.compile(r"\bsys\.path\.|sys\.path\s*[+=\[]|PYTHONPATH")
+    assert [file for file in PYTHON if file != Path(__file__) and changing.search(file.read_text())] == []
+
+
+def test_no_file_imports_a_star() -> None:
+    star = re.compile(r"^\s*from \S+ import \*", re.MULTILINE)
+    assert [file for file in PYTHON if star.search(file.read_text())] == []
+
+
+def test_docker_is_no_package() -> None:
+    assert find_files("docker/**/__init__.py") == []
+
+
+def test_only_settings_reads_the_environment() -> None:
+    # Writing is another thing: MLflow's client takes its credentials from the environment alone.
+    reading = re.compile(r"environ\.get\b|getenv|environ\[[^]]+\](?! = )|in os\.environ\b|from os import .*environ")
+    files = [file for file in [*OWN, *find_files("dags/**/*.py", "plugins/**/*.py")] if file.name != "settings.py"]
+    assert [file for file in files if reading.search(file.read_text())] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("system", OUTSIDE_SYSTEMS)
+def test_one_module_of_a_package_talks_to_an_outside_system(package: str, system: str) -> None:
+    files = [file for file in find_files(f"{package}/**/*.py") if imports_any(file, {system})]
+    assert len(files) <= 1, files
+
+
+def test_ml_code_knows_neither_airflow_nor_serving() -> None:
+    files = find_files("ml_code/**/*.py")
+    assert files
+    assert [file for file in files if imports_any(file, {"airflow", "bentoml", "serving"})] == []
+
+
+def test_serving_imports_nothing_that_trains_or_unpickles() -> None:
+    forbidden = {
+        "airflow", "mlflow", "pandas", "sklearn", "xgboost", "lightgbm", "skl2onnx", "onnxmltools", "matplotlib",
+        "pickle", "cloudpickle", "joblib", "dill", "shelve", "marshal",
+    }  # fmt: skip
+    files = find_files("serving/**/*.py")
+    assert files
+    assert [file for file in files if imports_any(file, forbidden)] == []
+
+
+def test_a_database_address_names_its_driver() -> None:
+    """SQLAlchemy takes whatever driver it prefers for a bare one; the libpq DSNs of our own packages have none."""
+    bare = re.compile(r"postgres(ql)?://")
+    files = find_files("docker-compose.yaml", "Dockerfile", ".env.example", "docker/**/*", "dags/**/*.py")
+    assert [file for file in files if bare.search(file.read_text(errors="replace"))] == []
+    assert [file for file in OWN if imports_any(file, {"sqlalchemy"})] == []
+
+
+def test_a_shell_script_is_short_and_stops_at_an_error() -> None:
+    scripts = find_files("**/*.sh", ".ci/run")
+    assert scripts
+    for script in scripts:
+        first, *lines = script.read_text().splitlines()
+        expected = "set -euo pipefail" if "bash" in first else "set -eu"
+        assert expected in lines, f"{script}: expected {expected}"
+        assert len(lines) < 40, f"{script}: {len(lines) + 1} lines; what is longer is Python"
+
+
+def test_what_the_nginx_image_runs_at_the_start_is_executable() -> None:
+    """The image skips, with a line in its log, what is not."""
+    assert (ROOT / "docker/nginx/check-settings.sh").stat().st_mode & 0o111 == 0o111
+
+
+def test_no_file_is_large() -> None:
+    large = [file for file in list_files() if file.stat().st_size > 1_000_000]
+    assert [file.relative_to(ROOT) for file in large] == []
+
+
+def imports_any(file: Path, packages: set[str]) -> bool:
+    return bool({name.partition(".")[0] for name in list_imports(file)} & packages)
