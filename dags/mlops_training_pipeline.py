@@ -36,6 +36,7 @@ from airflow.sdk import (
     task,
     task_group,
 )
+from airflow.sdk.exceptions import AirflowSkipException
 
 from ml_code.datasets import load_catalog
 from ml_code.families import ESTIMATORS, MODEL_TYPES
@@ -72,45 +73,49 @@ FINAL_ERRORS = ("CatalogError", "DataCheckError", "ExportError", "GateError", "S
 def mlops_training_pipeline() -> None:
     @task
     def choose_datasets(params: dict[str, Any], triggering_asset_events: Any = None) -> list[dict[str, Any]]:
-        from ml_code import pipeline
+        from ml_code import plans
 
         named = sorted({asset.name.removeprefix("dataset/") for asset in triggering_asset_events or {}})
-        return pipeline.plan_trainings(params, named)
+        return plans.plan_trainings(params, named)
 
-    @task(map_index_template="{{ training.dataset }}")
+    @task(map_index_template="{{ label }}")
     def prepare(training: dict[str, Any]) -> str:
         from ml_code import pipeline
 
+        get_current_context()["label"] = training["dataset"]
         return pipeline.prepare(training["dataset"])
 
-    @task(map_index_template="{{ training.dataset }}", pool="training")
+    @task(map_index_template="{{ label }}", pool="training")
     def train(training: dict[str, Any], snapshot_uri: str, ti: Any = None) -> str:
-        from ml_code import pipeline
+        from ml_code import pipeline, plans
 
-        origin = pipeline.RunOrigin(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
-        return pipeline.train(snapshot_uri=snapshot_uri, origin=origin, **pipeline.training_arguments(training))
+        get_current_context()["label"] = training["dataset"]
+        origin = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+        return pipeline.train(snapshot_uri=snapshot_uri, origin=origin, **plans.training_arguments(training))
 
     @task(map_index_template="{{ label }}")
-    def evaluate(run_id: str) -> str:
+    def evaluate(mlflow_run_id: str) -> str:
         from ml_code import pipeline
 
-        metrics = pipeline.evaluate(run_id)
+        metrics = pipeline.evaluate(mlflow_run_id)
         get_current_context()["label"] = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-        return run_id
+        return mlflow_run_id
 
-    @task.branch(map_index_template="{{ verdict }}")
-    def gate(training: dict[str, Any], run_id: str) -> str:
+    @task(map_index_template="{{ label }}")
+    def gate(training: dict[str, Any], mlflow_run_id: str) -> str:
         from ml_code import pipeline
 
-        decision = pipeline.decide(run_id, trigger=training["trigger"], force=training["force"])
-        get_current_context()["verdict"] = pipeline.verdict(decision)
-        return "train_dataset.register" if decision.is_promoted else "train_dataset.rejected"
+        decision = pipeline.decide(mlflow_run_id, trigger=training["trigger"], force=training["force"])
+        get_current_context()["label"] = pipeline.verdict(decision)
+        return decision.outcome
 
+    # In a mapped group a branch operator skips nothing (Airflow 3.3.2), so each side looks at the outcome itself.
     @task
-    def register(run_id: str) -> str:
+    def register(mlflow_run_id: str, outcome: str) -> str:
         from ml_code import pipeline
 
-        return pipeline.register(run_id)
+        skip_unless(outcome, "promote")
+        return pipeline.register(mlflow_run_id)
 
     @task(outlets=[AssetAlias("trained-model")])
     def promoted(training: dict[str, Any], version: str, outlet_events: Any = None) -> None:
@@ -118,19 +123,25 @@ def mlops_training_pipeline() -> None:
         outlet_events[AssetAlias("trained-model")].add(asset, extra={"version": version})
 
     @task
-    def rejected(run_id: str) -> None:
+    def rejected(mlflow_run_id: str, outcome: str) -> None:
         from ml_code import pipeline
 
-        pipeline.explain_rejection(run_id)
+        skip_unless(outcome, "reject")
+        pipeline.explain_rejection(mlflow_run_id)
 
     @task_group
     def train_dataset(training: dict[str, Any]) -> None:
-        run_id = evaluate(train(training, prepare(training)))
-        version = register(run_id)
-        gate(training, run_id) >> [version, rejected(run_id)]
-        promoted(training, version)
+        mlflow_run_id = evaluate(train(training, prepare(training)))
+        outcome = gate(training, mlflow_run_id)
+        promoted(training, register(mlflow_run_id, outcome))
+        rejected(mlflow_run_id, outcome)
 
     train_dataset.expand(training=choose_datasets())
+
+
+def skip_unless(outcome: str, expected: str) -> None:
+    if outcome != expected:
+        raise AirflowSkipException(f"the gate's outcome is {outcome}")
 
 
 mlops_training_pipeline()

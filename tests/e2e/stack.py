@@ -128,7 +128,8 @@ class Airflow:
     def log(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, attempt: int = 1) -> str:
         """The text of one task's log."""
         path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/logs/{attempt}"
-        return self.client.get(path, params={"map_index": map_index}, headers={"Accept": "text/plain"}).text
+        answer = self.client.get(path, params={"map_index": map_index}, headers={"Accept": "application/json"})
+        return "\n".join(_read_event(event) for event in answer.json()["content"])
 
 
 def wait_until[Found](probe: Callable[[], Found | None], seconds: float, what: str) -> Found:
@@ -139,6 +140,13 @@ def wait_until[Found](probe: Callable[[], Found | None], seconds: float, what: s
             return found
         time.sleep(1)
     raise AssertionError(f"expected within {seconds:.0f} s: {what}")
+
+
+def _read_event(event: str | dict) -> str:
+    if isinstance(event, str):
+        return event
+    details = "; ".join(f"{error['exc_type']}: {error['exc_value']}" for error in event.get("error_detail", []))
+    return f"{event['event']} {details}"
 
 
 def _move_port(line: str) -> str:
