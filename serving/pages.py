@@ -74,26 +74,27 @@ def render_error(error: RequestError, request_id: str) -> bytes:
     return orjson.dumps({"error": error.message, "detail": detail, "request_id": request_id})
 
 
-def _answer(content: Mapping[str, Any], status: int = 200) -> Response:
-    headers = {"x-request-id": os.urandom(16).hex(), "cache-control": "no-store"}
-    return Response(orjson.dumps(content), status, headers, media_type=JSON.decode())
-
-
-def _answer_error(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
+def answer_error(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
+    """An error as a response of its own."""
     request_id = os.urandom(16).hex()
     all_headers = {"x-request-id": request_id, **(headers or {})}
     return Response(render_error(error, request_id), error.status, all_headers, media_type=JSON.decode())
 
 
+def _answer(content: Mapping[str, Any], status: int = 200) -> Response:
+    headers = {"x-request-id": os.urandom(16).hex(), "cache-control": "no-store"}
+    return Response(orjson.dumps(content), status, headers, media_type=JSON.decode())
+
+
 async def _answer_http_error(request: Request, error: Exception) -> Response:
     status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
     found = f"{request.method} {request.url.path[:100]}"
-    return _answer_error(RequestError(status, f"found {found}, expected what /openapi.json lists"), headers)
+    return answer_error(RequestError(status, f"found {found}, expected what /openapi.json lists"), headers)
 
 
 async def _answer_failure(_: Request, error: Exception) -> Response:
     """Starlette raises the error again after this answer, so that the server logs it."""
-    return _answer_error(RequestError(500, "the server failed; its log has more"))
+    return answer_error(RequestError(500, "the server failed; its log has more"))
 
 
 async def _show_docs(_: Request) -> Response:

@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import REGISTRY
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from serving import bentoml_seam
 
@@ -34,7 +36,7 @@ def test_bentoml_builds_its_app_without_tracing_and_access_log_and_with_bounded_
     assert names[0] == "serving.bentoml_seam.bound_labels.<locals>.build"
     assert names[1] == "serving.bentoml_seam.pass_through"
     assert not [name for name in names if "OpenTelemetry" in name or "AccessLog" in name]
-    assert [name for name in names if name.endswith("TimeoutMiddleware")]
+    assert "serving.bentoml_seam.limit_time" in names
     assert [name for name in names if name.endswith("MaxConcurrencyMiddleware")]
 
 
@@ -51,3 +53,26 @@ def test_a_moved_middleware_is_said_clearly(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delattr(import_module(bentoml_seam.TRACING[0]), bentoml_seam.TRACING[1])
     with pytest.raises(RuntimeError, match=r"found none, expected the one of BentoML 1\.4"):
         bentoml_seam.adapt_bentoml()
+
+
+def ask_slow_app(timeout: float) -> httpx.Response:
+    async def slow_app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.05)
+        await Response("late")(scope, receive, send)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app=bentoml_seam.limit_time(slow_app, timeout))
+        async with httpx.AsyncClient(transport=transport, base_url="http://serving") as client:
+            return await client.get("/")
+
+    return asyncio.run(ask())
+
+
+def test_a_request_that_takes_too_long_gets_a_504_as_json() -> None:
+    answer = ask_slow_app(timeout=0.01)
+    assert answer.status_code == 504
+    assert "found no answer after 0.01 s" in answer.json()["error"]
+
+
+def test_a_request_in_time_is_left_alone() -> None:
+    assert ask_slow_app(timeout=10).text == "late"
