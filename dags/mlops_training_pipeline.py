@@ -75,8 +75,10 @@ def mlops_training_pipeline() -> None:
     def choose_datasets(params: dict[str, Any], triggering_asset_events: Any = None) -> list[dict[str, Any]]:
         from ml_code import plans
 
-        named = sorted({asset.name.removeprefix("dataset/") for asset in triggering_asset_events or {}})
-        return plans.plan_trainings(params, named)
+        # The alias through which an asset was emitted stands among the events as well.
+        names = [asset.name for asset in triggering_asset_events or {}]
+        datasets = [name.removeprefix("dataset/") for name in names if name.startswith("dataset/")]
+        return plans.plan_trainings(params, datasets)
 
     @task(map_index_template="{{ label }}")
     def prepare(training: dict[str, Any]) -> str:

@@ -45,7 +45,9 @@ NAMES = sorted(load_catalog().datasets)
 def model_serving_pipeline() -> None:
     @task
     def choose_models(params: dict[str, Any], triggering_asset_events: Any = None) -> list[dict[str, str | None]]:
-        models = sorted({asset.name.removeprefix("model/") for asset in triggering_asset_events or {}})
+        # The alias through which an asset was emitted stands among the events as well.
+        names = [asset.name for asset in triggering_asset_events or {}]
+        models = sorted(name.removeprefix("model/") for name in names if name.startswith("model/"))
         return [{"model": model, "version": None} for model in models] or [
             {"model": params["model"], "version": params["version"]}
         ]

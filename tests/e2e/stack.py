@@ -121,15 +121,15 @@ class Airflow:
         return state if state in {"success", "failed"} else None
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, tuple[str, str | None]]:
-        """State and label of every task of a run."""
+        """State and label of every task of a run, by its id and, where it is mapped, its index."""
         tasks = self.get(f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances")["task_instances"]
-        return {t["task_id"]: (t["state"], t["rendered_map_index"]) for t in tasks}
+        return {_name_task(task): (task["state"], task["rendered_map_index"]) for task in tasks}
 
     def log(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, attempt: int = 1) -> str:
         """The text of one task's log."""
         path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/logs/{attempt}"
         answer = self.client.get(path, params={"map_index": map_index}, headers={"Accept": "application/json"})
-        return "\n".join(_read_event(event) for event in answer.json()["content"])
+        return "\n".join(_read_event(event) for event in answer.json().get("content", []))
 
 
 def wait_until[Found](probe: Callable[[], Found | None], seconds: float, what: str) -> Found:
@@ -140,6 +140,10 @@ def wait_until[Found](probe: Callable[[], Found | None], seconds: float, what: s
             return found
         time.sleep(1)
     raise AssertionError(f"expected within {seconds:.0f} s: {what}")
+
+
+def _name_task(task: dict) -> str:
+    return task["task_id"] if task["map_index"] == -1 else f"{task['task_id']}[{task['map_index']}]"
 
 
 def _read_event(event: str | dict) -> str:

@@ -68,10 +68,11 @@ def test_a_wrong_password_does_not_log_in(stack: Stack) -> None:
 def test_training_registers_a_version_that_every_replica_comes_to_serve(stack: Stack, airflow: Airflow) -> None:
     run_id = airflow.trigger(TRAIN, dataset="iris", model_type="sklearn", estimator="random_forest")
     assert airflow.wait_for_run(TRAIN, run_id) == "success", airflow.task_states(TRAIN, run_id)
-    rollout = wait_until(
+    rollouts = wait_until(
         lambda: airflow.get(f"/dags/{SERVE}/dagRuns")["dag_runs"], 60, "the model asset starts a rollout"
     )
-    assert airflow.wait_for_run(SERVE, rollout[0]["dag_run_id"]) == "success"
+    rollout_id = rollouts[0]["dag_run_id"]
+    assert airflow.wait_for_run(SERVE, rollout_id) == "success", airflow.task_states(SERVE, rollout_id)
     assert read_versions(stack) == {"iris": "1"}
 
 
@@ -101,9 +102,9 @@ def test_the_same_training_again_is_rejected_and_registers_nothing(stack: Stack,
     run_id = airflow.trigger(TRAIN, dataset="iris", model_type="sklearn", estimator="random_forest")
     assert airflow.wait_for_run(TRAIN, run_id) == "success"
     states = airflow.task_states(TRAIN, run_id)
-    assert states["train_dataset.rejected"][0] == "success"
-    assert states["train_dataset.promoted"][0] == "skipped"
-    assert "rejected" in (states["train_dataset.gate"][1] or "")
+    assert states["train_dataset.rejected[0]"][0] == "success"
+    assert states["train_dataset.promoted[0]"][0] == "skipped"
+    assert "rejected" in (states["train_dataset.gate[0]"][1] or "")
     assert "force" in airflow.log(TRAIN, run_id, "train_dataset.rejected", map_index=0)
     assert read_versions(stack) == {"iris": "1"}
 
