@@ -14,7 +14,7 @@ import pandas as pd
 from ml_code import evaluation, export, features, gate, plots, training
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import GateError, MlopsError, ModelFileError
-from ml_code.families import check_hyperparameters, find_family
+from ml_code.families import Family, check_hyperparameters, find_family
 from ml_code.gate import Comparison, Decision, Trigger, verdict
 from ml_code.loading import load_rows
 from ml_code.model_spec import ModelSpec
@@ -98,6 +98,8 @@ def train(
     tracker = Tracker(settings)
     tags = {
         "dataset": dataset,
+        "model_type": family.model_type,
+        "estimator": family.name,
         "dataset_version": _name_version(snapshot_uri),
         "snapshot_uri": snapshot_uri,
         "holdout_id": split.holdout_id,
@@ -108,7 +110,9 @@ def train(
     if SHA256 in run.tags:
         return run.run_id
     try:
-        tracker.log(run.run_id, params=_describe_params(described, split, family.model_type, family.estimator, figures))
+        params = _describe_params(described, split, family, figures)
+        # `mlflow run` has logged the parameters of its own, which cannot be changed.
+        tracker.log(run.run_id, params={name: value for name, value in params.items() if name not in run.params})
         tracker.log_dataset(run.run_id, dataset, tags["dataset_version"], snapshot_uri)
         pipeline = training.fit_pipeline(described, split.train, family, figures, settings.training_threads)
         classes = features.list_classes(described, split.train)
@@ -221,8 +225,8 @@ def register(run_id: str, *, settings: Settings | None = None) -> str:
         "dataset_version": run.tags["dataset_version"],
         "holdout_id": run.tags["holdout_id"],
         "git_commit": run.tags["git_commit"],
-        "model_type": run.params["model_type"],
-        "estimator": run.params["estimator"],
+        "model_type": run.tags["model_type"],
+        "estimator": run.tags["estimator"],
     }
     return tracker.register(dataset.name, run_id, content, features.select_inputs(dataset, holdout.head(5)), tags)
 
@@ -248,12 +252,12 @@ def _open_run(
 
 
 def _describe_params(
-    dataset: Dataset, split: features.Split, model_type: str, estimator: str | None, figures: Mapping[str, object]
+    dataset: Dataset, split: features.Split, family: Family, figures: Mapping[str, object]
 ) -> dict[str, object]:
     return {
         "dataset": dataset.name,
-        "model_type": model_type,
-        "estimator": estimator or model_type,
+        "model_type": family.model_type,
+        "estimator": family.name,
         "hyperparameters": json.dumps(figures, sort_keys=True),
         **{f"hyperparameter.{name}": value for name, value in figures.items()},
         "seed": training.SEED,

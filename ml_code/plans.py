@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from ml_code.datasets import load_dataset
-from ml_code.families import DEFAULT_ESTIMATOR, check_hyperparameters, find_family
+from ml_code.families import check_hyperparameters, find_family
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,15 @@ class RunOrigin:
         }
 
 
-def plan_trainings(params: Mapping[str, Any], event_datasets: Iterable[str] = ()) -> list[dict[str, Any]]:
+def plan_trainings(
+    params: Mapping[str, Any], event_datasets: Iterable[str] = (), *, catalog_dir: Path | None = None
+) -> list[dict[str, Any]]:
     """One plan per dataset: those of the events if there are any, else the one of the form.
 
     Args:
         params: `dataset`, `model_type`, `estimator`, `hyperparameters` and `force` of the form.
         event_datasets: datasets that the triggering events name.
+        catalog_dir: instead of the shipped catalog.
 
     Raises:
         CatalogError: a dataset is not in the catalog or its file is broken.
@@ -51,7 +55,7 @@ def plan_trainings(params: Mapping[str, Any], event_datasets: Iterable[str] = ()
     model_type, estimator = params.get("model_type") or "sklearn", params.get("estimator")
     plans = []
     for name in named or [params["dataset"]]:
-        family = find_family(model_type, estimator, load_dataset(name).task)
+        family = find_family(model_type, estimator, load_dataset(name, catalog_dir).task)
         check_hyperparameters(family, params.get("hyperparameters"))
         plans.append(
             {
@@ -69,6 +73,3 @@ def plan_trainings(params: Mapping[str, Any], event_datasets: Iterable[str] = ()
 def training_arguments(plan: Mapping[str, Any]) -> dict[str, Any]:
     """What of a plan `pipeline.train` takes."""
     return {name: plan[name] for name in ("dataset", "model_type", "estimator", "hyperparameters")}
-
-
-__all__ = ["DEFAULT_ESTIMATOR", "RunOrigin", "plan_trainings", "training_arguments"]

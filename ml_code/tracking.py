@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +42,18 @@ LIBRARIES = ("scikit-learn", "xgboost", "lightgbm", "skl2onnx", "onnxmltools", "
 SERVING_REQUIREMENTS = ("onnx", "onnxruntime", "numpy", "pandas")
 PIPELINE_REQUIREMENTS = ("scikit-learn", "xgboost", "lightgbm", "numpy", "pandas", "skops")
 
+CLIENT_ENVIRONMENT = {
+    # The server offers addresses in the object store, which only it can reach: everything goes through it.
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
+    # A lock file names the package index of the machine that made it.
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -71,10 +85,10 @@ class Tracker:
 
     def __init__(self, settings: Settings) -> None:
         """Tells MLflow where the server is and who we are; it takes credentials from the environment alone."""
+        os.environ.update(CLIENT_ENVIRONMENT)
         os.environ["MLFLOW_TRACKING_USERNAME"] = settings.mlflow_username
         os.environ["MLFLOW_TRACKING_PASSWORD"] = settings.mlflow_password.get_secret_value()
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         mlflow.set_tracking_uri(settings.mlflow_url)
         mlflow.set_registry_uri(settings.mlflow_url)
         self._settings = settings
@@ -278,7 +292,9 @@ class Tracker:
     @contextmanager
     def _resumed(self, run_id: str) -> Iterator[None]:
         """`log_model` writes to the active run only; the run ends as finished."""
-        with mlflow.start_run(run_id=run_id):
+        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+            # MLflow warns of type hints of its own when it imports its model classes.
+            warnings.filterwarnings("ignore", message=".*Any type hint is inferred", category=UserWarning)
             yield
 
     @contextmanager

@@ -66,7 +66,9 @@ def make_estimator(
 
             light = lightgbm.LGBMClassifier if is_classifier else lightgbm.LGBMRegressor
             # Without bagging_freq LightGBM ignores `subsample`.
-            return light(random_state=SEED, n_jobs=threads, verbose=-1, subsample_freq=1, **figures)
+            return light(
+                random_state=SEED, n_jobs=threads, verbose=-1, subsample_freq=1, importance_type="gain", **figures
+            )
 
 
 def rank_features(dataset: Dataset, pipeline: Pipeline) -> dict[str, float]:

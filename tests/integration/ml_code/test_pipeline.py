@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import httpx
 import mlflow
 import pytest
+from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 from pydantic import SecretStr
 
 from ml_code import pipeline
@@ -190,3 +191,8 @@ def test_a_wrong_password_is_said(stack_settings: Settings) -> None:
             Tracker(wrong).read_aliases("iris")
     finally:
         Tracker(stack_settings)
+
+
+def test_downloads_go_through_the_server_because_clients_do_not_reach_the_store(tracker: Tracker) -> None:
+    assert tracker.read_aliases("nothing") == {}
+    assert not MlflowArtifactsRepository("mlflow-artifacts:/1")._is_multipart_download_enabled()

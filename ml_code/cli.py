@@ -1,0 +1,156 @@
+"""The command `mlops`: the same steps as the DAGs, from a shell."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ml_code.datasets import load_catalog
+from ml_code.errors import CatalogError, MlopsError, TrainingError
+from ml_code.families import DEFAULT_ESTIMATOR, ESTIMATORS, MODEL_TYPES
+from ml_code.plans import plan_trainings, training_arguments
+from ml_code.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from ml_code.gate import Decision
+
+USAGE_ERROR = 2
+FAILURE = 1
+
+app = typer.Typer(
+    help="Trains, judges and registers models; a rollout (the DAG model_serving_pipeline) serves them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def configure(verbose: Annotated[bool, typer.Option("--verbose", help="Log what each step does.")] = False) -> None:
+    """Trains, judges and registers models; a rollout (the DAG model_serving_pipeline) serves them."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Option(help="Dataset of the catalog; `mlops datasets` lists them.")],
+    model_type: Annotated[str, typer.Option(help=f"One of {', '.join(MODEL_TYPES)}.")] = MODEL_TYPES[0],
+    estimator: Annotated[
+        str | None, typer.Option(help=f"For sklearn only: {', '.join(ESTIMATORS)}.", show_default=DEFAULT_ESTIMATOR)
+    ] = None,
+    hyperparameters: Annotated[str, typer.Option(help="JSON object, such as '{\"n_estimators\": 50}'.")] = "{}",
+    force: Annotated[bool, typer.Option("--force", help="Register whatever the gate says; this is recorded.")] = False,
+) -> None:
+    """Train a model, let the gate judge it against the champion, and register it if it passed."""
+    params = {
+        "dataset": dataset,
+        "model_type": model_type,
+        "estimator": estimator or None,
+        "hyperparameters": _parse_object(hyperparameters),
+        "force": force,
+    }
+    try:
+        settings = load_settings()
+        [plan] = plan_trainings(params, catalog_dir=settings.catalog_dir)
+    except (CatalogError, TrainingError) as error:
+        _fail(error, USAGE_ERROR)
+    except MlopsError as error:
+        _fail(error, FAILURE)
+    try:
+        is_promoted = _run(plan, settings)
+    except MlopsError as error:
+        _fail(error, FAILURE)
+    if not is_promoted:
+        raise typer.Exit(FAILURE)
+
+
+@app.command()
+def datasets() -> None:
+    """List the datasets of the catalog, and what is wrong with those that cannot be used."""
+    try:
+        folder: Path | None = load_settings().catalog_dir
+    except MlopsError:
+        folder = None  # the shipped catalog needs no settings
+    catalog = load_catalog(folder)
+    table = Table("dataset", "task", "target", "features", "gate")
+    for name, entry in catalog.datasets.items():
+        rule = f"{entry.gate.metric} {entry.gate.threshold:g}"
+        table.add_row(name, entry.task, entry.target, ", ".join(entry.features), rule)
+    Console().print(table)
+    for problem in catalog.problems.values():
+        Console(stderr=True).print(f"[red]broken:[/red] {problem}", markup=True, highlight=False)
+
+
+def _run(plan: dict[str, Any], settings: Settings) -> bool:
+    """Whether a version was registered."""
+    progress = Console(stderr=True)
+    with progress.status("Loading the machine-learning libraries") as status:
+        from ml_code import pipeline  # noqa: PLC0415  seconds to import, which --help and errors do without
+
+        status.update("Preparing the rows")
+        snapshot_uri = pipeline.prepare(plan["dataset"], settings=settings)
+        progress.print(f"prepared    {snapshot_uri}", highlight=False)
+        status.update("Training and exporting")
+        run_id = pipeline.train(snapshot_uri=snapshot_uri, settings=settings, **training_arguments(plan))
+        progress.print(f"trained     run {run_id}", highlight=False)
+        status.update("Measuring on the holdout")
+        metrics = pipeline.evaluate(run_id, settings=settings)
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        progress.print(f"measured    {figures}", highlight=False)
+        status.update("Judging against the champion")
+        decision = pipeline.decide(run_id, force=plan["force"], settings=settings)
+        progress.print(f"judged      {pipeline.verdict(decision)}", highlight=False)
+        version = None
+        if decision.is_promoted:
+            status.update("Registering")
+            version = pipeline.register(run_id, settings=settings)
+    _show(decision, run_id, version)
+    return decision.is_promoted
+
+
+def _show(decision: Decision, run_id: str, version: str | None) -> None:
+    console = Console()
+    table = Table("", "challenger", f"champion ({decision.champion_version or 'none yet'})", title=decision.dataset)
+    of_champion = "-" if decision.champion_score is None else f"{decision.champion_score:.4f}"
+    table.add_row(decision.metric, f"{decision.score:.4f}", of_champion)
+    table.add_row("threshold", f"{decision.threshold:g}", "")
+    table.add_row("holdout rows", str(decision.holdout_rows), "")
+    table.add_row("verdict", f"{decision.outcome}: {decision.reason}", "")
+    console.print(table)
+    if decision.warning:
+        console.print(decision.warning, highlight=False)
+    if version is None:
+        console.print(f"Nothing was registered. Run {run_id} keeps the model; --force registers one nevertheless.")
+    elif decision.needs_approval:
+        console.print(
+            f"Registered {decision.dataset} version {version}. It waits for a person: set its tag gate to passed "
+            "in MLflow to let the DAG model_serving_pipeline serve it."
+        )
+    else:
+        console.print(
+            f"Registered {decision.dataset} version {version}. It is not served yet: "
+            f"trigger the DAG model_serving_pipeline to make it the champion."
+        )
+
+
+def _parse_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(
+            f"found no JSON ({error}), expected an object", param_hint="--hyperparameters"
+        ) from error
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"found {text}, expected an object", param_hint="--hyperparameters")
+    return value
+
+
+def _fail(error: MlopsError, code: int) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
+    raise typer.Exit(code) from error

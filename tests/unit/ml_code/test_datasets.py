@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ml_code.datasets import CATALOG, load_catalog, load_dataset
+from ml_code.errors import CatalogError
+
+IRIS = (CATALOG / "iris.toml").read_text()
+
+
+def test_every_shipped_dataset_can_be_used() -> None:
+    catalog = load_catalog()
+    assert catalog.problems == {}
+    assert "iris" in catalog.datasets
+
+
+def test_iris_has_the_columns_and_the_threshold_that_users_rely_on() -> None:
+    iris = load_dataset("iris")
+    assert iris.features == ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+    assert (iris.gate.metric, iris.gate.threshold, iris.holdout.share) == ("accuracy", 0.85, 0.34)
+
+
+def test_a_broken_file_takes_down_its_own_dataset_only(tmp_path: Path) -> None:
+    (tmp_path / "iris.toml").write_text(IRIS)
+    (tmp_path / "broken.toml").write_text("name = ")
+    catalog = load_catalog(tmp_path)
+    assert list(catalog.datasets) == ["iris"]
+    assert "broken.toml: found no valid TOML" in catalog.problems["broken"]
+
+
+@pytest.mark.parametrize(
+    ("correct", "wrong", "message"),
+    [
+        ('task = "classification"', 'task = "guessing"', "task: found 'guessing'"),
+        ('target = "species"\n', "", "target: found nothing, expected a value"),
+        ("threshold = 0.85", 'threshold = "high"', "gate.threshold: found 'high'"),
+        ("threshold = 0.85", "treshold = 0.85", "gate.treshold: found a key that has no meaning"),
+        ('metric = "accuracy"', 'metric = "r2"', "gate.metric: found r2 for classification, expected one of accuracy"),
+        ('"petal_width"]', '"petal width"]', "numeric.3: found 'petal width'"),
+        ('"petal_width"]', '"species"]', "found species twice"),
+        ("petal_width = { min", "petal_wdith = { min", "checks.columns: found petal_wdith"),
+        ('name = "iris"', 'name = "irises"', "name: found 'irises', expected 'iris'"),
+    ],
+)
+def test_a_wrong_value_is_named_with_file_key_found_and_expected(
+    tmp_path: Path, correct: str, wrong: str, message: str
+) -> None:
+    assert correct in IRIS
+    (tmp_path / "iris.toml").write_text(IRIS.replace(correct, wrong))
+    with pytest.raises(CatalogError) as refused:
+        load_dataset("iris", tmp_path)
+    assert str(refused.value).startswith(str(tmp_path / "iris.toml"))
+    assert message in str(refused.value)
+
+
+def test_an_unknown_dataset_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(CatalogError, match=r"found 'tulips', expected one of .*iris"):
+        load_dataset("tulips")

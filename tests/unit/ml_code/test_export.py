@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.pipeline import Pipeline
+
+from ml_code.datasets import Dataset
+from ml_code.errors import ExportError, GoldenMismatchError
+from ml_code.evaluation import answer_rows, measure
+from ml_code.export import export_pipeline
+from ml_code.families import check_hyperparameters, find_family
+from ml_code.features import Split, list_classes, select_inputs, split_holdout
+from ml_code.onnx_model import OnnxModel
+from ml_code.training import fit_pipeline, rank_features
+from ml_code.validation import check_rows
+from tests.unit.ml_code.passengers import make_dataset, make_rows
+
+FAMILIES = [
+    ("sklearn", "random_forest"),
+    ("sklearn", "gradient_boosting"),
+    ("sklearn", "linear"),
+    ("xgboost", None),
+    ("lightgbm", None),
+]
+FEW_TREES = {"random_forest": 20, "gradient_boosting": 20, "xgboost": 20, "lightgbm": 20}
+
+
+def fit(task: str, model_type: str, estimator: str | None) -> tuple[Dataset, Split, Pipeline]:
+    dataset = make_dataset(task)
+    split = split_holdout(dataset, check_rows(dataset, make_rows(task)).good)
+    family = find_family(model_type, estimator, dataset.task)
+    given = {"n_estimators": FEW_TREES[family.name]} if family.name in FEW_TREES else {}
+    return dataset, split, fit_pipeline(dataset, split.train, family, check_hyperparameters(family, given))
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize(("model_type", "estimator"), FAMILIES)
+def test_the_file_answers_as_its_pipeline_also_for_rows_it_has_not_seen(
+    task: str, model_type: str, estimator: str | None
+) -> None:
+    dataset, split, pipeline = fit(task, model_type, estimator)
+    classes = list_classes(dataset, split.train)
+    model = OnnxModel(export_pipeline(dataset, pipeline, classes, split.train).content)
+    model.replay_golden()
+
+    answers = answer_rows(dataset, model, split.holdout)
+    expected = pipeline.predict(select_inputs(dataset, split.holdout))
+    if classes is None:
+        np.testing.assert_allclose(answers.values, expected, rtol=1e-3, atol=1e-3)
+    else:
+        assert answers.values == [classes[number] for number in expected]
+        assert answers.probabilities is not None
+        np.testing.assert_allclose(answers.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert measure(dataset, split.holdout["outcome"], answers)[dataset.gate.metric] > 0.7
+
+
+@pytest.mark.parametrize(("model_type", "estimator"), FAMILIES)
+def test_importances_are_shares_of_the_columns(model_type: str, estimator: str | None) -> None:
+    dataset, _, pipeline = fit("classification", model_type, estimator)
+    shares = rank_features(dataset, pipeline)
+    assert list(shares) == dataset.features
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["sex"] > shares["town"]
+
+
+def test_the_same_rows_give_the_same_answers() -> None:
+    (dataset, split, first), (_, _, second) = (fit("regression", "sklearn", "random_forest") for _ in range(2))
+    inputs = select_inputs(dataset, split.holdout)
+    np.testing.assert_array_equal(first.predict(inputs), second.predict(inputs))
+
+
+def test_gaps_and_unknown_categories_are_answered() -> None:
+    dataset, split, pipeline = fit("classification", "xgboost", None)
+    model = OnnxModel(export_pipeline(dataset, pipeline, ["alive", "dead"], split.train).content)
+    assert set(model.predict_rows([[None, None, None, None], [30.0, 8.0, "Z", "other"]]).values) <= {"alive", "dead"}
+    assert any(None in row for row in model.spec.golden.rows)
+
+
+def test_a_file_that_answers_otherwise_than_its_pipeline_is_refused() -> None:
+    dataset, split, pipeline = fit("classification", "sklearn", "linear")
+    with pytest.raises(ExportError, match="found agreement with its pipeline in"):
+        export_pipeline(dataset, _Turned(pipeline), ["alive", "dead"], split.train)
+
+
+def test_an_altered_file_fails_its_golden_rows() -> None:
+    dataset, split, pipeline = fit("classification", "sklearn", "linear")
+    content = export_pipeline(dataset, pipeline, ["alive", "dead"], split.train).content
+    altered = content.replace(b'"classes":["alive","dead"]', b'"classes":["dead","alive"]')
+    assert altered != content
+    with pytest.raises(GoldenMismatchError):
+        OnnxModel(altered).replay_golden()
+
+
+class _Turned(Pipeline):
+    """Predicts the other class than the one that its steps export."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__(pipeline.steps)
+
+    def predict(self, inputs: object) -> object:
+        return 1 - super().predict(inputs)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from ml_code.errors import DataCheckError
+from ml_code.features import make_holdout_id, split_holdout
+from ml_code.validation import check_rows
+from tests.unit.ml_code.passengers import make_dataset, make_rows
+
+
+def typed_rows(rows: int = 400) -> pd.DataFrame:
+    return check_rows(make_dataset(), make_rows(rows=rows)).good
+
+
+def test_the_holdout_has_about_its_share() -> None:
+    split = split_holdout(make_dataset(), typed_rows())
+    assert len(split.train) + len(split.holdout) == 400
+    assert 60 <= len(split.holdout) <= 100
+
+
+def test_a_row_stays_on_its_side_as_the_table_grows_and_is_shuffled() -> None:
+    rows = typed_rows()
+    before = split_holdout(make_dataset(), rows.head(200)).holdout
+    after = split_holdout(make_dataset(), rows.sample(frac=1, random_state=1)).train
+    assert before.merge(after, how="inner", on=list(rows.columns)).empty
+
+
+def test_a_cell_counts_as_its_value_whatever_its_type() -> None:
+    whole = typed_rows().assign(age=30.0, fare=range(400))
+    as_text = whole.assign(age="30", fare=[f"{fare}.0" for fare in range(400)])
+    assert [*split_holdout(make_dataset(), whole).holdout.index] == [
+        *split_holdout(make_dataset(), as_text).holdout.index
+    ]
+
+
+def test_the_key_alone_decides_where_there_is_one() -> None:
+    dataset = make_dataset(key="number")
+    rows = typed_rows().assign(number=[f"n{n}" for n in range(400)])
+    changed = rows.assign(fare=1.0)
+    assert (
+        split_holdout(dataset, rows).holdout["number"].tolist()
+        == split_holdout(dataset, changed).holdout["number"].tolist()
+    )
+
+
+@pytest.mark.parametrize("holdout", [{"seed": 1}, {"share": 0.3}, {"columns": ["age"]}])
+def test_another_rule_has_another_id(holdout: dict[str, object]) -> None:
+    assert make_holdout_id(make_dataset(holdout=holdout)) != make_holdout_id(make_dataset())
+
+
+def test_a_class_without_a_row_to_train_on_is_refused() -> None:
+    dataset = make_dataset(holdout={"columns": ["age"]})
+    rows = typed_rows()
+    held_out = split_holdout(dataset, rows).holdout.head(1).assign(outcome="lost")
+    with pytest.raises(DataCheckError, match="no row to train on of the class lost"):
+        split_holdout(dataset, pd.concat([rows, held_out]))
+
+
+def test_an_empty_side_is_refused() -> None:
+    with pytest.raises(DataCheckError, match="expected both above 0"):
+        split_holdout(make_dataset(), typed_rows().head(1))

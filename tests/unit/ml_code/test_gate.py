@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+
+from ml_code.datasets import Gate
+from ml_code.gate import Comparison, Decision, Trigger, decide, verdict
+
+RULES = Gate(metric="accuracy", threshold=0.85, minimum_improvement=0.01, largest_regression=0.02)
+ERRORS = Gate(metric="rmse", threshold=10.0)
+
+
+def judge(
+    score: float = 0.95,
+    difference: float | None = None,
+    *,
+    error: float = 0.005,
+    trigger: Trigger = "manual",
+    seen: bool = True,
+    rows: int = 500,
+    force: bool = False,
+) -> Decision:
+    comparison = None
+    if difference is not None:
+        comparison = Comparison("3", score - difference, difference, error, has_seen_data=seen)
+    return decide("iris", RULES, score, rows, comparison, trigger=trigger, force=force)
+
+
+def test_a_first_model_needs_the_threshold_only() -> None:
+    assert judge(0.85).is_promoted
+    assert verdict(judge(0.93)) == "iris: promoted, 0.93 >= 0.85, the first model"
+
+
+def test_a_model_below_the_threshold_is_rejected_with_both_figures() -> None:
+    decision = judge(0.8499)
+    assert not decision.is_promoted
+    assert verdict(decision) == "iris: rejected, 0.8499 < 0.85 (accuracy against the threshold)"
+
+
+def test_an_error_passes_below_its_threshold() -> None:
+    assert decide("housing", ERRORS, 9.0, 500, None).is_promoted
+    assert "11 > 10" in decide("housing", ERRORS, 11.0, 500, None).reason
+
+
+@pytest.mark.parametrize(
+    ("difference", "error", "is_promoted"),
+    [(0.0, 0.0, False), (0.01, 0.001, False), (0.011, 0.001, True), (0.02, 0.03, False), (0.04, 0.03, True)],
+)
+def test_by_hand_on_data_the_champion_has_seen_a_model_must_win_clearly(
+    difference: float, error: float, is_promoted: bool
+) -> None:
+    assert judge(0.95, difference, error=error).is_promoted is is_promoted
+
+
+@pytest.mark.parametrize(
+    ("difference", "error", "is_promoted"),
+    [(0.0, 0.0, True), (-0.02, 0.001, True), (-0.021, 0.001, False), (-0.03, 0.04, True), (-0.05, 0.04, False)],
+)
+@pytest.mark.parametrize(("trigger", "seen"), [("data", False), ("data", True), ("manual", False)])
+def test_on_new_data_a_model_must_not_lose_clearly(
+    difference: float, error: float, is_promoted: bool, trigger: Trigger, seen: bool
+) -> None:
+    assert judge(0.95, difference, error=error, trigger=trigger, seen=seen).is_promoted is is_promoted
+
+
+def test_after_drift_a_model_must_win() -> None:
+    assert not judge(0.95, 0.0, trigger="drift", seen=False).is_promoted
+    assert judge(0.95, 0.05, trigger="drift", seen=False).is_promoted
+
+
+def test_a_champion_that_does_not_compare_leaves_the_threshold_and_a_person() -> None:
+    comparison = Comparison("3", problem="it held out other rows")
+    decision = decide("iris", RULES, 0.9, 500, comparison)
+    assert decision.is_promoted
+    assert decision.needs_approval
+    assert "not comparable with version 3: it held out other rows" in decision.reason
+    assert not decide("iris", RULES, 0.8, 500, comparison).is_promoted
+
+
+def test_another_schema_than_the_champions_is_rejected_unless_forced() -> None:
+    comparison = Comparison("3", 0.9, 0.05, 0.001, has_other_schema=True)
+    assert "reads other columns" in decide("iris", RULES, 0.95, 500, comparison).reason
+    assert decide("iris", RULES, 0.95, 500, comparison, force=True).is_promoted
+
+
+def test_a_forced_model_says_what_spoke_against_it() -> None:
+    decision = judge(0.5, force=True)
+    assert decision.is_promoted
+    assert decision.is_forced
+    assert "forced although 0.5 < 0.85" in verdict(decision)
+
+
+def test_force_changes_nothing_where_nothing_speaks_against_a_model() -> None:
+    assert judge(0.9, force=True) == judge(0.9)
+
+
+@pytest.mark.parametrize(("rows", "is_weak"), [(199, True), (200, False)])
+def test_a_small_holdout_is_said(rows: int, is_weak: bool) -> None:
+    assert (judge(rows=rows).warning is not None) is is_weak
+
+
+def test_a_decision_survives_being_stored() -> None:
+    decision = judge(0.95, 0.05)
+    assert Decision.from_json(decision.to_json()) == decision

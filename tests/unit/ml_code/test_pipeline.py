@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ml_code import pipeline
+from ml_code.datasets import CATALOG
+from ml_code.errors import CatalogError, SourceError, StorageError, TrainingError
+from ml_code.plans import RunOrigin, plan_trainings, training_arguments
+from ml_code.settings import Settings
+from ml_code.storage import Storage
+from tests.unit.ml_code.passengers import make_rows
+
+PASSENGERS = """
+name = "passengers"
+task = "classification"
+target = "outcome"
+numeric = ["age", "fare"]
+categorical = ["town", "sex"]
+source = { kind = "file", path = "passengers.csv" }
+gate = { metric = "accuracy", threshold = 0.7 }
+"""
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, settings: Settings) -> Path:
+    assert settings.catalog_dir == tmp_path
+    (tmp_path / "passengers.toml").write_text(PASSENGERS)
+    (tmp_path / "iris.toml").write_text((CATALOG / "iris.toml").read_text())
+    make_rows().to_csv(tmp_path / "passengers.csv", index=False)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("catalog")
+def test_a_dataset_of_ones_own_needs_a_file_and_its_rows_only(settings: Settings) -> None:
+    uri = pipeline.prepare("passengers", settings=settings)
+    assert Path(uri).parent == Path(settings.datasets_uri) / "clean" / "passengers"
+    rows = pd.read_parquet(uri)
+    assert len(rows) == 400
+    assert rows["age"].dtype == "float64"
+
+
+@pytest.mark.usefixtures("catalog")
+def test_iris_comes_with_its_distinct_rows_and_numbered_species(settings: Settings) -> None:
+    rows = pd.read_parquet(pipeline.prepare("iris", settings=settings))
+    assert (len(rows), sorted(rows["species"].unique())) == (149, [0, 1, 2])
+
+
+def test_the_version_follows_the_rows(catalog: Path, settings: Settings) -> None:
+    first = pipeline.prepare("passengers", settings=settings)
+    assert pipeline.prepare("passengers", settings=settings) == first
+    make_rows(rows=500).to_csv(catalog / "passengers.csv", index=False)
+    assert pipeline.prepare("passengers", settings=settings) != first
+
+
+def test_a_file_in_the_datasets_folder_goes_before_the_source(catalog: Path, settings: Settings) -> None:
+    folder = catalog / "offline"
+    folder.mkdir()
+    make_rows(rows=450).to_csv(folder / "passengers.csv", index=False)
+    offline = settings.model_copy(update={"datasets_dir": folder})
+    assert len(pd.read_parquet(pipeline.prepare("passengers", settings=offline))) == 450
+
+
+def test_a_source_that_is_not_there_is_named(catalog: Path, settings: Settings) -> None:
+    (catalog / "passengers.csv").unlink()
+    with pytest.raises(SourceError, match=r"passengers\.csv: found No such file"):
+        pipeline.prepare("passengers", settings=settings)
+
+
+def test_an_address_that_does_not_answer_tells_of_the_folder(catalog: Path, settings: Settings) -> None:
+    behind = PASSENGERS.replace(
+        'kind = "file", path = "passengers.csv"', 'kind = "url", url = "http://127.0.0.1:1/p.csv"'
+    )
+    (catalog / "passengers.toml").write_text(behind)
+    with pytest.raises(SourceError, match=r"put passengers\.csv into a folder and set MLOPS_DATASETS_DIR"):
+        pipeline.prepare("passengers", settings=settings)
+
+
+def test_an_object_that_is_not_there_is_named(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="nothing: found No such file"):
+        Storage(settings).read_bytes(str(tmp_path / "nothing"))
+    assert not Storage(settings).exists(str(tmp_path / "nothing"))
+
+
+def test_the_form_plans_one_training_by_hand() -> None:
+    [plan] = plan_trainings({"dataset": "iris", "model_type": "xgboost", "hyperparameters": None, "force": True})
+    assert (plan["trigger"], plan["force"]) == ("manual", True)
+    assert training_arguments(plan) == {
+        "dataset": "iris",
+        "model_type": "xgboost",
+        "estimator": None,
+        "hyperparameters": {},
+    }
+
+
+def test_events_plan_one_training_for_each_distinct_dataset_and_never_force() -> None:
+    plans = plan_trainings({"dataset": "iris", "model_type": "sklearn", "force": True}, ["iris", "iris"])
+    assert [(plan["dataset"], plan["trigger"], plan["force"]) for plan in plans] == [("iris", "data", False)]
+
+
+def test_a_form_that_asks_for_too_much_is_refused_before_anything_runs() -> None:
+    with pytest.raises(TrainingError, match="unknown depth"):
+        plan_trainings({"dataset": "iris", "model_type": "xgboost", "hyperparameters": {"depth": 3}})
+    with pytest.raises(CatalogError, match="found 'tulips'"):
+        plan_trainings({"dataset": "tulips", "model_type": "xgboost"})
+
+
+def test_tries_of_one_task_share_a_key_and_mapped_tasks_do_not() -> None:
+    assert RunOrigin("d", "r", "t", 0).key == RunOrigin("d", "r", "t", 0).key
+    assert RunOrigin("d", "r", "t", 0).key != RunOrigin("d", "r", "t", 1).key

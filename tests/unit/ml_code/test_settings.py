@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ml_code.errors import SettingsError
+from ml_code.settings import load_settings
+
+VARIABLES = {
+    "MLOPS_MLFLOW_URL": "http://mlflow:5000",
+    "MLOPS_MLFLOW_USERNAME": "trainer",
+    "MLOPS_MLFLOW_PASSWORD": "one",
+    "MLOPS_S3_ENDPOINT_URL": "http://minio:9000",
+    "MLOPS_S3_ACCESS_KEY": "two",
+    "MLOPS_S3_SECRET_KEY": "three",
+}
+ENV_FILE = """\
+MLFLOW_PORT=5001
+MLFLOW_TRAINER_PASSWORD=one
+MINIO_ROOT_USER=two
+MINIO_ROOT_PASSWORD=three
+WAREHOUSE_DB_PASSWORD=four
+S3_ENDPOINT_URL=http://minio:9000
+"""
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("MLOPS_"):
+            monkeypatch.delenv(name)
+
+
+def set_all(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
+    for name, value in (VARIABLES | changes).items():
+        monkeypatch.setenv(name, value)
+
+
+def test_the_environment_is_read_where_it_names_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    set_all(monkeypatch, MLOPS_DATASETS_DIR=str(tmp_path))
+    settings = load_settings(tmp_path / ".env")
+    assert settings.mlflow_url == "http://mlflow:5000"
+    assert settings.datasets_dir == tmp_path
+    assert settings.datasets_uri == "s3://datasets"
+
+
+def test_a_secret_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, MLOPS_MLFLOW_PASSWORD="do-not-show")
+    assert "do-not-show" not in repr(load_settings())
+
+
+def test_the_env_file_of_the_stack_means_this_machine(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(ENV_FILE)
+    settings = load_settings(tmp_path / ".env")
+    assert settings.mlflow_url == "http://127.0.0.1:5001"
+    assert settings.mlflow_username == "trainer"
+    assert settings.s3_endpoint_url == "http://127.0.0.1:9000"
+    assert settings.warehouse_dsn is not None
+    assert settings.warehouse_dsn.get_secret_value() == "postgresql://warehouse:four@127.0.0.1:5432/warehouse"
+
+
+def test_an_object_store_elsewhere_keeps_its_address(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(ENV_FILE.replace("http://minio:9000", "https://s3.example.com"))
+    assert load_settings(tmp_path / ".env").s3_endpoint_url == "https://s3.example.com"
+
+
+def test_neither_of_both_is_answered_with_both_ways(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"make env.*or set the MLOPS_\* variables"):
+        load_settings(tmp_path / ".env")
+
+
+def test_a_missing_value_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    set_all(monkeypatch, MLOPS_S3_SECRET_KEY="")
+    with pytest.raises(SettingsError, match="MLOPS_S3_SECRET_KEY"):
+        load_settings(tmp_path / ".env")
+    monkeypatch.delenv("MLOPS_MLFLOW_URL")
+    (tmp_path / ".env").write_text("MINIO_ROOT_USER=two")
+    with pytest.raises(SettingsError, match="MLFLOW_TRAINER_PASSWORD, MINIO_ROOT_PASSWORD"):
+        load_settings(tmp_path / ".env")
+
+
+def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, MLOPS_MLFLOW_PASWORD="typo")
+    with pytest.raises(SettingsError, match="found the unknown names MLOPS_MLFLOW_PASWORD"):
+        load_settings()
