@@ -319,6 +319,15 @@ def test_a_canary_ends_by_itself_also_without_a_registry(tmp_path: Path, registr
     assert canary.version(wants_challenger=True) == "1"
 
 
+def test_a_challenger_whose_time_is_over_leaves_memory(tmp_path: Path, registry: FakeRegistry) -> None:
+    open_canary(registry)
+    canary = Replica(tmp_path, registry, pool="canary")
+    canary.step()
+    registry.canary_until = datetime.now(UTC) - timedelta(seconds=1)
+    canary.step()
+    assert list(canary.follower.slots) == [("iris", "champion")]
+
+
 def test_a_promoted_challenger_needs_no_second_load(tmp_path: Path, registry: FakeRegistry) -> None:
     open_canary(registry)
     canary = Replica(tmp_path, registry, pool="canary")
