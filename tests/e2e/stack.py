@@ -110,7 +110,7 @@ class Airflow:
         assert answer.status_code == 200, answer.text
         return answer.json()["dag_run_id"]
 
-    def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 300) -> str:
+    def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 600) -> str:
         """Waits until a run has ended and returns its state."""
         return wait_until(
             lambda: self._ended(dag_id, run_id), seconds, f"{dag_id} {run_id} ends; {self.task_states(dag_id, run_id)}"
