@@ -10,19 +10,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from ml_code import evaluation, export, features, gate, plots, training
+from ml_code.champion import compare_with_champion
 from ml_code.datasets import Dataset, load_dataset
-from ml_code.errors import GateError, MlopsError, ModelFileError
+from ml_code.errors import GateError
 from ml_code.families import Family, check_hyperparameters, find_family
-from ml_code.gate import Comparison, Decision, Trigger, verdict
+from ml_code.gate import Decision, Trigger, verdict
 from ml_code.loading import load_rows
-from ml_code.model_spec import ModelSpec
 from ml_code.onnx_model import OnnxModel
 from ml_code.plans import RunOrigin, plan_trainings, training_arguments
+from ml_code.provenance import find_git_commit
 from ml_code.settings import Settings, load_settings, read_project_run_id
 from ml_code.storage import Storage
-from ml_code.tracking import SHA256, RunRecord, Tracker, find_git_commit
+from ml_code.tracking import SHA256, RunRecord, Tracker
 from ml_code.validation import check_rows
 
 __all__ = [
@@ -62,11 +64,10 @@ def prepare(dataset: str, *, settings: Settings | None = None) -> str:
     for index, reason in list(checked.bad.items())[:20]:
         log.warning("%s: row %d left out: %s", dataset, index + 1, reason)
     uri = f"{settings.datasets_uri.rstrip('/')}/clean/{dataset}/{rows.sha256[:VERSION_LENGTH]}.parquet"
-    storage = Storage(settings)
-    if not storage.exists(uri):
-        buffer = io.BytesIO()
-        checked.good.to_parquet(buffer, index=False)
-        storage.write_bytes(uri, buffer.getvalue())
+    buffer = io.BytesIO()
+    checked.good.to_parquet(buffer, index=False)
+    # Written each time: the same file under changed checks gives other rows or types.
+    Storage(settings).write_bytes(uri, buffer.getvalue())
     log.info("%s: %d good rows, %d bad ones, snapshot %s", dataset, len(checked.good), len(checked.bad), uri)
     return uri
 
@@ -109,30 +110,17 @@ def train(
     run = _open_run(tracker, dataset, family.name, origin, tags)
     if SHA256 in run.tags:
         return run.run_id
+    params = _describe_params(described, split, family, figures)
+    is_trained = False
     try:
-        params = _describe_params(described, split, family, figures)
         # `mlflow run` has logged the parameters of its own, which cannot be changed.
         tracker.log(run.run_id, params={name: value for name, value in params.items() if name not in run.params})
         tracker.log_dataset(run.run_id, dataset, tags["dataset_version"], snapshot_uri)
         pipeline = training.fit_pipeline(described, split.train, family, figures, settings.training_threads)
-        classes = features.list_classes(described, split.train)
-        exported = export.export_pipeline(described, pipeline, classes, split.train)
-        tracker.log(
-            run.run_id,
-            metrics={
-                "export_agreement": exported.agreement_share,
-                "export_largest_error": exported.largest_difference,
-                "model_file_mb": len(exported.content) / 1e6,
-            },
-        )
-        importances = plots.draw_importances(training.rank_features(described, pipeline))
-        tracker.log_figures(run.run_id, {"feature_importance": importances})
-        tracker.log_pipeline(run.run_id, pipeline, features.select_inputs(described, split.train))
-        tracker.log_candidate(run.run_id, exported.content)
-    except MlopsError:
-        tracker.end_run(run.run_id, is_failed=True)
-        raise
-    tracker.end_run(run.run_id)
+        _log_model(tracker, run.run_id, described, pipeline, split.train)
+        is_trained = True
+    finally:
+        tracker.end_run(run.run_id, is_failed=not is_trained)
     return run.run_id
 
 
@@ -178,7 +166,7 @@ def decide(
     model = OnnxModel(tracker.read_candidate(run))
     answers = evaluation.answer_rows(dataset, model, holdout)
     score = evaluation.measure(dataset, holdout[dataset.target], answers)[dataset.gate.metric]
-    comparison = _compare_with_champion(tracker, run, dataset, holdout, model)
+    comparison = compare_with_champion(tracker, run, dataset, holdout, model)
     decision = gate.decide(dataset.name, dataset.gate, score, len(holdout), comparison, trigger=trigger, force=force)
     tracker.log(
         run_id,
@@ -251,6 +239,21 @@ def _open_run(
     return tracker.find_or_create_run(dataset, origin.key if origin else None, f"{dataset}-{family}", tags)
 
 
+def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeline, train: pd.DataFrame) -> None:
+    """Exports and stores everything about a fitted pipeline; the candidate last, because a retry looks for it."""
+    exported = export.export_pipeline(dataset, pipeline, features.list_classes(dataset, train), train)
+    metrics = {
+        "export_agreement": exported.agreement_share,
+        "export_largest_error": exported.largest_difference,
+        "model_file_mb": len(exported.content) / 1e6,
+    }
+    tracker.log(run_id, metrics=metrics)
+    importances = plots.draw_importances(training.rank_features(dataset, pipeline))
+    tracker.log_figures(run_id, {"feature_importance": importances})
+    tracker.log_pipeline(run_id, pipeline, features.select_inputs(dataset, train))
+    tracker.log_candidate(run_id, exported.content)
+
+
 def _describe_params(
     dataset: Dataset, split: features.Split, family: Family, figures: Mapping[str, object]
 ) -> dict[str, object]:
@@ -285,37 +288,3 @@ def _read_decision(run: RunRecord) -> Decision:
     if DECISION not in run.tags:
         raise GateError(f"run {run.run_id}: found no decision, expected the gate's; let the gate judge it first")
     return Decision.from_json(run.tags[DECISION])
-
-
-def _compare_with_champion(
-    tracker: Tracker, run: RunRecord, dataset: Dataset, holdout: pd.DataFrame, challenger: OnnxModel
-) -> Comparison | None:
-    version = tracker.read_aliases(dataset.name).get("champion")
-    if version is None:
-        return None
-    tags = tracker.read_version(dataset.name, version).tags
-    if tags.get("holdout_id") != run.tags["holdout_id"]:
-        return Comparison(version, problem="it held out other rows, so it may have trained on these")
-    try:
-        champion = OnnxModel(tracker.read_model_file(dataset.name, version))
-    except ModelFileError as error:
-        return Comparison(version, problem=f"its file cannot be read ({error})")
-    lacking = sorted({feature.name for feature in champion.spec.features} - set(holdout.columns))
-    if lacking:
-        return Comparison(version, problem=f"it reads {', '.join(lacking)}, which the rows do not have any more")
-    truth, metric = holdout[dataset.target], dataset.gate.metric
-    of_champion = evaluation.answer_rows(dataset, champion, holdout)
-    of_challenger = evaluation.answer_rows(dataset, challenger, holdout)
-    difference = evaluation.compare(dataset, truth, of_challenger, of_champion, metric)
-    return Comparison(
-        version,
-        champion_score=evaluation.measure(dataset, truth, of_champion)[metric],
-        difference=difference.value,
-        standard_error=difference.standard_error,
-        has_seen_data=tags.get("dataset_version") == run.tags["dataset_version"],
-        has_other_schema=_schema(champion.spec) != _schema(challenger.spec),
-    )
-
-
-def _schema(spec: ModelSpec) -> set[tuple[str, str]]:
-    return {(feature.name, feature.kind) for feature in spec.features}

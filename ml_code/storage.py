@@ -82,7 +82,9 @@ class Storage:
             aws_access_key_id=self._settings.s3_access_key,
             aws_secret_access_key=self._settings.s3_secret_key.get_secret_value(),
             region_name="us-east-1",
-            config=Config(connect_timeout=5, read_timeout=60, s3={"addressing_style": "path"}),
+            config=Config(
+                connect_timeout=5, read_timeout=60, retries={"total_max_attempts": 3}, s3={"addressing_style": "path"}
+            ),
         )
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
-import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +27,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 
 from ml_code.errors import DigestError, TrackingError
-from ml_code.settings import REPOSITORY, Settings
+from ml_code.provenance import list_libraries, pin_requirements
+from ml_code.settings import Settings
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 CANDIDATE = "candidate/model.onnx"
 RUN_KEY = "mlops.run_key"
 SHA256 = "sha256"
-LIBRARIES = ("scikit-learn", "xgboost", "lightgbm", "skl2onnx", "onnxmltools", "onnx", "onnxruntime", "numpy", "pandas")
 SERVING_REQUIREMENTS = ("onnx", "onnxruntime", "numpy", "pandas")
 PIPELINE_REQUIREMENTS = ("scikit-learn", "xgboost", "lightgbm", "numpy", "pandas", "skops")
 
@@ -152,7 +149,7 @@ class Tracker:
                 pipeline,
                 name="pipeline",
                 signature=infer_signature(inputs, pipeline.predict(inputs)),
-                pip_requirements=_pin(PIPELINE_REQUIREMENTS),
+                pip_requirements=pin_requirements(PIPELINE_REQUIREMENTS),
                 serialization_format="skops",
                 # Own bytes, made a moment ago: whatever types are in there are meant.
                 skops_trusted_types=skops.io.get_untrusted_types(data=skops.io.dumps(pipeline)),
@@ -248,7 +245,7 @@ class Tracker:
                 name="model",
                 signature=_sign(content, example),
                 input_example=example,
-                pip_requirements=_pin(SERVING_REQUIREMENTS),
+                pip_requirements=pin_requirements(SERVING_REQUIREMENTS),
                 save_as_external_data=False,
             )
             self._create_registered_model(name)
@@ -256,7 +253,7 @@ class Tracker:
                 name,
                 logged.model_uri,
                 run_id,
-                tags={**tags, **_list_libraries(), SHA256: hashlib.sha256(content).hexdigest()},
+                tags={**tags, **list_libraries(), SHA256: hashlib.sha256(content).hexdigest()},
                 model_id=logged.model_id,
             )
         return str(created.version)
@@ -308,16 +305,6 @@ class Tracker:
             ) from error
 
 
-def find_git_commit(settings: Settings) -> str:
-    """Commit of the code that runs, by the settings or by git; `unknown` where neither knows."""
-    git = shutil.which("git")
-    if settings.git_commit or git is None:
-        return settings.git_commit or "unknown"
-    command = [git, "-C", str(REPOSITORY), "rev-parse", "HEAD"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  nothing from outside
-    return answer.stdout.strip() or "unknown"
-
-
 def _read_run(run: Run) -> RunRecord:
     return RunRecord(run.info.run_id, run.info.status, run.data.params, run.data.metrics, run.data.tags)
 
@@ -341,14 +328,6 @@ def _sign(content: bytes, example: pd.DataFrame) -> Any:
 
     answers = OnnxModel(content).predict_columns({str(name): example[name].tolist() for name in example.columns})
     return infer_signature(example, np.asarray(answers.values))
-
-
-def _pin(names: Sequence[str]) -> list[str]:
-    return [f"{name}=={installed_version(name)}" for name in names]
-
-
-def _list_libraries() -> dict[str, str]:
-    return {f"library.{name}": installed_version(name) for name in LIBRARIES}
 
 
 def _quote(text: str) -> str:

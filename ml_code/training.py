@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from ml_code.datasets import Dataset
+from ml_code.errors import TrainingError
 from ml_code.families import Family, HyperparameterValue
 from ml_code.features import encode_target, list_classes, make_preprocessor, select_inputs
 
@@ -23,7 +24,11 @@ def fit_pipeline(
     hyperparameters: Mapping[str, HyperparameterValue],
     threads: int = 1,
 ) -> Pipeline:
-    """Fits preprocessing and estimator; the pipeline answers class ids (see `list_classes`) or values."""
+    """Fits preprocessing and estimator; the pipeline answers class ids (see `list_classes`) or values.
+
+    Raises:
+        TrainingError: the library refuses the figures or the rows.
+    """
     pipeline = Pipeline(
         [
             ("preprocess", make_preprocessor(dataset, is_scaled=family.name == "linear")),
@@ -31,7 +36,13 @@ def fit_pipeline(
         ]
     )
     target = encode_target(dataset, train, list_classes(dataset, train))
-    return pipeline.fit(select_inputs(dataset, train), target)
+    try:
+        return pipeline.fit(select_inputs(dataset, train), target)
+    except ValueError as error:
+        raise TrainingError(
+            f"{family.name} for {dataset.name}: found that the library refuses {dict(hyperparameters)} "
+            f"on {len(train)} rows ({error}), expected a fit; change the hyperparameters or the rows"
+        ) from error
 
 
 def make_estimator(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from ml_code.datasets import ColumnCheck, Dataset
@@ -52,7 +53,8 @@ def _is_number(dataset: Dataset, name: str) -> bool:
 
 def _type_column(dataset: Dataset, name: str, column: pd.Series) -> pd.Series:
     if _is_number(dataset, name):
-        return pd.to_numeric(column, errors="coerce").astype("float64")
+        numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+        return numbers.where(np.isfinite(numbers))
     return column.astype("str").str.strip().replace("", None)
 
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.pipeline import Pipeline
 
 from ml_code.datasets import Dataset
-from ml_code.errors import ExportError, GoldenMismatchError
+from ml_code.errors import ExportError, GoldenMismatchError, TrainingError
 from ml_code.evaluation import answer_rows, measure
 from ml_code.export import export_pipeline
 from ml_code.families import check_hyperparameters, find_family
@@ -69,11 +69,19 @@ def test_the_same_rows_give_the_same_answers() -> None:
     np.testing.assert_array_equal(first.predict(inputs), second.predict(inputs))
 
 
+def test_rows_that_a_library_refuses_are_a_training_error() -> None:
+    dataset = make_dataset()
+    rows = check_rows(dataset, make_rows()).good.assign(fare=np.inf)
+    with pytest.raises(TrainingError, match="linear for passengers: found that the library refuses"):
+        fit_pipeline(dataset, rows, find_family("sklearn", "linear", "classification"), {})
+
+
 def test_gaps_and_unknown_categories_are_answered() -> None:
     dataset, split, pipeline = fit("classification", "xgboost", None)
     model = OnnxModel(export_pipeline(dataset, pipeline, ["alive", "dead"], split.train).content)
     assert set(model.predict_rows([[None, None, None, None], [30.0, 8.0, "Z", "other"]]).values) <= {"alive", "dead"}
     assert any(None in row for row in model.spec.golden.rows)
+    assert not any("" in row for row in model.spec.golden.rows)
 
 
 def test_a_file_that_answers_otherwise_than_its_pipeline_is_refused() -> None:

@@ -60,3 +60,16 @@ def test_a_class_without_a_row_to_train_on_is_refused() -> None:
 def test_an_empty_side_is_refused() -> None:
     with pytest.raises(DataCheckError, match="expected both above 0"):
         split_holdout(make_dataset(), typed_rows().head(1))
+
+
+def test_another_seed_holds_out_other_rows() -> None:
+    first, second = (split_holdout(make_dataset(holdout={"seed": seed}), typed_rows()).holdout for seed in (0, 1))
+    assert not first.equals(second)
+
+
+def test_a_split_is_the_same_for_ever() -> None:
+    """A champion stays comparable only while this code holds out the rows that it did not train on."""
+    rows = pd.DataFrame({"age": [float(n) for n in range(20)], "outcome": ["dead", "alive"] * 10})
+    split = split_holdout(make_dataset(numeric=["age"], categorical=[]), rows)
+    assert split.holdout["age"].tolist() == [3.0]
+    assert split.holdout_id == "5a50031e67d01d67"

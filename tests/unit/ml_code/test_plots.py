@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ml_code.plots import draw_confusions, draw_importances, draw_residuals
+
+
+def is_picture(figure: Figure) -> bool:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue().startswith(b"\x89PNG")
+
+
+def test_every_cell_of_the_confusions_is_written() -> None:
+    figure = draw_confusions(np.array([[5, 1], [0, 7]]), ["dead", "alive"])
+    assert [text.get_text() for text in figure.axes[0].texts] == ["5", "1", "0", "7"]
+    assert is_picture(figure)
+
+
+def test_the_largest_importance_is_on_top() -> None:
+    figure = draw_importances({"age": 0.2, "sex": 0.7, "town": 0.1})
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["town", "age", "sex"]
+    assert is_picture(figure)
+
+
+def test_residuals_are_predicted_minus_true() -> None:
+    figure = draw_residuals(np.array([1.0, 2.0]), np.array([1.5, 1.0]))
+    assert figure.axes[0].collections[0].get_offsets().tolist() == [[1.5, 0.5], [1.0, -1.0]]
+    assert is_picture(figure)
