@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -39,5 +40,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def airflow(stack: Stack) -> Airflow:
-    return Airflow(stack)
+def airflow(stack: Stack) -> Iterator[Airflow]:
+    with closing(Airflow(stack)) as airflow:
+        yield airflow

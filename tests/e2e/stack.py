@@ -98,6 +98,10 @@ class Airflow:
         headers = {"Authorization": f"Bearer {token.json()['access_token']}"}
         self.client = httpx.Client(base_url=f"{base}/api/v2", headers=headers, timeout=60)
 
+    def close(self) -> None:
+        """Closes the connections."""
+        self.client.close()
+
     def get(self, path: str, **query: str | int) -> dict:
         """Reads one resource."""
         answer = self.client.get(path, params=query)
