@@ -24,9 +24,10 @@ from mlflow.entities import Dataset as DatasetRecord
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import infer_signature
+from mlflow.models import ModelSignature, infer_signature
 
 from ml_code.errors import DigestError, TrackingError
+from ml_code.onnx_model import OnnxModel
 from ml_code.provenance import list_libraries, pin_requirements
 from ml_code.settings import Settings
 
@@ -244,7 +245,8 @@ class Tracker:
                 proto,
                 name="model",
                 signature=_sign(content, example),
-                input_example=example,
+                input_example=_make_feed(example),
+                onnx_execution_providers=["CPUExecutionProvider"],
                 pip_requirements=pin_requirements(SERVING_REQUIREMENTS),
                 save_as_external_data=False,
             )
@@ -323,11 +325,22 @@ def _check_digest(content: bytes, expected: str | None, subject: str) -> bytes:
     return content
 
 
-def _sign(content: bytes, example: pd.DataFrame) -> Any:
-    from ml_code.onnx_model import OnnxModel  # noqa: PLC0415  kept out of reading runs
+def _make_feed(example: pd.DataFrame) -> dict[str, Any]:
+    """One tensor (rows, 1) for each column, as the file takes them; from a DataFrame MLflow makes flat ones."""
+    return {str(name): example[name].to_numpy().reshape(-1, 1) for name in example.columns}
 
-    answers = OnnxModel(content).predict_columns({str(name): example[name].tolist() for name in example.columns})
-    return infer_signature(example, np.asarray(answers.values))
+
+def _sign(content: bytes, example: pd.DataFrame) -> ModelSignature:
+    model = OnnxModel(content)
+    answers = model.predict_columns({str(name): example[name].tolist() for name in example.columns})
+    spec = model.spec
+    ids: dict[Any, Any] = {label: number for number, label in enumerate(spec.classes or [])}
+    values = [ids.get(value, value) for value in answers.values]
+    kind = np.float32 if spec.classes is None else np.int64
+    outputs: dict[str, Any] = {spec.prediction_output: np.asarray(values, dtype=kind)}
+    if spec.probabilities_output is not None:
+        outputs[spec.probabilities_output] = answers.probabilities
+    return infer_signature(_make_feed(example), outputs)
 
 
 def _quote(text: str) -> str:

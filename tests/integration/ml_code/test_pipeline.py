@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import mlflow
+import numpy as np
 import pytest
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 from pydantic import SecretStr
@@ -16,6 +18,7 @@ from ml_code.pipeline import RunOrigin
 from ml_code.settings import Settings
 from ml_code.tracking import Tracker
 from tests.servers import MlflowServer
+from tests.unit.ml_code.passengers import make_rows
 
 FAMILIES = [
     ("sklearn", "random_forest"),
@@ -80,6 +83,38 @@ def test_every_family_is_trained_judged_and_registered(
     assert model.predict_rows([[5.1, 3.5, 1.4, 0.2], [6.0, 2.9, 4.5, 1.5]]).values == [0, 1]
     assert tracker.read_aliases("iris") == {}
     assert tracker.find_newest_passed("iris") == tracker.read_version("iris", version)
+
+
+@pytest.mark.parametrize(("task", "metric"), [("classification", "accuracy"), ("regression", "r2")])
+def test_a_dataset_of_ones_own_with_text_and_gaps_needs_a_toml_file_only(
+    stack_settings: Settings, tracker: Tracker, tmp_path: Path, task: str, metric: str
+) -> None:
+    name = f"passengers_{task}"
+    described = (
+        f'name = "{name}"\ntask = "{task}"\ntarget = "outcome"\nnumeric = ["age", "fare"]\n'
+        f'categorical = ["town", "sex"]\nsource = {{ kind = "file", path = "rows.csv" }}\n'
+        f'gate = {{ metric = "{metric}", threshold = 0.7 }}\n'
+    )
+    (tmp_path / f"{name}.toml").write_text(described)
+    make_rows(task).to_csv(tmp_path / "rows.csv", index=False)
+    settings = stack_settings.model_copy(update={"catalog_dir": tmp_path})
+
+    run_id = pipeline.train(name, pipeline.prepare(name, settings=settings), "xgboost", settings=settings)
+    pipeline.evaluate(run_id, settings=settings)
+    assert pipeline.decide(run_id, settings=settings).is_promoted
+    version = pipeline.register(run_id, settings=settings)
+
+    OnnxModel(tracker.read_model_file(name, version)).replay_golden()
+
+
+def test_mlflow_itself_opens_and_runs_a_version(stack_settings: Settings, snapshot_uri: str) -> None:
+    version = train_and_register(stack_settings, snapshot_uri, "sklearn", "linear")
+    model = mlflow.pyfunc.load_model(f"models:/iris/{version}")
+    names = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+    answers = model.predict({n: np.array([[x]], np.float32) for n, x in zip(names, [5.1, 3.5, 1.4, 0.2], strict=True)})
+    assert answers["label"].tolist() == [0]
+    assert answers["probabilities"].shape == (1, 3)
+    assert model.metadata.signature.inputs.input_names() == names
 
 
 def test_a_run_shows_params_metrics_dataset_tags_and_plots(
