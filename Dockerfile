@@ -38,8 +38,7 @@ RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv 
 COPY dags/ /opt/airflow/dags/
 COPY plugins/ /opt/airflow/plugins/
 COPY docker/airflow/ /opt/airflow/
-ARG GIT_COMMIT=""
-ENV AIRFLOW_HOME=/opt/airflow MLOPS_GIT_COMMIT=${GIT_COMMIT}
+ENV AIRFLOW_HOME=/opt/airflow
 USER airflow
 WORKDIR /opt/airflow
 

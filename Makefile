@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help env up down logs build check test e2e bench lock images-publish
+.PHONY: help env up down logs build check test e2e bench bench-stack lock images-publish
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -47,8 +47,11 @@ test: check ## every test; the e2e tests need a Docker engine
 e2e: .venv/installed ## only the tests against a real Docker engine
 	$(RUN) pytest tests/e2e
 
-bench: .venv/installed ## measure speed, side by side with what one would write by hand
+bench: .venv/installed ## measure /predict, side by side with what one would write by hand (needs wrk)
 	$(RUN) python -m tests.benchmarks
+
+bench-stack: .venv/installed ## measure the running stack: memory, images, answers while a training runs
+	$(RUN) python -m tests.benchmarks.stack
 
 lock: .venv/installed ## resolve anew and export the hash-pinned requirements of the images
 	$(UV) lock --quiet -p $(PYTHON)
@@ -61,5 +64,5 @@ lock: .venv/installed ## resolve anew and export the hash-pinned requirements of
 
 images-publish: ## build and push the three images for amd64 and arm64: REGISTRY=ghcr.io/owner TAG=v1.2.3
 	@for target in airflow mlflow serving; do \
-	  docker buildx build --platform linux/amd64,linux/arm64 --target $$target --build-arg GIT_COMMIT=$(GIT_COMMIT) \
+	  docker buildx build --platform linux/amd64,linux/arm64 --target $$target \
 	    --tag $(REGISTRY)/mlops-loop-$$target:$(TAG) --push . || exit 1; done

@@ -114,9 +114,9 @@ def mlops_training_pipeline() -> None:
     # In a mapped group a branch operator skips nothing (Airflow 3.3.2), so each side looks at the outcome itself.
     @task
     def register(mlflow_run_id: str, outcome: str) -> str:
+        skip_unless(outcome, "promote")
         from ml_code import pipeline
 
-        skip_unless(outcome, "promote")
         return pipeline.register(mlflow_run_id)
 
     @task(outlets=[AssetAlias("trained-model")])
@@ -126,9 +126,9 @@ def mlops_training_pipeline() -> None:
 
     @task
     def rejected(mlflow_run_id: str, outcome: str) -> None:
+        skip_unless(outcome, "reject")
         from ml_code import pipeline
 
-        skip_unless(outcome, "reject")
         pipeline.explain_rejection(mlflow_run_id)
 
     @task_group

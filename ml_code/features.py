@@ -9,10 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
@@ -75,25 +71,6 @@ def encode_target(dataset: Dataset, frame: pd.DataFrame, classes: list[Label] | 
         return frame[dataset.target].to_numpy(dtype=np.float32)
     ids = {label: number for number, label in enumerate(classes)}
     return np.array([ids[label] for label in frame[dataset.target].tolist()], dtype=np.int64)
-
-
-def make_preprocessor(dataset: Dataset, *, is_scaled: bool) -> ColumnTransformer:
-    """Fills gaps and encodes categories; a missing category is a category of its own.
-
-    Args:
-        dataset: whose features.
-        is_scaled: for linear models only: scaling before trees moves their split borders in float32.
-    """
-    steps = [("impute", SimpleImputer(strategy="median", keep_empty_features=True))]
-    if is_scaled:
-        steps.append(("scale", StandardScaler()))
-    parts = []
-    if dataset.numeric:
-        parts.append(("numeric", Pipeline(steps), dataset.numeric))
-    if dataset.categorical:
-        encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
-        parts.append(("categorical", encoder, dataset.categorical))
-    return ColumnTransformer(parts)
 
 
 def _holdout_columns(dataset: Dataset) -> list[str]:

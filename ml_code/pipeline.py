@@ -6,13 +6,12 @@ import io
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
-from ml_code import evaluation, export, features, gate, plots, training
+from ml_code import evaluation, features, gate
 from ml_code.champion import compare_with_champion
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import GateError
@@ -26,6 +25,12 @@ from ml_code.settings import Settings, load_settings, read_project_run_id
 from ml_code.storage import Storage
 from ml_code.tracking import SHA256, RunRecord, Tracker
 from ml_code.validation import check_rows
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+# Airflow runs each step in a process of its own, so what one step alone needs is imported there: the gate then spares
+# scikit-learn, the converters and matplotlib, which is half of its time.
 
 __all__ = [
     "RunOrigin",
@@ -91,6 +96,8 @@ def train(
         ExportError: the exported file answers otherwise than the fitted pipeline.
         TrackingError: MLflow refuses or cannot be reached.
     """
+    from ml_code import training  # noqa: PLC0415
+
     settings = settings or load_settings()
     described = load_dataset(dataset, settings.catalog_dir)
     family = find_family(model_type, estimator, described.task)
@@ -110,7 +117,7 @@ def train(
     run = _open_run(tracker, dataset, family.name, origin, tags)
     if SHA256 in run.tags:
         return run.run_id
-    params = _describe_params(described, split, family, figures)
+    params = _describe_params(described, split, family, figures, training.SEED)
     is_trained = False
     try:
         # `mlflow run` has logged the parameters of its own, which cannot be changed.
@@ -130,6 +137,8 @@ def evaluate(run_id: str, *, settings: Settings | None = None) -> dict[str, floa
     Raises:
         TrackingError: MLflow refuses, or the run has no exported file.
     """
+    from ml_code import plots  # noqa: PLC0415
+
     settings = settings or load_settings()
     tracker = Tracker(settings)
     run = tracker.read_run(run_id)
@@ -241,6 +250,8 @@ def _open_run(
 
 def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeline, train: pd.DataFrame) -> None:
     """Exports and stores everything about a fitted pipeline; the candidate last, because a retry looks for it."""
+    from ml_code import export, plots, training  # noqa: PLC0415
+
     exported = export.export_pipeline(dataset, pipeline, features.list_classes(dataset, train), train)
     metrics = {
         "export_agreement": exported.agreement_share,
@@ -255,7 +266,7 @@ def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeli
 
 
 def _describe_params(
-    dataset: Dataset, split: features.Split, family: Family, figures: Mapping[str, object]
+    dataset: Dataset, split: features.Split, family: Family, figures: Mapping[str, object], seed: int
 ) -> dict[str, object]:
     return {
         "dataset": dataset.name,
@@ -263,7 +274,7 @@ def _describe_params(
         "estimator": family.name,
         "hyperparameters": json.dumps(figures, sort_keys=True),
         **{f"hyperparameter.{name}": value for name, value in figures.items()},
-        "seed": training.SEED,
+        "seed": seed,
         "holdout_seed": dataset.holdout.seed,
         "holdout_share": dataset.holdout.share,
         "train_rows": len(split.train),

@@ -18,8 +18,6 @@ import mlflow
 import numpy as np
 import onnx
 import pandas as pd
-import skops.io
-from matplotlib.figure import Figure
 from mlflow.entities import Dataset as DatasetRecord
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
@@ -32,6 +30,7 @@ from ml_code.provenance import list_libraries, pin_requirements
 from ml_code.settings import Settings
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from sklearn.pipeline import Pipeline
 
 CANDIDATE = "candidate/model.onnx"
@@ -145,6 +144,9 @@ class Tracker:
 
     def log_pipeline(self, run_id: str, pipeline: Pipeline, inputs: pd.DataFrame) -> None:
         """Stores the fitted pipeline for notebooks, as skops and not as pickle."""
+        # The import looks every ufunc up in every loaded module, which wakes each deprecation warning of Airflow.
+        with warnings.catch_warnings(action="ignore"):
+            import skops.io  # noqa: PLC0415
         with self._explained(f"pipeline of run {run_id}"), self._resumed(run_id):
             mlflow.sklearn.log_model(
                 pipeline,

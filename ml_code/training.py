@@ -11,7 +11,8 @@ from sklearn.pipeline import Pipeline
 from ml_code.datasets import Dataset
 from ml_code.errors import TrainingError
 from ml_code.families import Family, HyperparameterValue
-from ml_code.features import encode_target, list_classes, make_preprocessor, select_inputs
+from ml_code.features import encode_target, list_classes, select_inputs
+from ml_code.preprocessing import make_preprocessor
 
 SEED = 42
 """Of every estimator, so that the same rows and figures give the same model."""

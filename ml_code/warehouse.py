@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg2
-from psycopg2.extensions import connection as Connection
+import psycopg2.extensions
 
 from ml_code.errors import WarehouseError
 
@@ -29,7 +29,7 @@ class Warehouse:
         self._dsn = dsn
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[psycopg2.extensions.connection]:
         """Opens a connection whose work is committed at the end, or rolled back on an error.
 
         Raises:

@@ -53,7 +53,11 @@ class MlflowAliases:
         Raises:
             RegistryError: MLflow does not answer as expected.
         """
-        query = {"filter": f"name='{model}'", "max_results": PAGE_SIZE, "order_by": "version_number DESC"}
+        query: dict[str, str | int] = {
+            "filter": f"name='{model}'",
+            "max_results": PAGE_SIZE,
+            "order_by": "version_number DESC",
+        }
         for version in self._call("GET", "model-versions/search", query).get("model_versions", []):
             tags = {tag["key"]: tag.get("value", "") for tag in version.get("tags", [])}
             if tags.get("gate") == "passed" and "rolled_back" not in tags:

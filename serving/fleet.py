@@ -48,7 +48,7 @@ class DnsFleet:
                 answers = socket.getaddrinfo(host, self._port, socket.AF_INET, socket.SOCK_STREAM)
             except socket.gaierror:  # Docker drops a name whose containers are all gone
                 continue
-            found |= {f"{answer[4][0]}:{answer[4][1]}" for answer in answers}
+            found |= {f"{answer[4][0]!s}:{self._port}" for answer in answers}
         return sorted(found)
 
 

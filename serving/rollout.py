@@ -68,7 +68,7 @@ def wait_for_fleet(fleet: Fleet, rollout: Rollout, timeout_seconds: float) -> li
 
 def connect(settings: RolloutSettings | None = None) -> tuple[Aliases, Fleet, RolloutSettings]:
     """Connects to the registry and the replicas that the environment names."""
-    settings = settings or RolloutSettings()  # type: ignore[call-arg]  # the environment has the rest
+    settings = settings or RolloutSettings()
     password = settings.mlflow_password.get_secret_value()
     aliases = MlflowAliases(settings.mlflow_url, settings.mlflow_username, password)
     hosts = [host for host in (settings.stable_host, settings.canary_host) if host]
