@@ -69,10 +69,11 @@ class OnnxModel:
         """Answers the golden rows again and compares.
 
         Raises:
+            ModelFileError: the golden rows cannot be answered, or there are none.
             GoldenMismatchError: an answer differs from the one recorded at export.
         """
         golden = self.spec.golden
-        answer = self.predict_rows(golden.rows)
+        answer = self._answer_golden()
         for number, (expected, found) in enumerate(zip(golden.predictions, answer.values, strict=True)):
             if not _is_same(expected, found):
                 raise GoldenMismatchError(
@@ -86,6 +87,23 @@ class OnnxModel:
                     f"golden probabilities of a {self.spec.dataset} model: found a difference of {worst:g}, "
                     f"expected at most {GOLDEN_TOLERANCE:g}; train again"
                 )
+
+    def _answer_golden(self) -> Prediction:
+        golden = self.spec.golden
+        try:
+            answer = self.predict_rows(golden.rows)
+        except Exception as error:  # onnxruntime's exceptions share no root but Exception
+            raise ModelFileError(
+                f"golden rows of a {self.spec.dataset} model: found that its file does not answer them ({error!r}), "
+                "expected a spec that fits the graph; train again"
+            ) from error
+        shapes = [None if rows is None else np.shape(rows) for rows in (golden.probabilities, answer.probabilities)]
+        if not 0 < len(golden.predictions) == len(answer.values) or (shapes[0] is not None and shapes[0] != shapes[1]):
+            raise ModelFileError(
+                f"golden rows of a {self.spec.dataset} model: found {len(golden.predictions)} recorded answers to "
+                f"{len(golden.rows)} rows, expected one to each, and at least one; train again"
+            )
+        return answer
 
     def _run(self, feed: Mapping[str, npt.NDArray[np.generic]]) -> Prediction:
         outputs = self._session.run(self._outputs, feed)
@@ -115,7 +133,7 @@ def _read_spec(session: ort.InferenceSession) -> ModelSpec:
     if text is None:
         raise ModelFileError(
             f"model file: found no metadata {METADATA_KEY!r}, expected the spec that the export writes; "
-            "a model of another framework comes in by `mlops register model.onnx --dataset NAME`"
+            "train it with `mlops train`"
         )
     try:
         spec = ModelSpec.model_validate_json(text)

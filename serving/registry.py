@@ -77,7 +77,7 @@ class MlflowRegistry:
         if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
             raise RefusedModelError(
                 f"{name} version {version}: found the tag sha256 {digest!r}, expected 64 hex digits of {MODEL_FILE}; "
-                "register the version through training or `mlops register`"
+                "register the version through training"
             )
         return digest
 
