@@ -22,6 +22,9 @@ class Aliases(Protocol):
     def find_newest_passed(self, model: str) -> str | None:
         """The newest version that the gate let through and that nobody rolled back."""
 
+    def has_version(self, model: str, version: str) -> bool:
+        """Whether the model has a version of this number."""
+
     def move(self, model: str, alias: str, version: str) -> None:
         """Lets an alias name a version."""
 
@@ -63,6 +66,15 @@ class MlflowAliases:
             if tags.get("gate") == "passed" and "rolled_back" not in tags:
                 return str(version["version"])
         return None
+
+    def has_version(self, model: str, version: str) -> bool:
+        """Whether the model has a version of this number.
+
+        Raises:
+            RegistryError: MLflow does not answer as expected.
+        """
+        query = {"name": model, "version": version}
+        return bool(self._call("GET", "model-versions/get", query, missing_ok=True))
 
     def move(self, model: str, alias: str, version: str) -> None:
         """Lets an alias name a version.

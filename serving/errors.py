@@ -4,7 +4,7 @@ ServingError
 ├── RegistryError       MLflow cannot be read at this moment: tried again
 ├── RefusedModelError   a registered version that must not serve: the old one keeps serving
 ├── RequestError        a request that cannot be answered, with its HTTP status
-├── NoCandidateError    a rollout of a model that has no version which passed the gate
+├── NoCandidateError    a rollout of a model that has no version which passed the gate, or not the one asked for
 └── FleetError          replicas that did not come to the version in time
 """
 
@@ -48,7 +48,7 @@ class RequestError(ServingError):
 
 
 class NoCandidateError(ServingError):
-    """A rollout of a model that has no version which passed the gate."""
+    """A rollout of a model that has no version which passed the gate, or not the one asked for."""
 
 
 class FleetError(ServingError):

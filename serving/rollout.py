@@ -37,8 +37,14 @@ def plan(aliases: Aliases, model: str, version: str | None = None) -> Rollout:
     """Decides what to roll out: the version asked for, or the newest that the gate let through.
 
     Raises:
-        NoCandidateError: no version of the model has passed the gate.
+        NoCandidateError: no version of the model has passed the gate, or it has none of the number asked for.
     """
+    # Found out here, because `promote` moves `previous` first: the way back would be lost for a version that is not.
+    if version and not aliases.has_version(model, version):
+        raise NoCandidateError(
+            f"{model}: found no version {version} in the registry, expected one; leave the version empty for the "
+            "newest that passed the gate"
+        )
     target = version or aliases.find_newest_passed(model)
     if target is None:
         raise NoCandidateError(

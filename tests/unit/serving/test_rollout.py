@@ -20,6 +20,9 @@ class FakeAliases:
     def find_newest_passed(self, model: str) -> str | None:
         return self.newest_passed
 
+    def has_version(self, model: str, version: str) -> bool:
+        return int(version) <= int(self.newest_passed or 0)
+
     def move(self, model: str, alias: str, version: str) -> None:
         self.aliases[alias] = version
 
@@ -47,6 +50,11 @@ def test_a_version_by_hand_wins_over_the_newest() -> None:
 def test_without_a_passed_version_there_is_nothing_to_roll_out() -> None:
     with pytest.raises(NoCandidateError, match="iris: found no version with the tag gate=passed"):
         plan(FakeAliases(), "iris")
+
+
+def test_a_version_that_is_not_registered_is_refused_before_any_alias_moves() -> None:
+    with pytest.raises(NoCandidateError, match="iris: found no version 9 in the registry"):
+        plan(FakeAliases("4", champion="3", previous="2"), "iris", "9")
 
 
 def test_promoting_remembers_the_version_before() -> None:
