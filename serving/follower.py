@@ -65,6 +65,8 @@ class Follower:
         self._aliases = (CHAMPION, CHALLENGER) if pool == "canary" else (CHAMPION,)
         self._limit_bytes = limit_bytes
         self._canary_until: dict[str, datetime] = {}
+        # Where the registry was not seen to keep the model: one that was made anew counts from version 1 again.
+        self._unconfirmed: set[Slot] = set()
         self.slots: dict[Slot, ServedModel] = {}
         self.failures: dict[Slot, Failure] = {}
         self.notes: dict[Slot, str] = {}
@@ -86,6 +88,7 @@ class Follower:
         """Opens what was served last, so that a restart needs no registry."""
         for name, record in (await asyncio.to_thread(self._files.records)).items():
             if name in self._allowed:
+                self._unconfirmed.add((name, CHAMPION))
                 version = Version(name, record.version, record.sha256)
                 await self._attempt((name, CHAMPION), version.version, version, record.since)
 
@@ -169,6 +172,7 @@ class Follower:
         self.failures.pop(slot, None)
         if slot[1] == CHALLENGER:
             return self.slots.pop(slot, None) is not None
+        self._unconfirmed.add(slot)
         if slot in self.slots and slot not in self.notes:
             self.notes[slot] = "found no champion in the registry any more; the last one keeps serving"
             logger.warning("%s: %s", slot[0], self.notes[slot])
@@ -177,7 +181,7 @@ class Follower:
     async def _converge_slot(self, slot: Slot, version: str) -> bool:
         served = self.slots.get(slot)
         failure = self.failures.get(slot)
-        if served and served.identity.version == version:
+        if served and served.identity.version == version and slot not in self._unconfirmed:
             self.failures.pop(slot, None)
             return False
         if failure and failure.version == version and time.monotonic() < failure.retry_at:
@@ -188,15 +192,21 @@ class Follower:
         self, slot: Slot, version: str, identity: Version | None = None, since: str | None = None
     ) -> bool:
         """Opens a version into a slot, or leaves the slot as it is and says why."""
+        is_confirmed = identity is None
+        before = self.slots.get(slot)
         try:
             if identity is None:
                 identity = Version(slot[0], version, await self._registry.read_digest(slot[0], version))
-            served = await self._open(slot, identity, since)
+            served = before if before and before.identity == identity else await self._open(slot, identity, since)
         except (RegistryError, RefusedModelError, MlopsError, OSError) as error:
             self._fail(slot, version, error)
             return False
-        self.slots[slot] = served
         self.failures.pop(slot, None)
+        if is_confirmed:
+            self._unconfirmed.discard(slot)
+        if served is before:
+            return False
+        self.slots[slot] = served
         logger.info("%s: %s is now version %s (%s)", slot[0], slot[1], version, identity.sha256[:12])
         if slot[1] == CHAMPION and since is None:
             await asyncio.to_thread(self._files.record, identity, served.since)

@@ -228,6 +228,50 @@ def test_a_deleted_champion_keeps_serving_and_is_noted(replica: Replica, registr
     assert replica.reasons() == []
 
 
+@pytest.mark.parametrize("is_restarted", [True, False])
+def test_a_model_that_was_registered_anew_is_not_taken_for_the_old_version_of_its_number(
+    replica: Replica, registry: FakeRegistry, tmp_path: Path, is_restarted: bool
+) -> None:
+    replica.step()
+    if is_restarted:
+        replica = Replica(tmp_path, registry)
+        replica.restore()
+    else:
+        registry.aliases.clear()
+        replica.step()
+        registry.aliases["champion"] = "1"
+    registry.register("1", make_classifier(answer=2))
+    replica.step()
+    served = replica.follower.pick("iris", wants_challenger=False)
+    assert served
+    assert served.identity.sha256 == registry.digests["1"]
+
+
+def test_a_bad_file_under_a_number_that_serves_is_still_said_at_the_next_step(
+    replica: Replica, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    replica.step()
+    restarted = Replica(tmp_path, registry)
+    restarted.restore()
+    registry.register("1", b"broken")
+    for _ in range(2):
+        restarted.step()
+    assert restarted.version() == "1"
+    assert "ONNX" in restarted.reasons()[0]
+
+
+def test_a_restart_with_the_registry_fetches_nothing_and_keeps_the_moment(
+    replica: Replica, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    replica.step()
+    before = replica.follower.summaries()
+    restarted = Replica(tmp_path, registry)
+    restarted.restore()
+    restarted.step()
+    assert restarted.follower.summaries() == before
+    assert (registry.downloads, restarted.reasons()) == (1, [])
+
+
 def test_a_load_that_killed_the_process_is_not_tried_again(tmp_path: Path, registry: FakeRegistry) -> None:
     die_while_loading(tmp_path, registry, "1")
     restarted = Replica(tmp_path, registry)
