@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help env up down logs build check test e2e bench bench-stack lock images-publish
+.PHONY: help install env up down logs build check test e2e bench bench-stack lock images-publish
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -26,6 +26,8 @@ logs: ## follow the logs of all services
 
 build: ## build the three images
 	docker compose build
+
+install: .venv/installed ## make .venv with every tool, from hash-pinned requirements
 
 .venv/installed: docker/requirements/dev.txt docker/requirements/uv.txt pyproject.toml
 	python3.12 -m venv .venv

@@ -45,6 +45,17 @@ def ensure_user(admin: tuple[str, str], name: str, password: str) -> str:
     return done
 
 
+def let_trainer_use_default(admin: tuple[str, str]) -> None:
+    """Lets the trainer write to MLflow's own experiment `Default`, where `mlflow run .` puts its run."""
+    api = "/api/2.0/mlflow/experiments/permissions"
+    if request("GET", f"{api}/get?experiment_id=0&username=trainer", admin) == 404:
+        status = request(
+            "POST", f"{api}/create", admin, {"experiment_id": "0", "username": "trainer", "permission": "EDIT"}
+        )
+        if status != 200:
+            sys.exit(f"FAIL: MLflow user trainer: expected a permission on Default, found status {status}")
+
+
 def main() -> None:
     """Waits for the server, checks the admin's password, ensures the others."""
     admin = (os.environ["MLFLOW_AUTH_ADMIN_USERNAME"], os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"])
@@ -61,6 +72,7 @@ def main() -> None:
         )
     for name in ("trainer", "serving"):
         print(f"user {name}: {ensure_user(admin, name, os.environ[f'MLFLOW_{name.upper()}_PASSWORD'])}")
+    let_trainer_use_default(admin)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def test_mlflow_run_uses_its_own_run(
     Tracker(stack_settings)
     if mlflow.get_experiment_by_name("projects") is None:
         mlflow.create_experiment("projects")
-    options = ["-e", "train", "-P", "dataset=iris", "-P", "model_type=lightgbm", "--env-manager", "local"]
+    options = ["-P", "dataset=iris", "-P", "model_type=lightgbm", "--env-manager", "local"]
     done = run("mlflow", "run", ".", *options, "--experiment-name", "projects", environment=environment)
     assert done.returncode == 0, done.stderr
     [found] = mlflow.MlflowClient().search_runs([mlflow.get_experiment_by_name("projects").experiment_id])
