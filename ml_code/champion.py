@@ -6,7 +6,7 @@ import pandas as pd
 
 from ml_code import evaluation
 from ml_code.datasets import Dataset
-from ml_code.errors import ModelFileError
+from ml_code.errors import DigestError, ModelFileError
 from ml_code.gate import Comparison
 from ml_code.model_spec import ModelSpec
 from ml_code.onnx_model import OnnxModel
@@ -27,7 +27,6 @@ def compare_with_champion(
 
     Raises:
         TrackingError: MLflow refuses.
-        DigestError: the champion's file is not the one that was registered.
     """
     version = tracker.read_aliases(dataset.name).get("champion")
     if version is None:
@@ -37,7 +36,7 @@ def compare_with_champion(
         return Comparison(version, problem="it held out other rows, so it may have trained on these")
     try:
         champion = OnnxModel(tracker.read_model_file(dataset.name, version))
-    except ModelFileError as error:
+    except (ModelFileError, DigestError) as error:
         return Comparison(version, problem=f"its file cannot be read ({error})")
     lacking = sorted({feature.name for feature in champion.spec.features} - set(holdout.columns))
     if lacking:
