@@ -19,7 +19,7 @@ from ml_code.families import Family, check_hyperparameters, find_family
 from ml_code.gate import Decision, Trigger, verdict
 from ml_code.loading import load_rows
 from ml_code.onnx_model import OnnxModel
-from ml_code.plans import RunOrigin, plan_trainings, training_arguments
+from ml_code.plans import RunOrigin
 from ml_code.provenance import find_git_commit
 from ml_code.settings import Settings, load_settings, read_project_run_id
 from ml_code.storage import Storage
@@ -32,18 +32,7 @@ if TYPE_CHECKING:
 # Airflow runs each step in a process of its own, so what one step alone needs is imported there: the gate then spares
 # scikit-learn, the converters and matplotlib, which is half of its time.
 
-__all__ = [
-    "RunOrigin",
-    "decide",
-    "evaluate",
-    "explain_rejection",
-    "plan_trainings",
-    "prepare",
-    "register",
-    "train",
-    "training_arguments",
-    "verdict",
-]
+__all__ = ["decide", "evaluate", "explain_rejection", "prepare", "register", "train", "verdict"]
 
 VERSION_LENGTH = 16
 """Hex digits of a dataset's version: enough for a billion versions without a collision."""
@@ -116,6 +105,7 @@ def train(
     }
     run = _open_run(tracker, dataset, family.name, origin, tags)
     if SHA256 in run.tags:
+        tracker.end_run(run.run_id)  # the try before may have been cut off between the two
         return run.run_id
     params = _describe_params(described, split, family, figures, training.SEED)
     is_trained = False
@@ -166,7 +156,7 @@ def decide(
 
     Raises:
         TrackingError: MLflow refuses, or a file is missing.
-        DigestError: a file is not the one that was stored.
+        DigestError: the run's file is not the one that was stored.
     """
     settings = settings or load_settings()
     tracker = Tracker(settings)

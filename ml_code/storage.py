@@ -49,28 +49,6 @@ class Storage:
         with _explained(uri):
             self._client.put_object(Bucket=bucket, Key=key, Body=content)
 
-    def exists(self, uri: str) -> bool:
-        """Whether there is such an object.
-
-        Raises:
-            StorageError: the store refuses.
-        """
-        return uri in self.list_uris(uri)
-
-    def list_uris(self, prefix: str) -> list[str]:
-        """The URIs that start with a prefix, sorted.
-
-        Raises:
-            StorageError: the store refuses.
-        """
-        if not prefix.startswith(SCHEME):
-            path = Path(prefix)
-            return sorted(str(file) for file in path.parent.rglob("*") if str(file).startswith(prefix))
-        bucket, key = _split(prefix)
-        with _explained(prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
-            return sorted(f"{SCHEME}{bucket}/{item['Key']}" for page in pages for item in page.get("Contents", []))
-
     @cached_property
     def _client(self) -> Any:
         import boto3  # noqa: PLC0415  0.5 s, which a local folder does not need

@@ -13,7 +13,7 @@ from _bentoml_impl.worker.service import main as run_worker  # type: ignore[impo
 from serving.settings import ServingSettings
 
 KEEP_ALIVE_SECONDS = 75
-"""Longer than the gateway keeps its connections (60 s), so that it never sends into one that is being closed."""
+"""Longer than the gateway keeps an idle connection (4 s), so that it never sends into one that is being closed."""
 
 BACKLOG = 2048
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from ml_code import pipeline
 from ml_code.errors import DigestError, GateError, TrackingError
 from ml_code.onnx_model import OnnxModel
-from ml_code.pipeline import RunOrigin
+from ml_code.plans import RunOrigin
 from ml_code.settings import Settings
 from ml_code.tracking import Tracker
 from tests.servers import MlflowServer

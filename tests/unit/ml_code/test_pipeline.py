@@ -81,7 +81,6 @@ def test_an_address_that_does_not_answer_tells_of_the_folder(catalog: Path, sett
 def test_an_object_that_is_not_there_is_named(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="nothing: found No such file"):
         Storage(settings).read_bytes(str(tmp_path / "nothing"))
-    assert not Storage(settings).exists(str(tmp_path / "nothing"))
 
 
 def test_the_form_plans_one_training_by_hand() -> None:
