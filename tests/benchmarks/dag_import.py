@@ -1,0 +1,40 @@
+"""Times what the DAG files add to importing `airflow.sdk`, each round in a process of its own."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+ROUNDS = 5
+
+PROGRAM = """
+import runpy, sys, time
+import airflow.sdk
+started = time.perf_counter()
+for file in sys.argv[1:]:
+    runpy.run_path(file)
+print(time.perf_counter() - started)
+"""
+
+
+def main() -> None:
+    files = sorted(str(path) for path in DAGS.rglob("*.py"))
+    seconds = [
+        float(
+            subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", PROGRAM, *files], check=True, capture_output=True, text=True
+            ).stdout.split()[-1]
+        )
+        for _ in range(ROUNDS)
+    ]
+    print(
+        f"importing {len(files)} DAG files after airflow.sdk: median {statistics.median(seconds):.2f} s "
+        f"(from {min(seconds):.2f} to {max(seconds):.2f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
