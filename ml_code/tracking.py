@@ -23,6 +23,7 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, infer_signature
+from requests import RequestException
 
 from ml_code.errors import DigestError, TrackingError
 from ml_code.onnx_model import OnnxModel
@@ -302,7 +303,7 @@ class Tracker:
     def _explained(self, subject: str) -> Iterator[None]:
         try:
             yield
-        except MlflowException as error:
+        except (MlflowException, RequestException) as error:  # MLflow wraps no refused artifact
             raise TrackingError(
                 f"{subject}: found {error}, expected MLflow at {self._settings.mlflow_url} to do it for the user "
                 f"{self._settings.mlflow_username}; check that it runs, and that user's password and permissions"
