@@ -154,6 +154,8 @@ def decide(
 ) -> Decision:
     """Lets the gate judge the run's exported file against the champion, both measured anew on the same rows.
 
+    A run that has a version keeps the decision that made it: by now that version may be the champion itself.
+
     Raises:
         TrackingError: MLflow refuses, or a file is missing.
         DigestError: the run's file is not the one that was stored.
@@ -161,29 +163,15 @@ def decide(
     settings = settings or load_settings()
     tracker = Tracker(settings)
     run = tracker.read_run(run_id)
+    if DECISION in run.tags and tracker.list_versions(run.tags["dataset"], run_id):
+        return _read_decision(run)
     dataset, holdout = _read_holdout(settings, run)
     model = OnnxModel(tracker.read_candidate(run))
     answers = evaluation.answer_rows(dataset, model, holdout)
     score = evaluation.measure(dataset, holdout[dataset.target], answers)[dataset.gate.metric]
     comparison = compare_with_champion(tracker, run, dataset, holdout, model)
     decision = gate.decide(dataset.name, dataset.gate, score, len(holdout), comparison, trigger=trigger, force=force)
-    tracker.log(
-        run_id,
-        metrics={
-            name: value
-            for name, value in (
-                ("gate_score", score),
-                ("gate_champion_score", decision.champion_score),
-                ("gate_difference", decision.difference),
-                ("gate_standard_error", decision.standard_error),
-            )
-            if value is not None
-        },
-        tags={"gate": decision.outcome, "gate.verdict": verdict(decision), DECISION: decision.to_json()},
-    )
-    log.info("%s", verdict(decision))
-    if decision.warning:
-        log.warning("%s: %s", dataset.name, decision.warning)
+    _log_decision(tracker, run_id, decision)
     return decision
 
 
@@ -235,7 +223,9 @@ def _open_run(
     project_run_id = None if origin else read_project_run_id()
     if project_run_id:
         return tracker.adopt_run(project_run_id, tags)
-    return tracker.find_or_create_run(dataset, origin.key if origin else None, f"{dataset}-{family}", tags)
+    # With the version of the rows: a task that is cleared after its rows have changed trains on the new ones.
+    key = f"{origin.key}/{tags['dataset_version']}" if origin else None
+    return tracker.find_or_create_run(dataset, key, f"{dataset}-{family}", tags)
 
 
 def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeline, train: pd.DataFrame) -> None:
@@ -253,6 +243,21 @@ def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeli
     tracker.log_figures(run_id, {"feature_importance": importances})
     tracker.log_pipeline(run_id, pipeline, features.select_inputs(dataset, train))
     tracker.log_candidate(run_id, exported.content)
+
+
+def _log_decision(tracker: Tracker, run_id: str, decision: Decision) -> None:
+    figures = {
+        "gate_score": decision.score,
+        "gate_champion_score": decision.champion_score,
+        "gate_difference": decision.difference,
+        "gate_standard_error": decision.standard_error,
+    }
+    metrics = {name: value for name, value in figures.items() if value is not None}
+    tags = {"gate": decision.outcome, "gate.verdict": verdict(decision), DECISION: decision.to_json()}
+    tracker.log(run_id, metrics=metrics, tags=tags)
+    log.info("%s", verdict(decision))
+    if decision.warning:
+        log.warning("%s: %s", decision.dataset, decision.warning)
 
 
 def _describe_params(

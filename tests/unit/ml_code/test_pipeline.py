@@ -8,9 +8,11 @@ import pytest
 from ml_code import pipeline
 from ml_code.datasets import CATALOG
 from ml_code.errors import CatalogError, SourceError, StorageError, TrainingError
+from ml_code.gate import Decision
 from ml_code.plans import RunOrigin, plan_trainings, training_arguments
 from ml_code.settings import Settings
 from ml_code.storage import Storage
+from ml_code.tracking import RunRecord, VersionRecord
 from tests.unit.ml_code.passengers import make_rows
 
 PASSENGERS = """
@@ -104,6 +106,25 @@ def test_a_form_that_asks_for_too_much_is_refused_before_anything_runs() -> None
         plan_trainings({"dataset": "iris", "model_type": "xgboost", "hyperparameters": {"depth": 3}})
     with pytest.raises(CatalogError, match="found 'tulips'"):
         plan_trainings({"dataset": "tulips", "model_type": "xgboost"})
+
+
+def test_a_run_that_has_a_version_keeps_its_decision(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = Decision("iris", "promote", "0.9 >= 0.85, the first model", "accuracy", 0.9, 0.85, 51, "manual")
+    monkeypatch.setattr(pipeline, "Tracker", lambda _: FakeTracker(stored))
+    assert pipeline.decide("run", settings=settings) == stored
+
+
+class FakeTracker:
+    """A registry in which the run's version serves already."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.tags = {"dataset": "iris", "gate.decision": decision.to_json()}
+
+    def read_run(self, run_id: str) -> RunRecord:
+        return RunRecord(run_id, "FINISHED", {}, {}, self.tags)
+
+    def list_versions(self, name: str, run_id: str) -> list[VersionRecord]:
+        return [VersionRecord(name, "1", run_id, {})]
 
 
 def test_tries_of_one_task_share_a_key_and_mapped_tasks_do_not() -> None:
