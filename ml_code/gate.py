@@ -119,7 +119,9 @@ def verdict(decision: Decision) -> str:
     >>> verdict(decision)
     'iris: rejected, 0.93 < 0.97'
     """
-    word = "promoted" if decision.is_promoted else "rejected"
+    word = "rejected"
+    if decision.is_promoted:
+        word = "waits for a person" if decision.needs_approval else "promoted"
     return f"{decision.dataset}: {word}, {decision.reason}"
 
 

@@ -72,7 +72,7 @@ def test_a_champion_that_does_not_compare_leaves_the_threshold_and_a_person() ->
     decision = decide("iris", RULES, 0.9, 500, comparison)
     assert decision.is_promoted
     assert decision.needs_approval
-    assert "not comparable with version 3: it held out other rows" in decision.reason
+    assert verdict(decision).startswith("iris: waits for a person, 0.9 >= 0.85, not comparable with version 3: it held")
     assert not decide("iris", RULES, 0.8, 500, comparison).is_promoted
 
 
