@@ -41,7 +41,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 from ml_code.datasets import load_catalog
 from ml_code.families import ESTIMATORS, MODEL_TYPES
 
-NAMES = sorted(load_catalog().datasets)
+CATALOG = load_catalog()
+NAMES = CATALOG.list_names()
 
 # What a second try would find again.
 FINAL_ERRORS = ("CatalogError", "DataCheckError", "ExportError", "GateError", "SettingsError", "TrainingError")
@@ -54,7 +55,7 @@ FINAL_ERRORS = ("CatalogError", "DataCheckError", "ExportError", "GateError", "S
     max_active_runs=4,
     is_paused_upon_creation=False,
     tags=["ml", "training"],
-    doc_md=__doc__,
+    doc_md=(__doc__ or "") + CATALOG.describe_problems(),
     default_args={
         "retries": 1,
         "retry_delay": pendulum.duration(seconds=10),

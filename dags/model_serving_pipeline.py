@@ -25,7 +25,8 @@ from airflow.sdk import Asset, AssetAny, Param, dag, get_current_context, task, 
 
 from ml_code.datasets import load_catalog
 
-NAMES = sorted(load_catalog().datasets)
+CATALOG = load_catalog()
+NAMES = CATALOG.list_names()
 
 
 @dag(
@@ -35,7 +36,7 @@ NAMES = sorted(load_catalog().datasets)
     max_active_runs=1,
     is_paused_upon_creation=False,
     tags=["ml", "serving"],
-    doc_md=__doc__,
+    doc_md=(__doc__ or "") + CATALOG.describe_problems(),
     default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=10)},
     params={
         "model": Param(NAMES[0], enum=NAMES, description="Model to roll out when started by hand"),

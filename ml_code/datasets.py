@@ -153,6 +153,22 @@ class Catalog:
     datasets: Mapping[str, Dataset]
     problems: Mapping[str, str]
 
+    def list_names(self) -> list[str]:
+        """The names of the datasets, in order.
+
+        Raises:
+            CatalogError: there is none.
+        """
+        if not self.datasets:
+            wrong = "; ".join(self.problems.values()) or "no TOML file"
+            raise CatalogError(f"catalog: found no dataset that can be used ({wrong}), expected at least one")
+        return sorted(self.datasets)
+
+    def describe_problems(self) -> str:
+        """What is wrong, as Markdown for the page of a DAG; empty where nothing is."""
+        lines = [f"- `{name}`: {problem}" for name, problem in sorted(self.problems.items())]
+        return "\n".join(["", "## Datasets left out, because their file is broken", *lines, ""]) if lines else ""
+
 
 def load_catalog(folder: Path | None = None) -> Catalog:
     """Reads every TOML file; a broken one takes down its own dataset only."""

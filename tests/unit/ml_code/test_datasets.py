@@ -58,3 +58,18 @@ def test_a_wrong_value_is_named_with_file_key_found_and_expected(
 def test_an_unknown_dataset_is_answered_with_the_known_ones() -> None:
     with pytest.raises(CatalogError, match=r"found 'tulips', expected one of .*iris"):
         load_dataset("tulips")
+
+
+def test_a_broken_file_is_described_for_the_pages_of_the_dags(tmp_path: Path) -> None:
+    (tmp_path / "iris.toml").write_text(IRIS)
+    assert load_catalog(tmp_path).describe_problems() == ""
+    (tmp_path / "tulips.toml").write_text("name = ")
+    catalog = load_catalog(tmp_path)
+    assert catalog.list_names() == ["iris"]
+    assert "- `tulips`: " in catalog.describe_problems()
+
+
+def test_a_catalog_without_a_usable_dataset_says_why(tmp_path: Path) -> None:
+    (tmp_path / "iris.toml").write_text("name = ")
+    with pytest.raises(CatalogError, match=r"no dataset that can be used \(.*iris.toml: found no valid TOML"):
+        load_catalog(tmp_path).list_names()
