@@ -202,6 +202,8 @@ def load_dataset(name: str, folder: Path | None = None) -> Dataset:
 def _read(path: Path) -> Dataset:
     try:
         dataset = Dataset.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:  # such as the dangling link that an editor leaves beside a file that it holds open
+        raise CatalogError(f"{path}: found {error.strerror}, expected a readable file; mend or remove it") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path}: found no valid TOML ({error}), expected a dataset; correct the file") from error
     except ValidationError as error:

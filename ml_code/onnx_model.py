@@ -44,6 +44,8 @@ class OnnxModel:
         if self.spec.probabilities_output:
             self._outputs.append(self.spec.probabilities_output)
         self._all_numeric = all(feature.kind == "numeric" for feature in self.spec.features)
+        # Not a list: an id of -1 would answer the last class.
+        self._labels = None if self.spec.classes is None else dict(enumerate(self.spec.classes))
 
     def predict_rows(self, rows: Sequence[Sequence[Value]]) -> Prediction:
         """Answers rows whose cells stand in the order of the spec's features; None is a missing value."""
@@ -92,24 +94,37 @@ class OnnxModel:
         golden = self.spec.golden
         try:
             answer = self.predict_rows(golden.rows)
+            # A graph made for one number of rows answers these, and then no request.
+            self.predict_rows([*golden.rows, *golden.rows, golden.rows[0]])
+            fault = self._find_misfit(answer)
         except Exception as error:  # onnxruntime's exceptions share no root but Exception
             raise ModelFileError(
                 f"golden rows of a {self.spec.dataset} model: found that its file does not answer them ({error!r}), "
                 "expected a spec that fits the graph; train again"
             ) from error
-        shapes = [None if rows is None else np.shape(rows) for rows in (golden.probabilities, answer.probabilities)]
-        if not 0 < len(golden.predictions) == len(answer.values) or (shapes[0] is not None and shapes[0] != shapes[1]):
-            raise ModelFileError(
-                f"golden rows of a {self.spec.dataset} model: found {len(golden.predictions)} recorded answers to "
-                f"{len(golden.rows)} rows, expected one to each, and at least one; train again"
-            )
+        if fault is not None:
+            raise ModelFileError(f"golden rows of a {self.spec.dataset} model: {fault}; train again")
         return answer
+
+    def _find_misfit(self, answer: Prediction) -> str | None:
+        """What of the answer to the golden rows has another shape than the spec says."""
+        golden, classes = self.spec.golden, self.spec.classes
+        rows = len(golden.rows)
+        if not rows == len(golden.predictions) == len(answer.values):
+            recorded = f"{len(golden.predictions)} recorded and {len(answer.values)} new answers"
+            return f"found {recorded} to {rows} rows, expected one to each, and at least one"
+        shape = None if answer.probabilities is None else np.shape(answer.probabilities)
+        if golden.probabilities is not None and np.shape(golden.probabilities) != shape:
+            return f"found recorded probabilities of another shape than the file's {shape}, expected the same"
+        if shape is not None and (len(shape) != 2 or shape != (rows, len(classes) if classes else shape[-1])):
+            return f"found probabilities of shape {shape}, expected one for each of {rows} rows and of the classes"
+        return None
 
     def _run(self, feed: Mapping[str, npt.NDArray[np.generic]]) -> Prediction:
         outputs = self._session.run(self._outputs, feed)
         values = outputs[0].reshape(-1).tolist()
-        if self.spec.classes is not None:
-            values = [self.spec.classes[class_id] for class_id in values]
+        if self._labels is not None:
+            values = [self._labels[class_id] for class_id in values]
         return Prediction(values, outputs[1] if len(outputs) > 1 else None)
 
 
@@ -129,7 +144,10 @@ def _open_session(content: bytes) -> ort.InferenceSession:
 
 
 def _read_spec(session: ort.InferenceSession) -> ModelSpec:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    try:
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    except UnicodeDecodeError as error:
+        raise ModelFileError(f"model file: found metadata that is no UTF-8 ({error}); export it again") from error
     if text is None:
         raise ModelFileError(
             f"model file: found no metadata {METADATA_KEY!r}, expected the spec that the export writes; "

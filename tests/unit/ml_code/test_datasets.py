@@ -30,6 +30,15 @@ def test_a_broken_file_takes_down_its_own_dataset_only(tmp_path: Path) -> None:
     assert "broken.toml: found no valid TOML" in catalog.problems["broken"]
 
 
+def test_a_file_that_cannot_be_read_takes_down_its_own_dataset_only(tmp_path: Path) -> None:
+    (tmp_path / "iris.toml").write_text(IRIS)
+    (tmp_path / ".#iris.toml").symlink_to("somebody@host.1:2")  # as Emacs leaves it while it has unsaved changes
+    (tmp_path / "folder.toml").mkdir()
+    catalog = load_catalog(tmp_path)
+    assert list(catalog.datasets) == ["iris"]
+    assert list(catalog.problems) == [".#iris", "folder"]
+
+
 @pytest.mark.parametrize(
     ("correct", "wrong", "message"),
     [

@@ -43,10 +43,61 @@ def test_a_file_without_a_spec_is_refused() -> None:
         ({}, {"predictions": [0]}),
         ({}, {"probabilities": [[1.0]]}),
         ({}, {"rows": [], "predictions": [], "probabilities": None}),
+        ({}, {"probabilities": [[1.0], [0.5, 0.5], [1.0]]}),
+        ({"classes": [0, 1, 2, 3]}, {}),
+        ({"probabilities_output": "label"}, {"probabilities": None}),
     ],
-    ids=["no such output", "too few classes", "rows too short", "answers missing", "probabilities missing", "no rows"],
+    ids=[
+        "no such output",
+        "too few classes",
+        "rows too short",
+        "answers missing",
+        "probabilities missing",
+        "no rows",
+        "ragged probabilities",
+        "too many classes",
+        "labels as probabilities",
+    ],
 )
 def test_a_spec_that_does_not_fit_its_file_is_refused_by_name(changes: dict[str, Any], golden: dict[str, Any]) -> None:
     model = OnnxModel(describe_otherwise(changes, golden))
     with pytest.raises(ModelFileError, match="golden rows of a iris model"):
         model.replay_golden()
+
+
+def test_two_answers_to_each_row_are_refused() -> None:
+    proto = onnx.load_from_string(describe_otherwise({}, {"predictions": [0, 0, 1, 1, 2, 2]}))
+    proto.graph.node[1].output[0] = "one"
+    proto.graph.node.extend(
+        [
+            onnx.helper.make_node("Unsqueeze", ["one", "axis"], ["column"]),
+            onnx.helper.make_node("Concat", ["column", "column"], ["label"], axis=1),
+        ]
+    )
+    proto.graph.initializer.append(onnx.helper.make_tensor("axis", onnx.TensorProto.INT64, [1], [1]))
+    proto.graph.output[0].type.tensor_type.shape.dim.add()
+    with pytest.raises(ModelFileError, match="found 6 recorded and 6 new answers to 3 rows"):
+        OnnxModel(proto.SerializeToString()).replay_golden()
+
+
+def test_a_graph_that_takes_one_number_of_rows_only_is_refused() -> None:
+    proto = onnx.load_from_string(make_classifier())
+    for node in proto.graph.input:
+        node.type.tensor_type.shape.dim[0].dim_value = 3
+    with pytest.raises(ModelFileError, match="does not answer them"):
+        OnnxModel(proto.SerializeToString()).replay_golden()
+
+
+def test_a_class_id_below_zero_is_not_answered_with_the_last_class() -> None:
+    proto = onnx.load_from_string(make_classifier(answer=2))
+    labels = next(entry for entry in proto.graph.node[1].attribute if entry.name == "classlabels_ints")
+    labels.ints[:] = [0, 1, -1]
+    model = OnnxModel(proto.SerializeToString())
+    with pytest.raises(KeyError):
+        model.predict_rows([[5.1, 3.5, 1.4, 0.2]])
+
+
+def test_metadata_that_is_no_utf8_is_refused() -> None:
+    content = make_classifier()
+    with pytest.raises(ModelFileError, match="no UTF-8"):
+        OnnxModel(content.replace(b'"format"', b'"form\xff\xfe"'))
