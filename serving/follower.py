@@ -110,8 +110,7 @@ class Follower:
             self._say_registry(str(error))
             return
         self._say_registry(None)
-        self._allowed = frozenset(self._read_allowed())
-        changed = False
+        changed = self._read_catalog()
         for name in sorted(self._allowed):
             changed |= await self._converge_model(name, models.get(name))
         if changed:
@@ -147,6 +146,17 @@ class Follower:
             for (name, alias), served in sorted(self.slots.items())
             if alias == CHAMPION or self._is_canary_open(name)
         ]
+
+    def _read_catalog(self) -> bool:
+        """Reads which names may be served; models that are not among them any more leave memory."""
+        # A catalog without a dataset is a mount whose folder was replaced, and ends no model.
+        self._allowed = frozenset(self._read_allowed()) or self._allowed
+        gone = [slot for slot in {**self.slots, **self.failures, **self.notes} if slot[0] not in self._allowed]
+        for slot in gone:
+            logger.info("%s: %s is let go, its dataset has left the catalog", *slot)
+            for kept in (self.slots, self.failures, self.notes):
+                kept.pop(slot, None)
+        return bool(gone)
 
     async def _converge_model(self, name: str, registered: RegisteredModel | None) -> bool:
         aliases: Mapping[str, str] = registered.aliases if registered else {}
@@ -242,8 +252,18 @@ class Follower:
 
     def _load(self, identity: Version, content: bytes) -> OnnxModel:
         with self._files.guard_load(identity):
-            model = OnnxModel(content)
-            model.replay_golden()
+            try:
+                model = OnnxModel(content)
+                model.replay_golden()
+            except MlopsError:
+                raise
+            except Exception as error:  # what a file makes a library raise must not stop the step of all models
+                raise RefusedModelError(f"{identity.name}: found a file that does not open ({error!r})") from error
+        if model.spec.dataset != identity.name:
+            raise RefusedModelError(
+                f"{identity.name} version {identity.version}: found the model file of the dataset "
+                f"{model.spec.dataset}, expected one of {identity.name}; register it under its own name"
+            )
         return model
 
     def _fail(self, slot: Slot, version: str, error: Exception) -> None:

@@ -18,7 +18,7 @@ MODEL_FILE = "model.onnx"
 """Path of the ONNX file among a version's artifacts, as mlflow.onnx names it."""
 
 SEARCH_LIMIT = 1000
-"""Most registered models read in one call, which is also MLflow's own limit."""
+"""Registered models read in one call, which is MLflow's own limit; who may only read may add models without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,19 @@ class MlflowRegistry:
         await self._client.aclose()
 
     async def read_models(self) -> Mapping[str, RegisteredModel]:
-        """Reads all registered models with one call.
+        """Reads all registered models, a page of `SEARCH_LIMIT` at a time.
 
         Raises:
             RegistryError: MLflow does not answer as expected.
         """
-        answer = await self._get("/api/2.0/mlflow/registered-models/search", {"max_results": SEARCH_LIMIT})
-        return {model["name"]: _read_model(model) for model in answer.get("registered_models", [])}
+        found: dict[str, RegisteredModel] = {}
+        query: dict[str, str | int] = {"max_results": SEARCH_LIMIT}
+        while True:
+            answer = await self._get("/api/2.0/mlflow/registered-models/search", query)
+            found |= {model["name"]: _read_model(model) for model in answer.get("registered_models", [])}
+            if not answer.get("next_page_token"):
+                return found
+            query["page_token"] = answer["next_page_token"]
 
     async def read_digest(self, name: str, version: str) -> str:
         """Reads the tag `sha256` of a version.

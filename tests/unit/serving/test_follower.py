@@ -16,7 +16,7 @@ from serving.follower import Follower
 from serving.model_files import ModelFiles
 from serving.registry import RegisteredModel
 from serving.served import Version
-from tests.unit.serving.onnx_files import make_classifier
+from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
 
 ROW = b"[[5.1, 3.5, 1.4, 0.2]]"
 
@@ -62,7 +62,10 @@ class Replica:
 
     def __init__(self, folder: Path, registry: FakeRegistry, *, pool: str = "stable", name: str = "one") -> None:
         self.files = ModelFiles(folder, name)
-        self.follower = Follower(registry, self.files, pool=pool, read_allowed=lambda: {"iris"}, limit_bytes=10_000_000)
+        self.catalog = {"iris"}
+        self.follower = Follower(
+            registry, self.files, pool=pool, read_allowed=lambda: self.catalog, limit_bytes=10_000_000
+        )
 
     def step(self) -> None:
         asyncio.run(self.follower.step())
@@ -135,6 +138,35 @@ def test_a_bad_file_is_refused_and_the_old_version_serves(
     replica.step()
     assert replica.version() == "1"
     assert reason in replica.reasons()[0]
+
+
+def test_a_dataset_that_left_the_catalog_is_not_listed_any_more(replica: Replica) -> None:
+    replica.step()
+    replica.catalog = {"ships"}
+    replica.step()
+    assert (replica.follower.summaries(), replica.follower.is_allowed("iris")) == ([], False)
+
+
+def test_a_catalog_that_went_away_ends_no_model(replica: Replica) -> None:
+    replica.step()
+    replica.catalog = set()
+    replica.step()
+    assert (replica.version(), replica.follower.is_allowed("iris")) == ("1", True)
+
+
+def test_a_model_file_of_another_dataset_is_refused(replica: Replica, registry: FakeRegistry) -> None:
+    registry.register("1", make_mixed_regressor())
+    replica.step()
+    assert "found the model file of the dataset ships" in replica.reasons()[0]
+
+
+def test_whatever_a_file_makes_a_library_raise_is_a_refusal(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: bytes) -> None:
+        raise IndexError("from the depths of a library")
+
+    monkeypatch.setattr(follower_module, "OnnxModel", fail)
+    replica.step()
+    assert "from the depths" in replica.reasons()[0]
 
 
 def test_a_refused_version_is_not_fetched_again_at_every_step(replica: Replica, registry: FakeRegistry) -> None:
