@@ -23,7 +23,7 @@ RUN --mount=type=tmpfs,target=/var/lib/apt/lists --mount=type=tmpfs,target=/var/
 # group is root, as in the official image. The log folder is made here so that its new volume belongs to the user.
 ARG AIRFLOW_UID=50000
 RUN useradd --uid ${AIRFLOW_UID} --gid 0 --home-dir /opt/airflow --create-home airflow \
-    && install -d -o airflow -g 0 /opt/airflow/logs /opt/airflow/dags /opt/airflow/plugins
+    && install -d -m 775 -o airflow -g 0 /opt/airflow/logs /opt/airflow/dags /opt/airflow/plugins
 RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,source=docker/requirements/airflow.txt,target=/tmp/requirements.txt \
     --mount=type=cache,target=/var/cache/uv,sharing=locked \

@@ -2,7 +2,8 @@
 
 **What it does**: takes a snapshot of the dataset, trains, exports to ONNX, evaluates the exported file on the holdout,
 and lets the gate decide. A version that passed is registered and its asset is emitted, which starts
-`model_serving_pipeline`. A version that did not pass is not registered; the label of `gate` says why.
+`model_serving_pipeline`. A version that did not pass is not registered; the label of `gate` says why. One that does not
+compare with the champion is registered but waits for a person (docs/operations.md).
 
 **What starts it**: by hand with a form (dataset, model type, estimator, hyperparameters), or the asset
 `dataset/<name>`: one training for each dataset named in the events.
@@ -110,18 +111,20 @@ def mlops_training_pipeline() -> None:
 
         decision = pipeline.decide(mlflow_run_id, trigger=training["trigger"], force=training["force"])
         get_current_context()["label"] = pipeline.verdict(decision)
-        return decision.outcome
+        return "approve" if decision.is_promoted and decision.needs_approval else decision.outcome
 
     # In a mapped group a branch operator skips nothing (Airflow 3.3.2), so each side looks at the outcome itself.
     @task
     def register(mlflow_run_id: str, outcome: str) -> str:
-        skip_unless(outcome, "promote")
+        skip_unless(outcome, "promote", "approve")
         from ml_code import pipeline
 
         return pipeline.register(mlflow_run_id)
 
     @task(outlets=[AssetAlias("trained-model")])
-    def promoted(training: dict[str, Any], version: str, outlet_events: Any = None) -> None:
+    def promoted(training: dict[str, Any], version: str, outcome: str, outlet_events: Any = None) -> None:
+        # A version that waits for a person is registered, but starts no rollout.
+        skip_unless(outcome, "promote")
         asset = Asset(f"model/{training['dataset']}")
         outlet_events[AssetAlias("trained-model")].add(asset, extra={"version": version})
 
@@ -136,14 +139,14 @@ def mlops_training_pipeline() -> None:
     def train_dataset(training: dict[str, Any]) -> None:
         mlflow_run_id = evaluate(train(training, prepare(training)))
         outcome = gate(training, mlflow_run_id)
-        promoted(training, register(mlflow_run_id, outcome))
+        promoted(training, register(mlflow_run_id, outcome), outcome)
         rejected(mlflow_run_id, outcome)
 
     train_dataset.expand(training=choose_datasets())
 
 
-def skip_unless(outcome: str, expected: str) -> None:
-    if outcome != expected:
+def skip_unless(outcome: str, *expected: str) -> None:
+    if outcome not in expected:
         raise AirflowSkipException(f"the gate's outcome is {outcome}")
 
 

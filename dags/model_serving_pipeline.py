@@ -13,7 +13,8 @@ each model named in the events. By hand: `model` and, if not the newest passed o
 - `plan` red: no version of the model has passed the gate, or MLflow is not reached. Run `mlops_training_pipeline`.
 - `promote` red: MLflow refused to move the alias; its log says why. Safe to clear and run again.
 - `wait_for_fleet` red: a replica did not come to the version in time. `docker compose logs serving` names the reason
-  (a file that was refused, MLflow out of reach). The replicas that refused keep serving the version before.
+  (a file that was refused, MLflow out of reach). The replicas that refused keep serving the version before. The way
+  back: trigger this DAG with `version` set to the one that `previous` names in MLflow.
 """
 
 from __future__ import annotations
@@ -21,7 +22,18 @@ from __future__ import annotations
 from typing import Any
 
 import pendulum
-from airflow.sdk import Asset, AssetAny, Param, dag, get_current_context, task, task_group
+from airflow.sdk import (
+    Asset,
+    AssetAny,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    dag,
+    get_current_context,
+    task,
+    task_group,
+)
 
 from ml_code.datasets import load_catalog
 
@@ -37,7 +49,11 @@ NAMES = CATALOG.list_names()
     is_paused_upon_creation=False,
     tags=["ml", "serving"],
     doc_md=(__doc__ or "") + CATALOG.describe_problems(),
-    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=10)},
+    default_args={
+        "retries": 2,
+        "retry_delay": pendulum.duration(seconds=10),
+        "retry_policy": ExceptionRetryPolicy(rules=[RetryRule("serving.errors.NoCandidateError", RetryAction.FAIL)]),
+    },
     params={
         "model": Param(NAMES[0], enum=NAMES, description="Model to roll out when started by hand"),
         "version": Param(None, type=["string", "null"], description="Version; empty: the newest that passed the gate"),

@@ -45,12 +45,15 @@ def plan(aliases: Aliases, model: str, version: str | None = None) -> Rollout:
             f"{model}: found no version {version} in the registry, expected one; leave the version empty for the "
             "newest that passed the gate"
         )
-    target = version or aliases.find_newest_passed(model)
+    champion = aliases.read(model).get(CHAMPION)
+    newest = aliases.find_newest_passed(model)
+    # Unasked there is no way back: a champion that a person chose over the newest stays.
+    unasked = champion if champion and newest and int(newest) < int(champion) else newest
+    target = version or unasked
     if target is None:
         raise NoCandidateError(
             f"{model}: found no version with the tag gate=passed, expected one; run mlops_training_pipeline first"
         )
-    champion = aliases.read(model).get(CHAMPION)
     logger.info("%s: the champion is %s, the version to roll out is %s", model, champion or "none yet", target)
     return Rollout(model, champion, target)
 

@@ -37,7 +37,7 @@ class ServingSettings(BaseSettings):
     catalog_dir: Path | None = Field(
         default=None, description="folder of dataset TOML files instead of the shipped one; read again at every poll"
     )
-    max_model_mb: int = Field(default=512, gt=0, description="largest model file that is downloaded, in MB")
+    max_model_mb: int = Field(default=128, gt=0, description="largest model file that is downloaded, in MB")
 
 
 class RolloutSettings(BaseSettings):

@@ -1,35 +1,16 @@
-"""Makes Airflow ready to start: preflight, schemas, the admin, connections and pools. Safe to repeat."""
+"""Makes Airflow ready to start: schemas, the admin, connections and pools. Safe to repeat."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
-
-import preflight
-
-HOME = Path("/opt/airflow")
 
 
 def say(message: str) -> None:
     """Prints at once, so that the order with Airflow's own log lines is kept."""
     print(message, flush=True)
-
-
-def check() -> None:
-    """Runs the preflight; ends the program where one check failed."""
-    folders = [HOME / "dags", HOME / "plugins", Path("/opt/mlops/ml_code")]
-    failures, warnings = preflight.run(os.environ, folders, HOME / "logs")
-    for warning in warnings:
-        say(f"WARNING: {warning}")
-    for failure in failures:
-        say(f"FAIL: {failure}")
-    if failures:
-        sys.exit(1)
-    say("preflight: passed")
 
 
 def migrate_airflow() -> None:
@@ -114,7 +95,6 @@ def ensure_connections_and_pools() -> None:
 
 
 if __name__ == "__main__":
-    check()
     migrate_airflow()
     migrate_warehouse()
     ensure_admin()

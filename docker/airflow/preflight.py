@@ -1,9 +1,10 @@
-"""What must hold before anything starts: secrets, memory, disk, readable mounts. Each finding says what to do."""
+"""What must hold before anything starts: secrets, memory, disk, mounts. Each finding says what to do."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -80,8 +81,13 @@ def check_disk(free_gb: float) -> list[str]:
     ]
 
 
-def check_mounts(folders: list[Path]) -> list[str]:
-    """Checks that the folders mounted from the repository can be read."""
+def check_mounts(folders: list[Path], logs: Path) -> list[str]:
+    """Checks that the folders mounted from the repository can be read, and the volume of logs written."""
+    if not os.access(logs, os.W_OK | os.X_OK):
+        return [
+            f"{logs}: expected a volume that user id {os.getuid()} may write, found that it may not; it belongs to an "
+            "earlier AIRFLOW_UID: docker compose down, docker volume rm mlops-loop_airflow-logs"
+        ]
     return [
         f"{folder}: expected a folder that user id {os.getuid()} may read, found that it may not; set AIRFLOW_UID in "
         ".env to the owner's id (`id -u`), then `docker compose build`"
@@ -96,10 +102,26 @@ def read_total_memory_gb(meminfo: Path = Path("/proc/meminfo")) -> float:
     return kibibytes * 1024 / 1e9
 
 
-def run(environment: Mapping[str, str], folders: list[Path], volume: Path) -> tuple[list[str], list[str]]:
+def run(environment: Mapping[str, str], home: Path = Path("/opt/airflow")) -> tuple[list[str], list[str]]:
     """Runs every check; returns failures and warnings."""
     failures, warnings = check_secrets(environment)
     failures += check_memory(read_total_memory_gb())
-    failures += check_disk(shutil.disk_usage(volume).free / 1e9)
-    failures += check_mounts(folders)
+    failures += check_disk(shutil.disk_usage(home / "logs").free / 1e9)
+    failures += check_mounts([home / "dags", home / "plugins", Path("/opt/mlops/ml_code")], home / "logs")
     return failures, warnings
+
+
+def main() -> None:
+    """Prints every finding; ends with 1 where one forbids a start."""
+    failures, warnings = run(os.environ)
+    for warning in warnings:
+        print(f"WARNING: {warning}")
+    for failure in failures:
+        print(f"FAIL: {failure}")
+    if failures:
+        sys.exit(1)
+    print("preflight: passed")
+
+
+if __name__ == "__main__":
+    main()

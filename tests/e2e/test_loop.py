@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -33,7 +34,7 @@ def read_versions(stack: Stack) -> dict[str, str]:
 def test_every_service_is_healthy_and_every_one_shot_ended_well(stack: Stack) -> None:
     table = stack.compose("ps", "--all", "--format", "{{.Service}} {{.State}} {{.Health}} {{.ExitCode}}").stdout
     rows = {row.split(" ")[0]: row.split(" ")[1:] for row in table.strip().splitlines()}
-    one_shots = {"airflow-init", "database-init", "storage-init"}
+    one_shots = {"preflight", "airflow-init", "database-init", "storage-init"}
     assert {name for name, row in rows.items() if row[0] == "exited" and row[-1] == "0"} == one_shots
     assert {name for name, row in rows.items() if row[:2] == ["running", "healthy"]} == rows.keys() - one_shots
     assert len(stack.containers("serving")) == 2
@@ -136,7 +137,7 @@ def test_killing_a_replica_under_load_loses_no_request(stack: Stack) -> None:
     victim = stack.containers("serving")[0]
     with ThreadPoolExecutor(1) as pool:
         load = pool.submit(drive, f"{stack.gateway}/predict", 100, 12)
-        wait_until(load.running, 10, "the load runs")
+        time.sleep(3)
         subprocess.run(["docker", "kill", victim], check=True, capture_output=True)
         report = load.result()
     assert report.failed == 0, report
@@ -177,16 +178,14 @@ def test_a_stack_that_was_stopped_comes_back_with_its_data(stack: Stack) -> None
 @pytest.mark.parametrize(
     ("changes", "finding"),
     [
-        ({"BIND_ADDRESS": "0.0.0.0", "AIRFLOW_ADMIN_PASSWORD": "insecure-airflow-admin"}, "AIRFLOW_ADMIN_PASSWORD"),
+        ({"BIND_ADDRESS": "0.0.0.0", "POSTGRES_PASSWORD": "insecure-postgres"}, "POSTGRES_PASSWORD"),
         ({"AIRFLOW_JWT_SECRET": "short"}, "AIRFLOW_JWT_SECRET: expected at least 64 characters, found 5"),
         ({"BIND_ADDRESS": "everywhere"}, "BIND_ADDRESS: expected an IP address"),
     ],
 )
-def test_airflow_init_refuses_secrets_that_are_known_or_short(
-    stack: Stack, changes: dict[str, str], finding: str
-) -> None:
+def test_preflight_refuses_secrets_that_are_known_or_short(stack: Stack, changes: dict[str, str], finding: str) -> None:
     options = [option for name, value in changes.items() for option in ("--env", f"{name}={value}")]
-    done = stack.compose("run", "--rm", "--no-deps", *options, "airflow-init", check=False)
+    done = stack.compose("run", "--rm", "--no-deps", *options, "preflight", check=False)
     assert done.returncode != 0
     assert finding in done.stdout
 

@@ -25,7 +25,16 @@ def service(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_the_stack_has_services_of_both_kinds() -> None:
     assert len(LONG_RUNNING) >= 10
-    assert {"database-init", "storage-init", "airflow-init"} == ONE_SHOTS
+    assert {"preflight", "database-init", "storage-init", "airflow-init"} == ONE_SHOTS
+
+
+def test_every_secret_is_checked_before_a_service_is_published() -> None:
+    example = (ROOT / ".env.example").read_text().splitlines()
+    secrets = {line.partition("=")[0] for line in example if "=insecure-" in line and not line.startswith("#")}
+    assert len(secrets) >= 13
+    assert secrets <= set(SERVICES["preflight"]["environment"])
+    firsts = [name for name, service in SERVICES.items() if not service.get("depends_on")]
+    assert firsts == ["preflight"]
 
 
 def test_an_image_is_built_here_or_pinned_and_settable(service: dict[str, Any]) -> None:

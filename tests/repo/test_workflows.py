@@ -72,7 +72,7 @@ def test_a_checkout_leaves_no_token_behind(workflow: Path) -> None:
 def test_ci_runs_the_tests_on_every_push_and_pull_request() -> None:
     ci = ROOT / ".github/workflows/ci.yml"
     assert {"push", "pull_request"} <= set(load(ci)["on"])
-    assert {"make check", "make test"} <= {step.get("run") for step in list_steps(ci)}
+    assert "make test" in {step.get("run") for step in list_steps(ci)}
 
 
 def test_ci_has_the_python_of_the_project() -> None:

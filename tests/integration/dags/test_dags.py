@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from ml_code.settings import Settings
@@ -25,6 +26,9 @@ def replica(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServe
     folder = tmp_path_factory.mktemp("replica")
     with run_replica(folder, mlflow_server.url, mlflow_server.passwords["serving"]) as replica:
         yield replica
+    # The server is shared with tests that expect no champion.
+    url = f"{mlflow_server.url}/api/2.0/mlflow/registered-models/delete"
+    httpx.request("DELETE", url, json={"name": "iris"}, auth=mlflow_server.auth("admin")).raise_for_status()
 
 
 @pytest.fixture(scope="module")

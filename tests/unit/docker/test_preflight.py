@@ -63,5 +63,9 @@ def test_too_little_disk_is_named(preflight: ModuleType) -> None:
 
 
 def test_a_folder_that_cannot_be_read_names_the_setting(preflight: ModuleType, tmp_path: Path) -> None:
-    assert preflight.check_mounts([tmp_path]) == []
-    assert "AIRFLOW_UID" in preflight.check_mounts([tmp_path / "missing"])[0]
+    assert preflight.check_mounts([tmp_path], tmp_path) == []
+    assert "AIRFLOW_UID" in preflight.check_mounts([tmp_path / "missing"], tmp_path)[0]
+
+
+def test_a_log_volume_that_cannot_be_written_says_how_to_make_it_anew(preflight: ModuleType, tmp_path: Path) -> None:
+    assert "docker volume rm" in preflight.check_mounts([tmp_path], tmp_path / "missing")[0]

@@ -47,6 +47,10 @@ def test_a_version_by_hand_wins_over_the_newest() -> None:
     assert plan(FakeAliases("4", champion="3"), "iris", "2") == Rollout("iris", "3", "2")
 
 
+def test_unasked_a_champion_that_is_newer_than_every_passed_version_stays() -> None:
+    assert plan(FakeAliases("9", champion="10"), "iris") == Rollout("iris", "10", "10")
+
+
 def test_without_a_passed_version_there_is_nothing_to_roll_out() -> None:
     with pytest.raises(NoCandidateError, match="iris: found no version with the tag gate=passed"):
         plan(FakeAliases(), "iris")
