@@ -47,13 +47,10 @@ def ensure_user(admin: tuple[str, str], name: str, password: str) -> str:
 
 def let_trainer_use_default(admin: tuple[str, str]) -> None:
     """Lets the trainer write to MLflow's own experiment `Default`, where `mlflow run .` puts its run."""
-    api = "/api/2.0/mlflow/experiments/permissions"
-    if request("GET", f"{api}/get?experiment_id=0&username=trainer", admin) == 404:
-        status = request(
-            "POST", f"{api}/create", admin, {"experiment_id": "0", "username": "trainer", "permission": "EDIT"}
-        )
-        if status != 200:
-            sys.exit(f"FAIL: MLflow user trainer: expected a permission on Default, found status {status}")
+    grant = {"username": "trainer", "resource_type": "experiment", "resource_id": "0", "permission": "EDIT"}
+    status = request("POST", "/api/3.0/mlflow/users/permissions/grant", admin, grant)
+    if status != 200:
+        sys.exit(f"FAIL: MLflow user trainer: expected to be let into Default, found status {status}")
 
 
 def main() -> None:

@@ -100,6 +100,17 @@ def test_mlflow_shows_the_run_to_a_user_and_nothing_to_nobody(stack: Stack) -> N
     assert {metric["key"] for metric in run["run"]["data"]["metrics"]} >= {"accuracy"}
 
 
+def test_the_trainer_may_make_a_run_where_mlflow_run_puts_it_and_serving_may_not(stack: Stack) -> None:
+    for user, status in (("trainer", 200), ("serving", 403)):
+        answer = httpx.post(
+            f"{stack.mlflow}/api/2.0/mlflow/runs/create",
+            json={"experiment_id": "0"},
+            auth=(user, stack.environment[f"MLFLOW_{user.upper()}_PASSWORD"]),
+            timeout=30,
+        )
+        assert answer.status_code == status, f"{user}: {answer.text}"
+
+
 def test_the_same_training_again_is_rejected_and_registers_nothing(stack: Stack, airflow: Airflow) -> None:
     run_id = airflow.trigger(TRAIN, dataset="iris", model_type="sklearn", estimator="random_forest")
     assert airflow.wait_for_run(TRAIN, run_id) == "success"
