@@ -13,6 +13,7 @@ from typing import Any
 from ml_code.errors import MlopsError
 from ml_code.onnx_model import OnnxModel
 from serving.errors import RefusedModelError, RegistryError
+from serving.memory import return_free_memory
 from serving.model_files import ModelFiles
 from serving.registry import RegisteredModel, Registry
 from serving.rows import RowParser
@@ -26,6 +27,9 @@ REFUSED_SECONDS = 300.0
 
 UNREACHED_SECONDS = 60.0
 """Longest pause before a download that the network broke is tried again; the first is one second."""
+
+LOAD_SECONDS = 60.0
+"""A file that takes longer to open and replay never ends, for all we know: it holds a thread, but not the others."""
 
 type Slot = tuple[str, str]
 """A model's name and the alias that it is served under."""
@@ -116,6 +120,7 @@ class Follower:
         if changed:
             in_use = {served.identity.sha256 for served in self.slots.values()}
             await asyncio.to_thread(self._files.prune, in_use)
+            await asyncio.to_thread(return_free_memory)
 
     def describe(self) -> dict[str, Any]:
         """The body of `/readyz`: what answers, and everything that is wrong."""
@@ -230,7 +235,13 @@ class Follower:
         content = await asyncio.to_thread(self._files.read, identity.sha256)
         if content is None:
             content = await self._download(identity)
-        model = await asyncio.to_thread(self._load, identity, content)
+        try:
+            model = await asyncio.wait_for(asyncio.to_thread(self._load, identity, content), LOAD_SECONDS)
+        except TimeoutError as error:
+            raise RefusedModelError(
+                f"{identity.name} version {identity.version}: found a file that still opens after {LOAD_SECONDS:g} s, "
+                "expected one that answers its golden rows; register another version, and restart to free the core"
+            ) from error
         return ServedModel(identity, slot[1], moment, model, RowParser(model.spec))
 
     async def _download(self, identity: Version) -> bytes:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ml_code.onnx_model import OnnxModel
 from serving import follower as follower_module
 from serving.errors import RefusedModelError, RegistryError
 from serving.follower import Follower
@@ -167,6 +169,31 @@ def test_whatever_a_file_makes_a_library_raise_is_a_refusal(replica: Replica, mo
     monkeypatch.setattr(follower_module, "OnnxModel", fail)
     replica.step()
     assert "from the depths" in replica.reasons()[0]
+
+
+def test_a_file_that_opens_for_ever_holds_up_no_other_version(
+    replica: Replica, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_over = threading.Event()
+
+    class EndlessModel(OnnxModel):
+        def replay_golden(self) -> None:
+            is_over.wait(10)
+
+    async def move_on() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(follower_module, "OnnxModel", EndlessModel)
+            patch.setattr(follower_module, "LOAD_SECONDS", 0.2)
+            await replica.follower.step()
+        reasons.extend(replica.reasons())
+        registry.aliases["champion"] = "2"
+        await replica.follower.step()
+        is_over.set()
+
+    reasons: list[str] = []
+    asyncio.run(move_on())
+    assert "still opens after" in reasons[0]
+    assert replica.version() == "2"
 
 
 def test_a_refused_version_is_not_fetched_again_at_every_step(replica: Replica, registry: FakeRegistry) -> None:
