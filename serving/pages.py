@@ -55,17 +55,21 @@ def make_pages(follower: Follower, *, pool: str, replica: str, default_model: st
     async def show_openapi(_: Request) -> Response:
         return _answer(describe_api(follower.slots, default_model))
 
-    return Starlette(
+    pages = Starlette(
         routes=[
             Route("/models", list_models),
             Route("/readyz", show_readiness),
             Route("/openapi.json", show_openapi),
             Route("/docs", _show_docs),
+            Route("/docs/", _redirect_to_docs),
             Route("/docs/start.js", _show_docs_script),
             Mount("/docs/assets", StaticFiles(directory=_find_assets())),
         ],
         exception_handlers={HTTPException: _answer_http_error, Exception: _answer_failure},
     )
+    # Starlette would answer with an absolute address made of the header Host, which leads wherever a client says.
+    pages.router.redirect_slashes = False
+    return pages
 
 
 def render_error(error: RequestError, request_id: str) -> bytes:
@@ -99,6 +103,11 @@ async def _answer_failure(_: Request, error: Exception) -> Response:
 
 async def _show_docs(_: Request) -> Response:
     return Response(DOCS_PAGE, headers={"content-security-policy": DOCS_POLICY}, media_type="text/html")
+
+
+async def _redirect_to_docs(_: Request) -> Response:
+    """The page's own addresses are relative to a path without the slash."""
+    return Response(status_code=308, headers={"location": "../docs"})
 
 
 async def _show_docs_script(_: Request) -> Response:

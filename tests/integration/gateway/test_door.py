@@ -104,9 +104,18 @@ def test_an_address_that_is_too_long_is_refused(gateway: httpx.Client) -> None:
     assert is_error_body(answer)
 
 
-def test_what_is_not_http_gets_a_json_error(gateway: httpx.Client) -> None:
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"GET / HTTP/1.1\r\nno header\r\n\r\n",
+        b"GET / HTTP/9.9\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+    ],
+    ids=["no header", "unknown version", "unknown transfer encoding"],
+)
+def test_what_is_not_http_gets_a_json_error(gateway: httpx.Client, request_head: bytes) -> None:
     with socket.create_connection((gateway.base_url.host, gateway.base_url.port or 80), timeout=10) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nno header\r\n\r\n")
+        connection.sendall(request_head)
         answer = connection.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 400")
     assert b'{"error":"the request is not valid HTTP"' in answer

@@ -203,6 +203,12 @@ def test_the_api_describes_the_rows_of_each_model_that_serves(ask: Ask) -> None:
     assert body["examples"]["arrays"]["value"] == [[1.0, "busan"], [2.0, None]]
 
 
+@pytest.mark.parametrize("path", ["/docs/", "/models/", "/readyz/"])
+def test_no_header_of_a_request_becomes_the_host_of_a_redirect(ask: Ask, path: str) -> None:
+    answer = ask("GET", path, headers={"host": "elsewhere.example"})
+    assert (answer.status_code, answer.headers.get("location")) in {(308, "../docs"), (404, None)}
+
+
 def test_the_docs_page_needs_no_other_host(ask: Ask) -> None:
     page = ask("GET", "/docs")
     assert page.status_code == 200
