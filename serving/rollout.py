@@ -40,7 +40,7 @@ def plan(aliases: Aliases, model: str, version: str | None = None) -> Rollout:
         NoCandidateError: no version of the model has passed the gate, or it has none of the number asked for.
     """
     # Found out here, because `promote` moves `previous` first: the way back would be lost for a version that is not.
-    if version and not aliases.has_version(model, version):
+    if version and not (version.isdecimal() and aliases.has_version(model, version)):
         raise NoCandidateError(
             f"{model}: found no version {version} in the registry, expected one; leave the version empty for the "
             "newest that passed the gate"

@@ -56,9 +56,10 @@ def test_without_a_passed_version_there_is_nothing_to_roll_out() -> None:
         plan(FakeAliases(), "iris")
 
 
-def test_a_version_that_is_not_registered_is_refused_before_any_alias_moves() -> None:
-    with pytest.raises(NoCandidateError, match="iris: found no version 9 in the registry"):
-        plan(FakeAliases("4", champion="3", previous="2"), "iris", "9")
+@pytest.mark.parametrize("version", ["9", "newest", "-1", "3.0"])
+def test_a_version_that_is_not_registered_is_refused_before_any_alias_moves(version: str) -> None:
+    with pytest.raises(NoCandidateError, match=f"iris: found no version {version} in the registry"):
+        plan(FakeAliases("4", champion="3", previous="2"), "iris", version)
 
 
 def test_promoting_remembers_the_version_before() -> None:
