@@ -95,6 +95,7 @@ class Follower:
                 self._unconfirmed.add((name, CHAMPION))
                 version = Version(name, record.version, record.sha256)
                 await self._attempt((name, CHAMPION), version.version, version, record.since)
+        await asyncio.to_thread(return_free_memory)
 
     async def follow(self, poll_seconds: float) -> None:
         """Steps for ever; only cancelling ends it."""
