@@ -58,8 +58,10 @@ FINAL_ERRORS = ("CatalogError", "DataCheckError", "ExportError", "GateError", "S
     tags=["ml", "training"],
     doc_md=(__doc__ or "") + CATALOG.describe_problems(),
     default_args={
-        "retries": 1,
+        # Ten, twenty and forty seconds: longer than a restart of MLflow or of the object store takes.
+        "retries": 3,
         "retry_delay": pendulum.duration(seconds=10),
+        "retry_exponential_backoff": True,
         "retry_policy": ExceptionRetryPolicy(
             rules=[RetryRule([f"ml_code.errors.{name}" for name in FINAL_ERRORS], RetryAction.FAIL)]
         ),

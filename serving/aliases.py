@@ -22,8 +22,8 @@ class Aliases(Protocol):
     def find_newest_passed(self, model: str) -> str | None:
         """The newest version that the gate let through and that nobody rolled back."""
 
-    def has_version(self, model: str, version: str) -> bool:
-        """Whether the model has a version of this number."""
+    def has_passed(self, model: str, version: str) -> bool:
+        """Whether the model has a version of this number that the gate let through."""
 
     def move(self, model: str, alias: str, version: str) -> None:
         """Lets an alias name a version."""
@@ -67,14 +67,15 @@ class MlflowAliases:
                 return str(version["version"])
         return None
 
-    def has_version(self, model: str, version: str) -> bool:
-        """Whether the model has a version of this number.
+    def has_passed(self, model: str, version: str) -> bool:
+        """Whether the model has a version of this number with the tag `gate=passed`.
 
         Raises:
             RegistryError: MLflow does not answer as expected.
         """
         query = {"name": model, "version": version}
-        return bool(self._call("GET", "model-versions/get", query, missing_ok=True))
+        found = self._call("GET", "model-versions/get", query, missing_ok=True).get("model_version", {})
+        return {"key": "gate", "value": "passed"} in found.get("tags", [])
 
     def move(self, model: str, alias: str, version: str) -> None:
         """Lets an alias name a version.

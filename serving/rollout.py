@@ -37,13 +37,13 @@ def plan(aliases: Aliases, model: str, version: str | None = None) -> Rollout:
     """Decides what to roll out: the version asked for, or the newest that the gate let through.
 
     Raises:
-        NoCandidateError: no version of the model has passed the gate, or it has none of the number asked for.
+        NoCandidateError: no version of the model has passed the gate, or the one asked for has not.
     """
     # Found out here, because `promote` moves `previous` first: the way back would be lost for a version that is not.
-    if version and not (version.isdecimal() and aliases.has_version(model, version)):
+    if version and not (version.isdecimal() and aliases.has_passed(model, version)):
         raise NoCandidateError(
-            f"{model}: found no version {version} in the registry, expected one; leave the version empty for the "
-            "newest that passed the gate"
+            f"{model}: found no version {version} with the tag gate=passed, expected one; leave the version empty for "
+            "the newest, or set the tag in MLflow if you vouch for it"
         )
     champion = aliases.read(model).get(CHAMPION)
     newest = aliases.find_newest_passed(model)

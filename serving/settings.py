@@ -37,7 +37,9 @@ class ServingSettings(BaseSettings):
     catalog_dir: Path | None = Field(
         default=None, description="folder of dataset TOML files instead of the shipped one; read again at every poll"
     )
-    max_model_mb: int = Field(default=128, gt=0, description="largest model file that is downloaded, in MB")
+    max_model_mb: int = Field(
+        default=48, gt=0, description="largest model file, in MB; opening one takes twelve times that for a moment"
+    )
 
 
 class RolloutSettings(BaseSettings):

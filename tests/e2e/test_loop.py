@@ -111,6 +111,14 @@ def test_the_trainer_may_make_a_run_where_mlflow_run_puts_it_and_serving_may_not
         assert answer.status_code == status, f"{user}: {answer.text}"
 
 
+def test_serving_may_only_read_the_registry(stack: Stack) -> None:
+    login = ("serving", stack.environment["MLFLOW_SERVING_PASSWORD"])
+    base = f"{stack.mlflow}/api/2.0/mlflow"
+    assert httpx.get(f"{base}/registered-models/search", auth=login, timeout=30).status_code == 200
+    for path, body in (("registered-models/create", {"name": "taken"}), ("experiments/create", {"name": "taken"})):
+        assert httpx.post(f"{base}/{path}", json=body, auth=login, timeout=30).status_code == 403
+
+
 def test_the_same_training_again_is_rejected_and_registers_nothing(stack: Stack, airflow: Airflow) -> None:
     run_id = airflow.trigger(TRAIN, dataset="iris", model_type="sklearn", estimator="random_forest")
     assert airflow.wait_for_run(TRAIN, run_id) == "success"

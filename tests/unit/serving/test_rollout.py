@@ -20,7 +20,7 @@ class FakeAliases:
     def find_newest_passed(self, model: str) -> str | None:
         return self.newest_passed
 
-    def has_version(self, model: str, version: str) -> bool:
+    def has_passed(self, model: str, version: str) -> bool:
         return int(version) <= int(self.newest_passed or 0)
 
     def move(self, model: str, alias: str, version: str) -> None:
@@ -58,7 +58,7 @@ def test_without_a_passed_version_there_is_nothing_to_roll_out() -> None:
 
 @pytest.mark.parametrize("version", ["9", "newest", "-1", "3.0"])
 def test_a_version_that_is_not_registered_is_refused_before_any_alias_moves(version: str) -> None:
-    with pytest.raises(NoCandidateError, match=f"iris: found no version {version} in the registry"):
+    with pytest.raises(NoCandidateError, match=f"iris: found no version {version} with the tag gate=passed"):
         plan(FakeAliases("4", champion="3", previous="2"), "iris", version)
 
 
