@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -8,23 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.stack import Airflow, Stack
-
-
-def has_engine() -> bool:
-    try:
-        return subprocess.run(["docker", "info"], check=False, capture_output=True, timeout=30).returncode == 0
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return False
+from tests.engine import skip_without_engine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in here:
         item.add_marker(pytest.mark.timeout(1200))
-    if here and not has_engine():
-        print("\n*** NO DOCKER ENGINE ANSWERS: the e2e tests of the compose project are SKIPPED ***")
-        for item in here:
-            item.add_marker(pytest.mark.skip(reason="no Docker engine answers `docker info`"))
+    skip_without_engine(here, "the e2e tests of the compose project")
 
 
 @pytest.fixture(scope="session")

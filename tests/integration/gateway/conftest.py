@@ -1,28 +1,18 @@
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.engine import skip_without_engine
 from tests.integration.gateway.containers import Fleet, wait_until
-
-
-def has_engine() -> bool:
-    try:
-        return subprocess.run(["docker", "info"], check=False, capture_output=True, timeout=30).returncode == 0
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = [item for item in items if Path(__file__).parent in item.path.parents]
-    if here and not has_engine():
-        print("\n*** NO DOCKER ENGINE ANSWERS: the tests of the gateway are SKIPPED ***")
-        for item in here:
-            item.add_marker(pytest.mark.skip(reason="no Docker engine answers `docker info`"))
+    skip_without_engine(here, "the tests of the gateway")
 
 
 @pytest.fixture
