@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from ml_code.settings import Settings
-from ml_code.warehouse import Warehouse
+from tests.integration.airflow_home import prepare_airflow
 from tests.integration.serving.replica import Replica, run_replica
 from tests.servers import MlflowServer, ObjectStore, PostgresServer
-
-REPOSITORY = Path(__file__).parents[3]
-NOWHERE = "http://127.0.0.1:1"
 
 
 @pytest.fixture(scope="session")
@@ -27,28 +19,7 @@ def airflow_environment(
     tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, object_store: ObjectStore
 ) -> dict[str, str]:
     """Airflow, the warehouse and the object store; nothing answers as MLflow."""
-    postgres.create_database("airflow_dags")
-    warehouse_dsn = postgres.create_database("warehouse_dags")
-    Warehouse(warehouse_dsn).migrate()
-    values = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MLOPS_"))},
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgres.sqlalchemy_url("airflow_dags"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW_CONN_AWS_DEFAULT": describe_connection(object_store),
-        "MLOPS_MLFLOW_URL": NOWHERE,
-        "MLOPS_MLFLOW_USERNAME": "trainer",
-        "MLOPS_MLFLOW_PASSWORD": "secret",
-        "MLOPS_S3_ENDPOINT_URL": object_store.url,
-        "MLOPS_S3_ACCESS_KEY": object_store.access_key,
-        "MLOPS_S3_SECRET_KEY": object_store.secret_key,
-        "MLOPS_WAREHOUSE_DSN": warehouse_dsn,
-    }
-    subprocess.run(["airflow", "db", "migrate"], env=values, check=True, capture_output=True)
-    return values
+    return prepare_airflow(tmp_path_factory.mktemp("airflow"), postgres, object_store, "dags")
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +48,3 @@ def environment(airflow_environment: dict[str, str], stack_settings: Settings, r
         "ROLLOUT_CANARY_HOST": "",
         "ROLLOUT_PORT": str(urlsplit(replica.url).port),
     }
-
-
-def describe_connection(store: ObjectStore) -> str:
-    """The connection `aws_default` to an object store, as Airflow reads it from the environment."""
-    return json.dumps(
-        {
-            "conn_type": "aws",
-            "login": store.access_key,
-            "password": store.secret_key,
-            "extra": {"endpoint_url": store.url, "region_name": "us-east-1"},
-        }
-    )

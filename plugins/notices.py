@@ -1,0 +1,110 @@
+"""Tells a Slack channel what failed and what ended well, and never changes what happened."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any, override
+
+from airflow.sdk import BaseNotifier
+
+CONNECTION = "my_webhook"
+TIMEOUT_SECONDS = 5
+# A server that answers byte by byte, and a name server that does not answer, know no timeout of their own.
+LONGEST_SECONDS = TIMEOUT_SECONDS + 1
+LONGEST_ERROR = 300
+
+log = logging.getLogger(__name__)
+
+
+def tell_failure() -> BaseNotifier:
+    """Notice of a task that failed for good, for `default_args={"on_failure_callback": ...}`."""
+    return SlackNotice("failed")
+
+
+def tell_success() -> BaseNotifier:
+    """Notice of a run that ended well, for `@dag(on_success_callback=...)`."""
+    return SlackNotice("succeeded")
+
+
+class SlackNotice(BaseNotifier):
+    """One message to the incoming webhook of the connection `my_webhook`, or one line in the log."""
+
+    def __init__(self, outcome: str) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+    @override
+    def notify(self, context: Mapping[str, Any]) -> None:
+        try:
+            problem = send(describe(context, self.outcome))
+        except Exception as error:  # A notice is the last act of a process; what it meets must not become its result.
+            problem = type(error).__name__
+        if problem:
+            log.warning("Slack notice: found %s, expected 200; nothing else depends on it", problem)
+
+
+def describe(context: Mapping[str, Any], outcome: str) -> str:
+    """What happened, where, why and with which link, in Slack's markup."""
+    ti = context.get("ti")
+    if outcome == "failed" and ti is not None:
+        link, subject = ti.log_url, f"{ti.dag_id}.{ti.task_id}"
+        place = f"map index {ti.map_index}, " if (ti.map_index or -1) >= 0 else ""
+        lines = [f"run {ti.run_id}, {place}try {ti.try_number}", first_line(context)]
+    else:
+        link = ti.log_url.partition("/tasks/")[0] if ti is not None else ""
+        subject, lines = context["dag"].dag_id, [f"run {context['run_id']}"]
+    text = "\n".join(escape(line) for line in lines if line)
+    return f"*{escape(subject)}* {outcome}\n{text}" + (f"\n<{escape(link)}|open in Airflow>" if link else "")
+
+
+def first_line(context: Mapping[str, Any]) -> str:
+    """The first line of the error; a task that was killed from outside has only a reason, or nothing."""
+    error = context.get("exception") or context.get("reason") or ""
+    text = (str(error).strip().splitlines() or [""])[0][:LONGEST_ERROR]
+    return f"{type(error).__name__}: {text}" if isinstance(error, BaseException) else text
+
+
+def escape(text: str) -> str:
+    """Takes their meaning from the three characters that Slack's markup gives one."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def send(text: str) -> str:
+    """Posts a message; answers what went wrong in words that hold no address, or nothing.
+
+    Raises:
+        Exception: whatever Airflow meets while it looks for the connection.
+    """
+    # Not at the top: every DAG file imports this module, and the provider takes a third of a second.
+    from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier  # noqa: PLC0415
+    from airflow.sdk.exceptions import AirflowNotFoundException  # noqa: PLC0415
+
+    # The address of a webhook is its password, and the client logs it, at some levels and in some errors.
+    logging.getLogger("slack_sdk").setLevel(logging.CRITICAL + 1)
+    notifier = SlackWebhookNotifier(
+        slack_webhook_conn_id=CONNECTION, text=text, timeout=TIMEOUT_SECONDS, retry_handlers=[]
+    )
+    try:
+        client = notifier.hook.client
+    except AirflowNotFoundException:
+        log.info("Slack notice: the connection %s has no webhook, so nothing is sent", CONNECTION)
+        return ""
+    return _wait_for(lambda: str(client.send(text=text, unfurl_links=False).status_code))
+
+
+def _wait_for(post: Any) -> str:
+    answers: list[str] = []
+
+    def run() -> None:
+        try:
+            answers.append(post())
+        except Exception as error:  # The edge of this thread.
+            answers.append(type(error).__name__)
+
+    thread = threading.Thread(target=run, daemon=True, name="slack-notice")
+    thread.start()
+    thread.join(LONGEST_SECONDS)
+    answer = answers[0] if answers else f"no answer in {LONGEST_SECONDS} s"
+    return "" if answer == "200" else answer
