@@ -45,11 +45,22 @@ def test_there_are_dags() -> None:
     assert {"mlops_training_pipeline", "model_serving_pipeline"} <= {file.stem for file in DAGS}
 
 
-@per_dag
+# `schedule_examples` makes its DAGs in a loop: tests/integration/dags/test_examples.py looks at them.
+@pytest.mark.parametrize(
+    "file", [file for file in [*DAGS, *EXAMPLES] if file.stem != "schedule_examples"], ids=lambda file: file.stem
+)
 def test_a_file_is_named_as_its_one_dag(file: Path) -> None:
     found = list_dag_ids(file)
     assert file.stem in found
     assert len(found) == 1 or file.stem == "minio_asset_example"
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_a_lesson_is_short_and_teaches_airflow_alone(file: Path) -> None:
+    assert len(file.read_text().splitlines()) <= 40
+    assert {name.partition(".")[0] for name in list_imports(file)} <= {
+        "__future__", "airflow", "datetime", "logging", "pendulum", "typing",
+    }  # fmt: skip
 
 
 @per_dag

@@ -1,0 +1,37 @@
+"""Three tasks in a chain: what one returns is what the next one gets.
+
+**What it teaches**: `@task` makes a task of a function. Calling it inside the DAG runs nothing yet; it draws an edge.
+What a task returns travels through Airflow's database, so keep it small: ids and addresses, never tables.
+
+**What starts it**: you, by the Trigger button.
+
+## Triage
+- A red task: its code was changed; the end of its log names the line.
+"""
+
+from __future__ import annotations
+
+import pendulum
+from airflow.sdk import dag, task
+
+START = pendulum.datetime(2026, 1, 1, tz="Asia/Seoul")
+
+
+@dag(schedule=None, start_date=START, catchup=False, max_active_runs=1, tags=["example"], doc_md=__doc__)
+def basic_dag_example() -> None:
+    @task
+    def extract() -> list[float]:
+        return [21.5, 19.0, 25.5]
+
+    @task
+    def transform(celsius: list[float]) -> float:
+        return sum(celsius) / len(celsius)
+
+    @task
+    def load(mean: float) -> str:
+        return f"the mean is {mean} degrees"
+
+    load(transform(extract()))
+
+
+basic_dag_example()

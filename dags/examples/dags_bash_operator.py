@@ -1,0 +1,35 @@
+"""Shell commands as tasks: templates, retries, and a task that does nothing.
+
+**What it teaches**: `{{ }}` is filled in when the task runs. What a person typed goes in by `env`, where the shell
+takes it as text; inside the command it could run anything. A command that ends with 0 is green, with 99 skipped, with
+any other code it is tried again, here twice. An empty task costs nothing and lets many edges meet.
+
+**What starts it**: you, by the Trigger button; the form asks for a name.
+
+## Triage
+- `greet` or `show_run` red: the command failed three times; its log shows what it printed.
+"""
+
+from __future__ import annotations
+
+import pendulum
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import Param, dag
+
+START = pendulum.datetime(2026, 1, 1, tz="Asia/Seoul")
+RETRIES = {"retries": 2, "retry_delay": pendulum.duration(seconds=5)}
+FORM = {"name": Param("world", type="string", description="Whom to greet")}
+
+
+@dag(
+    schedule=None, start_date=START, catchup=False, max_active_runs=1, tags=["example"], doc_md=__doc__,
+    default_args=RETRIES, params=FORM,
+)  # fmt: skip
+def dags_bash_operator() -> None:
+    greet = BashOperator(task_id="greet", bash_command='echo "Hello, $NAME"', env={"NAME": "{{ params.name }}"})
+    show_run = BashOperator(task_id="show_run", bash_command="echo '{{ dag.dag_id }}, try {{ ti.try_number }}'")
+    EmptyOperator(task_id="start") >> [greet, show_run] >> EmptyOperator(task_id="end")
+
+
+dags_bash_operator()
