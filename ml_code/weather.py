@@ -1,0 +1,302 @@
+"""The ultra-short-term forecast of Korea's weather service (KMA): the client of its public API.
+
+Source: the Open API guide (활용가이드) of the service 단기예보 조회서비스, data set 15084084 of data.go.kr.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote
+
+import requests
+
+from ml_code import weather_results
+from ml_code.errors import (
+    WeatherAnswerError,
+    WeatherError,
+    WeatherKeyError,
+    WeatherNotReadyError,
+    WeatherRequestError,
+    WeatherTimeoutError,
+    WeatherUnavailableError,
+)
+
+KST = timezone(timedelta(hours=9), "KST")
+"""Korea's zone, in which the API counts; without summer time, so no database of zones is needed."""
+
+BASE_URL = "https://apis.data.go.kr/1360000/VilageFcstInfoService_2.0"
+PUBLICATION_DELAY = timedelta(minutes=15)
+"""Issued at half past every hour, served from a quarter to on (the guide's table of issues)."""
+
+PAGE_ROWS = 1000
+MAX_ROWS = 10_000
+"""An issue has 60 rows or so; a larger count is a broken answer, and would be paged through for ever."""
+
+MAX_BYTES = 5_000_000
+TIMEOUT_SECONDS = (5.0, 30.0)
+"""To connect, and between two pieces of the answer."""
+
+HOW_TO_SET_THE_KEY = (
+    "get one at https://www.data.go.kr/data/15084084/openapi.do and set KMA_SERVICE_KEY in .env, then `make up`; "
+    "or set it as the password of the Airflow connection kma_api"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A cell of the KMA's grid of 5 km; Seoul's city hall is nx=60, ny=127.
+
+    Raises:
+        WeatherRequestError: the cell is outside the grid.
+    """
+
+    nx: int
+    ny: int
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.nx <= 149 and 1 <= self.ny <= 253):
+            raise WeatherRequestError(
+                f"place nx={self.nx}, ny={self.ny}: expected nx of 1-149 and ny of 1-253; the guide's table names them"
+            )
+
+    def __str__(self) -> str:
+        return f"nx{self.nx}_ny{self.ny}"
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastItem:
+    """One value of the API as it came: `raw` is None for JSON's null."""
+
+    place: Place
+    issued_at: datetime
+    forecast_at: datetime
+    category: str
+    raw: str | None
+
+
+def find_issue(now: datetime) -> datetime:
+    """The newest issue that the API serves at that moment, in KST.
+
+    >>> find_issue(datetime(2026, 11, 20, 15, 44, tzinfo=UTC)).isoformat()
+    '2026-11-20T23:30:00+09:00'
+
+    Raises:
+        WeatherRequestError: the time has no zone, so it would mean another moment on another host.
+    """
+    if now.tzinfo is None:
+        raise WeatherRequestError(f"time {now.isoformat()}: found no zone, expected one; use datetime.now(UTC)")
+    served = now.astimezone(KST) - PUBLICATION_DELAY
+    hour = served if served.minute >= 30 else served - timedelta(hours=1)
+    return hour.replace(minute=30, second=0, microsecond=0)
+
+
+class KmaApi:
+    """The API behind one key; the portal's "encoding" form of it will do as well as the "decoding" form.
+
+    >>> KmaApi(key).fetch_forecast(Place(60, 127), find_issue(datetime.now(UTC)))
+    b'[{"response":{"header":{"resultCode":"00",...'
+    """
+
+    def __init__(
+        self,
+        key: str | None,
+        base_url: str | None = None,
+        *,
+        page_rows: int = PAGE_ROWS,
+        timeout_seconds: tuple[float, float] = TIMEOUT_SECONDS,
+    ) -> None:
+        """Checks the settings.
+
+        Raises:
+            WeatherKeyError: there is no key.
+            WeatherRequestError: the address is none.
+        """
+        if not (key or "").strip():
+            raise WeatherKeyError(f"KMA service key: found none, expected one; {HOW_TO_SET_THE_KEY}")
+        # Only the encoding form has percent signs; encoding it once more is what the API calls an unknown key.
+        self._key = unquote((key or "").strip())
+        self._url = f"{(base_url or BASE_URL).rstrip('/')}/getUltraSrtFcst"
+        if not self._url.startswith(("https://", "http://")):
+            raise WeatherRequestError(f"KMA address: expected it to begin with https://, such as {BASE_URL}; mend it")
+        self._page_rows = page_rows
+        self._timeout_seconds = timeout_seconds
+
+    def fetch_forecast(self, place: Place, issued_at: datetime) -> bytes:
+        """All pages of one issue as they came, as the members of one JSON array; complete and of that issue.
+
+        Raises:
+            WeatherError: one of its kinds: what the API, or the way to it, refuses.
+        """
+        subject = f"KMA forecast of {issued_at:%Y-%m-%d %H:%M} KST for {place}"
+        pages: list[str] = []
+        rows, total_rows = 0, 1
+        while rows < total_rows:
+            text = self._fetch_page(subject, place, issued_at, len(pages) + 1)
+            page_rows, total_rows = _count_rows(subject, text)
+            if not total_rows:
+                raise WeatherNotReadyError(f"{subject}: found no rows, expected some; try again in some minutes")
+            if not page_rows:
+                raise _answer_error(subject, f"{rows} rows and an empty page", f"the {total_rows} of its totalCount")
+            rows += page_rows
+            pages.append(text.strip())
+        document = ("[" + ",\n".join(pages) + "]").encode()
+        found = {(item.place, item.issued_at) for item in read_items(document)}
+        if found != {(place, issued_at)}:
+            raise _answer_error(subject, "rows of another place or issue", "those that were asked for")
+        return document
+
+    def _fetch_page(self, subject: str, place: Place, issued_at: datetime, number: int) -> str:
+        """The text of one page that the API calls good."""
+        parameters = {
+            "serviceKey": self._key,
+            "numOfRows": self._page_rows,
+            "pageNo": number,
+            "dataType": "JSON",
+            "base_date": f"{issued_at:%Y%m%d}",
+            "base_time": f"{issued_at:%H%M}",
+            "nx": place.nx,
+            "ny": place.ny,
+        }
+        status, headers, content = self._get(subject, parameters)
+        text = content.decode("utf-8-sig", errors="replace")
+        wait_seconds = read_retry_after(headers, datetime.now(UTC))
+        if failure := weather_results.find_failure(subject, status, text, wait_seconds):
+            raise failure
+        return text
+
+    def _get(self, subject: str, parameters: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
+        failure: WeatherError
+        try:
+            with _key_hidden_from_logs(self._key):
+                return self._download(parameters)
+        except requests.Timeout:
+            failure = WeatherTimeoutError(
+                f"{subject}: found no answer within {self._timeout_seconds[1]:g} s, expected one; try again later"
+            )
+        except (requests.RequestException, OSError) as error:
+            failure = WeatherUnavailableError(
+                f"{subject}: found {type(error).__name__}, expected an answer; "
+                "is the internet, or the proxy of HTTPS_PROXY, reached from here?"
+            )
+        # Raised out here and not `from` the other: its message and its traceback hold the address with the key.
+        raise failure
+
+    def _download(self, parameters: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
+        # A redirect is not followed: it would take the key to another host.
+        with requests.get(
+            self._url, params=parameters, timeout=self._timeout_seconds, stream=True, allow_redirects=False
+        ) as answer:
+            content = b""
+            for piece in answer.iter_content(65_536):
+                content += piece
+                if len(content) > MAX_BYTES:
+                    break
+            return answer.status_code, answer.headers, content
+
+
+def read_items(document: bytes) -> list[ForecastItem]:
+    """The values of a document that `fetch_forecast` made.
+
+    Raises:
+        WeatherAnswerError: a page is not what the guide describes, or rows are missing or too many.
+    """
+    subject = "KMA forecast document"
+    try:
+        pages = json.loads(document)
+        bodies = [page["response"]["body"] for page in pages]
+        rows = [row for body in bodies for row in _rows_of(body)]
+        totals = {int(body["totalCount"]) for body in bodies}
+        items = [_read_item(row) for row in rows]
+    except KeyError as error:
+        raise _answer_error(subject, f"no field {error}", "the fields of the guide") from None
+    except (TypeError, ValueError, RecursionError, WeatherRequestError) as error:
+        raise _answer_error(subject, f"{type(error).__name__}: {str(error)[:200]}", "pages as in the guide") from None
+    if totals != {len(items)}:
+        raise _answer_error(subject, f"{len(items)} rows", f"the totalCount {sorted(totals)}")
+    if len({(item.forecast_at, item.category) for item in items}) != len(items):
+        raise _answer_error(subject, "a value twice", "one for each time and category")
+    return items
+
+
+def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds that the header Retry-After asks to wait, be it a number or a date (RFC 9110, 10.2.3)."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds())
+
+
+def _count_rows(subject: str, text: str) -> tuple[int, int]:
+    """Rows of this page, and of all pages."""
+    try:
+        body = json.loads(text)["response"]["body"]
+        count, total = len(_rows_of(body)), int(body["totalCount"])
+    except KeyError as error:
+        raise _answer_error(subject, f"no field {error}", "the fields of the guide") from None
+    except (TypeError, ValueError, RecursionError):
+        raise _answer_error(subject, "no such JSON", "response.body with items and totalCount") from None
+    if not 0 <= total <= MAX_ROWS:
+        raise _answer_error(subject, f"the totalCount {total}", f"at most {MAX_ROWS}")
+    return count, total
+
+
+def _rows_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    # What the portal makes of an empty list: an empty text.
+    rows = body["items"]["item"] if body["items"] != "" else []
+    if not isinstance(rows, list):
+        raise TypeError("items.item is no list")
+    return rows
+
+
+def _read_item(row: Mapping[str, Any]) -> ForecastItem:
+    value = row["fcstValue"]
+    return ForecastItem(
+        place=Place(int(row["nx"]), int(row["ny"])),
+        issued_at=_read_time(row["baseDate"], row["baseTime"]),
+        forecast_at=_read_time(row["fcstDate"], row["fcstTime"]),
+        category=str(row["category"]),
+        raw=None if value is None else str(value),
+    )
+
+
+def _read_time(date: object, time: object) -> datetime:
+    return datetime.strptime(f"{date} {time:0>4}", "%Y%m%d %H%M").replace(tzinfo=KST)
+
+
+def _answer_error(subject: str, found: str, expected: str) -> WeatherAnswerError:
+    return WeatherAnswerError(f"{subject}: found {found}, expected {expected}; try again later")
+
+
+class _HideKey(logging.Filter):
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self._forms = sorted({key, quote(key), quote(key, safe=""), quote_plus(key)}, key=len, reverse=True)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        for form in self._forms:
+            message = message.replace(form, "***")
+        record.msg, record.args = message, None
+        return True
+
+
+@contextmanager
+def _key_hidden_from_logs(key: str) -> Iterator[None]:
+    """Takes the key out of what urllib3 says at the level DEBUG: the path of each request with its query."""
+    logger, hide = logging.getLogger("urllib3.connectionpool"), _HideKey(key)
+    logger.addFilter(hide)
+    try:
+        yield
+    finally:
+        logger.removeFilter(hide)
