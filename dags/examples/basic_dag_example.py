@@ -21,7 +21,7 @@ START = pendulum.datetime(2026, 1, 1, tz="Asia/Seoul")
 def basic_dag_example() -> None:
     @task
     def extract() -> list[float]:
-        return [21.5, 19.0, 25.5]
+        return [21.5, 19.0, 27.0]
 
     @task
     def transform(celsius: list[float]) -> float:
