@@ -1,0 +1,243 @@
+"""Weather forecasts as rows of the warehouse and as a CSV: what the DAG `crawling_weather` does, step by step."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ml_code.errors import SettingsError, StorageError, WeatherAnswerError, WeatherValueError
+from ml_code.settings import Settings, load_settings
+from ml_code.storage import Storage
+from ml_code.warehouse import Warehouse
+from ml_code.weather import KST, ForecastItem, KmaApi, Place, find_issue, read_items
+
+log = logging.getLogger(__name__)
+
+type TableRow = tuple[datetime, str, float | None, datetime]
+"""forecast_at, category, value, issued_at."""
+
+MISSING_FROM = 900
+"""From +900 up and -900 down the guide calls a value missing (no instrument there, or it failed)."""
+
+NO_RAIN = {None, "", "-", "0", "null", "강수없음"}
+"""How "no precipitation" is written: the guide's list for RN1."""
+
+FEWER_THAN_1_MM = 0.1
+"""Lower end of "less than 1 mm" (1mm 미만): the guide gives that range as 0.1 to 1.0 mm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A category of the guide's table: its column in the CSV, its unit, and what its codes are called."""
+
+    column: str
+    unit: str
+    names: Mapping[float, str] = field(default_factory=dict)
+
+
+CATEGORIES = {
+    "T1H": Category("temperature_c", "°C"),
+    "RN1": Category("precipitation_mm", "mm"),
+    # In the ultra-short-term forecast since June 2026, later than most copies of the guide.
+    "POP": Category("precipitation_probability_pct", "%"),
+    "PTY": Category(
+        "precipitation_type_code",
+        "code",
+        {
+            0: "none",
+            1: "rain",
+            2: "rain and snow",
+            3: "snow",
+            5: "raindrops",
+            6: "raindrops and flurries",
+            7: "flurries",
+        },
+    ),
+    "SKY": Category("sky_code", "code", {1: "clear", 3: "mostly cloudy", 4: "overcast"}),
+    "REH": Category("humidity_pct", "%"),
+    "WSD": Category("wind_speed_m_per_s", "m/s"),
+    "VEC": Category("wind_direction_deg", "deg"),
+    "UUU": Category("wind_eastward_m_per_s", "m/s"),
+    "VVV": Category("wind_northward_m_per_s", "m/s"),
+    "LGT": Category("lightning_ka", "kA"),
+}
+
+UPSERT = """
+INSERT INTO warehouse.weather_forecast AS old (nx, ny, issued_at, forecast_at, category, value, unit, raw)
+SELECT %s, %s, %s, item.*
+FROM unnest(%s::timestamptz[], %s::text[], %s::double precision[], %s::text[], %s::text[]) AS item
+ON CONFLICT (nx, ny, forecast_at, category) DO UPDATE
+SET value = excluded.value, unit = excluded.unit, raw = excluded.raw,
+    issued_at = excluded.issued_at, collected_at = excluded.collected_at
+WHERE old.issued_at < excluded.issued_at
+"""
+SELECT_PLACE = """
+SELECT forecast_at, category, value, issued_at FROM warehouse.weather_forecast
+WHERE nx = %s AND ny = %s ORDER BY forecast_at, category
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedForecast:
+    """What became of one issue: its rows, those among them that changed the table, and the CSV."""
+
+    row_count: int
+    changed_count: int
+    csv_uri: str
+
+
+def collect(
+    key: str | None, base_url: str | None, nx: int, ny: int, *, now: datetime, settings: Settings | None = None
+) -> str:
+    """Stores the newest issue at that moment as it came, and answers its URI; a stored one is not asked for again.
+
+    Raises:
+        WeatherError: one of its kinds: what the API, or the way to it, refuses.
+        StorageError: the object store refuses.
+    """
+    settings = settings or load_settings()
+    api, place, issued_at = KmaApi(key, base_url), Place(nx, ny), find_issue(now)
+    storage = Storage(settings)
+    uri = f"{_folder(settings)}/raw/{issued_at:%Y%m%dT%H%M}_{place}.json"
+    if _is_stored(storage, uri):
+        log.info("issue %s of %s: nothing to do, it is stored as %s", issued_at.isoformat(), place, uri)
+        return uri
+    storage.write_bytes(uri, api.fetch_forecast(place, issued_at))
+    log.info("issue %s of %s: stored as %s", issued_at.isoformat(), place, uri)
+    return uri
+
+
+def preprocess_and_save(raw_uri: str, *, settings: Settings | None = None) -> SavedForecast:
+    """Puts a stored issue into the warehouse, where no newer one stands, and writes the place's CSV.
+
+    Raises:
+        WeatherAnswerError: the object is no stored issue.
+        WeatherValueError: a value cannot be read.
+        SettingsError: no warehouse is set.
+        WarehouseError: the warehouse cannot be reached.
+        StorageError: the object store refuses.
+    """
+    settings = settings or load_settings()
+    storage = Storage(settings)
+    items = read_items(storage.read_bytes(raw_uri))
+    if not items:
+        raise WeatherAnswerError(f"{raw_uri}: found no values, expected some; delete the object and collect again")
+    changed_count, rows = _save(_open_warehouse(settings), items)
+    place, issued_at = items[0].place, items[0].issued_at.isoformat()
+    csv_uri = f"{_folder(settings)}/{place}.csv"
+    storage.write_bytes(csv_uri, _format_csv(rows))
+    if changed_count:
+        log.info("issue %s of %s: %d of %d values are new", issued_at, place, changed_count, len(items))
+    else:
+        log.info("issue %s of %s: nothing changed, it or a newer one was saved before", issued_at, place)
+    return SavedForecast(len(items), changed_count, csv_uri)
+
+
+def read_value(category: str, raw: str | None) -> float | None:
+    """A value as a number in the unit of its category; None where the KMA has none.
+
+    Precipitation comes as text. Of a range ("30.0~50.0mm", "50.0mm 이상", "1mm 미만") its lower end counts: what will
+    fall at least. So sums are never too high, and the raw text stays beside the value.
+
+    >>> read_value("RN1", "30.0~50.0mm"), read_value("RN1", "강수없음"), read_value("T1H", "-998.9")
+    (30.0, 0.0, None)
+
+    Raises:
+        WeatherValueError: the text is none of those that the guide describes.
+    """
+    text = (raw or "").strip()
+    if category == "RN1" and (raw is None or text in NO_RAIN):
+        return 0.0
+    if not text or text in {"-", "null"}:
+        return None
+    number = _read_precipitation(text) if category == "RN1" else _read_number(text)
+    if number is None or not math.isfinite(number):
+        raise WeatherValueError(
+            f"KMA forecast value {category}: found {text[:40]!r}, expected a number as in the guide; "
+            "the raw answer is kept: teach ml_code.forecasts.read_value this text and clear the task"
+        )
+    return None if abs(number) >= MISSING_FROM else number
+
+
+def _read_precipitation(text: str) -> float | None:
+    if re.fullmatch(r"1(\.0)?\s*mm\s*미만", text):
+        return FEWER_THAN_1_MM
+    match = re.fullmatch(r"(-?\d+(?:\.\d+)?)\s*(?:mm)?\s*(?:~\s*\d+(?:\.\d+)?\s*mm|이상)?", text)
+    return float(match[1]) if match else None
+
+
+def _read_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _is_stored(storage: Storage, uri: str) -> bool:
+    """Whether a whole issue lies there; an object that is none is written anew."""
+    try:
+        return bool(read_items(storage.read_bytes(uri)))
+    except (StorageError, WeatherAnswerError):
+        return False
+
+
+def _folder(settings: Settings) -> str:
+    return f"{settings.datasets_uri.rstrip('/')}/weather"
+
+
+def _open_warehouse(settings: Settings) -> Warehouse:
+    if settings.warehouse_dsn is None:
+        raise SettingsError("settings: found no MLOPS_WAREHOUSE_DSN, expected the libpq DSN of the warehouse; set it")
+    return Warehouse(settings.warehouse_dsn.get_secret_value())
+
+
+def _save(warehouse: Warehouse, items: Sequence[ForecastItem]) -> tuple[int, list[TableRow]]:
+    """How many rows changed, and all rows of the place as the table holds them then."""
+    place = items[0].place
+    columns = (
+        [item.forecast_at for item in items],
+        [item.category for item in items],
+        [read_value(item.category, item.raw) for item in items],
+        [CATEGORIES[item.category].unit if item.category in CATEGORIES else None for item in items],
+        [item.raw for item in items],
+    )
+    with warehouse.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(UPSERT, (place.nx, place.ny, items[0].issued_at, *columns))
+        changed_count = cursor.rowcount
+        cursor.execute(SELECT_PLACE, (place.nx, place.ny))
+        return changed_count, cursor.fetchall()
+
+
+def _format_csv(rows: Iterable[TableRow]) -> bytes:
+    """One line per forecast time; a code has its name beside it, and what is missing is empty."""
+    lines: dict[datetime, dict[str, str]] = {}
+    for forecast_at, code, value, issued_at in rows:
+        line = lines.setdefault(forecast_at, {"forecast_at": forecast_at.astimezone(KST).isoformat(), "issued_at": ""})
+        line["issued_at"] = max(line["issued_at"], issued_at.astimezone(KST).isoformat())
+        if value is not None and (category := CATEGORIES.get(code)):
+            line[category.column] = f"{value:g}"
+            if category.names:
+                line[_name_column(category)] = category.names.get(value, "unknown")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list_columns(), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines.values())
+    return text.getvalue().encode()
+
+
+def list_columns() -> list[str]:
+    """The columns of the CSV, in order."""
+    columns = ["forecast_at"]
+    for category in CATEGORIES.values():
+        columns += [category.column, _name_column(category)] if category.names else [category.column]
+    return [*columns, "issued_at"]
+
+
+def _name_column(category: Category) -> str:
+    return category.column.removesuffix("_code")
