@@ -1,0 +1,156 @@
+"""Takes in the CSV files that land in MinIO, and emits the asset of each dataset that gained rows.
+
+**What it does**: three DAGs. `minio_producer` puts a made-up file into `incoming/iris/` every day, to look at the rest
+with. `minio_asset_example` takes in files as they land. `minio_reconcile` takes in what was left lying, because its
+event came while the consumer was paused or its run failed.
+
+**What starts it**: `minio_asset_example` by the asset `incoming`: the triggerer lists the bucket `datasets` under
+`incoming/` every `INCOMING_POLL_SECONDS` and fires for new objects; by hand it takes in all that waits.
+`minio_reconcile` every hour, `minio_producer` every day once it is unpaused.
+
+**What it writes**: the good rows of each file to `clean/<dataset>/`, the bad ones to `quarantine/`, the file itself to
+`processed/` or `rejected/`, and the asset `dataset/<name>`, which starts `mlops_training_pipeline`.
+
+## Triage
+- `minio_producer` red: the object store was not reached. Safe to clear: the same run writes the same file.
+- `choose_files`, `list_waiting` red: the object store was not reached. Nothing was moved; safe to clear.
+- `accept` red: a folder under `incoming/` that names no dataset of the catalog, or the object store was not reached.
+  Nothing was moved: rename the folder or add the dataset, and `minio_reconcile` takes the files in.
+- `publish` skipped: nothing new was accepted, so there is nothing to train on.
+- `file_away` red: a file was refused and lies under `rejected/`; the log says why for each one. Correct it and upload
+  it anew. What was accepted beside it has been published.
+- No run although a file landed: `docker compose logs airflow-triggerer` names what the watcher cannot reach.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import (
+    Asset,
+    AssetAlias,
+    AssetWatcher,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    asset,
+    dag,
+    get_current_context,
+    task,
+    task_group,
+)
+from airflow.sdk.exceptions import AirflowSkipException
+from notices import tell_failure, tell_success
+from s3_objects import S3ObjectsTrigger
+
+START = pendulum.datetime(2026, 1, 1, tz="Asia/Seoul")
+INCOMING = Asset(
+    "incoming",
+    watchers=[AssetWatcher(name="incoming-files", trigger=S3ObjectsTrigger(bucket="datasets", prefix="incoming/"))],
+)
+CLEAN_DATASET = AssetAlias("clean-dataset")
+
+# What a second try would find again.
+FINAL_ERRORS = ("CatalogError", "DataCheckError", "SettingsError")
+DEFAULT_ARGS: dict[str, Any] = {
+    # Ten, twenty and forty seconds: longer than a restart of the object store takes.
+    "retries": 3,
+    "retry_delay": pendulum.duration(seconds=10),
+    "retry_exponential_backoff": True,
+    "retry_policy": ExceptionRetryPolicy(
+        rules=[RetryRule([f"ml_code.errors.{name}" for name in FINAL_ERRORS], RetryAction.FAIL)]
+    ),
+    "on_failure_callback": tell_failure(),
+}
+
+
+@asset(schedule="@daily", is_paused_upon_creation=True, tags=["data", "minio"])
+@task(**DEFAULT_ARGS, doc_md=__doc__)
+def minio_producer(dag_run: Any = None) -> str:
+    from ml_code import intake
+
+    return intake.produce_sample(dag_run.run_id)
+
+
+@task(map_index_template="{{ label }}")
+def accept(batch: dict[str, Any]) -> dict[str, Any]:
+    from ml_code import intake
+
+    report = intake.accept(batch)
+    get_current_context()["label"] = intake.describe(report)
+    return report
+
+
+@task(outlets=[CLEAN_DATASET])
+def publish(report: dict[str, Any], outlet_events: Any = None) -> None:
+    if not report["accepted"]:
+        raise AirflowSkipException(f"{report['dataset']}: no file was accepted, so there is nothing new")
+    extra = {"files": len(report["accepted"]), "rows": report["rows"]}
+    outlet_events[CLEAN_DATASET].add(Asset(f"dataset/{report['dataset']}"), extra=extra)
+
+
+# Last, because it fails for a rejected file: the accepted ones beside it are published by then.
+@task(trigger_rule="none_failed")
+def file_away(report: dict[str, Any]) -> None:
+    from ml_code import intake
+
+    intake.file_away(report)
+
+
+@task_group
+def take_in(batch: dict[str, Any]) -> None:
+    report = accept(batch)
+    publish(report) >> file_away(report)
+
+
+@dag(
+    schedule=INCOMING,
+    start_date=START,
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=False,
+    tags=["data", "minio"],
+    doc_md=__doc__,
+    default_args=DEFAULT_ARGS,
+    on_success_callback=tell_success(),
+)
+def minio_asset_example() -> None:
+    @task
+    def choose_files(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
+        from ml_code import intake
+
+        # One run may stand for many events, and an event that a person made by hand has no keys.
+        events = [event for found in (triggering_asset_events or {}).values() for event in found]
+        keys = [key for event in events for key in event.extra.get("payload", {}).get("keys", [])]
+        return intake.plan_batches(keys or intake.list_waiting())
+
+    take_in.expand(batch=choose_files())
+
+
+@dag(
+    schedule="@hourly",
+    start_date=START,
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=False,
+    tags=["data", "minio"],
+    doc_md=__doc__,
+    default_args=DEFAULT_ARGS,
+    params={
+        "min_age_minutes": Param(10, type="number", minimum=0, description="Younger files are left to their events"),
+    },
+)
+def minio_reconcile() -> None:
+    @task
+    def list_waiting(params: dict[str, Any]) -> list[dict[str, Any]]:
+        from ml_code import intake
+
+        return intake.plan_batches(intake.list_waiting(params["min_age_minutes"]))
+
+    take_in.expand(batch=list_waiting())
+
+
+minio_asset_example()
+minio_reconcile()

@@ -1,0 +1,191 @@
+"""Fires an asset's event for every object that is new under a prefix of an S3 bucket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import batched
+from typing import Any, override
+
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
+
+CLASSPATH = "s3_objects.S3ObjectsTrigger"
+WATERMARK = "seen"
+KEYS_PER_EVENT = 500
+POLL_SECONDS = 30
+LONGEST_PAUSE_SECONDS = 60
+# A stop of the triggerer waits for the thread that lists, so that thread must not wait long itself.
+CONNECT_SECONDS = 5
+READ_SECONDS = 15
+
+log = logging.getLogger(__name__)
+
+Marks = Mapping[str, str]
+"""What tells one content of a name from the next, by object name: ETag and time of writing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All objects under the prefix, as one poll found them."""
+
+    marks: Marks
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Says that every event made from a listing is in Airflow's database."""
+
+    marks: Marks
+
+
+class S3ObjectsTrigger(BaseEventTrigger):
+    """Fires `{"keys": [...]}`, at most 500 of them, for objects that were written since the watermark.
+
+    The watermark is the last listing whose events are known to be in Airflow's database, kept in the asset's state
+    store. Airflow says so (ack mode of a shared stream) after it has stored an event, and only then is the watermark
+    written: a crash at any point before repeats those events and loses none. Between storing and writing lie about
+    two seconds; a restart outside of them fires nothing twice. Objects that are gone leave the watermark at the next
+    poll, so it stays as small as the prefix, and a file that comes again under its name fires again.
+    """
+
+    def __init__(self, bucket: str, prefix: str, aws_conn_id: str = "aws_default") -> None:
+        super().__init__()
+        self.bucket = bucket
+        self.prefix = prefix
+        self.aws_conn_id = aws_conn_id
+
+    @override
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return CLASSPATH, {"bucket": self.bucket, "prefix": self.prefix, "aws_conn_id": self.aws_conn_id}
+
+    @override
+    def shared_stream_key(self) -> tuple[str, ...]:
+        return (CLASSPATH, self.aws_conn_id, self.bucket, self.prefix)
+
+    @override
+    @classmethod
+    def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> S3Listings:
+        return S3Listings(**kwargs)
+
+    @override
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Listing | Delivered]) -> AsyncIterator[Any]:
+        written = seen = await self._read_watermark()
+        async for found in shared_stream:
+            if isinstance(found, Delivered):
+                written = await self._write_watermark(found.marks, written)
+                continue
+            new = sorted(key for key, mark in found.marks.items() if seen.get(key) != mark)
+            for keys in batched(new, KEYS_PER_EVENT):
+                yield TriggerEvent({"keys": list(keys)})
+            seen = found.marks
+
+    @override
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        raise NotImplementedError("S3ObjectsTrigger: found a triggerer without shared streams, expected Airflow 3.3")
+        yield  # Makes this the generator that Airflow expects.
+
+    async def _read_watermark(self) -> Marks:
+        failures = 0
+        while True:
+            try:
+                marks: Marks = await self.asset_state_store.aget(WATERMARK, default={})
+            except Exception as error:  # The edge of the trigger: whatever fails, it must not end.
+                failures += 1
+                await rest_after(failures, "the watermark", error)
+            else:
+                return marks
+
+    async def _write_watermark(self, marks: Marks, written: Marks) -> Marks:
+        """Writes it if it changed, and answers what is written now; the next poll tries again what failed."""
+        if marks == written:
+            return written
+        try:
+            await self.asset_state_store.aset(WATERMARK, dict(marks))
+        except Exception as error:  # The edge of the trigger, as above.
+            log.warning("watermark: found %s, expected it written; the next poll writes it", describe(error))
+            return written
+        return marks
+
+
+class S3Listings(SharedStreamProducer):
+    """Lists a prefix at every poll, and hands back the listings whose events were stored."""
+
+    def __init__(self, bucket: str, prefix: str, aws_conn_id: str) -> None:
+        self.bucket = bucket
+        self.prefix = prefix
+        self.aws_conn_id = aws_conn_id
+        self._delivered: asyncio.Queue[Marks] = asyncio.Queue()
+        self._client: Any = None
+
+    @override
+    async def open_stream(self) -> AsyncIterator[tuple[Listing | Delivered, Marks | None]]:
+        loop = asyncio.get_running_loop()
+        while True:
+            marks = await self._list_patiently()
+            yield Listing(marks), marks
+            deadline = loop.time() + read_poll_seconds()
+            while (delivered := await self._wait_for_delivery(deadline - loop.time())) is not None:
+                yield Delivered(delivered), None
+
+    @override
+    async def advance(self, batch: Sequence[AdvanceItem]) -> None:
+        for marks, outcome in batch:
+            if marks is not None and outcome.is_clean:
+                self._delivered.put_nowait(marks)
+
+    async def _wait_for_delivery(self, seconds: float) -> Marks | None:
+        try:
+            return await asyncio.wait_for(self._delivered.get(), max(seconds, 0))
+        except TimeoutError:
+            return None
+
+    async def _list_patiently(self) -> Marks:
+        failures = 0
+        while True:
+            try:
+                return await asyncio.to_thread(self._list)
+            except Exception as error:  # The edge of the trigger: whatever fails, it must not end.
+                failures += 1
+                # The connection may have been corrected meanwhile.
+                self._client = None
+                await rest_after(failures, f"s3://{self.bucket}/{self.prefix}", error)
+
+    def _list(self) -> Marks:
+        self._client = self._client or self._connect()
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix)
+        return {
+            found["Key"]: f"{found['ETag']} {found['LastModified'].isoformat()}"
+            for page in pages
+            for found in page.get("Contents", [])
+            if not found["Key"].endswith("/")
+        }
+
+    def _connect(self) -> Any:
+        # Not at the top: DAG files import this module, and the provider takes a second.
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
+
+        config = Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"max_attempts": 0})
+        return S3Hook(aws_conn_id=self.aws_conn_id, config=config).get_conn()
+
+
+def read_poll_seconds() -> float:
+    """Seconds between two polls, from `incoming_poll_seconds` in the section `mlops` of Airflow's configuration."""
+    from airflow.configuration import conf  # noqa: PLC0415  not needed where a DAG file is only parsed
+
+    return float(conf.getfloat("mlops", "incoming_poll_seconds", fallback=POLL_SECONDS))
+
+
+async def rest_after(failures: int, subject: str, error: Exception) -> None:
+    """Logs one line and waits, one second after the first failure and twice as long after each further one."""
+    pause = min(2.0 ** (failures - 1), LONGEST_PAUSE_SECONDS)
+    log.warning("%s: found %s, expected an answer; asking again in %.0f s", subject, describe(error), pause)
+    await asyncio.sleep(pause)
+
+
+def describe(error: Exception) -> str:
+    """Type and first line of an error."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
