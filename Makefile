@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install env up down logs build check test e2e bench bench-stack lock images-publish
+.PHONY: help install env up down logs build check test e2e bench bench-stack lock images-publish kma-live
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -54,6 +54,9 @@ bench: .venv/installed ## measure /predict, side by side with what one would wri
 
 bench-stack: .venv/installed ## measure the running stack: memory, images, answers while a training runs
 	$(RUN) python -m tests.benchmarks.stack
+
+kma-live: .venv/installed ## ask the real KMA once with the key of .env, and print its forecast
+	$(RUN) python -m tests.live.kma
 
 lock: .venv/installed ## resolve anew and export the hash-pinned requirements of the images
 	$(UV) lock --quiet -p $(PYTHON)
