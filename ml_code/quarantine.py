@@ -1,0 +1,62 @@
+"""The report of what a load set aside: which line of which file, why, and what stood there."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+from ml_code.csv_records import BadRow
+
+COLUMNS = ("file", "line", "column", "reason", "raw")
+
+REPORT_ROWS = 250_000
+REPORT_BYTES = 32 * 1024 * 1024
+"""Largest report: a load that needs a larger one fails, so that memory has a bound; none leaves out a row."""
+
+
+class Quarantine:
+    """The bad rows of one file, as CSV; `rows` counts all, also those behind the end of a full report.
+
+    >>> quarantine = Quarantine("s3://datasets/incoming/employees.csv")
+    >>> quarantine.add([BadRow(7, "salary", "found 'x', expected a number", "7,Kim,Sales,x,2020-01-01")])
+    >>> quarantine.rows
+    1
+    """
+
+    def __init__(self, file: str) -> None:
+        self.rows = 0
+        self.is_full = False
+        self._file = file
+        self._report = io.BytesIO()
+        self._write(COLUMNS)
+
+    def add(self, rows: Iterable[BadRow]) -> None:
+        """Counts the rows, and writes them as long as the report is not full."""
+        for row in rows:
+            self.rows += 1
+            is_large = self.rows > REPORT_ROWS or self._report.tell() + len(row.raw) > REPORT_BYTES
+            self.is_full = self.is_full or is_large
+            if not self.is_full:
+                self._write((self._file, str(row.line), row.column, row.reason, row.raw))
+
+    def to_csv(self) -> bytes:
+        """The report as UTF-8 with a header; a raw text is not made safe for a spreadsheet: it shows what came."""
+        return self._report.getvalue()
+
+    def _write(self, cells: Iterable[str]) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(cells)
+        self._report.write(line.getvalue().encode())
+
+
+def format_bad_rows(file: str, rows: Iterable[BadRow]) -> bytes:
+    """The report of rows that are all known already."""
+    quarantine = Quarantine(file)
+    quarantine.add(rows)
+    return quarantine.to_csv()
+
+
+def quarantine_uri(datasets_uri: str, name: str, sha256: str) -> str:
+    """Where the report of a file's content lies; the same content has the same report."""
+    return f"{datasets_uri.rstrip('/')}/quarantine/{name}/{sha256[:16]}.csv"
