@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg2
 import psycopg2.extensions
+from psycopg2 import sql
 
 from ml_code.errors import WarehouseError
 
@@ -16,6 +18,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 MIGRATION_LOCK = 7_305_001
 """Key of the advisory lock that lets one migration run at a time."""
+
+Cursor = psycopg2.extensions.cursor
 
 
 class Warehouse:
@@ -34,6 +38,7 @@ class Warehouse:
 
         Raises:
             WarehouseError: the database cannot be reached.
+            WarehouseError: the connection is lost before the end; then nothing of the work is kept.
         """
         try:
             connection = psycopg2.connect(self._dsn, connect_timeout=10, application_name="mlops-loop")
@@ -41,8 +46,16 @@ class Warehouse:
             raise WarehouseError(
                 f"warehouse: expected a database that answers, found: {str(error).strip()}; is postgres up?"
             ) from error
-        with closing(connection), connection:
-            yield connection
+        try:
+            with closing(connection), connection:
+                yield connection
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            # A rollback on a lost connection fails as well, and its error says less than the first one.
+            cause = error.__context__ if isinstance(error.__context__, psycopg2.Error) else error
+            raise WarehouseError(
+                f"warehouse: expected the connection to hold, found: {str(cause).strip()}; "
+                "nothing of this work was kept, try it again"
+            ) from error
 
     def migrate(self, folder: Path = MIGRATIONS) -> list[str]:
         """Applies the migrations that are not recorded yet, all of them or none, and returns their names.
@@ -70,3 +83,11 @@ class Warehouse:
                 cursor.execute(files[name].read_text())
                 cursor.execute("INSERT INTO warehouse.schema_version (name) VALUES (%s)", (name,))
         return pending
+
+
+def copy_csv(cursor: Cursor, table: str, columns: Sequence[str], content: bytes) -> None:
+    """Copies UTF-8 CSV lines without header into a table: the fastest way in that Postgres has."""
+    statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT csv, ENCODING 'UTF8')").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    cursor.copy_expert(statement, io.BytesIO(content), size=1 << 16)

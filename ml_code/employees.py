@@ -1,0 +1,276 @@
+"""Loads a CSV file of employees into the warehouse: each content once, all of it or nothing, bad rows set aside."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import compress
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from ml_code.csv_records import BadRow, CsvRecords
+from ml_code.employee_schema import EXPECTED, find_bad_rows
+from ml_code.errors import DataCheckError, SettingsError, StorageError
+from ml_code.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine, quarantine_uri
+from ml_code.settings import Settings, load_settings
+from ml_code.storage import Storage
+from ml_code.warehouse import Cursor, Warehouse, copy_csv
+
+SAMPLE = Path(__file__).parent / "samples" / "employees.csv"
+TARGET = "employees"
+
+BAD_ROWS_SHARE = 0.1
+"""More bad rows than this mean that the file as a whole is not what it should be, and nothing of it is loaded."""
+
+LOAD_LOCK = 7_305_002
+"""Key of the advisory lock that lets one load run at a time, so that the same file twice at once is loaded once."""
+
+CHUNK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What became of a file; `rows_good + rows_quarantined == rows_read`, and `rows_changed` counts new ones too."""
+
+    uri: str
+    sha256: str
+    rows_read: int
+    rows_good: int
+    rows_quarantined: int
+    rows_changed: int
+    quarantine_uri: str | None
+    is_already_loaded: bool
+
+    def describe(self) -> str:
+        """One line for a log."""
+        if self.is_already_loaded:
+            return f"{self.uri}: already loaded, nothing changed"
+        place = f" ({self.quarantine_uri})" if self.quarantine_uri else ""
+        return (
+            f"{self.uri}: {self.rows_read} rows read, {self.rows_good} good, "
+            f"{self.rows_quarantined} in quarantine{place}, {self.rows_changed} new or changed in the warehouse"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file with the right header, and the sha256 of its content."""
+
+    uri: str
+    sha256: str
+
+
+def find_file(path: str, settings: Settings | None = None) -> SourceFile:
+    """Finds a file by its URI or path, the sample that ships if there is none, and checks its header.
+
+    Raises:
+        StorageError: the file cannot be read.
+        SourceError: it has no header that can be read.
+        DataCheckError: the header has other columns than the warehouse's table.
+    """
+    storage, uri = Storage(settings or load_settings()), path or str(SAMPLE)
+    with storage.open(uri) as stream:
+        _check_header(CsvRecords(stream, uri), uri)
+    return SourceFile(uri, _hash_file(storage, uri))
+
+
+def load_employees(uri: str, settings: Settings | None = None) -> LoadReport:
+    """Loads the file's good rows in one transaction and writes the report of the bad ones.
+
+    Raises:
+        SettingsError: there is no address of a warehouse.
+        StorageError: the file cannot be read, changes while it is read, or the report cannot be written.
+        SourceError: the file is no CSV with rows.
+        DataCheckError: the columns are others, or more rows are bad than accepted.
+        WarehouseError: the database cannot be reached, or the connection is lost.
+    """
+    settings = settings or load_settings()
+    storage = Storage(settings)
+    load = _Load(storage, SourceFile(uri, _hash_file(storage, uri)), settings.datasets_uri)
+    with _open_warehouse(settings).transaction() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOAD_LOCK,))
+        return load.find_earlier(cursor) or load.run(cursor)
+
+
+class _Load:
+    """One file on its way into the warehouse, within one transaction."""
+
+    def __init__(self, storage: Storage, file: SourceFile, datasets_uri: str) -> None:
+        self._storage, self._file = storage, file
+        self._quarantine = Quarantine(file.uri)
+        self._quarantine_uri = quarantine_uri(datasets_uri, TARGET, file.sha256)
+
+    def find_earlier(self, cursor: Cursor) -> LoadReport | None:
+        """The report of the load that brought the same content, under whatever name."""
+        cursor.execute(
+            "SELECT rows_read, rows_good, rows_quarantined, rows_changed, quarantine_uri, true "
+            "FROM warehouse.loaded_file WHERE target = %s AND sha256 = %s",
+            (TARGET, self._file.sha256),
+        )
+        row = cursor.fetchone()
+        return LoadReport(self._file.uri, self._file.sha256, *row) if row else None
+
+    def run(self, cursor: Cursor) -> LoadReport:
+        """Stages, checks and merges the rows."""
+        cursor.execute(
+            "CREATE TEMP TABLE staging (line bigint, employee_id bigint, name text, department text, "
+            "salary numeric(12, 2), hired_on date) ON COMMIT DROP"
+        )
+        rows_staged = self._stage(cursor)
+        rows_read = rows_staged + self._quarantine.rows
+        rows_repeated = 0 if self._quarantine.is_full else self._set_repeated_aside(cursor)
+        has_bad = self._quarantine.rows > 0
+        if has_bad:
+            self._storage.write_bytes(self._quarantine_uri, self._quarantine.to_csv())
+        self._check_share(rows_read)
+        report = LoadReport(
+            uri=self._file.uri,
+            sha256=self._file.sha256,
+            rows_read=rows_read,
+            rows_good=rows_staged - rows_repeated,
+            rows_quarantined=self._quarantine.rows,
+            rows_changed=_merge(cursor, self._file.sha256),
+            quarantine_uri=self._quarantine_uri if has_bad else None,
+            is_already_loaded=False,
+        )
+        _record(cursor, report)
+        return report
+
+    def _stage(self, cursor: Cursor) -> int:
+        """Copies the rows that pass the checks, as the text they came in, and answers how many."""
+        rows = 0
+        with _open_unchanged(self._storage, self._file) as stream:
+            records = CsvRecords(stream, self._file.uri)
+            _check_header(records, self._file.uri)
+            for block in records:
+                bad = find_bad_rows(block)
+                self._quarantine.add(sorted([*block.bad, *bad.values()], key=lambda row: row.line))
+                is_good = [index not in bad for index in range(len(block.raw))]
+                numbered = list(compress(zip(block.lines, block.raw, strict=True), is_good))
+                copy_csv(cursor, "staging", ["line", *records.header], b"".join(b"%d,%b\n" % row for row in numbered))
+                rows += len(numbered)
+        return rows
+
+    def _set_repeated_aside(self, cursor: Cursor) -> int:
+        """Takes all but the first row of each employee out of the staging table, and answers how many these were."""
+        cursor.execute(
+            "SELECT coalesce(sum(found - 1), 0) FROM "
+            "(SELECT count(*) AS found FROM staging GROUP BY employee_id HAVING count(*) > 1) AS repeated"
+        )
+        if cursor.fetchall() == [(0,)]:
+            return 0
+        cursor.execute(
+            "SELECT line, employee_id, first FROM (SELECT line, employee_id, min(line) OVER (PARTITION BY employee_id) "
+            "AS first FROM staging) AS seen WHERE line > first LIMIT %s",
+            (REPORT_ROWS + 1,),
+        )
+        reasons = {
+            line: f"found {employee_id} again, first on line {first}; expected each once"
+            for line, employee_id, first in cursor.fetchall()
+        }
+        cursor.execute("DELETE FROM staging WHERE line = ANY(%s)", (list(reasons),))
+        # The file is read once more for their text, because a copy of every row in the database costs more.
+        with _open_unchanged(self._storage, self._file) as stream:
+            for block in CsvRecords(stream, self._file.uri):
+                self._quarantine.add(
+                    BadRow(line, "employee_id", reasons[line], raw.decode())
+                    for line, raw in zip(block.lines, block.raw, strict=True)
+                    if line in reasons
+                )
+        return len(reasons)
+
+    def _check_share(self, rows_read: int) -> None:
+        found = self._quarantine.rows
+        if found > BAD_ROWS_SHARE * rows_read or self._quarantine.is_full:
+            raise DataCheckError(
+                f"file {self._file.uri}: found {found} bad rows of {rows_read}, expected at most {BAD_ROWS_SHARE:.0%} "
+                f"and no more than {REPORT_ROWS} rows or {REPORT_BYTES} bytes of them; nothing was loaded, "
+                f"see {self._quarantine_uri} and mend the file"
+            )
+
+
+def _merge(cursor: Cursor, sha256: str) -> int:
+    """Puts the staged rows into the table and answers how many are new or differ; equal ones stay untouched."""
+    cursor.execute(
+        "INSERT INTO warehouse.employees AS old (employee_id, name, department, salary, hired_on, loaded_from) "
+        "SELECT employee_id, name, department, salary, hired_on, %s FROM staging "
+        "ON CONFLICT (employee_id) DO UPDATE SET name = EXCLUDED.name, department = EXCLUDED.department, "
+        "salary = EXCLUDED.salary, hired_on = EXCLUDED.hired_on, loaded_from = EXCLUDED.loaded_from, loaded_at = now() "
+        "WHERE (old.name, old.department, old.salary, old.hired_on) IS DISTINCT FROM "
+        "(EXCLUDED.name, EXCLUDED.department, EXCLUDED.salary, EXCLUDED.hired_on)",
+        (sha256,),
+    )
+    return cursor.rowcount
+
+
+def _record(cursor: Cursor, report: LoadReport) -> None:
+    cursor.execute(
+        "INSERT INTO warehouse.loaded_file (target, sha256, uri, rows_read, rows_good, rows_quarantined, "
+        "rows_changed, quarantine_uri) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            TARGET,
+            report.sha256,
+            report.uri,
+            report.rows_read,
+            report.rows_good,
+            report.rows_quarantined,
+            report.rows_changed,
+            report.quarantine_uri,
+        ),
+    )
+
+
+def _check_header(records: CsvRecords, uri: str) -> None:
+    if set(records.header) != set(EXPECTED):
+        raise DataCheckError(
+            f"file {uri}: found the columns {', '.join(records.header)}, expected {', '.join(EXPECTED)} in any order; "
+            "rename, add or remove columns in the file"
+        )
+
+
+class _HashedStream:
+    """A stream that knows the hash of what was read from it so far."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.hash = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._stream.read(size)
+        self.hash.update(content)
+        return content
+
+    def read_to_end(self) -> str:
+        """The sha256 of the whole stream."""
+        while self.read(CHUNK_BYTES):
+            pass
+        return self.hash.hexdigest()
+
+
+def _hash_file(storage: Storage, uri: str) -> str:
+    with storage.open(uri) as stream:
+        return _HashedStream(stream).read_to_end()
+
+
+@contextmanager
+def _open_unchanged(storage: Storage, file: SourceFile) -> Iterator[BinaryIO]:
+    """The file once more; an error at the end if it is not the one that was hashed before."""
+    with storage.open(file.uri) as stream:
+        hashed = _HashedStream(stream)
+        yield cast("BinaryIO", hashed)
+        if (sha256 := hashed.read_to_end()) != file.sha256:
+            raise StorageError(
+                f"file {file.uri}: found sha256 {sha256}, expected {file.sha256} as it was a moment ago; "
+                "it changed while it was read, load it again"
+            )
+
+
+def _open_warehouse(settings: Settings) -> Warehouse:
+    if settings.warehouse_dsn is None:
+        raise SettingsError(
+            "settings: found no MLOPS_WAREHOUSE_DSN, expected the libpq DSN of the warehouse; "
+            "set it, or load from within the stack"
+        )
+    return Warehouse(settings.warehouse_dsn.get_secret_value())
