@@ -1,0 +1,104 @@
+"""Collects the KMA's forecast of the next six hours, every hour.
+
+**What it does**: `collect` asks the Korea Meteorological Administration for the newest ultra-short-term forecast
+(`getUltraSrtFcst`) of one place, Seoul unless you choose another, and stores the answer as it came.
+`preprocess_and_save` turns it into numbers with units. A newer issue replaces an older one, never the other way round.
+
+**What starts it**: the clock, at ten to every hour, because an issue is of half past and served from a quarter to on.
+Or by hand with a form (`nx`, `ny`: the cell of the KMA's grid). Which issue it is follows from when the run was due,
+not from when a task ran, so a retry asks for the same one. It needs a free key and is paused until you unpause it:
+get one at https://www.data.go.kr/data/15084084/openapi.do, set `KMA_SERVICE_KEY` in `.env`, run `make up`.
+
+**What it writes**: `warehouse.weather_forecast`, one row per place, forecast time and category; in the bucket of the
+datasets `weather/raw/<issue>_<place>.json` as it came and `weather/<place>.csv`, all forecasts of the place, one line
+per hour. An hour that is there already changes nothing, and the log says so.
+
+## Triage
+- `collect` waits for a retry: the issue is late or the API is down. It asks again every 5 minutes, six times, or when
+  the API said to. Red after that: that issue is lost, the next run brings the next one; nothing to do.
+- `collect` red at once: no key, a refused one, or the day's requests are used up. The log says which and what to do.
+- `preprocess_and_save` red: the warehouse or the object store is not reached, or the KMA writes a value in a new way.
+  The raw answer is kept: when it is mended, clear this task.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import notices
+import pendulum
+from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule, dag, task
+from airflow.sdk.definitions.retry_policy import RetryDecision
+
+# What would be the same five minutes later.
+FINAL_ERRORS = ("SettingsError", "WeatherKeyError", "WeatherQuotaError", "WeatherRequestError", "WeatherValueError")
+LONGEST_WAIT = timedelta(hours=6)
+
+
+class WaitAsAsked(ExceptionRetryPolicy):
+    """Retries when the API said to (its header Retry-After), and else by the rules."""
+
+    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
+        """Decides after a failed try, in the task's process."""
+        decision = super().evaluate(exception, try_number, max_tries, context)
+        asked_seconds = getattr(exception, "retry_after_seconds", None)
+        if decision.action is RetryAction.FAIL or asked_seconds is None:
+            return decision
+        if asked_seconds > LONGEST_WAIT.total_seconds():
+            return RetryDecision.fail(f"the API asked to wait {asked_seconds:.0f} s: left to a later run")
+        return RetryDecision.retry(timedelta(seconds=asked_seconds), f"the API asked to wait {asked_seconds:.0f} s")
+
+
+@dag(
+    schedule="50 * * * *",
+    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=True,
+    tags=["weather", "crawling"],
+    doc_md=__doc__,
+    default_args={
+        "retries": 6,
+        "retry_delay": timedelta(minutes=5),
+        "retry_policy": WaitAsAsked(
+            rules=[RetryRule([f"ml_code.errors.{name}" for name in FINAL_ERRORS], RetryAction.FAIL)]
+        ),
+        "execution_timeout": timedelta(minutes=5),
+        "on_failure_callback": notices.tell_failure(),
+    },
+    params={
+        "nx": Param(60, type="integer", minimum=1, maximum=149, description="Column of the KMA's grid; Seoul: 60"),
+        "ny": Param(127, type="integer", minimum=1, maximum=253, description="Row of the KMA's grid; Seoul: 127"),
+    },
+)
+def crawling_weather() -> None:
+    @task
+    def collect(params: dict[str, Any], dag_run: Any = None) -> str:
+        from ml_code import forecasts
+
+        key, base_url = read_connection()
+        return forecasts.collect(key, base_url, params["nx"], params["ny"], now=dag_run.run_after)
+
+    @task
+    def preprocess_and_save(raw_uri: str) -> str:
+        from ml_code import forecasts
+
+        return forecasts.preprocess_and_save(raw_uri).csv_uri
+
+    preprocess_and_save(collect())
+
+
+def read_connection() -> tuple[str | None, str | None]:
+    """Key and address; a connection that is not there is one without a key, which `collect` explains."""
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        connection = Connection.get("kma_api")
+    except AirflowNotFoundException:
+        return None, None
+    return connection.password, connection.host
+
+
+crawling_weather()
