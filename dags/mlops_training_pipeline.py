@@ -38,6 +38,7 @@ from airflow.sdk import (
     task_group,
 )
 from airflow.sdk.exceptions import AirflowSkipException
+from notices import tell_failure, tell_success
 
 from ml_code.datasets import load_catalog
 from ml_code.families import ESTIMATORS, MODEL_TYPES
@@ -57,7 +58,9 @@ FINAL_ERRORS = ("CatalogError", "DataCheckError", "ExportError", "GateError", "S
     is_paused_upon_creation=False,
     tags=["ml", "training"],
     doc_md=(__doc__ or "") + CATALOG.describe_problems(),
+    on_success_callback=tell_success(),
     default_args={
+        "on_failure_callback": tell_failure(),
         # Ten, twenty and forty seconds: longer than a restart of MLflow or of the object store takes.
         "retries": 3,
         "retry_delay": pendulum.duration(seconds=10),

@@ -34,6 +34,7 @@ from airflow.sdk import (
     task,
     task_group,
 )
+from notices import tell_failure, tell_success
 
 from ml_code.datasets import load_catalog
 
@@ -49,7 +50,9 @@ NAMES = CATALOG.list_names()
     is_paused_upon_creation=False,
     tags=["ml", "serving"],
     doc_md=(__doc__ or "") + CATALOG.describe_problems(),
+    on_success_callback=tell_success(),
     default_args={
+        "on_failure_callback": tell_failure(),
         "retries": 2,
         "retry_delay": pendulum.duration(seconds=10),
         "retry_policy": ExceptionRetryPolicy(rules=[RetryRule("serving.errors.NoCandidateError", RetryAction.FAIL)]),
