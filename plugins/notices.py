@@ -50,7 +50,7 @@ def describe(context: Mapping[str, Any], outcome: str) -> str:
     ti = context.get("ti")
     if outcome == "failed" and ti is not None:
         link, subject = ti.log_url, f"{ti.dag_id}.{ti.task_id}"
-        place = f"map index {ti.map_index}, " if (ti.map_index or -1) >= 0 else ""
+        place = f"map index {ti.map_index}, " if ti.map_index is not None and ti.map_index >= 0 else ""
         lines = [f"run {ti.run_id}, {place}try {ti.try_number}", first_line(context)]
     else:
         link = ti.log_url.partition("/tasks/")[0] if ti is not None else ""

@@ -1,0 +1,41 @@
+"""What a notice says; whether it arrives is tested with Airflow's own processes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from plugins.notices import describe
+
+TI = SimpleNamespace(
+    dag_id="etl",
+    task_id="load",
+    run_id="manual__1",
+    map_index=-1,
+    try_number=2,
+    log_url="http://localhost:8080/dags/etl/runs/manual__1/tasks/load?try_number=2",
+)
+
+
+def test_a_failure_names_task_run_try_error_and_log() -> None:
+    text = describe({"ti": TI, "exception": ValueError("3 < 5 & more\nsecond line")}, "failed")
+    assert text.splitlines() == [
+        "*etl.load* failed",
+        "run manual__1, try 2",
+        "ValueError: 3 &lt; 5 &amp; more",
+        f"<{TI.log_url}|open in Airflow>",
+    ]
+
+
+def test_a_failure_of_a_mapped_task_names_which_one() -> None:
+    ti = SimpleNamespace(**{**vars(TI), "map_index": 0})
+    assert describe({"ti": ti}, "failed").splitlines()[1] == "run manual__1, map index 0, try 2"
+
+
+def test_a_success_names_the_run_and_links_to_it() -> None:
+    text = describe({"ti": TI, "dag": SimpleNamespace(dag_id="etl"), "run_id": "manual__1"}, "succeeded")
+    link = "<http://localhost:8080/dags/etl/runs/manual__1|open in Airflow>"
+    assert text.splitlines() == ["*etl* succeeded", "run manual__1", link]
+
+
+def test_a_success_without_a_task_has_no_link() -> None:
+    assert describe({"dag": SimpleNamespace(dag_id="etl"), "run_id": "1"}, "succeeded").splitlines()[-1] == "run 1"
