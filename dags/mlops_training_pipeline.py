@@ -6,13 +6,15 @@ and lets the gate decide. A version that passed is registered and its asset is e
 compare with the champion is registered but waits for a person (docs/operations.md).
 
 **What starts it**: by hand with a form (dataset, model type, estimator, hyperparameters), or the asset
-`dataset/<name>`: one training for each dataset named in the events.
+`dataset/<name>` when a file was accepted: one training for each dataset named in the events, with the champion's model
+type, estimator and hyperparameters, on all accepted files.
 
 **What it writes**: one MLflow run per dataset and DAG run in the experiment of the dataset's name, with parameters,
 metrics, plots, the decision and the exported file; for a pass a version of the registered model of that name.
 
 ## Triage
-- `choose_datasets` red: a model type, estimator or hyperparameter that is not offered; the log lists what is.
+- `choose_datasets` red: a model type, estimator or hyperparameter that is not offered; the log lists what is. After
+  new data, that of the champion: train one by hand.
 - `prepare` red: the source was not reached, or its rows break the catalog's checks; the log names row and column.
 - `train` red: the estimator failed on the data, or the exported file answers otherwise than the fitted pipeline.
 - `evaluate`, `gate`, `register` red: MLflow was not reached. Safe to clear: the run is found again, nothing is doubled.
@@ -85,7 +87,7 @@ def mlops_training_pipeline() -> None:
         # The alias through which an asset was emitted stands among the events as well.
         names = [asset.name for asset in triggering_asset_events or {}]
         datasets = [name.removeprefix("dataset/") for name in names if name.startswith("dataset/")]
-        return plans.plan_trainings(params, datasets)
+        return plans.plan_retrainings(datasets) if datasets else [plans.plan_training(params)]
 
     @task(map_index_template="{{ label }}")
     def prepare(training: dict[str, Any]) -> str:

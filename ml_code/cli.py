@@ -14,7 +14,7 @@ from rich.table import Table
 from ml_code.datasets import load_catalog
 from ml_code.errors import CatalogError, MlopsError, TrainingError
 from ml_code.families import DEFAULT_ESTIMATOR, ESTIMATORS, MODEL_TYPES
-from ml_code.plans import plan_trainings, training_arguments
+from ml_code.plans import plan_training, training_arguments
 from ml_code.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ app = typer.Typer(
 )
 
 
+dataset_app = typer.Typer(help="The catalog, and the files that bring new rows.", no_args_is_help=True)
+app.add_typer(dataset_app, name="dataset")
+
+
 @app.callback()
 def configure(verbose: Annotated[bool, typer.Option("--verbose", help="Log what each step does.")] = False) -> None:
     """Trains, judges and registers models; a rollout (the DAG model_serving_pipeline) serves them."""
@@ -39,7 +43,7 @@ def configure(verbose: Annotated[bool, typer.Option("--verbose", help="Log what 
 
 @app.command()
 def train(
-    dataset: Annotated[str, typer.Option(help="Dataset of the catalog; `mlops datasets` lists them.")],
+    dataset: Annotated[str, typer.Option(help="Dataset of the catalog; `mlops dataset list` lists them.")],
     model_type: Annotated[str, typer.Option(help=f"One of {', '.join(MODEL_TYPES)}.")] = MODEL_TYPES[0],
     estimator: Annotated[
         str | None, typer.Option(help=f"For sklearn only: {', '.join(ESTIMATORS)}.", show_default=DEFAULT_ESTIMATOR)
@@ -60,7 +64,7 @@ def train(
     }
     try:
         settings = load_settings()
-        [plan] = plan_trainings(params, catalog_dir=settings.catalog_dir)
+        plan = plan_training(params, catalog_dir=settings.catalog_dir)
     except (CatalogError, TrainingError) as error:
         _fail(error, USAGE_ERROR)
     except MlopsError as error:
@@ -71,8 +75,8 @@ def train(
         _fail(error, FAILURE)
 
 
-@app.command()
-def datasets() -> None:
+@dataset_app.command("list")
+def list_datasets() -> None:
     """List the datasets of the catalog, and what is wrong with those that cannot be used."""
     try:
         folder: Path | None = load_settings().catalog_dir
@@ -86,6 +90,25 @@ def datasets() -> None:
     Console().print(table)
     for problem in catalog.problems.values():
         Console(stderr=True).print(f"[red]broken:[/red] {problem}", markup=True, highlight=False)
+
+
+@dataset_app.command("put")
+def put_dataset(
+    name: Annotated[str, typer.Argument(help="Dataset of the catalog; `mlops dataset list` lists them.")],
+    file: Annotated[Path, typer.Argument(help="CSV file with a header; .csv or .csv.gz.")],
+) -> None:
+    """Upload a file of new rows; the DAG minio_asset_example takes it in, and a training follows."""
+    try:
+        from ml_code import intake  # noqa: PLC0415  seconds to import, which --help does without
+
+        uri = intake.put_file(name, file)
+    except CatalogError as error:
+        _fail(error, USAGE_ERROR)
+    except MlopsError as error:
+        _fail(error, FAILURE)
+    console = Console(soft_wrap=True)
+    console.print(f"Uploaded {uri}", highlight=False)
+    console.print("The DAG minio_asset_example checks its rows within the minute; a training follows if they are new.")
 
 
 def _run(plan: dict[str, Any], settings: Settings) -> None:

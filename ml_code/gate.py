@@ -145,7 +145,7 @@ def _find_loss(rules: Gate, score: float, comparison: Comparison, trigger: Trigg
     if comparison.champion_score is None or comparison.difference is None or comparison.standard_error is None:
         return f"the champion, version {comparison.champion_version}, was not measured"
     pair = f"{score:.4g} against {comparison.champion_score:.4g} of version {comparison.champion_version}"
-    if trigger == "drift" or (trigger == "manual" and comparison.has_seen_data):
+    if trigger == "drift" or comparison.has_seen_data:
         needed = max(comparison.standard_error, rules.minimum_improvement)
         is_won = comparison.difference > needed + ROUNDING
         return None if is_won else f"{pair}, not better by more than {needed:.2g}"

@@ -1,13 +1,9 @@
-"""Reads the rows of a dataset from its source."""
+"""Fetches the file that a dataset's source names."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 from dataclasses import dataclass
-from pathlib import Path
 
-import pandas as pd
 import requests
 
 from ml_code.datasets import CATALOG, BundledSource, Dataset, FileSource, ObjectSource, UrlSource
@@ -19,41 +15,35 @@ DOWNLOAD_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class SourceRows:
-    """Rows as they came, and the sha256 of the file that brought them."""
+class SourceFile:
+    """A CSV file as it came; `origin` says from where."""
 
-    frame: pd.DataFrame
-    sha256: str
+    content: bytes
+    origin: str
 
 
-def load_rows(dataset: Dataset, settings: Settings) -> SourceRows:
+def load_source(dataset: Dataset, settings: Settings) -> SourceFile:
     """Reads the source; `<datasets_dir>/<name>.csv` goes before it where that file exists.
 
     Raises:
-        SourceError: the source cannot be reached, or is no CSV.
-        StorageError: the object cannot be read.
+        SourceError: the source cannot be reached.
+        StorageError: the file or object cannot be read.
     """
+    storage = Storage(settings)
     local = settings.datasets_dir / f"{dataset.name}.csv" if settings.datasets_dir else None
     if local is not None and local.is_file():
-        return _parse(local.read_bytes(), str(local))
+        return SourceFile(storage.read_bytes(str(local)), str(local))
     match dataset.source:
         case BundledSource():
-            return _parse(_read_bundled_iris(), "the rows bundled with scikit-learn")
+            return SourceFile(_read_bundled_iris(), "iris.csv bundled with scikit-learn")
         case UrlSource(url=url):
-            return _parse(_download(dataset.name, url), url)
+            return SourceFile(_download(dataset.name, url), url)
         case FileSource(path=path):
-            return _parse(_read_file((settings.catalog_dir or CATALOG) / path), path)
+            file = (settings.catalog_dir or CATALOG) / path
+            return SourceFile(storage.read_bytes(str(file)), str(file))
         case ObjectSource(key=key):
             uri = f"{settings.datasets_uri.rstrip('/')}/{key}"
-            return _parse(Storage(settings).read_bytes(uri), uri)
-
-
-def _parse(content: bytes, origin: str) -> SourceRows:
-    try:
-        frame = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""])
-    except (ValueError, UnicodeDecodeError) as error:
-        raise SourceError(f"source {origin}: found no CSV ({error}), expected a header and rows; mend it") from error
-    return SourceRows(frame, hashlib.sha256(content).hexdigest())
+            return SourceFile(storage.read_bytes(uri), uri)
 
 
 def _read_bundled_iris() -> bytes:
@@ -63,13 +53,6 @@ def _read_bundled_iris() -> bytes:
     names = ["sepal_length", "sepal_width", "petal_length", "petal_width", "species"]
     text: str = bunch.frame.set_axis(names, axis="columns").to_csv(index=False)
     return text.encode()
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"source {path}: found {error.strerror}, expected a CSV file; put it there") from error
 
 
 def _download(name: str, url: str) -> bytes:

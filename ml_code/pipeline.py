@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from collections.abc import Mapping
@@ -13,18 +12,18 @@ import pandas as pd
 
 from ml_code import evaluation, features, gate
 from ml_code.champion import compare_with_champion
+from ml_code.clean_files import CleanFiles
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import GateError
 from ml_code.families import Family, check_hyperparameters, find_family
 from ml_code.gate import Decision, Trigger, verdict
-from ml_code.loading import load_rows
+from ml_code.loading import load_source
 from ml_code.onnx_model import OnnxModel
 from ml_code.plans import RunOrigin
 from ml_code.provenance import find_git_commit
 from ml_code.settings import Settings, load_settings, read_project_run_id
-from ml_code.storage import Storage
+from ml_code.snapshots import name_version, read_snapshot, take_snapshot
 from ml_code.tracking import SHA256, RunRecord, Tracker
-from ml_code.validation import check_rows
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -34,36 +33,30 @@ if TYPE_CHECKING:
 
 __all__ = ["decide", "evaluate", "explain_rejection", "prepare", "register", "train", "verdict"]
 
-VERSION_LENGTH = 16
-"""Hex digits of a dataset's version: enough for a billion versions without a collision."""
-
 DECISION = "gate.decision"
 
 log = logging.getLogger(__name__)
 
 
 def prepare(dataset: str, *, settings: Settings | None = None) -> str:
-    """Checks the source's rows and writes them as a snapshot; answers its URI, which names the dataset's version.
+    """Accepts the source's file, unless it was before, and snapshots all accepted files.
+
+    Returns:
+        The snapshot's URI, which names the dataset's version.
 
     Raises:
         CatalogError: the dataset is not in the catalog, or its file is broken.
         SourceError: the source cannot be reached or read.
         DataCheckError: the rows break the catalog's checks.
-        StorageError: the snapshot cannot be written.
+        StorageError: the store refuses.
     """
     settings = settings or load_settings()
     described = load_dataset(dataset, settings.catalog_dir)
-    rows = load_rows(described, settings)
-    checked = check_rows(described, rows.frame)
-    for index, reason in list(checked.bad.items())[:20]:
-        log.warning("%s: row %d left out: %s", dataset, index + 1, reason)
-    uri = f"{settings.datasets_uri.rstrip('/')}/clean/{dataset}/{rows.sha256[:VERSION_LENGTH]}.parquet"
-    buffer = io.BytesIO()
-    checked.good.to_parquet(buffer, index=False)
-    # Written each time: the same file under changed checks gives other rows or types.
-    Storage(settings).write_bytes(uri, buffer.getvalue())
-    log.info("%s: %d good rows, %d bad ones, snapshot %s", dataset, len(checked.good), len(checked.bad), uri)
-    return uri
+    source = load_source(described, settings)
+    # Each time, which is quick: rows that were bad may be good by now, under other checks.
+    accepted = CleanFiles(described, settings).accept(source.content, source.origin)
+    log.info("%s: %d rows read from %s, %d bad", dataset, accepted.rows, source.origin, accepted.bad_rows)
+    return take_snapshot(described, accepted.sha256, settings)
 
 
 def train(
@@ -91,13 +84,13 @@ def train(
     described = load_dataset(dataset, settings.catalog_dir)
     family = find_family(model_type, estimator, described.task)
     figures = check_hyperparameters(family, hyperparameters)
-    split = features.split_holdout(described, _read_snapshot(settings, snapshot_uri))
+    split = features.split_holdout(described, read_snapshot(snapshot_uri, settings))
     tracker = Tracker(settings)
     tags = {
         "dataset": dataset,
         "model_type": family.model_type,
         "estimator": family.name,
-        "dataset_version": _name_version(snapshot_uri),
+        "dataset_version": name_version(snapshot_uri),
         "snapshot_uri": snapshot_uri,
         "holdout_id": split.holdout_id,
         "git_commit": find_git_commit(settings),
@@ -277,17 +270,9 @@ def _describe_params(
     }
 
 
-def _read_snapshot(settings: Settings, uri: str) -> pd.DataFrame:
-    return pd.read_parquet(io.BytesIO(Storage(settings).read_bytes(uri)))
-
-
-def _name_version(snapshot_uri: str) -> str:
-    return snapshot_uri.rsplit("/", 1)[-1].removesuffix(".parquet")
-
-
 def _read_holdout(settings: Settings, run: RunRecord) -> tuple[Dataset, pd.DataFrame]:
     dataset = load_dataset(run.tags["dataset"], settings.catalog_dir)
-    return dataset, features.split_holdout(dataset, _read_snapshot(settings, run.tags["snapshot_uri"])).holdout
+    return dataset, features.split_holdout(dataset, read_snapshot(run.tags["snapshot_uri"], settings)).holdout
 
 
 def _read_decision(run: RunRecord) -> Decision:

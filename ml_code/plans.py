@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ml_code.datasets import load_dataset
-from ml_code.families import check_hyperparameters, find_family
+from ml_code.families import MODEL_TYPES, check_hyperparameters, find_family
+from ml_code.settings import Settings, load_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,38 +37,48 @@ class RunOrigin:
         }
 
 
-def plan_trainings(
-    params: Mapping[str, Any], event_datasets: Iterable[str] = (), *, catalog_dir: Path | None = None
-) -> list[dict[str, Any]]:
-    """One plan per dataset: those of the events if there are any, else the one of the form.
+def plan_training(params: Mapping[str, Any], *, catalog_dir: Path | None = None) -> dict[str, Any]:
+    """What a person asks for.
 
     Args:
         params: `dataset`, `model_type`, `estimator`, `hyperparameters` and `force` of the form.
-        event_datasets: datasets that the triggering events name.
         catalog_dir: instead of the shipped catalog.
 
     Raises:
-        CatalogError: a dataset is not in the catalog or its file is broken.
+        CatalogError: the dataset is not in the catalog or its file is broken.
         TrainingError: the form asks for a model type, estimator or hyperparameter that is not offered.
     """
-    named = sorted(set(event_datasets))
-    trigger: Literal["manual", "data"] = "data" if named else "manual"
-    model_type, estimator = params.get("model_type") or "sklearn", params.get("estimator")
-    plans = []
-    for name in named or [params["dataset"]]:
-        family = find_family(model_type, estimator, load_dataset(name, catalog_dir).task)
-        check_hyperparameters(family, params.get("hyperparameters"))
-        plans.append(
-            {
-                "dataset": name,
-                "model_type": family.model_type,
-                "estimator": family.estimator,
-                "hyperparameters": params.get("hyperparameters") or {},
-                "force": bool(params.get("force")) and trigger == "manual",
-                "trigger": trigger,
-            }
-        )
-    return plans
+    model_type, estimator = params.get("model_type") or MODEL_TYPES[0], params.get("estimator")
+    family = find_family(model_type, estimator, load_dataset(params["dataset"], catalog_dir).task)
+    check_hyperparameters(family, params.get("hyperparameters"))
+    return {
+        "dataset": params["dataset"],
+        "model_type": family.model_type,
+        "estimator": family.estimator,
+        "hyperparameters": params.get("hyperparameters") or {},
+        "force": bool(params.get("force")),
+        "trigger": "manual",
+    }
+
+
+def plan_retrainings(datasets: Iterable[str], *, settings: Settings | None = None) -> list[dict[str, Any]]:
+    """One plan for each distinct dataset that has new rows: as its champion was trained, or else by default.
+
+    Raises:
+        CatalogError: a dataset is not in the catalog or its file is broken.
+        TrainingError: what the champion was trained with is not offered any more.
+        TrackingError: MLflow refuses or cannot be reached.
+    """
+    from ml_code.champion import read_recipe  # noqa: PLC0415  seconds to import, which a plan by hand does without
+    from ml_code.tracking import Tracker  # noqa: PLC0415
+
+    settings = settings or load_settings()
+    tracker = Tracker(settings)
+    recipes = {name: read_recipe(tracker, name) for name in sorted(set(datasets))}
+    return [
+        plan_training({"dataset": name, **recipe}, catalog_dir=settings.catalog_dir) | {"trigger": "data"}
+        for name, recipe in recipes.items()
+    ]
 
 
 def training_arguments(plan: Mapping[str, Any]) -> dict[str, Any]:

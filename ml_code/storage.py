@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +20,19 @@ if TYPE_CHECKING:
 SCHEME = "s3://"
 
 
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object as it is now; `tag` is another one after each write."""
+
+    uri: str
+    tag: str
+    modified_at: datetime
+
+
 class Storage:
     """The object store of the settings, and this machine's folders.
 
-    >>> Storage(settings).write_bytes("s3://datasets/clean/iris/ab12.parquet", content)
+    >>> Storage(settings).write_bytes("s3://datasets/snapshots/iris/ab12.parquet", content)
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -29,12 +44,25 @@ class Storage:
         Raises:
             StorageError: there is no such object, or the store refuses.
         """
-        if not uri.startswith(SCHEME):
-            return _read_file(Path(uri))
-        bucket, key = _split(uri)
+        with self.open(uri) as stream:
+            return stream.read()
+
+    @contextmanager
+    def open(self, uri: str) -> Iterator[io.BufferedReader]:
+        """Opens an object to be read from its start, without holding it in memory.
+
+        Raises:
+            StorageError: there is no such object, or the store refuses or breaks off.
+        """
         with _explained(uri):
-            content: bytes = self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
-        return content
+            if not uri.startswith(SCHEME):
+                with Path(uri).open("rb") as file:
+                    yield file
+                return
+            bucket, key = _split(uri)
+            body = self._client.get_object(Bucket=bucket, Key=key)["Body"]
+            with io.BufferedReader(body, buffer_size=1 << 20) as stream:
+                yield stream
 
     def write_bytes(self, uri: str, content: bytes) -> None:
         """Writes the whole object at once: a reader sees the old one or the new one.
@@ -42,12 +70,77 @@ class Storage:
         Raises:
             StorageError: the store refuses.
         """
-        if not uri.startswith(SCHEME):
-            _write_file(Path(uri), content)
-            return
-        bucket, key = _split(uri)
         with _explained(uri):
+            if not uri.startswith(SCHEME):
+                _write_file(Path(uri), content)
+                return
+            bucket, key = _split(uri)
             self._client.put_object(Bucket=bucket, Key=key, Body=content)
+
+    def upload(self, path: Path, uri: str) -> None:
+        """Copies a file of this machine, in parts if it is large.
+
+        Raises:
+            StorageError: the file cannot be read, or the store refuses.
+        """
+        with _explained(uri):
+            if not uri.startswith(SCHEME):
+                _write_file(Path(uri), path.read_bytes())
+                return
+            bucket, key = _split(uri)
+            self._client.upload_file(str(path), bucket, key)
+
+    def find(self, uri: str) -> StoredObject | None:
+        """The object's description; None where there is no such object.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        if not uri.startswith(SCHEME):
+            return _describe_file(Path(uri)) if Path(uri).is_file() else None
+        return next((found for found in self.list_objects(uri) if found.uri == uri), None)
+
+    def list_objects(self, prefix: str) -> list[StoredObject]:
+        """Every object whose URI starts with the prefix, in order; markers of empty folders are left out.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        with _explained(prefix):
+            if not prefix.startswith(SCHEME):
+                return _list_files(prefix)
+            bucket, key = _split(prefix)
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+            return [
+                StoredObject(
+                    f"{SCHEME}{bucket}/{entry['Key']}",
+                    f"{entry['ETag'].strip('"')}@{entry['LastModified'].isoformat()}",
+                    entry["LastModified"],
+                )
+                for page in pages
+                for entry in page.get("Contents", [])
+                if not entry["Key"].endswith("/")
+            ]
+
+    def move(self, source: str, target: str, tag: str) -> bool:
+        """Moves an object within one store; False where it is gone or was written anew since it had this tag.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        found = self.find(source)
+        if found is None or found.tag != tag:
+            return False
+        with _explained(source):
+            if not source.startswith(SCHEME):
+                Path(target).parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(source, target)
+                return True
+            (bucket, key), (to_bucket, to_key) = _split(source), _split(target)
+            # The managed copy goes in parts, which S3 asks for above 5 GB.
+            self._client.copy({"Bucket": bucket, "Key": key}, to_bucket, to_key)
+            self._client.delete_object(Bucket=bucket, Key=key)
+        return True
 
     @cached_property
     def _client(self) -> Any:
@@ -66,23 +159,28 @@ class Storage:
         )
 
 
-class _explained:  # noqa: N801  read as a phrase: `with _explained(uri):`
-    """Turns what boto3 raises into a StorageError that names the object."""
-
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-        if isinstance(error, BotoCoreError | ClientError):
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Turns what boto3 and the file system raise into a StorageError that names the object."""
+    if not uri.startswith(SCHEME):
+        try:
+            yield
+        except OSError as error:
             raise StorageError(
-                f"object {self._uri}: found {error}, expected the store to serve it; "
-                "check the address, the keys and that the bucket exists"
+                f"file {uri}: found {error.strerror or error}, expected a file that can be read or written; "
+                "check the path"
             ) from error
+        return
+    from boto3.exceptions import Boto3Error  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    try:
+        yield
+    except (Boto3Error, BotoCoreError, ClientError) as error:
+        raise StorageError(
+            f"object {uri}: found {error}, expected the store to serve it; "
+            "check the address, the keys and that the bucket exists"
+        ) from error
 
 
 def _split(uri: str) -> tuple[str, str]:
@@ -90,18 +188,21 @@ def _split(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def _read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"file {path}: found {error.strerror}, expected a file; check the path") from error
-
-
 def _write_file(path: Path, content: bytes) -> None:
     partial = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise StorageError(f"file {path}: found {error.strerror}, expected a place to write; free it") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def _list_files(prefix: str) -> list[StoredObject]:
+    folder = Path(prefix) if Path(prefix).is_dir() else Path(prefix).parent
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and str(path).startswith(prefix))
+    return [_describe_file(path) for path in paths if not path.name.endswith(".partial")]
+
+
+def _describe_file(path: Path) -> StoredObject:
+    status = path.stat()
+    return StoredObject(
+        str(path), f"{status.st_size}@{status.st_mtime_ns}", datetime.fromtimestamp(status.st_mtime, UTC)
+    )

@@ -2,89 +2,151 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pandera.pandas as pa
 
 from ml_code.datasets import ColumnCheck, Dataset
 from ml_code.errors import DataCheckError
 
 
 @dataclass(frozen=True, slots=True)
+class BadCell:
+    """The first thing wrong with a row."""
+
+    column: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckedRows:
-    """Good rows with typed columns, and for each bad row, by its index, the first reason."""
+    """Good rows with typed columns under the index that they came with, and what is wrong with the others, by index."""
 
     good: pd.DataFrame
-    bad: dict[int, str]
+    bad: Mapping[int, BadCell]
 
 
 def check_rows(dataset: Dataset, frame: pd.DataFrame) -> CheckedRows:
-    """Types the declared columns, sorts out bad rows and repeated ones; columns that nobody declared stay as text.
+    """Types the declared columns and sorts out bad rows; columns that nobody declared stay as they are.
+
+    Args:
+        dataset: what is declared.
+        frame: cells as text, or already typed by an earlier check; a missing one is NaN.
 
     Raises:
-        DataCheckError: a column is missing, no row is good, or more rows are bad than the catalog accepts.
+        DataCheckError: a column is missing.
     """
-    missing = [name for name in dataset.columns if name not in frame.columns]
-    if missing:
+    refuse_missing_columns(dataset, list(frame.columns))
+    cells = frame.assign(**{name: _strip(frame[name]) for name in dataset.columns})
+    bad = find_bad_cells(make_schema(dataset), cells)
+    good = cells.drop(index=list(bad))
+    numbers = {
+        name: pd.to_numeric(good[name]).astype("float64") for name in dataset.columns if _is_number(dataset, name)
+    }
+    return CheckedRows(good.assign(**numbers), bad)
+
+
+def refuse_missing_columns(dataset: Dataset, found: list[str]) -> None:
+    """Refuses a header that lacks a declared column.
+
+    Raises:
+        DataCheckError: it does.
+    """
+    if missing := [name for name in dataset.columns if name not in found]:
         raise DataCheckError(
-            f"{dataset.name}: found no column {', '.join(missing)} among {', '.join(map(str, frame.columns))}, "
+            f"{dataset.name}: found no column {', '.join(missing)} among {', '.join(found)}, "
             "expected every column that the catalog declares; mend the source or the catalog"
         )
-    frame = frame.reset_index(drop=True)
-    typed = frame.assign(**{name: _type_column(dataset, name, frame[name]) for name in dataset.columns})
-    bad: dict[int, str] = {}
-    for name in dataset.columns:
-        for index, reason in _find_bad_cells(dataset, name, frame[name], typed[name]).items():
-            bad.setdefault(index, reason)
-    if len(bad) > dataset.checks.bad_rows_share * len(frame) or len(bad) == len(frame):
-        examples = "; ".join(f"row {index + 1}: {reason}" for index, reason in list(bad.items())[:3])
+
+
+def find_bad_cells(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> dict[int, BadCell]:
+    """For each row that breaks the schema, by its index, the first cell that does so in the order of the columns."""
+    try:
+        schema.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        cases = error.failure_cases
+    else:
+        return {}
+    bad: dict[int, BadCell] = {}
+    for column, check, index in zip(cases["column"], cases["check"], cases["index"], strict=True):
+        expected = "expected a value" if check == "not_nullable" else check
+        found = "nothing" if check == "not_nullable" else repr(frame.at[index, column])
+        bad.setdefault(int(index), BadCell(str(column), f"found {found}, {expected}"))
+    return bad
+
+
+def refuse_too_many_bad(name: str, bad: Iterable[str], bad_rows: int, rows: int, accepted_share: float) -> None:
+    """Refuses a file with more bad rows than are accepted, or with no good one.
+
+    Args:
+        name: of the file or dataset, for the message.
+        bad: what is wrong with the first few.
+        bad_rows: how many there are.
+        rows: how many were read.
+        accepted_share: of the rows, from 0 to 1.
+
+    Raises:
+        DataCheckError: there are more.
+    """
+    if bad_rows > accepted_share * rows or bad_rows == rows:
         raise DataCheckError(
-            f"{dataset.name}: found {len(bad)} bad rows of {len(frame)} ({examples or 'no rows'}), "
-            f"expected at most {dataset.checks.bad_rows_share:.0%}; mend the source or the catalog's checks"
+            f"{name}: found {bad_rows} bad rows of {rows} ({'; '.join(bad) or 'no rows'}), "
+            f"expected at most {accepted_share:.0%}; mend the file or the checks"
         )
-    good = typed.drop(index=list(bad)).drop_duplicates(subset=dataset.key, keep="last")
-    return CheckedRows(_narrow_target(dataset, good.reset_index(drop=True)), bad)
+
+
+def narrow_target(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
+    """Makes class labels that are whole numbers throughout int64, so that `/predict` answers numbers."""
+    if dataset.task == "regression" or not frame[dataset.target].str.fullmatch(r"-?\d+").all():
+        return frame
+    return frame.assign(**{dataset.target: frame[dataset.target].astype("int64")})
+
+
+def make_schema(dataset: Dataset) -> pa.DataFrameSchema:
+    """What the cells of the declared columns must keep to, as text or typed; a missing one breaks no other check."""
+    return pa.DataFrameSchema({name: _make_column(dataset, name) for name in dataset.columns})
+
+
+def _make_column(dataset: Dataset, name: str) -> pa.Column:
+    check = dataset.checks.columns.get(name, ColumnCheck())
+    checks = []
+    if _is_number(dataset, name):
+        checks.append(pa.Check(_is_finite, error="expected a number"))
+    if (minimum := check.minimum) is not None:
+        checks.append(pa.Check(lambda cells: ~(_to_numbers(cells) < minimum), error=f"expected at least {minimum:g}"))
+    if (maximum := check.maximum) is not None:
+        checks.append(pa.Check(lambda cells: ~(_to_numbers(cells) > maximum), error=f"expected at most {maximum:g}"))
+    if check.allowed is not None:
+        checks.append(_make_choice(check.allowed, is_number=_is_number(dataset, name)))
+    is_required = check.required or name in {dataset.target, dataset.key}
+    return pa.Column(None, checks, nullable=not is_required)
+
+
+def _make_choice(allowed: list[int | str], *, is_number: bool) -> pa.Check:
+    expected = f"expected one of {', '.join(map(str, allowed))}"
+    if is_number:
+        values = [float(value) for value in allowed]
+        return pa.Check(lambda cells: _to_numbers(cells).isin(values), error=expected)
+    texts = [str(value) for value in allowed]
+    return pa.Check(lambda cells: cells.isin(texts), error=expected)
 
 
 def _is_number(dataset: Dataset, name: str) -> bool:
     return name in dataset.numeric or (name == dataset.target and dataset.task == "regression")
 
 
-def _type_column(dataset: Dataset, name: str, column: pd.Series) -> pd.Series:
-    if _is_number(dataset, name):
-        numbers = pd.to_numeric(column, errors="coerce").astype("float64")
-        return numbers.where(np.isfinite(numbers))
-    return column.astype("str").str.strip().replace("", None)
+def _is_finite(cells: pd.Series) -> pd.Series:
+    return _to_numbers(cells).abs() < np.inf
 
 
-def _narrow_target(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
-    """Class labels that are whole numbers throughout become int64, so that `/predict` answers numbers."""
-    if dataset.task == "regression" or not frame[dataset.target].str.fullmatch(r"-?\d+").all():
-        return frame
-    return frame.assign(**{dataset.target: frame[dataset.target].astype("int64")})
+def _to_numbers(cells: pd.Series) -> pd.Series:
+    return pd.to_numeric(cells, errors="coerce")
 
 
-def _find_bad_cells(dataset: Dataset, name: str, raw: pd.Series, typed: pd.Series) -> dict[int, str]:
-    check = dataset.checks.columns.get(name, ColumnCheck())
-    is_required = check.required or name in {dataset.target, dataset.key}
-    found: dict[int, str] = {}
-    is_given = raw.notna() & (raw.astype("str").str.strip() != "")
-    problems = [(is_given & typed.isna(), "expected a number")]
-    if is_required:
-        problems.append((typed.isna(), "expected a value"))
-    if check.minimum is not None:
-        problems.append((pd.to_numeric(typed, errors="coerce") < check.minimum, f"expected at least {check.minimum:g}"))
-    if check.maximum is not None:
-        problems.append((pd.to_numeric(typed, errors="coerce") > check.maximum, f"expected at most {check.maximum:g}"))
-    if check.allowed is not None:
-        is_foreign = typed.notna() & ~typed.isin(_as_cells(check.allowed, _is_number(dataset, name)))
-        problems.append((is_foreign, f"expected one of {', '.join(map(str, check.allowed))}"))
-    for is_bad, expected in problems:
-        for index in typed.index[is_bad]:
-            found.setdefault(int(index), f"{name}: found {raw[index]!r}, {expected}")
-    return found
-
-
-def _as_cells(allowed: list[int | str], is_number: bool) -> list[float] | list[str]:
-    return [float(value) for value in allowed] if is_number else [str(value) for value in allowed]
+def _strip(cells: pd.Series) -> pd.Series:
+    if pd.api.types.is_float_dtype(cells):
+        return cells
+    return cells.astype("str").str.strip().replace("", None)

@@ -63,7 +63,7 @@ def train_and_register(settings: Settings, snapshot_uri: str, model_type: str, e
 
 def test_preparing_twice_gives_one_snapshot(stack_settings: Settings, snapshot_uri: str) -> None:
     assert pipeline.prepare("iris", settings=stack_settings) == snapshot_uri
-    assert snapshot_uri.startswith("s3://datasets/clean/iris/")
+    assert snapshot_uri.startswith("s3://datasets/snapshots/iris/")
 
 
 @pytest.mark.parametrize(("model_type", "estimator"), FAMILIES)
@@ -167,8 +167,8 @@ def test_an_identical_second_model_is_rejected_and_not_registered(
         pipeline.register(run_id, settings=stack_settings)
     assert tracker.list_versions("iris", run_id) == []
     assert "--force" in pipeline.explain_rejection(run_id, settings=stack_settings)
-    # New data would let it pass, and so does a person.
-    assert pipeline.decide(run_id, "data", settings=stack_settings).is_promoted
+    # An event about rows that the champion knows changes nothing; a person may.
+    assert not pipeline.decide(run_id, "data", settings=stack_settings).is_promoted
     assert pipeline.decide(run_id, force=True, settings=stack_settings).is_forced
 
 

@@ -19,7 +19,7 @@ def test_no_machine_learning_library_is_imported_before_it_is_used(module: str) 
 
 
 def test_the_catalog_is_listed() -> None:
-    done = CliRunner().invoke(app, ["datasets"])
+    done = CliRunner().invoke(app, ["dataset", "list"])
     assert done.exit_code == 0
     assert "iris" in done.stdout
 

@@ -9,7 +9,7 @@ from ml_code import pipeline
 from ml_code.datasets import CATALOG
 from ml_code.errors import CatalogError, SourceError, StorageError, TrainingError
 from ml_code.gate import Decision
-from ml_code.plans import RunOrigin, plan_trainings, training_arguments
+from ml_code.plans import RunOrigin, plan_training, training_arguments
 from ml_code.settings import Settings
 from ml_code.storage import Storage
 from ml_code.tracking import RunRecord, VersionRecord
@@ -38,7 +38,7 @@ def catalog(tmp_path: Path, settings: Settings) -> Path:
 @pytest.mark.usefixtures("catalog")
 def test_a_dataset_of_ones_own_needs_a_file_and_its_rows_only(settings: Settings) -> None:
     uri = pipeline.prepare("passengers", settings=settings)
-    assert Path(uri).parent == Path(settings.datasets_uri) / "clean" / "passengers"
+    assert Path(uri).parent == Path(settings.datasets_uri) / "snapshots" / "passengers"
     rows = pd.read_parquet(uri)
     assert len(rows) == 400
     assert rows["age"].dtype == "float64"
@@ -67,7 +67,7 @@ def test_a_file_in_the_datasets_folder_goes_before_the_source(catalog: Path, set
 
 def test_a_source_that_is_not_there_is_named(catalog: Path, settings: Settings) -> None:
     (catalog / "passengers.csv").unlink()
-    with pytest.raises(SourceError, match=r"passengers\.csv: found No such file"):
+    with pytest.raises(StorageError, match=r"passengers\.csv: found No such file"):
         pipeline.prepare("passengers", settings=settings)
 
 
@@ -86,7 +86,7 @@ def test_an_object_that_is_not_there_is_named(settings: Settings, tmp_path: Path
 
 
 def test_the_form_plans_one_training_by_hand() -> None:
-    [plan] = plan_trainings({"dataset": "iris", "model_type": "xgboost", "hyperparameters": None, "force": True})
+    plan = plan_training({"dataset": "iris", "model_type": "xgboost", "hyperparameters": None, "force": True})
     assert (plan["trigger"], plan["force"]) == ("manual", True)
     assert training_arguments(plan) == {
         "dataset": "iris",
@@ -96,16 +96,11 @@ def test_the_form_plans_one_training_by_hand() -> None:
     }
 
 
-def test_events_plan_one_training_for_each_distinct_dataset_and_never_force() -> None:
-    plans = plan_trainings({"dataset": "iris", "model_type": "sklearn", "force": True}, ["iris", "iris"])
-    assert [(plan["dataset"], plan["trigger"], plan["force"]) for plan in plans] == [("iris", "data", False)]
-
-
 def test_a_form_that_asks_for_too_much_is_refused_before_anything_runs() -> None:
     with pytest.raises(TrainingError, match="unknown depth"):
-        plan_trainings({"dataset": "iris", "model_type": "xgboost", "hyperparameters": {"depth": 3}})
+        plan_training({"dataset": "iris", "model_type": "xgboost", "hyperparameters": {"depth": 3}})
     with pytest.raises(CatalogError, match="found 'tulips'"):
-        plan_trainings({"dataset": "tulips", "model_type": "xgboost"})
+        plan_training({"dataset": "tulips", "model_type": "xgboost"})
 
 
 def test_a_run_that_has_a_version_keeps_its_decision(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

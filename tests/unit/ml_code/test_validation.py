@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from ml_code.errors import DataCheckError
-from ml_code.validation import check_rows
+from ml_code.validation import BadCell, check_rows, narrow_target, refuse_too_many_bad
 from tests.unit.ml_code.passengers import make_dataset, make_rows
 
 CHECKS = {"columns": {"age": {"minimum": 0, "maximum": 120}, "town": {"allowed": ["S", "C", "Q"]}}}
@@ -34,19 +34,32 @@ def test_good_rows_come_out_typed_and_complete() -> None:
         ("age", "-1", "age: found '-1', expected at least 0"),
         ("age", "121", "age: found '121', expected at most 120"),
         ("town", "X", "town: found 'X', expected one of S, C, Q"),
-        ("outcome", None, "outcome: found nan, expected a value"),
+        ("outcome", None, "outcome: found nothing, expected a value"),
     ],
 )
 def test_a_bad_cell_takes_out_its_row_and_says_why(column: str, cell: str | None, reason: str) -> None:
     checked = check_rows(make_dataset(checks=CHECKS), break_cell(column, cell))
-    assert checked.bad == {3: reason}
+    column, reason = reason.split(": ", 1)
+    assert checked.bad == {3: BadCell(column, reason)}
     assert len(checked.good) == 399
 
 
-def test_too_many_bad_rows_stop_the_load() -> None:
-    rows = make_rows().assign(fare="a lot")
-    with pytest.raises(DataCheckError, match=r"found 400 bad rows of 400 .*expected at most 10%"):
-        check_rows(make_dataset(), rows)
+@pytest.mark.parametrize(("bad_rows", "rows"), [(11, 100), (1, 1)])
+def test_too_many_bad_rows_stop_the_load(bad_rows: int, rows: int) -> None:
+    with pytest.raises(DataCheckError, match=rf"found {bad_rows} bad rows of {rows} \(line 2: why\).*at most 10%"):
+        refuse_too_many_bad("iris", ["line 2: why"], bad_rows, rows, 0.1)
+
+
+def test_an_accepted_share_of_bad_rows_passes() -> None:
+    refuse_too_many_bad("iris", [], 10, 100, 0.1)
+
+
+def test_rows_that_were_typed_before_pass_a_second_check_unchanged() -> None:
+    dataset = make_dataset(checks=CHECKS)
+    once = check_rows(dataset, make_rows()).good
+    twice = check_rows(dataset, once)
+    assert twice.bad == {}
+    pd.testing.assert_frame_equal(twice.good, once)
 
 
 def test_a_missing_column_is_named() -> None:
@@ -54,19 +67,8 @@ def test_a_missing_column_is_named() -> None:
         check_rows(make_dataset(), make_rows().drop(columns=["fare", "sex"]))
 
 
-def test_without_a_key_equal_rows_count_once() -> None:
-    rows = make_rows()
-    assert len(check_rows(make_dataset(), pd.concat([rows, rows])).good) == len(rows)
-
-
-def test_with_a_key_the_newest_row_counts() -> None:
-    rows = make_rows().assign(number=[str(n) for n in range(400)])
-    newer = rows.head(1).assign(fare="7.5")
-    good = check_rows(make_dataset(key="number"), pd.concat([rows, newer])).good
-    assert good.loc[good["number"] == "0", "fare"].tolist() == [7.5]
-
-
 def test_labels_that_are_whole_numbers_become_numbers() -> None:
     rows = make_rows()
     numbered = rows.assign(outcome=(rows["outcome"] == "alive").astype(int).astype("str"))
-    assert check_rows(make_dataset(), numbered).good["outcome"].dtype == "int64"
+    assert narrow_target(make_dataset(), numbered)["outcome"].dtype == "int64"
+    assert narrow_target(make_dataset(), rows)["outcome"].dtype == rows["outcome"].dtype

@@ -1,0 +1,144 @@
+"""The accepted files of a dataset: checked rows as Parquet under `clean/<dataset>/<sha256>.parquet`, one for each.
+
+What the dataset's source brought is `source-<sha256>.parquet` there: of the source, the present state alone counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ml_code.csv_records import BadRow, CsvRecords
+from ml_code.datasets import Dataset
+from ml_code.quarantine import format_bad_rows, quarantine_uri
+from ml_code.settings import Settings
+from ml_code.storage import Storage
+from ml_code.validation import check_rows, refuse_too_many_bad
+
+METADATA = b"mlops"
+"""Key in the Parquet file's metadata under which its history stands."""
+
+SOURCE = "source-"
+
+SHOWN_BAD_ROWS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CleanFile:
+    """One accepted file: where it came from, when it was accepted, and what was read.
+
+    `object_tag` is that of the object that brought it, by which a repeated step knows its own work.
+    """
+
+    sha256: str
+    origin: str
+    object_tag: str | None
+    accepted_at: str
+    rows: int
+    bad_rows: int
+
+
+class CleanFiles:
+    """The accepted files of one dataset in the store of the settings.
+
+    >>> CleanFiles(load_dataset("iris"), settings).accept(content, "s3://datasets/incoming/iris/june.csv")
+    """
+
+    def __init__(self, dataset: Dataset, settings: Settings) -> None:
+        self._dataset = dataset
+        self._datasets_uri = settings.datasets_uri.rstrip("/")
+        self._storage = Storage(settings)
+
+    def list_names(self) -> list[str]:
+        """The names of the accepted files, in order.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        objects = self._storage.list_objects(f"{self._folder}/")
+        return sorted(found.uri.rsplit("/", 1)[-1].removesuffix(".parquet") for found in objects)
+
+    def find(self, sha256: str) -> CleanFile | None:
+        """The accepted file of this content; None where it was never accepted.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        for name in (sha256, SOURCE + sha256):
+            if self._storage.find(self._uri(name)) is not None:
+                return self.read(name)[0]
+        return None
+
+    def read(self, name: str) -> tuple[CleanFile, pd.DataFrame]:
+        """An accepted file with its rows: declared columns typed, the others text.
+
+        Raises:
+            StorageError: there is no such file, or the store refuses.
+        """
+        table = pq.read_table(io.BytesIO(self._storage.read_bytes(self._uri(name))))
+        return CleanFile(**json.loads(table.schema.metadata[METADATA])), table.to_pandas()
+
+    def accept(self, content: bytes, origin: str, object_tag: str | None = None) -> CleanFile:
+        """Checks a CSV file and keeps its good rows; the bad ones go to quarantine, with line, column and reason.
+
+        Args:
+            content: of the file.
+            origin: where it came from; one that ends in `.gz` is unpacked.
+            object_tag: of the object that was dropped; None for the dataset's source.
+
+        Raises:
+            SourceError: it is no CSV file with rows.
+            DataCheckError: a column is missing, or more rows are bad than the catalog accepts.
+            StorageError: the store refuses.
+        """
+        sha256 = hashlib.sha256(content).hexdigest()
+        good, bad = self._sort_rows(content, origin)
+        rows = len(good) + len(bad)
+        if bad:
+            report = quarantine_uri(self._datasets_uri, self._dataset.name, sha256)
+            self._storage.write_bytes(report, format_bad_rows(origin, bad))
+            shown = [f"line {row.line}: {row.column}: {row.reason}" for row in bad[:SHOWN_BAD_ROWS]]
+            share = self._dataset.checks.bad_rows_share
+            refuse_too_many_bad(f"{self._dataset.name}: {origin} ({report})", shown, len(bad), rows, share)
+        known = self.find(sha256)
+        # Rows of a file that is checked anew, under other checks, do not become newer by that.
+        accepted_at = known.accepted_at if known else datetime.now(UTC).isoformat()
+        accepted = CleanFile(sha256, origin, object_tag, accepted_at, rows, len(bad))
+        name = SOURCE + sha256 if object_tag is None else sha256
+        self._storage.write_bytes(self._uri(name), _write_parquet(good, accepted))
+        return accepted
+
+    def _sort_rows(self, content: bytes, origin: str) -> tuple[pd.DataFrame, list[BadRow]]:
+        good: list[pd.DataFrame] = []
+        bad: list[BadRow] = []
+        for block in CsvRecords(io.BytesIO(content), origin):
+            checked = check_rows(self._dataset, block.frame)
+            good.append(checked.good)
+            bad += block.bad
+            bad += [
+                BadRow(block.lines[index], cell.column, cell.reason, block.raw[index].decode())
+                for index, cell in checked.bad.items()
+            ]
+        return pd.concat(good, ignore_index=True), sorted(bad, key=lambda row: row.line)
+
+    def _uri(self, name: str) -> str:
+        return f"{self._folder}/{name}.parquet"
+
+    @property
+    def _folder(self) -> str:
+        return f"{self._datasets_uri}/clean/{self._dataset.name}"
+
+
+def _write_parquet(frame: pd.DataFrame, accepted: CleanFile) -> bytes:
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata({**table.schema.metadata, METADATA: json.dumps(asdict(accepted))})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()

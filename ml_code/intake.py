@@ -1,0 +1,200 @@
+"""Takes in what was dropped under `incoming/<dataset>/`: accepts or rejects each file, and files it away."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ml_code.clean_files import CleanFiles
+from ml_code.csv_records import CsvRecords
+from ml_code.datasets import Dataset, load_catalog, load_dataset
+from ml_code.errors import DataCheckError, SourceError
+from ml_code.loading import load_source
+from ml_code.settings import Settings, load_settings
+from ml_code.storage import Storage, StoredObject
+from ml_code.synthetic import resample_rows
+from ml_code.validation import refuse_missing_columns
+
+INCOMING = "incoming/"
+
+BATCH_FILES = 100
+"""Files that one task takes in, so that ten thousand of them neither make as many tasks nor one endless task."""
+
+PRODUCED_ROWS = 30
+
+SUFFIXES = (".csv", ".csv.gz")
+
+log = logging.getLogger(__name__)
+
+
+def put_file(dataset: str, path: Path, *, settings: Settings | None = None) -> str:
+    """Uploads a CSV file to where the watcher finds it; answers its URI. Its rows are checked when it is taken in.
+
+    Raises:
+        CatalogError: the dataset is not in the catalog, or its file is broken.
+        SourceError: the file is no CSV file, or has another suffix than .csv or .csv.gz.
+        DataCheckError: a column is missing.
+        StorageError: the file cannot be read, or the store refuses.
+    """
+    settings = settings or load_settings()
+    described = load_dataset(dataset, settings.catalog_dir)
+    _refuse_suffix(path.name)
+    storage = Storage(settings)
+    with storage.open(str(path)) as stream:
+        refuse_missing_columns(described, CsvRecords(stream, path.name).header)
+        stream.seek(0)
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    # Another file of this name may still wait there.
+    uri = f"{_root(settings)}{INCOMING}{dataset}/{digest[:8]}-{path.name}"
+    storage.upload(path, uri)
+    return uri
+
+
+def produce_sample(run_id: str, *, dataset: str = "iris", settings: Settings | None = None) -> str:
+    """Puts made-up rows that resemble the dataset's source into `incoming/`; the same run makes the same file.
+
+    Raises:
+        StorageError: the store refuses.
+    """
+    settings = settings or load_settings()
+    described = load_dataset(dataset, settings.catalog_dir)
+    digest = hashlib.sha256(run_id.encode()).hexdigest()
+    content = resample_rows(
+        described, load_source(described, settings).content, PRODUCED_ROWS, seed=int(digest[:8], 16)
+    )
+    uri = f"{_root(settings)}{INCOMING}{dataset}/produced-{digest[:8]}.csv"
+    Storage(settings).write_bytes(uri, content)
+    return uri
+
+
+def list_waiting(min_age_minutes: float = 0, *, settings: Settings | None = None) -> list[str]:
+    """Keys of the files for a known dataset that nobody has taken in; younger ones are left to their events.
+
+    Raises:
+        StorageError: the store refuses.
+    """
+    settings = settings or load_settings()
+    newest = datetime.now(UTC) - timedelta(minutes=min_age_minutes)
+    objects = Storage(settings).list_objects(f"{_root(settings)}{INCOMING}")
+    waiting = [found.uri.removeprefix(_root(settings)) for found in objects if found.modified_at <= newest]
+    datasets = load_catalog(settings.catalog_dir).datasets
+    for key in waiting:
+        if _name_dataset(key) not in datasets:
+            log.warning("%s stays where it is: the catalog has no dataset %r", key, _name_dataset(key))
+    return [key for key in waiting if _name_dataset(key) in datasets]
+
+
+def plan_batches(keys: Iterable[str]) -> list[dict[str, Any]]:
+    """Groups keys by the dataset that they are for, which their first folder names."""
+    by_dataset: dict[str, list[str]] = {}
+    for key in sorted(set(keys)):
+        by_dataset.setdefault(_name_dataset(key), []).append(key)
+    return [
+        {"dataset": name, "keys": names[start : start + BATCH_FILES]}
+        for name, names in by_dataset.items()
+        for start in range(0, len(names), BATCH_FILES)
+    ]
+
+
+def accept(batch: Mapping[str, Any], *, settings: Settings | None = None) -> dict[str, Any]:
+    """Checks each file of a batch and keeps the good ones; says what became of each, and moves nothing.
+
+    Raises:
+        CatalogError: there is no such dataset; its files stay where they are.
+        StorageError: the store refuses.
+    """
+    settings = settings or load_settings()
+    dataset = load_dataset(batch["dataset"], settings.catalog_dir)
+    files = [_accept_file(dataset, key, settings) for key in batch["keys"]]
+    for file in files:
+        log.log(logging.ERROR if file["outcome"] == "rejected" else logging.INFO, "%s: %s", file["key"], file["says"])
+    accepted = [file for file in files if file["outcome"] == "accepted"]
+    return {
+        "dataset": dataset.name,
+        "files": files,
+        "accepted": [file["key"] for file in accepted],
+        "rows": sum(file["rows"] for file in accepted),
+    }
+
+
+def describe(report: Mapping[str, Any]) -> str:
+    """What became of a batch, in a few words.
+
+    >>> describe(report)
+    'iris: 1 accepted (60 rows), 1 already loaded'
+    """
+    outcomes = [file["outcome"] for file in report["files"]]
+    counts = [f"{outcomes.count(name)} {name}" for name in dict.fromkeys(outcomes)]
+    words = ", ".join(counts).replace("accepted", f"accepted ({report['rows']} rows)", 1)
+    return f"{report['dataset']}: {words}"
+
+
+def file_away(report: Mapping[str, Any], *, settings: Settings | None = None) -> None:
+    """Moves what was taken in to `processed/` and what was refused to `rejected/`; a file written anew stays.
+
+    Raises:
+        DataCheckError: a file was rejected; everything has been moved nevertheless.
+        StorageError: the store refuses.
+    """
+    settings = settings or load_settings()
+    storage, root = Storage(settings), _root(settings)
+    rejected = []
+    for file in report["files"]:
+        if file["outcome"] == "gone":
+            continue
+        is_rejected = file["outcome"] == "rejected"
+        below = file["key"].removeprefix(f"{INCOMING}{report['dataset']}/")
+        folder = "rejected" if is_rejected else "processed"
+        target = f"{root}{folder}/{report['dataset']}/{file['sha256'][:16]}/{below}"
+        storage.move(root + file["key"], target, file["tag"])
+        if is_rejected:
+            rejected.append(f"{target}: {file['says']}")
+    if rejected:
+        raise DataCheckError(f"{len(rejected)} of {len(report['files'])} files were rejected: {'; '.join(rejected)}")
+
+
+def _accept_file(dataset: Dataset, key: str, settings: Settings) -> dict[str, Any]:
+    uri, storage = _root(settings) + key, Storage(settings)
+    found = storage.find(uri)
+    if found is None:
+        return {"key": key, "outcome": "gone", "says": "taken in and filed away by another run"}
+    content = storage.read_bytes(uri)
+    digest = hashlib.sha256(content).hexdigest()
+    file = {"key": key, "tag": found.tag, "sha256": digest}
+    try:
+        _refuse_suffix(key)
+        return file | _keep(CleanFiles(dataset, settings), content, digest, found)
+    except (DataCheckError, SourceError) as error:
+        return file | {"outcome": "rejected", "says": str(error)}
+
+
+def _keep(files: CleanFiles, content: bytes, digest: str, found: StoredObject) -> dict[str, Any]:
+    known = files.find(digest)
+    is_own_work = known is not None and (known.origin, known.object_tag) == (found.uri, found.tag)
+    # Rows that were bad may be good by now, under other checks.
+    kept = known if known and not known.bad_rows else files.accept(content, found.uri, found.tag)
+    if known and known.bad_rows == kept.bad_rows and not is_own_work:
+        says = f"already loaded: the same content came as {known.origin} at {known.accepted_at}"
+        return {"outcome": "already loaded", "says": says}
+    says = f"{kept.rows} rows read, {kept.rows - kept.bad_rows} good, {kept.bad_rows} quarantined"
+    return {"outcome": "accepted", "rows": kept.rows - kept.bad_rows, "says": says}
+
+
+def _refuse_suffix(name: str) -> None:
+    if not name.endswith(SUFFIXES):
+        raise SourceError(
+            f"file {PurePosixPath(name).name}: found no name that ends in {' or '.join(SUFFIXES)}, expected one; "
+            "save it as CSV with a header"
+        )
+
+
+def _name_dataset(key: str) -> str:
+    return key.removeprefix(INCOMING).partition("/")[0]
+
+
+def _root(settings: Settings) -> str:
+    return f"{settings.datasets_uri.rstrip('/')}/"

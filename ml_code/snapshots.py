@@ -1,0 +1,91 @@
+"""A snapshot of a dataset: the union of its accepted files as one Parquet file, named by the dataset's version."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+
+import pandas as pd
+
+from ml_code.clean_files import SOURCE, CleanFile, CleanFiles
+from ml_code.datasets import Dataset
+from ml_code.errors import DataCheckError
+from ml_code.settings import Settings
+from ml_code.storage import Storage
+from ml_code.validation import check_rows, narrow_target
+
+VERSION_LENGTH = 16
+"""Hex digits of a dataset's version: enough for a billion versions without a collision."""
+
+log = logging.getLogger(__name__)
+
+
+def take_snapshot(dataset: Dataset, source_sha256: str, settings: Settings) -> str:
+    """Writes the snapshot of the source and of the files accepted by now, unless it is there; answers its URI.
+
+    Raises:
+        DataCheckError: no file is accepted, or none fits the catalog of today.
+        StorageError: the store refuses.
+    """
+    files, storage = CleanFiles(dataset, settings), Storage(settings)
+    source = SOURCE + source_sha256
+    names = [name for name in files.list_names() if name == source or not name.startswith(SOURCE)]
+    uri = f"{settings.datasets_uri.rstrip('/')}/snapshots/{dataset.name}/{make_version(dataset, names)}.parquet"
+    if storage.find(uri) is None:
+        buffer = io.BytesIO()
+        rows = unite(dataset, [files.read(name) for name in names])
+        rows.to_parquet(buffer, index=False)
+        storage.write_bytes(uri, buffer.getvalue())
+        log.info("%s: %d rows of %d accepted files, snapshot %s", dataset.name, len(rows), len(names), uri)
+    return uri
+
+
+def read_snapshot(uri: str, settings: Settings) -> pd.DataFrame:
+    """The rows of a snapshot: declared columns typed, the others text.
+
+    Raises:
+        StorageError: there is no such snapshot, or the store refuses.
+    """
+    return pd.read_parquet(io.BytesIO(Storage(settings).read_bytes(uri)))
+
+
+def name_version(uri: str) -> str:
+    """The dataset's version that a snapshot's URI names."""
+    return uri.rsplit("/", 1)[-1].removesuffix(".parquet")
+
+
+def make_version(dataset: Dataset, names: list[str]) -> str:
+    """Name of the set of accepted files under the present rules: other checks or columns give other rows."""
+    rules = dataset.model_dump(mode="json", include={"task", "target", "numeric", "categorical", "key", "checks"})
+    text = json.dumps([sorted(name.removeprefix(SOURCE) for name in names), rules], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:VERSION_LENGTH]
+
+
+def unite(dataset: Dataset, files: list[tuple[CleanFile, pd.DataFrame]]) -> pd.DataFrame:
+    """The union of accepted files: the newest row of each key, or without a key each row once.
+
+    Files were checked when they came; they are checked again because the catalog may have changed since.
+
+    Raises:
+        DataCheckError: none is given, or none fits the catalog of today.
+    """
+    parts = []
+    for file, frame in sorted(files, key=lambda part: (part[0].accepted_at, part[0].sha256)):
+        try:
+            checked = check_rows(dataset, frame)
+        except DataCheckError as error:
+            log.warning("%s: %s is left out of the snapshot: %s", dataset.name, file.origin, error)
+            continue
+        if checked.bad:
+            log.warning("%s: %d rows of %s break the present checks", dataset.name, len(checked.bad), file.origin)
+        parts.append(checked.good)
+    if not any(len(part) for part in parts):
+        raise DataCheckError(
+            f"{dataset.name}: found {len(files)} accepted files and no row in them that fits the catalog, "
+            "expected at least one; mend the catalog, or bring a file by `mlops dataset put`"
+        )
+    subset = [dataset.key] if dataset.key else dataset.columns
+    rows = pd.concat(parts, ignore_index=True).drop_duplicates(subset=subset, keep="last", ignore_index=True)
+    return narrow_target(dataset, rows)

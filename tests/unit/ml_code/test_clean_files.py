@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ml_code.clean_files import CleanFiles
+from ml_code.errors import DataCheckError, SourceError
+from ml_code.settings import Settings
+from tests.unit.ml_code.passengers import make_dataset, make_rows
+
+
+def make_csv(rows: pd.DataFrame) -> bytes:
+    return rows.to_csv(index=False).encode()
+
+
+def read_quarantine(settings: Settings) -> pd.DataFrame:
+    [report] = Path(settings.datasets_uri).glob("quarantine/passengers/*.csv")
+    return pd.read_csv(report, dtype=str, keep_default_na=False)
+
+
+@pytest.fixture
+def files(settings: Settings) -> CleanFiles:
+    return CleanFiles(make_dataset(), settings)
+
+
+def test_an_accepted_file_keeps_every_column_and_its_history(files: CleanFiles) -> None:
+    accepted = files.accept(make_csv(make_rows().assign(note="kept")), "june.csv", "tag")
+    [name] = files.list_names()
+    history, rows = files.read(name)
+    assert history == accepted == files.find(name)
+    assert (history.origin, history.object_tag, history.rows, history.bad_rows) == ("june.csv", "tag", 400, 0)
+    assert rows["note"].eq("kept").all()
+    assert rows["age"].dtype == "float64"
+
+
+def test_bad_rows_are_quarantined_with_line_column_reason_and_raw_text(files: CleanFiles, settings: Settings) -> None:
+    lines = make_csv(make_rows()).split(b"\n")
+    lines[5] = lines[5].replace(b",", b",x", 2)
+    lines[9] = b"1,2"
+    accepted = files.accept(b"\n".join(lines), "june.csv", "tag")
+    report = read_quarantine(settings)
+    assert (accepted.rows, accepted.bad_rows) == (400, 2)
+    assert len(files.read(accepted.sha256)[1]) == 398
+    assert report["line"].tolist() == ["6", "10"]
+    assert report["column"].tolist() == ["fare", ""]
+    assert report["raw"].tolist() == [lines[5].decode(), "1,2"]
+    assert report["reason"].str.contains("expected a number").tolist() == [True, False]
+    assert set(report["file"]) == {"june.csv"}
+
+
+def test_too_many_bad_rows_keep_nothing_but_the_report(files: CleanFiles, settings: Settings) -> None:
+    with pytest.raises(DataCheckError, match=r"june\.csv .*quarantine.* found 400 bad rows of 400 \(line 2: fare: "):
+        files.accept(make_csv(make_rows().assign(fare="a lot")), "june.csv", "tag")
+    assert files.list_names() == []
+    assert len(read_quarantine(settings)) == 400
+
+
+def test_a_file_that_is_checked_anew_does_not_become_newer(files: CleanFiles) -> None:
+    content = make_csv(make_rows())
+    assert files.accept(content, "june.csv", "a").accepted_at == files.accept(content, "july.csv", "b").accepted_at
+
+
+def test_a_packed_file_is_unpacked(files: CleanFiles) -> None:
+    assert files.accept(gzip.compress(make_csv(make_rows())), "june.csv.gz", "tag").rows == 400
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"age,fare,town,sex,outcome\n", gzip.compress(b"age,fare")[:-9]], ids=["empty", "header", "cut"]
+)
+def test_what_is_no_file_of_rows_is_refused(files: CleanFiles, content: bytes) -> None:
+    with pytest.raises(SourceError):
+        files.accept(content, "june.csv.gz" if content[:1] == b"\x1f" else "june.csv", "tag")
+    assert files.list_names() == []

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ml_code import intake
+from ml_code.clean_files import CleanFiles
+from ml_code.datasets import CATALOG, load_dataset
+from ml_code.errors import CatalogError, DataCheckError, SourceError
+from ml_code.settings import REPOSITORY, Settings
+
+SAMPLE = REPOSITORY / "ml_code" / "samples" / "iris_new_rows.csv"
+HEADER = b"sepal_length,sepal_width,petal_length,petal_width,species\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path, settings: Settings) -> Path:
+    (tmp_path / "iris.toml").write_text((CATALOG / "iris.toml").read_text())
+    return Path(settings.datasets_uri)
+
+
+def drop(root: Path, key: str, content: bytes) -> str:
+    file = root / key
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    return key
+
+
+def take_in(settings: Settings, *keys: str) -> dict:
+    [batch] = intake.plan_batches(keys)
+    return intake.accept(batch, settings=settings)
+
+
+def list_files(root: Path, folder: str) -> list[str]:
+    return sorted(path.name for path in (root / folder).rglob("*") if path.is_file())
+
+
+def list_clean(settings: Settings) -> list[str]:
+    return CleanFiles(load_dataset("iris", settings.catalog_dir), settings).list_names()
+
+
+def test_a_file_that_was_put_is_accepted_once_and_filed_away(root: Path, settings: Settings) -> None:
+    uri = intake.put_file("iris", SAMPLE, settings=settings)
+    [key] = intake.list_waiting(settings=settings)
+    assert uri == str(root / key)
+    report = take_in(settings, key)
+    assert intake.describe(report) == "iris: 1 accepted (60 rows)"
+    intake.file_away(report, settings=settings)
+    assert intake.list_waiting(settings=settings) == []
+    assert list_files(root, "processed") == [Path(key).name]
+    assert len(list_clean(settings)) == 1
+
+
+def test_the_same_content_under_another_name_says_already_loaded(root: Path, settings: Settings) -> None:
+    first = drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes())
+    second = drop(root, "incoming/iris/b.csv", SAMPLE.read_bytes())
+    report = take_in(settings, first, second)
+    assert report["accepted"] == [first]
+    assert intake.describe(report) == "iris: 1 accepted (60 rows), 1 already loaded"
+    assert "already loaded: the same content came as" in report["files"][1]["says"]
+    intake.file_away(report, settings=settings)
+    assert list_files(root, "processed") == ["a.csv", "b.csv"]
+    assert len(list_clean(settings)) == 1
+
+
+def test_a_step_that_was_cut_off_and_repeated_still_says_accepted(root: Path, settings: Settings) -> None:
+    key = drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes())
+    assert take_in(settings, key) == take_in(settings, key)
+    assert take_in(settings, key)["accepted"] == [key]
+
+
+def test_what_another_run_has_filed_away_is_gone_and_no_failure(settings: Settings, root: Path) -> None:
+    report = take_in(settings, "incoming/iris/a.csv")
+    assert intake.describe(report) == "iris: 1 gone"
+    intake.file_away(report, settings=settings)
+
+
+def test_a_bad_file_is_rejected_beside_good_ones_and_lost_by_nobody(root: Path, settings: Settings) -> None:
+    good = drop(root, "incoming/iris/good.csv", SAMPLE.read_bytes())
+    bad = drop(root, "incoming/iris/bad.csv", HEADER + b"a,b,c,d,9\n" * 3)
+    report = take_in(settings, bad, good)
+    assert report["accepted"] == [good]
+    with pytest.raises(DataCheckError, match=r"1 of 2 files were rejected: .*rejected/iris/.*3 bad rows of 3"):
+        intake.file_away(report, settings=settings)
+    assert list_files(root, "rejected") == ["bad.csv"]
+    assert list_files(root, "processed") == ["good.csv"]
+    assert len(list_files(root, "quarantine")) == 1
+
+
+def test_a_file_that_is_written_anew_in_between_stays_for_its_own_event(root: Path, settings: Settings) -> None:
+    key = drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes())
+    report = take_in(settings, key)
+    drop(root, key, HEADER + b"5.1,3.5,1.4,0.2,0\n")
+    intake.file_away(report, settings=settings)
+    assert intake.list_waiting(settings=settings) == [key]
+
+
+def test_a_file_for_no_dataset_is_named_and_stays(root: Path, settings: Settings) -> None:
+    key = drop(root, "incoming/irsi/a.csv", SAMPLE.read_bytes())
+    with pytest.raises(CatalogError, match="found 'irsi', expected one of iris"):
+        take_in(settings, key)
+    assert intake.list_waiting(settings=settings) == []
+    assert (root / key).exists()
+
+
+def test_a_young_file_is_left_to_its_event(root: Path, settings: Settings) -> None:
+    young = drop(root, "incoming/iris/young.csv", b"")
+    old = drop(root, "incoming/iris/old.csv", b"")
+    os.utime(root / old, (0, 0))
+    assert intake.list_waiting(10, settings=settings) == [old]
+    assert intake.list_waiting(settings=settings) == [old, young]
+
+
+def test_many_files_are_taken_in_by_batches_of_their_dataset() -> None:
+    keys = [f"incoming/{name}/{number}.csv" for name in ("iris", "housing") for number in range(150)]
+    batches = intake.plan_batches(keys * 2)
+    assert [(batch["dataset"], len(batch["keys"])) for batch in batches] == [
+        ("housing", 100),
+        ("housing", 50),
+        ("iris", 100),
+        ("iris", 50),
+    ]
+
+
+def test_a_wrong_file_is_refused_before_it_is_uploaded(root: Path, settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "other.xlsx").write_text("")
+    with pytest.raises(DataCheckError, match="found no column sepal_length"):
+        intake.put_file("iris", tmp_path / "other.csv", settings=settings)
+    with pytest.raises(SourceError, match=r"expected one; save it as CSV"):
+        intake.put_file("iris", tmp_path / "other.xlsx", settings=settings)
+    with pytest.raises(CatalogError, match="found 'tulips'"):
+        intake.put_file("tulips", SAMPLE, settings=settings)
+    assert intake.list_waiting(settings=settings) == []
+
+
+@pytest.mark.usefixtures("root")
+def test_a_run_produces_one_file_that_passes_the_checks(settings: Settings) -> None:
+    first = intake.produce_sample("run", settings=settings)
+    content = Path(first).read_bytes()
+    assert intake.produce_sample("run", settings=settings) == first
+    assert Path(first).read_bytes() == content
+    assert intake.produce_sample("other run", settings=settings) != first
+    report = take_in(settings, *intake.list_waiting(settings=settings))
+    assert report["rows"] == 2 * intake.PRODUCED_ROWS
