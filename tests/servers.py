@@ -20,7 +20,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import files
 from pathlib import Path
+from typing import Any
 
+import boto3
 import httpx
 import psycopg2
 
@@ -67,6 +69,11 @@ class ObjectStore:
     access_key: str
     secret_key: str
     folder: Path
+
+    def connect(self) -> Any:
+        """A boto3 client; what is written to the folder behind the server shows late and without an ETag."""
+        keys = {"aws_access_key_id": self.access_key, "aws_secret_access_key": self.secret_key}
+        return boto3.client("s3", endpoint_url=self.url, region_name="us-east-1", **keys)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -21,82 +19,94 @@ def object_store() -> Iterator[ObjectStore]:
         yield store
 
 
+class Incoming:
+    """The prefix that the trigger watches."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._client = store.connect()
+
+    def write(self, name: str, content: str = "rows") -> str:
+        key = f"incoming/iris/{name}"
+        self._client.put_object(Bucket="datasets", Key=key, Body=content.encode())
+        return key
+
+    def remove(self, *keys: str) -> None:
+        for key in keys:
+            self._client.delete_object(Bucket="datasets", Key=key)
+
+    def remove_all(self) -> None:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket="datasets", Prefix="incoming/")
+        self.remove(*[found["Key"] for page in pages for found in page.get("Contents", [])])
+
+
 @pytest.fixture
-def incoming(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder behind the prefix that the trigger watches."""
+def incoming(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Incoming]:
     fields = {"login": object_store.access_key, "password": object_store.secret_key}
     extra = {"endpoint_url": object_store.url, "region_name": "us-east-1"}
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", **fields, "extra": extra}))
     monkeypatch.setenv("AIRFLOW__MLOPS__INCOMING_POLL_SECONDS", "0.1")
-    folder = object_store.folder / "datasets" / "incoming" / "iris"
-    folder.mkdir(parents=True)
-    yield folder
-    shutil.rmtree(folder.parent)
+    incoming = Incoming(object_store)
+    yield incoming
+    incoming.remove_all()
 
 
-def write(folder: Path, name: str, content: str = "rows") -> str:
-    # As one step, because a listing between two would find an empty file.
-    draft = folder.parents[2] / "draft"
-    draft.write_text(content)
-    draft.rename(folder / name)
-    return f"incoming/iris/{name}"
-
-
-def test_an_object_fires_once(incoming: Path) -> None:
+def test_an_object_fires_once(incoming: Incoming) -> None:
     async def watch() -> None:
         async with run_triggerer(StateStore()) as triggerer:
-            key = write(incoming, "a.csv")
+            key = incoming.write("a.csv")
             assert await triggerer.next_event() == [key]
             assert await triggerer.rest() == []
 
     asyncio.run(watch())
 
 
-def test_an_object_that_is_written_over_fires_again(incoming: Path) -> None:
+def test_an_object_that_is_written_over_fires_again(incoming: Incoming) -> None:
     async def watch() -> None:
         async with run_triggerer(StateStore()) as triggerer:
-            key = write(incoming, "a.csv", "old")
+            key = incoming.write("a.csv", "old")
             assert await triggerer.next_event() == [key]
-            write(incoming, "a.csv", "new rows")
+            incoming.write("a.csv", "new rows")
             assert await triggerer.next_event() == [key]
             assert await triggerer.rest() == []
 
     asyncio.run(watch())
 
 
-def test_the_same_file_fires_again_after_it_was_moved_away(incoming: Path) -> None:
-    async def watch() -> None:
-        async with run_triggerer(StateStore()) as triggerer:
-            key = write(incoming, "a.csv")
-            assert await triggerer.next_event() == [key]
-            (incoming / "a.csv").unlink()
-            assert await triggerer.rest() == []
-            write(incoming, "a.csv")
-            assert await triggerer.next_event() == [key]
-
-    asyncio.run(watch())
-
-
-def test_a_restart_fires_nothing_that_was_stored(incoming: Path) -> None:
+def test_the_same_file_fires_again_after_it_was_moved_away(incoming: Incoming) -> None:
     async def watch() -> None:
         state = StateStore()
         async with run_triggerer(state) as triggerer:
-            write(incoming, "a.csv")
-            await triggerer.next_event()
-            await triggerer.rest()
-        async with run_triggerer(state) as triggerer:
-            assert await triggerer.rest() == []
-            key = write(incoming, "b.csv")
+            key = incoming.write("a.csv")
+            assert await triggerer.next_event() == [key]
+            await triggerer.wait_until(lambda: state.read_keys() == [key])
+            incoming.remove(key)
+            await triggerer.wait_until(lambda: state.read_keys() == [])
+            incoming.write("a.csv")
             assert await triggerer.next_event() == [key]
 
     asyncio.run(watch())
 
 
-def test_a_crash_before_an_event_is_stored_loses_nothing(incoming: Path) -> None:
+def test_a_restart_fires_nothing_that_was_stored(incoming: Incoming) -> None:
+    async def watch() -> None:
+        state = StateStore()
+        async with run_triggerer(state) as triggerer:
+            incoming.write("a.csv")
+            await triggerer.next_event()
+            await triggerer.wait_until(lambda: state.read_keys() == ["incoming/iris/a.csv"])
+        async with run_triggerer(state) as triggerer:
+            assert await triggerer.rest() == []
+            key = incoming.write("b.csv")
+            assert await triggerer.next_event() == [key]
+
+    asyncio.run(watch())
+
+
+def test_a_crash_before_an_event_is_stored_loses_nothing(incoming: Incoming) -> None:
     async def watch() -> None:
         state = StateStore()
         async with run_triggerer(state, stores_events=False) as triggerer:
-            key = write(incoming, "a.csv")
+            key = incoming.write("a.csv")
             assert await triggerer.next_event() == [key]
             # Further polls pass, and none of them may take the event for stored.
             assert await triggerer.rest() == []
@@ -107,50 +117,49 @@ def test_a_crash_before_an_event_is_stored_loses_nothing(incoming: Path) -> None
     asyncio.run(watch())
 
 
-def test_the_watermark_forgets_what_is_gone(incoming: Path) -> None:
+def test_the_watermark_forgets_what_is_gone(incoming: Incoming) -> None:
     async def watch() -> None:
         state = StateStore()
         async with run_triggerer(state) as triggerer:
-            write(incoming, "a.csv")
+            incoming.write("a.csv")
             await triggerer.next_event()
-            (incoming / "a.csv").unlink()
-            await triggerer.rest()
-        assert json.loads(state.values["seen"]) == {}
+            await triggerer.wait_until(lambda: state.read_keys() == ["incoming/iris/a.csv"])
+            incoming.remove("incoming/iris/a.csv")
+            await triggerer.wait_until(lambda: state.read_keys() == [])
 
     asyncio.run(watch())
 
 
-def test_what_was_written_while_the_database_was_away_fires_afterwards(incoming: Path) -> None:
+def test_what_was_written_while_the_database_was_away_fires_afterwards(incoming: Incoming) -> None:
     async def watch() -> None:
         state = StateStore()
         state.is_away = True
         async with run_triggerer(state) as triggerer:
-            key = write(incoming, "a.csv")
+            key = incoming.write("a.csv")
             assert await triggerer.rest() == []
             state.is_away = False
             assert await triggerer.next_event() == [key]
             state.is_away = True
-            second = write(incoming, "b.csv")
+            second = incoming.write("b.csv")
             assert await triggerer.next_event() == [second]
             state.is_away = False
-            await triggerer.rest()
-        assert sorted(json.loads(state.values["seen"])) == [key, second]
+            await triggerer.wait_until(lambda: state.read_keys() == [key, second])
 
     asyncio.run(watch())
 
 
-def test_folder_markers_are_no_files(incoming: Path) -> None:
+def test_folder_markers_are_no_files(incoming: Incoming) -> None:
     async def watch() -> None:
         async with run_triggerer(StateStore()) as triggerer:
-            (incoming / "empty").mkdir()
+            incoming.write("empty/", "")
             assert await triggerer.rest() == []
 
     asyncio.run(watch())
 
 
-def test_many_objects_come_in_several_events(incoming: Path) -> None:
+def test_many_objects_come_in_several_events(incoming: Incoming) -> None:
     async def watch() -> None:
-        keys = [write(incoming, f"{number:04}.csv") for number in range(1201)]
+        keys = [incoming.write(f"{number:04}.csv") for number in range(1201)]
         async with run_triggerer(StateStore()) as triggerer:
             events = [await triggerer.next_event() for _ in range(3)]
             assert [len(event) for event in events] == [500, 500, 201]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,6 +32,10 @@ class StateStore:
         self._refuse_if_away()
         self.values[key] = json.dumps(value)
 
+    def read_keys(self) -> list[str] | None:
+        """Names of the objects in the watermark, once there is one."""
+        return sorted(json.loads(self.values["seen"])) if "seen" in self.values else None
+
     def _refuse_if_away(self) -> None:
         if self.is_away:
             raise ConnectionError("the database is away")
@@ -57,6 +61,12 @@ class Triggerer:
 
     async def next_event(self) -> list[str]:
         return await asyncio.wait_for(self.events.get(), 30)
+
+    async def wait_until(self, probe: Callable[[], bool]) -> None:
+        """Lets polls pass until something is so."""
+        async with asyncio.timeout(30):
+            while not probe():
+                await asyncio.sleep(0.05)
 
     async def rest(self) -> list[list[str]]:
         """Events that come in a while in which nobody waits for one."""
