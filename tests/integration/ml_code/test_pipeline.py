@@ -11,14 +11,16 @@ import pytest
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 from pydantic import SecretStr
 
-from ml_code import pipeline
+from ml_code import intake, pipeline, plans
 from ml_code.errors import DigestError, GateError, TrackingError
 from ml_code.onnx_model import OnnxModel
 from ml_code.plans import RunOrigin
-from ml_code.settings import Settings
+from ml_code.settings import REPOSITORY, Settings
 from ml_code.tracking import Tracker
 from tests.servers import MlflowServer
 from tests.unit.ml_code.passengers import make_rows
+
+SAMPLE = REPOSITORY / "ml_code" / "samples" / "iris_new_rows.csv"
 
 FAMILIES = [
     ("sklearn", "random_forest"),
@@ -170,6 +172,41 @@ def test_an_identical_second_model_is_rejected_and_not_registered(
     # An event about rows that the champion knows changes nothing; a person may.
     assert not pipeline.decide(run_id, "data", settings=stack_settings).is_promoted
     assert pipeline.decide(run_id, force=True, settings=stack_settings).is_forced
+
+
+@pytest.mark.usefixtures("_no_champion")
+@pytest.mark.parametrize(("model_type", "estimator"), FAMILIES)
+def test_the_sample_file_passes_the_gate_with_the_champions_recipe(
+    stack_settings: Settings, mlflow_server: MlflowServer, model_type: str, estimator: str | None
+) -> None:
+    settings = stack_settings.model_copy(update={"datasets_uri": f"s3://datasets/{model_type}-{estimator}"})
+    figures = {"max_iter": 500} if estimator == "linear" else {"n_estimators": 40}
+    run_id = pipeline.train(
+        "iris", pipeline.prepare("iris", settings=settings), model_type, estimator, figures, settings=settings
+    )
+    pipeline.decide(run_id, settings=settings)
+    move_alias(mlflow_server, pipeline.register(run_id, settings=settings))
+
+    intake.put_file("iris", SAMPLE, settings=settings)
+    [batch] = intake.plan_batches(intake.list_waiting(settings=settings))
+    assert intake.accept(batch, settings=settings)["rows"] == 60
+    [plan] = plans.plan_retrainings(["iris", "iris"], settings=settings)
+    arguments = plans.training_arguments(plan)
+    assert arguments == {
+        "dataset": "iris",
+        "model_type": model_type,
+        "estimator": estimator,
+        "hyperparameters": figures,
+    }
+    run_id = pipeline.train(snapshot_uri=pipeline.prepare("iris", settings=settings), settings=settings, **arguments)
+    decision = pipeline.decide(run_id, plan["trigger"], settings=settings)
+    assert decision.is_promoted, decision.reason
+    assert decision.champion_score is not None
+
+
+def test_without_a_champion_new_data_trains_what_a_form_would(stack_settings: Settings) -> None:
+    [plan] = plans.plan_retrainings(["iris"], settings=stack_settings)
+    assert (plan["model_type"], plan["estimator"], plan["trigger"]) == ("sklearn", "random_forest", "data")
 
 
 def test_an_unjudged_run_is_not_registered(stack_settings: Settings, snapshot_uri: str) -> None:
