@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 
 URL = "http://127.0.0.1:5000"
-START_SECONDS = 180
+START_SECONDS = 900
 
 
 def request(method: str, path: str, login: tuple[str, str], body: dict[str, str] | None = None) -> int:
