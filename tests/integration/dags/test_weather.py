@@ -18,7 +18,7 @@ from ml_code.weather import KST
 from tests.integration.dags.run_dag import run_dag
 from tests.kma_server import DECODING_KEY, ENCODING_KEY, KmaServer, plain, run_kma_server
 
-DAG = Path(__file__).parents[3] / "dags" / "crawling_weather.py"
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -82,8 +82,12 @@ def test_a_busy_api_is_asked_again_when_it_said_to(airflow_environment: dict[str
         (errors.WeatherUnavailableError("down", float("inf")), RetryAction.FAIL, None),
     ],
 )
-def test_when_a_failed_try_is_repeated(error: Exception, action: RetryAction, seconds: float | None) -> None:
-    policy = runpy.run_path(str(DAG))["crawling_weather"]().default_args["retry_policy"]
+def test_when_a_failed_try_is_repeated(
+    error: Exception, action: RetryAction, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "plugins"))
+    module = runpy.run_path(str(REPOSITORY / "dags" / "crawling_weather.py"))
+    policy = module["crawling_weather"]().default_args["retry_policy"]
     decision = policy.evaluate(error, 1, 6)
     assert decision.action is action
     assert decision.retry_delay == (None if seconds is None else timedelta(seconds=seconds))
