@@ -6,6 +6,8 @@ UV := .venv/bin/uv
 RUN := $(UV) run --no-sync
 REQUIREMENTS := airflow mlflow serving dev
 export GIT_COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
+# The tests start many processes, each of which would compile Airflow and the libraries anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
