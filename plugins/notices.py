@@ -82,7 +82,8 @@ def send(text: str) -> str:
     from airflow.sdk.exceptions import AirflowNotFoundException  # noqa: PLC0415
 
     # The address of a webhook is its password, and the client logs it, at some levels and in some errors.
-    logging.getLogger("slack_sdk").setLevel(logging.CRITICAL + 1)
+    silent = logging.getLogger("slack_sdk")
+    silent.setLevel(logging.CRITICAL + 1)
     notifier = SlackWebhookNotifier(
         slack_webhook_conn_id=CONNECTION, text=text, timeout=TIMEOUT_SECONDS, retry_handlers=[]
     )
@@ -91,6 +92,7 @@ def send(text: str) -> str:
     except AirflowNotFoundException:
         log.info("Slack notice: the connection %s has no webhook, so nothing is sent", CONNECTION)
         return ""
+    client.logger = silent  # not the one of the hook
     return _wait_for(lambda: str(client.send(text=text, unfurl_links=False).status_code))
 
 
