@@ -36,6 +36,10 @@ class SlackNotice(BaseNotifier):
         self.outcome = outcome
 
     @override
+    def render_template_fields(self, context: Any) -> None:
+        """Renders nothing: there are no templates, and `dag.test` hands over a DAG that cannot render any."""
+
+    @override
     def notify(self, context: Mapping[str, Any]) -> None:
         try:
             problem = send(describe(context, self.outcome))

@@ -33,7 +33,7 @@ def environment(stack_settings: Settings) -> dict[str, str]:
 
 def run(*command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, check=False, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=240
+        command, check=False, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=900
     )
 
 

@@ -49,7 +49,7 @@ def test_no_answer_of_slack_changes_a_result(slack_environment: dict[str, str], 
     with run_slack(status) as slack:
         result = run_dag({**slack_environment, "AIRFLOW_CONN_MY_WEBHOOK": slack.connection}, "noticed_success")
     assert result["state"] == "success"
-    assert len(slack.messages) == 1
+    assert len(slack.messages) == 1, result["log"][-3000:]
     assert "Slack notice: found" in result["log"]
     assert [line for line in result["log"].splitlines() if TOKEN in line] == []
 
