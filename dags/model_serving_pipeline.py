@@ -58,7 +58,7 @@ NAMES = CATALOG.list_names()
         "retry_policy": ExceptionRetryPolicy(rules=[RetryRule("serving.errors.NoCandidateError", RetryAction.FAIL)]),
     },
     params={
-        "model": Param(NAMES[0], enum=NAMES, description="Model to roll out when started by hand"),
+        "model": Param(CATALOG.choose_default(), enum=NAMES, description="Model to roll out when started by hand"),
         "version": Param(None, type=["string", "null"], description="Version; empty: the newest that passed the gate"),
     },
 )

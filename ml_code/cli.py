@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ml_code.datasets import load_catalog
-from ml_code.errors import CatalogError, MlopsError, TrainingError
+from ml_code.errors import CatalogError, DataCheckError, MlopsError, SourceError, TrainingError
 from ml_code.families import DEFAULT_ESTIMATOR, ESTIMATORS, MODEL_TYPES
 from ml_code.plans import plan_training, training_arguments
 from ml_code.settings import Settings, load_settings
@@ -90,6 +90,31 @@ def list_datasets() -> None:
     Console().print(table)
     for problem in catalog.problems.values():
         Console(stderr=True).print(f"[red]broken:[/red] {problem}", markup=True, highlight=False)
+
+
+@dataset_app.command("add")
+def add_dataset(
+    file: Annotated[Path, typer.Argument(help="CSV file with a header; .csv or .csv.gz.")],
+    target: Annotated[str, typer.Option(help="Column to predict.")],
+    name: Annotated[str | None, typer.Option(help="Name of the dataset.", show_default="that of the file")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Column that tells rows apart.", show_default="one named as an id, if any")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification or regression.", show_default="by the values of the target")
+    ] = None,
+) -> None:
+    """Make a dataset of a file: uploads its rows and drafts its TOML file, for you to read and correct."""
+    try:
+        from ml_code import dataset_draft  # noqa: PLC0415  seconds to import, which --help does without
+
+        written, draft = dataset_draft.add_dataset(file, target, name=name, key=key, task=task)
+    except MlopsError as error:
+        _fail(error, USAGE_ERROR if isinstance(error, CatalogError | DataCheckError | SourceError) else FAILURE)
+    console = Console(soft_wrap=True)
+    console.print(draft.text, markup=False, highlight=False)
+    console.print(f"Written to {written}. Read it, and correct what is not meant so; within 30 s every form offers it.")
+    console.print(f"Then: mlops train --dataset {draft.dataset.name}", highlight=False)
 
 
 @dataset_app.command("put")
