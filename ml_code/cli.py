@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ml_code import model_commands
+from ml_code.command_errors import FAILURE, USAGE_ERROR, fail
 from ml_code.datasets import load_catalog
 from ml_code.errors import CatalogError, DataCheckError, MlopsError, SourceError, TrainingError
 from ml_code.families import DEFAULT_ESTIMATOR, ESTIMATORS, MODEL_TYPES
@@ -19,9 +21,6 @@ from ml_code.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from ml_code.gate import Decision
-
-USAGE_ERROR = 2
-FAILURE = 1
 
 app = typer.Typer(
     help="Trains, judges and registers models; a rollout (the DAG model_serving_pipeline) serves them.",
@@ -33,6 +32,7 @@ app = typer.Typer(
 
 dataset_app = typer.Typer(help="The catalog, and the files that bring new rows.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(model_commands.app)
 
 
 @app.callback()
@@ -66,13 +66,13 @@ def train(
         settings = load_settings()
         plan = plan_training(params, catalog_dir=settings.catalog_dir)
     except (CatalogError, TrainingError) as error:
-        _fail(error, USAGE_ERROR)
+        fail(error, USAGE_ERROR)
     except MlopsError as error:
-        _fail(error, FAILURE)
+        fail(error, FAILURE)
     try:
         _run(plan, settings)
     except MlopsError as error:
-        _fail(error, FAILURE)
+        fail(error, FAILURE)
 
 
 @dataset_app.command("list")
@@ -110,7 +110,7 @@ def add_dataset(
 
         written, draft = dataset_draft.add_dataset(file, target, name=name, key=key, task=task)
     except MlopsError as error:
-        _fail(error, USAGE_ERROR if isinstance(error, CatalogError | DataCheckError | SourceError) else FAILURE)
+        fail(error, USAGE_ERROR if isinstance(error, CatalogError | DataCheckError | SourceError) else FAILURE)
     console = Console(soft_wrap=True)
     console.print(draft.text, markup=False, highlight=False)
     console.print(f"Written to {written}. Read it, and correct what is not meant so; within 30 s every form offers it.")
@@ -128,9 +128,9 @@ def put_dataset(
 
         uri = intake.put_file(name, file)
     except CatalogError as error:
-        _fail(error, USAGE_ERROR)
+        fail(error, USAGE_ERROR)
     except MlopsError as error:
-        _fail(error, FAILURE)
+        fail(error, FAILURE)
     console = Console(soft_wrap=True)
     console.print(f"Uploaded {uri}", highlight=False)
     console.print("The DAG minio_asset_example checks its rows within the minute; a training follows if they are new.")
@@ -197,8 +197,3 @@ def _parse_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise typer.BadParameter(f"found {text}, expected an object", param_hint="--hyperparameters")
     return value
-
-
-def _fail(error: MlopsError, code: int) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
-    raise typer.Exit(code) from error

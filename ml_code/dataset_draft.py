@@ -82,15 +82,15 @@ def draft_dataset(path: Path, target: str, *, name: str, key: str | None = None,
         _refuse_header(path, records.header, target, key)
         frame = pd.concat([block.frame for block in records], ignore_index=True)
     key = key or _find_key(frame, target)
-    numbers = {column: _to_numbers(frame[column]) for column in frame.columns}
     left_out: dict[str, str] = {}
-    numeric, categorical = [], []
+    numeric: dict[str, pd.Series] = {}
+    categorical: list[str] = []
     for column in frame.columns.drop([target, *([key] if key else [])]):
         values = frame[column].nunique()
         if values < 2:
             left_out[column] = "it has one value"
-        elif numbers[column] is not None:
-            numeric.append(column)
+        elif (numbers := _to_numbers(frame[column])) is not None:
+            numeric[column] = numbers
         elif values <= MOST_CATEGORIES and values * 2 <= len(frame):
             categorical.append(column)
         else:
@@ -100,10 +100,8 @@ def draft_dataset(path: Path, target: str, *, name: str, key: str | None = None,
             f"{path}: found no column to learn from ({_describe(left_out)}), expected numbers or categories; "
             "bring another file"
         )
-    task = task or _choose_task(frame[target], numbers[target])
-    text = _write_toml(
-        path, name, task, target, key, frame, {column: numbers[column] for column in numeric}, categorical, left_out
-    )
+    task = task or _choose_task(frame[target])
+    text = _write_toml(path, name, task, target, key, frame, numeric, categorical, left_out)
     try:
         return Draft(text, Dataset.model_validate(tomllib.loads(text)), left_out)
     except ValidationError as error:
@@ -140,7 +138,8 @@ def _to_numbers(cells: pd.Series) -> pd.Series | None:
     return numbers if len(numbers) and numbers.map(math.isfinite).all() else None
 
 
-def _choose_task(cells: pd.Series, numbers: pd.Series | None) -> Task:
+def _choose_task(cells: pd.Series) -> Task:
+    numbers = _to_numbers(cells)
     if numbers is None:
         return "classification"
     is_quantity = (numbers % 1 != 0).any() or cells.nunique() > MOST_CLASSES
