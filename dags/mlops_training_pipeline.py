@@ -72,7 +72,7 @@ FINAL_ERRORS = ("CatalogError", "DataCheckError", "ExportError", "GateError", "S
         ),
     },
     params={
-        "dataset": Param(NAMES[0], enum=NAMES, description="Dataset of the catalog"),
+        "dataset": Param(CATALOG.choose_default(), enum=NAMES, description="Dataset of the catalog"),
         "model_type": Param(MODEL_TYPES[0], enum=list(MODEL_TYPES), description="Library"),
         "estimator": Param(None, enum=[None, *ESTIMATORS], description="For sklearn only; empty: random_forest"),
         "hyperparameters": Param({}, type=["object", "null"], description='Such as {"n_estimators": 200}'),

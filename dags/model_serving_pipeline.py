@@ -6,11 +6,13 @@ behind the gateway answers with it. The replicas follow the alias by themselves,
 **What starts it**: the asset `model/<name>`, which a training emits when its version passed the gate; one rollout for
 each model named in the events. By hand: `model` and, if not the newest passed one, `version`.
 
-**What it writes**: the aliases `champion` and `previous` in MLflow's registry. No other DAG moves them.
+**What it writes**: the aliases `champion` and `previous` in MLflow's registry, and a row of `warehouse.promotion_log`.
+No other DAG moves them.
 
 ## Triage
 - `choose_models` red: the parameters name no model of the catalog.
 - `plan` red: no version of the model has passed the gate, or MLflow is not reached. Run `mlops_training_pipeline`.
+- `plan` skipped: a person has frozen the model (`mlops freeze`); its log says who and why.
 - `promote` red: MLflow refused to move the alias; its log says why. Safe to clear and run again.
 - `wait_for_fleet` red: a replica did not come to the version in time. `docker compose logs serving` names the reason
   (a file that was refused, MLflow out of reach). The replicas that refused keep serving the version before. The way
@@ -34,6 +36,7 @@ from airflow.sdk import (
     task,
     task_group,
 )
+from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_failure, tell_success
 
 from ml_code.datasets import load_catalog
@@ -58,7 +61,7 @@ NAMES = CATALOG.list_names()
         "retry_policy": ExceptionRetryPolicy(rules=[RetryRule("serving.errors.NoCandidateError", RetryAction.FAIL)]),
     },
     params={
-        "model": Param(NAMES[0], enum=NAMES, description="Model to roll out when started by hand"),
+        "model": Param(CATALOG.choose_default(), enum=NAMES, description="Model to roll out when started by hand"),
         "version": Param(None, type=["string", "null"], description="Version; empty: the newest that passed the gate"),
     },
 )
@@ -75,24 +78,30 @@ def model_serving_pipeline() -> None:
     @task(map_index_template="{{ rollout_label }}")
     def plan(choice: dict[str, str | None]) -> dict[str, str | None]:
         from serving import rollout
+        from serving.errors import FrozenModelError
 
-        planned = rollout.plan(rollout.connect()[0], choice["model"], choice["version"])
+        control = rollout.connect()
+        try:
+            planned = rollout.plan(control.aliases, control.log, choice["model"], choice["version"])
+        except FrozenModelError as error:
+            raise AirflowSkipException(str(error)) from error
         get_current_context()["rollout_label"] = f"{planned.model}: {planned.from_version} -> {planned.to_version}"
         return planned.as_dict()
 
     @task
-    def promote(planned: dict[str, str | None]) -> dict[str, str | None]:
+    def promote(planned: dict[str, str | None], ti: Any = None) -> dict[str, str | None]:
         from serving import rollout
 
-        rollout.promote(rollout.connect()[0], rollout.Rollout(**planned))
+        control, who = rollout.connect(), f"{ti.dag_id}/{ti.run_id}"
+        rollout.promote(control.aliases, control.log, rollout.Rollout(**planned), who, "the gate let it pass")
         return planned
 
     @task
     def wait_for_fleet(promoted: dict[str, str | None]) -> list[str]:
         from serving import rollout
 
-        _, fleet, settings = rollout.connect()
-        return rollout.wait_for_fleet(fleet, rollout.Rollout(**promoted), settings.timeout_seconds)
+        control = rollout.connect()
+        return rollout.wait_for_fleet(control.fleet, rollout.Rollout(**promoted), control.timeout_seconds)
 
     @task_group
     def roll_out(choice: dict[str, str | None]) -> None:

@@ -11,17 +11,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ml_code import model_commands
+from ml_code.command_errors import FAILURE, USAGE_ERROR, fail
 from ml_code.datasets import load_catalog
-from ml_code.errors import CatalogError, MlopsError, TrainingError
+from ml_code.errors import CatalogError, DataCheckError, MlopsError, SourceError, TrainingError
 from ml_code.families import DEFAULT_ESTIMATOR, ESTIMATORS, MODEL_TYPES
 from ml_code.plans import plan_training, training_arguments
 from ml_code.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from ml_code.gate import Decision
-
-USAGE_ERROR = 2
-FAILURE = 1
 
 app = typer.Typer(
     help="Trains, judges and registers models; a rollout (the DAG model_serving_pipeline) serves them.",
@@ -33,6 +32,7 @@ app = typer.Typer(
 
 dataset_app = typer.Typer(help="The catalog, and the files that bring new rows.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(model_commands.app)
 
 
 @app.callback()
@@ -66,13 +66,13 @@ def train(
         settings = load_settings()
         plan = plan_training(params, catalog_dir=settings.catalog_dir)
     except (CatalogError, TrainingError) as error:
-        _fail(error, USAGE_ERROR)
+        fail(error, USAGE_ERROR)
     except MlopsError as error:
-        _fail(error, FAILURE)
+        fail(error, FAILURE)
     try:
         _run(plan, settings)
     except MlopsError as error:
-        _fail(error, FAILURE)
+        fail(error, FAILURE)
 
 
 @dataset_app.command("list")
@@ -92,6 +92,31 @@ def list_datasets() -> None:
         Console(stderr=True).print(f"[red]broken:[/red] {problem}", markup=True, highlight=False)
 
 
+@dataset_app.command("add")
+def add_dataset(
+    file: Annotated[Path, typer.Argument(help="CSV file with a header; .csv or .csv.gz.")],
+    target: Annotated[str, typer.Option(help="Column to predict.")],
+    name: Annotated[str | None, typer.Option(help="Name of the dataset.", show_default="that of the file")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Column that tells rows apart.", show_default="one named as an id, if any")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification or regression.", show_default="by the values of the target")
+    ] = None,
+) -> None:
+    """Make a dataset of a file: uploads its rows and drafts its TOML file, for you to read and correct."""
+    try:
+        from ml_code import dataset_draft  # noqa: PLC0415  seconds to import, which --help does without
+
+        written, draft = dataset_draft.add_dataset(file, target, name=name, key=key, task=task)
+    except MlopsError as error:
+        fail(error, USAGE_ERROR if isinstance(error, CatalogError | DataCheckError | SourceError) else FAILURE)
+    console = Console(soft_wrap=True)
+    console.print(draft.text, markup=False, highlight=False)
+    console.print(f"Written to {written}. Read it, and correct what is not meant so; within 30 s every form offers it.")
+    console.print(f"Then: mlops train --dataset {draft.dataset.name}", highlight=False)
+
+
 @dataset_app.command("put")
 def put_dataset(
     name: Annotated[str, typer.Argument(help="Dataset of the catalog; `mlops dataset list` lists them.")],
@@ -103,9 +128,9 @@ def put_dataset(
 
         uri = intake.put_file(name, file)
     except CatalogError as error:
-        _fail(error, USAGE_ERROR)
+        fail(error, USAGE_ERROR)
     except MlopsError as error:
-        _fail(error, FAILURE)
+        fail(error, FAILURE)
     console = Console(soft_wrap=True)
     console.print(f"Uploaded {uri}", highlight=False)
     console.print("The DAG minio_asset_example checks its rows within the minute; a training follows if they are new.")
@@ -172,8 +197,3 @@ def _parse_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise typer.BadParameter(f"found {text}, expected an object", param_hint="--hyperparameters")
     return value
-
-
-def _fail(error: MlopsError, code: int) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
-    raise typer.Exit(code) from error

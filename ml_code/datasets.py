@@ -10,10 +10,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ml_code.errors import CatalogError
+from ml_code.errors import CatalogError, TrainingError
+from ml_code.families import FAMILIES, HyperparameterValue, check_hyperparameters, find_family
 from ml_code.model_spec import Label
 
 CATALOG = Path(__file__).parent / "catalog"
+
+DEFAULT = "iris"
+"""What forms offer first: it comes with scikit-learn, so it needs no internet."""
 
 type Task = Literal["classification", "regression"]
 type Metric = Literal["accuracy", "balanced_accuracy", "f1_macro", "r2", "rmse", "mae"]
@@ -115,6 +119,9 @@ class Dataset(_Part):
     source: Source
     checks: Checks = Field(default_factory=Checks)
     holdout: Holdout = Field(default_factory=Holdout)
+    hyperparameters: dict[str, dict[str, HyperparameterValue]] = Field(
+        default_factory=dict, description="by family (random_forest, xgboost, ...), where nobody asks for others"
+    )
     gate: Gate
 
     @property
@@ -143,6 +150,13 @@ class Dataset(_Part):
         if self.gate.metric not in METRICS[self.task]:
             expected = ", ".join(METRICS[self.task])
             raise ValueError(f"gate.metric: found {self.gate.metric} for {self.task}, expected one of {expected}")
+        for name, figures in self.hyperparameters.items():
+            if name not in FAMILIES:
+                raise ValueError(f"hyperparameters: found {name}, expected one of {', '.join(FAMILIES)}")
+            try:
+                check_hyperparameters(find_family(*FAMILIES[name], self.task), figures)
+            except TrainingError as error:
+                raise ValueError(f"hyperparameters.{name}: {error}") from error
         return self
 
 
@@ -163,6 +177,15 @@ class Catalog:
             wrong = "; ".join(self.problems.values()) or "no TOML file"
             raise CatalogError(f"catalog: found no dataset that can be used ({wrong}), expected at least one")
         return sorted(self.datasets)
+
+    def choose_default(self) -> str:
+        """The name that a form offers first.
+
+        Raises:
+            CatalogError: there is none.
+        """
+        names = self.list_names()
+        return DEFAULT if DEFAULT in names else names[0]
 
     def describe_problems(self) -> str:
         """What is wrong, as Markdown for the page of a DAG; empty where nothing is."""
@@ -207,13 +230,14 @@ def _read(path: Path) -> Dataset:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path}: found no valid TOML ({error}), expected a dataset; correct the file") from error
     except ValidationError as error:
-        raise CatalogError(f"{path}: {_describe(error)}; correct the file") from error
+        raise CatalogError(f"{path}: {describe_problems(error)}; correct the file") from error
     if dataset.name != path.stem:
         raise CatalogError(f"{path}: name: found {dataset.name!r}, expected {path.stem!r}; rename the one or the other")
     return dataset
 
 
-def _describe(error: ValidationError) -> str:
+def describe_problems(error: ValidationError) -> str:
+    """What is wrong with a dataset: key, found and expected of each problem."""
     problems = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])

@@ -12,11 +12,11 @@ from typing import BinaryIO, cast
 
 from ml_code.csv_records import BadRow, CsvRecords
 from ml_code.employee_schema import EXPECTED, find_bad_rows
-from ml_code.errors import DataCheckError, SettingsError, StorageError
+from ml_code.errors import DataCheckError, StorageError
 from ml_code.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine, quarantine_uri
 from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
-from ml_code.warehouse import Cursor, Warehouse, copy_csv
+from ml_code.warehouse import Cursor, copy_csv, open_warehouse
 
 SAMPLE = Path(__file__).parent / "samples" / "employees.csv"
 TARGET = "employees"
@@ -89,7 +89,7 @@ def load_employees(uri: str, settings: Settings | None = None) -> LoadReport:
     settings = settings or load_settings()
     storage = Storage(settings)
     load = _Load(storage, SourceFile(uri, _hash_file(storage, uri)), settings.datasets_uri)
-    with _open_warehouse(settings).transaction() as connection, connection.cursor() as cursor:
+    with open_warehouse(settings).transaction() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOAD_LOCK,))
         return load.find_earlier(cursor) or load.run(cursor)
 
@@ -265,12 +265,3 @@ def _open_unchanged(storage: Storage, file: SourceFile) -> Iterator[BinaryIO]:
                 f"file {file.uri}: found sha256 {sha256}, expected {file.sha256} as it was a moment ago; "
                 "it changed while it was read, load it again"
             )
-
-
-def _open_warehouse(settings: Settings) -> Warehouse:
-    if settings.warehouse_dsn is None:
-        raise SettingsError(
-            "settings: found no MLOPS_WAREHOUSE_DSN, expected the libpq DSN of the warehouse; "
-            "set it, or load from within the stack"
-        )
-    return Warehouse(settings.warehouse_dsn.get_secret_value())

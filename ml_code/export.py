@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline
 from ml_code.datasets import Dataset
 from ml_code.errors import ExportError
 from ml_code.features import select_inputs
-from ml_code.model_spec import METADATA_KEY, Feature, GoldenRows, Label, ModelSpec, Value
+from ml_code.model_spec import LARGEST_FILE_MB, METADATA_KEY, Feature, GoldenRows, Label, ModelSpec, Value
 from ml_code.onnx_model import OnnxModel
 
 OPSET = {"": 19, "ai.onnx.ml": 3}
@@ -69,6 +69,11 @@ def export_pipeline(
         probabilities=None if answers.probabilities is None else answers.probabilities.tolist(),
     )
     content = _write_spec(proto, _make_spec(dataset, proto, classes, golden))
+    if len(content) > LARGEST_FILE_MB * 1_000_000:
+        raise ExportError(
+            f"model file for {dataset.name}: found {len(content) / 1e6:.0f} MB, expected at most {LARGEST_FILE_MB}, "
+            "which is what serving opens; grow fewer or smaller trees, such as by min_samples_leaf or max_depth"
+        )
     return _compare(dataset, OnnxModel(content), content, pipeline, inputs)
 
 

@@ -19,6 +19,11 @@ type HyperparameterValue = int | float | str | None
 MODEL_TYPES: tuple[ModelType, ...] = get_args(ModelType.__value__)
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator.__value__)
 DEFAULT_ESTIMATOR: Estimator = "random_forest"
+FAMILIES: Mapping[str, tuple[ModelType, Estimator | None]] = {
+    **{estimator: ("sklearn", estimator) for estimator in ESTIMATORS},
+    **{model_type: (model_type, None) for model_type in MODEL_TYPES if model_type != "sklearn"},
+}
+"""Model type and estimator of every family, by its name."""
 
 
 @dataclass(frozen=True, slots=True)

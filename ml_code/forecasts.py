@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ml_code.errors import SettingsError, StorageError, WeatherAnswerError, WeatherValueError
+from ml_code.errors import StorageError, WeatherAnswerError, WeatherValueError
 from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
-from ml_code.warehouse import Warehouse
+from ml_code.warehouse import Warehouse, open_warehouse
 from ml_code.weather import KST, ForecastItem, KmaApi, Place, find_issue, read_items
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def preprocess_and_save(raw_uri: str, *, settings: Settings | None = None) -> Sa
     items = read_items(storage.read_bytes(raw_uri))
     if not items:
         raise WeatherAnswerError(f"{raw_uri}: found no values, expected some; delete the object and collect again")
-    changed_count, rows = _save(_open_warehouse(settings), items)
+    changed_count, rows = _save(open_warehouse(settings), items)
     place, issued_at = items[0].place, items[0].issued_at.isoformat()
     csv_uri = f"{_folder(settings)}/{place}.csv"
     storage.write_bytes(csv_uri, _format_csv(rows))
@@ -189,12 +189,6 @@ def _is_stored(storage: Storage, uri: str) -> bool:
 
 def _folder(settings: Settings) -> str:
     return f"{settings.datasets_uri.rstrip('/')}/weather"
-
-
-def _open_warehouse(settings: Settings) -> Warehouse:
-    if settings.warehouse_dsn is None:
-        raise SettingsError("settings: found no MLOPS_WAREHOUSE_DSN, expected the libpq DSN of the warehouse; set it")
-    return Warehouse(settings.warehouse_dsn.get_secret_value())
 
 
 def _save(warehouse: Warehouse, items: Sequence[ForecastItem]) -> tuple[int, list[TableRow]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import requests
@@ -12,6 +13,8 @@ from ml_code.settings import Settings
 from ml_code.storage import Storage
 
 DOWNLOAD_SECONDS = 60
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,9 @@ class SourceFile:
 def load_source(dataset: Dataset, settings: Settings) -> SourceFile:
     """Reads the source; `<datasets_dir>/<name>.csv` goes before it where that file exists.
 
+    A file from the internet is kept in the store as `sources/<name>.csv`, and is read from there once its address
+    does not answer any more.
+
     Raises:
         SourceError: the source cannot be reached.
         StorageError: the file or object cannot be read.
@@ -37,13 +43,30 @@ def load_source(dataset: Dataset, settings: Settings) -> SourceFile:
         case BundledSource():
             return SourceFile(_read_bundled_iris(), "iris.csv bundled with scikit-learn")
         case UrlSource(url=url):
-            return SourceFile(_download(dataset.name, url), url)
+            return _load_from_internet(dataset.name, url, settings)
         case FileSource(path=path):
             file = (settings.catalog_dir or CATALOG) / path
             return SourceFile(storage.read_bytes(str(file)), str(file))
         case ObjectSource(key=key):
             uri = f"{settings.datasets_uri.rstrip('/')}/{key}"
             return SourceFile(storage.read_bytes(uri), uri)
+
+
+def _load_from_internet(name: str, url: str, settings: Settings) -> SourceFile:
+    kept = f"{settings.datasets_uri.rstrip('/')}/sources/{name}.csv"
+    storage = Storage(settings)
+    try:
+        content = _download(url)
+    except requests.RequestException as error:
+        if storage.find(kept) is None:
+            raise SourceError(
+                f"source of {name}: found {error}, expected a CSV file; make {url} reachable, or put {name}.csv into "
+                f"a folder and set MLOPS_DATASETS_DIR to it, or upload it as {kept}"
+            ) from error
+        log.warning("%s: %s was not reached (%s), so %s is read", name, url, error, kept)
+        return SourceFile(storage.read_bytes(kept), kept)
+    storage.write_bytes(kept, content)
+    return SourceFile(content, url)
 
 
 def _read_bundled_iris() -> bytes:
@@ -55,13 +78,7 @@ def _read_bundled_iris() -> bytes:
     return text.encode()
 
 
-def _download(name: str, url: str) -> bytes:
-    try:
-        answer = requests.get(url, timeout=DOWNLOAD_SECONDS)
-        answer.raise_for_status()
-    except requests.RequestException as error:
-        raise SourceError(
-            f"source {url}: found {error}, expected a CSV file; "
-            f"where the internet is not reached, put {name}.csv into a folder and set MLOPS_DATASETS_DIR to it"
-        ) from error
+def _download(url: str) -> bytes:
+    answer = requests.get(url, timeout=DOWNLOAD_SECONDS)
+    answer.raise_for_status()
     return answer.content

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 METADATA_KEY = "mlops_loop.spec"
 
+LARGEST_FILE_MB = 48
+"""Larger model files are neither exported nor served: opening one takes twelve times that for a moment."""
+
 type Value = float | int | str | None
 """One cell of a row: None is a missing value."""
 

@@ -83,7 +83,8 @@ def train(
     settings = settings or load_settings()
     described = load_dataset(dataset, settings.catalog_dir)
     family = find_family(model_type, estimator, described.task)
-    figures = check_hyperparameters(family, hyperparameters)
+    of_dataset = described.hyperparameters.get(family.name, {})
+    figures = check_hyperparameters(family, {**of_dataset, **(hyperparameters or {})})
     split = features.split_holdout(described, read_snapshot(snapshot_uri, settings))
     tracker = Tracker(settings)
     tags = {

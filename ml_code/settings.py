@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     s3_access_key: str = Field(description="access key of an S3 user who may read and write the datasets")
     s3_secret_key: SecretStr = Field(description="that user's secret key")
     warehouse_dsn: SecretStr | None = Field(default=None, description="libpq DSN of the warehouse; training needs none")
+    gateway_url: str = Field(default="http://nginx:8000", description="where predictions are asked for")
     datasets_uri: str = Field(
         default="s3://datasets", description="where clean snapshots and incoming files lie: s3://bucket or a folder"
     )
@@ -107,6 +108,7 @@ def _read_env_file(env_file: Path) -> dict[str, object]:
         "s3_access_key": found["MINIO_ROOT_USER"],
         "s3_secret_key": found["MINIO_ROOT_PASSWORD"],
         "warehouse_dsn": f"{warehouse}/warehouse",
+        "gateway_url": f"http://127.0.0.1:{found.get('GATEWAY_PORT', '8000')}",
     }
 
 

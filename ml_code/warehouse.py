@@ -11,7 +11,8 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
 
-from ml_code.errors import WarehouseError
+from ml_code.errors import SettingsError, WarehouseError
+from ml_code.settings import Settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 """Numbered SQL files (`0001_name.sql`), applied once each, in order; never changed after a release."""
@@ -83,6 +84,20 @@ class Warehouse:
                 cursor.execute(files[name].read_text())
                 cursor.execute("INSERT INTO warehouse.schema_version (name) VALUES (%s)", (name,))
         return pending
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """The warehouse of the settings.
+
+    Raises:
+        SettingsError: they name none.
+    """
+    if settings.warehouse_dsn is None:
+        raise SettingsError(
+            "settings: found no MLOPS_WAREHOUSE_DSN, expected the libpq DSN of the warehouse; "
+            "set it, or run this within the stack"
+        )
+    return Warehouse(settings.warehouse_dsn.get_secret_value())
 
 
 def copy_csv(cursor: Cursor, table: str, columns: Sequence[str], content: bytes) -> None:

@@ -9,6 +9,9 @@ import httpx
 
 from serving.errors import RegistryError
 
+ROLLED_BACK = "rolled_back"
+"""Tag of a version that was taken back, with the reason; it is never picked unasked."""
+
 PAGE_SIZE = 100
 """Newest versions that are looked through for a candidate."""
 
@@ -22,11 +25,20 @@ class Aliases(Protocol):
     def find_newest_passed(self, model: str) -> str | None:
         """The newest version that the gate let through and that nobody rolled back."""
 
+    def exists(self, model: str, version: str) -> bool:
+        """Whether the model has a version of this number."""
+
     def has_passed(self, model: str, version: str) -> bool:
         """Whether the model has a version of this number that the gate let through."""
 
     def move(self, model: str, alias: str, version: str) -> None:
         """Lets an alias name a version."""
+
+    def delete(self, model: str, alias: str) -> None:
+        """Lets an alias name no version."""
+
+    def tag(self, model: str, version: str, key: str, value: str) -> None:
+        """Writes a tag on a version."""
 
 
 class MlflowAliases:
@@ -63,7 +75,7 @@ class MlflowAliases:
         }
         for version in self._call("GET", "model-versions/search", query).get("model_versions", []):
             tags = {tag["key"]: tag.get("value", "") for tag in version.get("tags", [])}
-            if tags.get("gate") == "passed" and "rolled_back" not in tags:
+            if tags.get("gate") == "passed" and ROLLED_BACK not in tags:
                 return str(version["version"])
         return None
 
@@ -73,9 +85,15 @@ class MlflowAliases:
         Raises:
             RegistryError: MLflow does not answer as expected.
         """
-        query = {"name": model, "version": version}
-        found = self._call("GET", "model-versions/get", query, missing_ok=True).get("model_version", {})
-        return {"key": "gate", "value": "passed"} in found.get("tags", [])
+        return {"key": "gate", "value": "passed"} in self._find_version(model, version).get("tags", [])
+
+    def exists(self, model: str, version: str) -> bool:
+        """Whether the model has a version of this number.
+
+        Raises:
+            RegistryError: MLflow does not answer as expected.
+        """
+        return version.isdecimal() and bool(self._find_version(model, version))
 
     def move(self, model: str, alias: str, version: str) -> None:
         """Lets an alias name a version.
@@ -84,6 +102,28 @@ class MlflowAliases:
             RegistryError: MLflow refuses, or the version does not exist.
         """
         self._call("POST", "registered-models/alias", {"name": model, "alias": alias, "version": version})
+
+    def delete(self, model: str, alias: str) -> None:
+        """Lets an alias name no version; it may name none already.
+
+        Raises:
+            RegistryError: MLflow refuses.
+        """
+        self._call("DELETE", "registered-models/alias", {"name": model, "alias": alias}, missing_ok=True)
+
+    def tag(self, model: str, version: str, key: str, value: str) -> None:
+        """Writes a tag on a version.
+
+        Raises:
+            RegistryError: MLflow refuses, or the version does not exist.
+        """
+        self._call("POST", "model-versions/set-tag", {"name": model, "version": version, "key": key, "value": value})
+
+    def _find_version(self, model: str, version: str) -> dict[str, Any]:
+        query = {"name": model, "version": version}
+        answer = self._call("GET", "model-versions/get", query, missing_ok=True)
+        found: dict[str, Any] = answer.get("model_version", {})
+        return found
 
     def _call(
         self, method: str, path: str, fields: Mapping[str, str | int], *, missing_ok: bool = False

@@ -5,6 +5,7 @@ ServingError
 ├── RefusedModelError   a registered version that must not serve: the old one keeps serving
 ├── RequestError        a request that cannot be answered, with its HTTP status
 ├── NoCandidateError    a rollout of a model that has no version which passed the gate, or not the one asked for
+├── FrozenModelError    a rollout that nobody asked for of a model that a person has frozen
 └── FleetError          replicas that did not come to the version in time
 """
 
@@ -49,6 +50,10 @@ class RequestError(ServingError):
 
 class NoCandidateError(ServingError):
     """A rollout of a model that has no version which passed the gate, or not the one asked for."""
+
+
+class FrozenModelError(ServingError):
+    """A rollout that nobody asked for of a model that a person has frozen."""
 
 
 class FleetError(ServingError):

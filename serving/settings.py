@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ml_code.model_spec import LARGEST_FILE_MB
+
 
 class ServingSettings(BaseSettings):
     """Settings of one replica of the prediction service.
@@ -38,7 +40,7 @@ class ServingSettings(BaseSettings):
         default=None, description="folder of dataset TOML files instead of the shipped one; read again at every poll"
     )
     max_model_mb: int = Field(
-        default=48, gt=0, description="largest model file, in MB; opening one takes twelve times that for a moment"
+        default=LARGEST_FILE_MB, gt=0, description="largest model file, in MB; opening one takes twelve times that"
     )
 
 

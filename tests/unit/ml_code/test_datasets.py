@@ -82,3 +82,19 @@ def test_a_catalog_without_a_usable_dataset_says_why(tmp_path: Path) -> None:
     (tmp_path / "iris.toml").write_text("name = ")
     with pytest.raises(CatalogError, match=r"no dataset that can be used \(.*iris.toml: found no valid TOML"):
         load_catalog(tmp_path).list_names()
+
+
+def test_hyperparameters_of_the_catalog_are_checked_as_those_of_a_form(tmp_path: Path) -> None:
+    added = "\n[hyperparameters.xgboost]\nn_trees = 5\n\n[gate]"
+    (tmp_path / "iris.toml").write_text(IRIS.replace("\n[gate]", added))
+    with pytest.raises(CatalogError, match="found the unknown n_trees, expected some of"):
+        load_dataset("iris", tmp_path)
+    (tmp_path / "iris.toml").write_text(IRIS.replace("\n[gate]", added.replace("xgboost", "forest")))
+    with pytest.raises(CatalogError, match="hyperparameters: found forest, expected one of random_forest"):
+        load_dataset("iris", tmp_path)
+
+
+def test_a_form_offers_iris_first_where_it_is_there(tmp_path: Path) -> None:
+    assert load_catalog().choose_default() == "iris"
+    (tmp_path / "flowers.toml").write_text(IRIS.replace('name = "iris"', 'name = "flowers"'))
+    assert load_catalog(tmp_path).choose_default() == "flowers"

@@ -1,0 +1,106 @@
+"""A table that the project has never seen becomes a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ml_code import features, pipeline
+from ml_code.cli import app
+from ml_code.dataset_draft import add_dataset, draft_dataset
+from ml_code.datasets import load_dataset
+from ml_code.errors import CatalogError, DataCheckError, SourceError
+from ml_code.settings import Settings
+from ml_code.snapshots import read_snapshot
+
+HEADER = "ship_id,length_m,flag,crew,captain,fleet,kind,toll"
+FLAGS = ("KR", "PA", "LR")
+
+
+def write_ships(folder: Path, name: str = "ships.csv", rows: int = 120) -> Path:
+    lines = [
+        f"{number},{20 + number * 1.5},{FLAGS[number % 3]},{'' if number % 9 == 0 else number % 30},Kim {number},one,"
+        f"{'tanker' if number % 2 else '화물선'},{number * 10.25}"
+        for number in range(rows)
+    ]
+    file = folder / name
+    file.write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
+    return file
+
+
+def test_types_key_task_and_ranges_are_inferred(tmp_path: Path) -> None:
+    draft = draft_dataset(write_ships(tmp_path), "kind", name="ships")
+    dataset = draft.dataset
+    assert (dataset.task, dataset.key) == ("classification", "ship_id")
+    assert (dataset.numeric, dataset.categorical) == (["length_m", "crew", "toll"], ["flag"])
+    assert draft.left_out == {"captain": "it is text with 120 values", "fleet": "it has one value"}
+    assert dataset.checks.columns["kind"].allowed == ["tanker", "화물선"]
+    crew = dataset.checks.columns["crew"]
+    assert (crew.minimum, crew.maximum) == (0, 60)
+    assert (dataset.gate.metric, dataset.gate.threshold) == ("accuracy", 0.5)
+
+
+@pytest.mark.parametrize(("target", "task"), [("toll", "regression"), ("flag", "classification")])
+def test_the_task_follows_the_values_of_the_target(tmp_path: Path, target: str, task: str) -> None:
+    assert draft_dataset(write_ships(tmp_path), target, name="ships").dataset.task == task
+
+
+def test_whole_numbers_are_labels_that_are_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "grades.csv"
+    file.write_text("hours,grade\n" + "".join(f"{n / 7},{n % 4}\n" for n in range(40)))
+    dataset = draft_dataset(file, "grade", name="grades").dataset
+    assert (dataset.task, dataset.checks.columns["grade"].allowed) == ("classification", [0, 1, 2, 3])
+    assert draft_dataset(file, "grade", name="grades", task="regression").dataset.task == "regression"
+
+
+def test_an_added_dataset_can_be_prepared_at_once(tmp_path: Path, settings: Settings) -> None:
+    file, _ = add_dataset(write_ships(tmp_path), "kind", settings=settings)
+    assert file == tmp_path / "ships.toml"
+    frame = read_snapshot(pipeline.prepare("ships", settings=settings), settings)
+    assert len(frame) == 120
+    assert features.list_classes(load_dataset("ships", tmp_path), frame) == ["tanker", "화물선"]
+
+
+def test_a_name_that_is_taken_changes_nothing(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "ships.toml").write_text("mine")
+    with pytest.raises(CatalogError, match=r"ships\.toml, expected a new name"):
+        add_dataset(write_ships(tmp_path), "kind", settings=settings)
+    assert (tmp_path / "ships.toml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("content", "target", "error", "message"),
+    [
+        ("length (m),kind\n1,a\n2,b\n", "kind", DataCheckError, r"found the columns 'length \(m\)'"),
+        ("length,kind\n1,a\n2,b\n", "price", DataCheckError, "--target: found 'price', expected one of length, kind"),
+        ("name,kind\nx,a\nx,b\n", "kind", DataCheckError, "no column to learn from"),
+        ("length,kind\n", "kind", SourceError, "a header and no rows"),
+        ("", "kind", SourceError, "an empty file"),
+    ],
+)
+def test_a_file_that_is_no_table_to_learn_from_is_refused(
+    tmp_path: Path, content: str, target: str, error: type[Exception], message: str
+) -> None:
+    file = tmp_path / "ships.csv"
+    file.write_text(content)
+    with pytest.raises(error, match=message):
+        draft_dataset(file, target, name="ships")
+
+
+@pytest.mark.parametrize(("name", "task"), [("Ships!", None), ("ships", "guessing")])
+def test_a_wrong_name_or_task_is_refused(tmp_path: Path, name: str, task: str | None) -> None:
+    with pytest.raises(CatalogError, match=f"found {(task or name)!r}"):
+        draft_dataset(write_ships(tmp_path), "kind", name=name, task=task)
+
+
+def test_the_command_shows_what_it_wrote(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ml_code.dataset_draft.load_settings", lambda: settings)
+    done = CliRunner().invoke(app, ["dataset", "add", str(write_ships(tmp_path)), "--target", "kind"])
+    assert done.exit_code == 0, done.output
+    assert 'target = "kind"' in done.output
+    assert "mlops train --dataset ships" in done.output
+    again = CliRunner().invoke(app, ["dataset", "add", str(tmp_path / "ships.csv"), "--target", "kind"])
+    assert again.exit_code == 2
+    assert "expected a new name" in again.output

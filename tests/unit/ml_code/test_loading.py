@@ -1,0 +1,63 @@
+"""A table from the internet, and the three ways to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from ml_code.datasets import Dataset
+from ml_code.errors import SourceError
+from ml_code.loading import load_source
+from ml_code.settings import Settings
+from tests.unit.ml_code.passengers import make_dataset
+
+ROWS = b"age,fare,town,sex,outcome\n30,8,S,male,dead\n"
+
+
+@pytest.fixture
+def website(tmp_path: Path) -> Iterator[str]:
+    """The address of a server that has `passengers.csv`."""
+    folder = tmp_path / "website"
+    folder.mkdir()
+    (folder / "passengers.csv").write_bytes(ROWS)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def from_url(url: str) -> Dataset:
+    return make_dataset(source={"kind": "url", "url": url})
+
+
+def test_a_table_from_the_internet_is_kept_and_read_again_once_its_address_is_gone(
+    website: str, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert load_source(from_url(f"{website}/passengers.csv"), settings).content == ROWS
+    kept = load_source(from_url(f"{website}/gone.csv"), settings)
+    assert kept.content == ROWS
+    assert kept.origin.endswith("sources/passengers.csv")
+    assert "404" in caplog.text
+
+
+def test_a_file_in_the_datasets_folder_goes_before_the_address(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "passengers.csv").write_bytes(ROWS)
+    local = settings.model_copy(update={"datasets_dir": tmp_path})
+    assert load_source(from_url("http://127.0.0.1:1/passengers.csv"), local).content == ROWS
+
+
+def test_without_any_of_the_three_ways_the_error_names_them_all(settings: Settings) -> None:
+    with pytest.raises(SourceError) as raised:
+        load_source(from_url("http://127.0.0.1:1/passengers.csv"), settings)
+    for way in ("make http://127.0.0.1:1/passengers.csv reachable", "MLOPS_DATASETS_DIR", "sources/passengers.csv"):
+        assert way in str(raised.value)

@@ -1,0 +1,98 @@
+"""The commands about versions, with the registry and the log of the unit tests in place of the real ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ml_code import model_commands
+from ml_code.cli import app
+from ml_code.settings import Settings
+from tests.unit.serving.test_rollout import FakeAliases, FakeLog, promote_in_turn
+
+IRIS = (Path(model_commands.__file__).parent / "catalog" / "iris.toml").read_text()
+
+
+@pytest.fixture
+def registry(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[FakeAliases, FakeLog]:
+    """Iris with the versions 1 to 3, of which 3 serves."""
+    (tmp_path / "iris.toml").write_text(IRIS)
+    aliases, log = promote_in_turn("1", "2", "3")
+    aliases.newest_passed = "3"
+    monkeypatch.setattr(model_commands, "load_settings", lambda: settings)
+    monkeypatch.setattr(model_commands, "_connect", lambda _: (aliases, log))
+    return aliases, log
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+
+
+def test_models_are_listed_with_what_serves(registry: tuple[FakeAliases, FakeLog]) -> None:
+    done = run("models", "--json")
+    assert json.loads(done.stdout) == [
+        {"model": "iris", "champion": "3", "previous": "2", "newest passed": "3", "frozen": None}
+    ]
+    assert "newest passed" in run("models").stdout
+
+
+def test_a_rollback_moves_the_alias_and_the_history_says_why(registry: tuple[FakeAliases, FakeLog]) -> None:
+    done = run("rollback", "iris", "--why", "it answers nonsense")
+    assert (done.exit_code, done.stdout) == (0, "iris: champion 3 -> 2\n")
+    newest = json.loads(run("history", "iris", "--json").stdout)[0]
+    assert (newest["action"], newest["from_version"], newest["to_version"]) == ("rollback", "3", "2")
+    assert newest["why"] == "it answers nonsense"
+    assert "@" in newest["who"]
+
+
+def test_a_reason_is_asked_for(registry: tuple[FakeAliases, FakeLog]) -> None:
+    done = CliRunner().invoke(app, ["promote", "iris", "1"], input="the old one was better\n")
+    assert done.exit_code == 0
+    assert registry[0].aliases == {"champion": "1", "previous": "3"}
+    assert registry[1].moves[-1].why == "the old one was better"
+
+
+def test_a_freeze_holds_until_it_is_lifted(registry: tuple[FakeAliases, FakeLog]) -> None:
+    assert run("freeze", "iris", "--why", "the fair").exit_code == 0
+    assert json.loads(run("models", "--json").stdout)[0]["frozen"].endswith(": the fair")
+    assert run("unfreeze", "iris", "--why", "it is over").exit_code == 0
+    assert json.loads(run("models", "--json").stdout)[0]["frozen"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["promote", "tulips", "1", "--why", "x"], "found 'tulips', expected one of iris"),
+        (["promote", "iris", "newest", "--why", "x"], "iris: found no version newest"),
+        (["history", "tulips"], "found 'tulips', expected one of iris"),
+        (["freeze", "tulips", "--why", "x"], "found 'tulips', expected one of iris"),
+        (["rollback", "tulips", "--why", "x"], "found 'tulips', expected one of iris"),
+    ],
+)
+def test_what_is_not_there_is_a_usage_error(
+    registry: tuple[FakeAliases, FakeLog], arguments: list[str], message: str
+) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+def test_without_a_version_before_there_is_no_way_back(registry: tuple[FakeAliases, FakeLog]) -> None:
+    del registry[0].aliases["previous"]
+    done = run("rollback", "iris", "--why", "x")
+    assert done.exit_code == 2
+    assert "found no version before the champion" in done.output
+
+
+def test_status_names_each_part_and_fails_if_one_is_away(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = settings.model_copy(update={"gateway_url": "http://127.0.0.1:1", "s3_endpoint_url": "http://127.0.0.1:1"})
+    monkeypatch.setattr(model_commands, "load_settings", lambda: nowhere)
+    done = run("status", "--json")
+    assert done.exit_code == 1
+    states = {row["part"]: row["state"] for row in json.loads(done.stdout)}
+    assert list(states) == ["MLflow", "warehouse", "object store", "gateway"]
+    assert "MLOPS_WAREHOUSE_DSN" in states["warehouse"]
+    assert "answers" not in {states["MLflow"], states["warehouse"], states["gateway"]}
