@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ml_code import model_commands
 from ml_code.command_errors import FAILURE, USAGE_ERROR, fail
 from ml_code.datasets import load_catalog
 from ml_code.errors import CatalogError, DataCheckError, MlopsError, SourceError, TrainingError
@@ -32,7 +31,6 @@ app = typer.Typer(
 
 dataset_app = typer.Typer(help="The catalog, and the files that bring new rows.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
-app.add_typer(model_commands.app)
 
 
 @app.callback()

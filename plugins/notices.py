@@ -36,7 +36,7 @@ class SlackNotice(BaseNotifier):
         self.outcome = outcome
 
     @override
-    def render_template_fields(self, context: Any) -> None:
+    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
         """Renders nothing: there are no templates, and `dag.test` hands over a DAG that cannot render any."""
 
     @override

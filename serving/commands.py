@@ -1,4 +1,4 @@
-"""The commands of `mlops` about versions that serve: what there is, what was, and a person's hand on it."""
+"""The command `mlops` whole: that of `ml_code`, and what is about versions that serve."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ml_code.cli import app
 from ml_code.command_errors import FAILURE, USAGE_ERROR, fail
 from ml_code.datasets import load_catalog
 from ml_code.errors import CatalogError, MlopsError
@@ -26,9 +27,9 @@ from serving.aliases import Aliases, MlflowAliases
 from serving.errors import NoCandidateError, ServingError
 from serving.rollout import CHAMPION, PREVIOUS, Rollout, promote, roll_back
 
-ANSWERS = "answers"
+__all__ = ["app"]
 
-app = typer.Typer()
+ANSWERS = "answers"
 
 Model = Annotated[str, typer.Argument(help="Registered model, which is named as its dataset.")]
 Reason = Annotated[str, typer.Option(prompt="Why", help="Why, for the log; asked for if it is not given.")]

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from ml_code import model_commands
-from ml_code.cli import app
+from ml_code.datasets import CATALOG
 from ml_code.settings import Settings
+from serving import commands
+from serving.commands import app
 from tests.unit.serving.test_rollout import FakeAliases, FakeLog, promote_in_turn
 
-IRIS = (Path(model_commands.__file__).parent / "catalog" / "iris.toml").read_text()
+IRIS = (CATALOG / "iris.toml").read_text()
 
 
 @pytest.fixture
@@ -22,8 +23,8 @@ def registry(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "iris.toml").write_text(IRIS)
     aliases, log = promote_in_turn("1", "2", "3")
     aliases.newest_passed = "3"
-    monkeypatch.setattr(model_commands, "load_settings", lambda: settings)
-    monkeypatch.setattr(model_commands, "_connect", lambda _: (aliases, log))
+    monkeypatch.setattr(commands, "load_settings", lambda: settings)
+    monkeypatch.setattr(commands, "_connect", lambda _: (aliases, log))
     return aliases, log
 
 
@@ -89,7 +90,7 @@ def test_without_a_version_before_there_is_no_way_back(registry: tuple[FakeAlias
 
 def test_status_names_each_part_and_fails_if_one_is_away(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = settings.model_copy(update={"gateway_url": "http://127.0.0.1:1", "s3_endpoint_url": "http://127.0.0.1:1"})
-    monkeypatch.setattr(model_commands, "load_settings", lambda: nowhere)
+    monkeypatch.setattr(commands, "load_settings", lambda: nowhere)
     done = run("status", "--json")
     assert done.exit_code == 1
     states = {row["part"]: row["state"] for row in json.loads(done.stdout)}
