@@ -1,68 +1,40 @@
-"""Every shipped table with every family: trained on all of its rows, measured, exported, and served.
-
-The full tables come from the folder that TEST_TABLES names (`titanic.csv`, `housing.csv`), or from their sources.
-"""
+"""Every shipped table with every family: trained on all of its rows, measured, exported, and served."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
-import os
-from pathlib import Path
 
 import pandas as pd
 import pytest
-from pydantic import SecretStr
 
 from ml_code import evaluation, features
-from ml_code.datasets import Dataset, load_dataset
+from ml_code.datasets import Dataset
 from ml_code.errors import SourceError
-from ml_code.export import export_pipeline
-from ml_code.families import FAMILIES, check_hyperparameters, find_family
+from ml_code.families import FAMILIES
 from ml_code.onnx_model import OnnxModel
-from ml_code.pipeline import prepare
-from ml_code.settings import Settings
-from ml_code.snapshots import read_snapshot
-from ml_code.training import fit_pipeline
 from serving.rows import RowParser
 from serving.served import ServedModel, Version
+from tests.full_tables import read_table, train_family
 
-ROWS = {"iris": 150, "titanic": 891, "housing": 20_640}
+DISTINCT_ROWS = {"iris": 149, "titanic": 891, "housing": 20_640}
 
 
-@pytest.fixture(scope="module", params=ROWS)
+@pytest.fixture(scope="module", params=DISTINCT_ROWS)
 def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, features.Split]:
-    dataset = load_dataset(request.param)
-    settings = Settings(
-        mlflow_url="http://127.0.0.1:1",
-        mlflow_username="trainer",
-        mlflow_password=SecretStr("secret"),
-        s3_endpoint_url="http://127.0.0.1:1",
-        s3_access_key="key",
-        s3_secret_key=SecretStr("secret"),
-        datasets_uri=str(tmp_path_factory.mktemp("datasets")),
-        datasets_dir=Path(os.environ.get("TEST_TABLES", "/nowhere")),
-    )
     try:
-        uri = prepare(dataset.name, settings=settings)
+        dataset, split = read_table(request.param, tmp_path_factory.mktemp("datasets"))
     except SourceError as error:
         pytest.skip(f"the table is not to be had: {error}")
-    frame = read_snapshot(uri, settings)
-    if dataset.key:
-        assert len(frame) == ROWS[dataset.name]
-    return dataset, features.split_holdout(dataset, frame)
+    assert len(split.train) + len(split.holdout) == DISTINCT_ROWS[dataset.name]
+    return dataset, split
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_passes_the_gate_of_a_table_and_is_served(table: tuple[Dataset, features.Split], name: str) -> None:
     dataset, split = table
-    family = find_family(*FAMILIES[name], dataset.task)
-    figures = check_hyperparameters(family, dataset.hyperparameters.get(name))
-    pipeline = fit_pipeline(dataset, split.train, family, figures, threads=2)
-
-    # The export compares file and pipeline on the rows that it is given.
-    exported = export_pipeline(dataset, pipeline, features.list_classes(dataset, split.train), split.holdout)
+    exported = train_family(dataset, split, name)
     assert exported.agreement_share >= 0.999
 
     model = OnnxModel(exported.content)

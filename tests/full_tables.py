@@ -1,0 +1,47 @@
+"""The shipped tables whole, and a model of any family trained on one of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from ml_code import features
+from ml_code.datasets import Dataset, load_dataset
+from ml_code.export import ExportedModel, export_pipeline
+from ml_code.families import FAMILIES, check_hyperparameters, find_family
+from ml_code.pipeline import prepare
+from ml_code.settings import Settings
+from ml_code.snapshots import read_snapshot
+from ml_code.training import fit_pipeline
+
+
+def read_table(name: str, folder: Path) -> tuple[Dataset, features.Split]:
+    """A dataset and its rows, prepared into a folder.
+
+    The files `titanic.csv` and `housing.csv` come from the folder that TEST_TABLES names, or from their addresses.
+
+    Raises:
+        SourceError: neither is reached.
+    """
+    settings = Settings(
+        mlflow_url="http://127.0.0.1:1",
+        mlflow_username="trainer",
+        mlflow_password=SecretStr("secret"),
+        s3_endpoint_url="http://127.0.0.1:1",
+        s3_access_key="key",
+        s3_secret_key=SecretStr("secret"),
+        datasets_uri=str(folder),
+        datasets_dir=Path(os.environ.get("TEST_TABLES", "/nowhere")),
+    )
+    dataset = load_dataset(name)
+    return dataset, features.split_holdout(dataset, read_snapshot(prepare(name, settings=settings), settings))
+
+
+def train_family(dataset: Dataset, split: features.Split, name: str) -> ExportedModel:
+    """Trains with the dataset's own hyperparameters; file and pipeline are compared on the holdout."""
+    family = find_family(*FAMILIES[name], dataset.task)
+    figures = check_hyperparameters(family, dataset.hyperparameters.get(name))
+    pipeline = fit_pipeline(dataset, split.train, family, figures, threads=2)
+    return export_pipeline(dataset, pipeline, features.list_classes(dataset, split.train), split.holdout)
