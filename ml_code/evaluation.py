@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from ml_code.features import select_inputs
 from ml_code.onnx_model import OnnxModel, Prediction
 
 BOOTSTRAP_ROUNDS = 500
+CONFIDENCE = 0.95
 BOOTSTRAP_SEED = 20
 """Fixed, so that the same figures give the same decision."""
 
@@ -44,6 +45,17 @@ def measure(dataset: Dataset, truth: pd.Series, prediction: Prediction) -> dict[
     return {name: SCORES[name](expected, found) for name in METRICS[dataset.task]}
 
 
+def measure_intervals(dataset: Dataset, truth: pd.Series, prediction: Prediction) -> dict[str, tuple[float, float]]:
+    """Bootstrap interval of every metric of the task, by name: where it lies in 95 of 100 such holdouts."""
+    expected, found = _as_figures(dataset, truth, prediction.values)
+    tail = (1 - CONFIDENCE) / 2
+    intervals = {}
+    for name in METRICS[dataset.task]:
+        scores = [SCORES[name](expected[rows], found[rows]) for rows in _draw_rows(len(expected))]
+        intervals[name] = (float(np.quantile(scores, tail)), float(np.quantile(scores, 1 - tail)))
+    return intervals
+
+
 def compare(
     dataset: Dataset, truth: pd.Series, challenger: Prediction, champion: Prediction, metric: Metric
 ) -> Difference:
@@ -56,11 +68,10 @@ def compare(
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     expected, of_challenger = _as_figures(dataset, truth, challenger.values)
     _, of_champion = _as_figures(dataset, truth, champion.values)
-    random = np.random.default_rng(BOOTSTRAP_SEED)
-    rounds = []
-    for _ in range(BOOTSTRAP_ROUNDS):
-        rows = random.integers(0, len(expected), len(expected))
-        rounds.append(score(expected[rows], of_challenger[rows]) - score(expected[rows], of_champion[rows]))
+    rounds = [
+        score(expected[rows], of_challenger[rows]) - score(expected[rows], of_champion[rows])
+        for rows in _draw_rows(len(expected))
+    ]
     value = score(expected, of_challenger) - score(expected, of_champion)
     return Difference(sign * value, float(np.std(rounds, ddof=1)))
 
@@ -72,6 +83,13 @@ def count_confusions(truth: pd.Series, prediction: Prediction, labels: Sequence[
     for expected, found in zip(truth.tolist(), prediction.values, strict=True):
         counts[place[expected], place[found]] += 1
     return counts
+
+
+def _draw_rows(count: int) -> Iterator[npt.NDArray[np.int64]]:
+    """The positions of each round's rows, the same ones at every call."""
+    random = np.random.default_rng(BOOTSTRAP_SEED)
+    for _ in range(BOOTSTRAP_ROUNDS):
+        yield random.integers(0, count, count)
 
 
 def _as_figures(dataset: Dataset, truth: pd.Series, values: Sequence[object]) -> tuple[Figures, Figures]:

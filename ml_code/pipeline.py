@@ -18,6 +18,7 @@ from ml_code.errors import GateError
 from ml_code.families import Family, check_hyperparameters, find_family
 from ml_code.gate import Decision, Trigger, verdict
 from ml_code.loading import load_source
+from ml_code.model_card import write_card
 from ml_code.onnx_model import OnnxModel
 from ml_code.plans import RunOrigin
 from ml_code.provenance import find_git_commit
@@ -131,6 +132,7 @@ def evaluate(run_id: str, *, settings: Settings | None = None) -> dict[str, floa
     answers = evaluation.answer_rows(dataset, model, holdout)
     truth = holdout[dataset.target]
     metrics = evaluation.measure(dataset, truth, answers)
+    intervals = evaluation.measure_intervals(dataset, truth, answers)
     if model.spec.classes is None:
         figures = {"residuals": plots.draw_residuals(np.asarray(truth, np.float64), np.asarray(answers.values))}
     else:
@@ -138,8 +140,13 @@ def evaluate(run_id: str, *, settings: Settings | None = None) -> dict[str, floa
         figures = {
             "confusion_matrix": plots.draw_confusions(evaluation.count_confusions(truth, answers, labels), labels)
         }
+        if answers.probabilities is not None:
+            is_class = np.array([[label == cell for label in model.spec.classes] for cell in truth.tolist()])
+            figures["calibration"] = plots.draw_calibration(is_class, answers.probabilities, model.spec.classes)
     tracker.log_figures(run_id, figures)
-    tracker.log(run_id, metrics={**metrics, "holdout_rows": float(len(holdout))})
+    lowest = {f"{name}_low": low for name, (low, _) in intervals.items()}
+    highest = {f"{name}_high": high for name, (_, high) in intervals.items()}
+    tracker.log(run_id, metrics={**metrics, **lowest, **highest, "holdout_rows": float(len(holdout))})
     return metrics
 
 
@@ -166,6 +173,7 @@ def decide(
     comparison = compare_with_champion(tracker, run, dataset, holdout, model)
     decision = gate.decide(dataset.name, dataset.gate, score, len(holdout), comparison, trigger=trigger, force=force)
     _log_decision(tracker, run_id, decision)
+    tracker.log_text(run_id, "model_card.md", write_card(dataset, run.tags, run.params, run.metrics, decision))
     return decision
 
 

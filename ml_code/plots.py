@@ -25,6 +25,30 @@ def draw_confusions(counts: npt.NDArray[np.int64], labels: Sequence[object]) -> 
     return figure
 
 
+def draw_calibration(
+    is_class: npt.NDArray[np.bool_], probabilities: npt.NDArray[np.float32], labels: Sequence[object]
+) -> Figure:
+    """How often a class was true where the model gave it some probability, in tenths; on the diagonal it is right.
+
+    Args:
+        is_class: whether a row (first axis) is of a class (second axis).
+        probabilities: of the same shape.
+        labels: of the classes.
+    """
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
+    for number, label in enumerate(labels):
+        tenths = np.minimum((probabilities[:, number] * 10).astype(int), 9)
+        filled = np.unique(tenths)
+        given = [float(probabilities[tenths == tenth, number].mean()) for tenth in filled]
+        found = [float(is_class[tenths == tenth, number].mean()) for tenth in filled]
+        axes.plot(given, found, marker="o", label=str(label))
+    axes.set(xlabel="probability given", ylabel="share that was true", title="Calibration on the holdout")
+    axes.legend()
+    return figure
+
+
 def draw_residuals(truth: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> Figure:
     """Predicted minus true value over the predicted value, in the target's unit."""
     figure = Figure(figsize=(6, 4), layout="constrained")

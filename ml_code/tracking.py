@@ -143,6 +143,11 @@ class Tracker:
             for name, figure in figures.items():
                 self._client.log_figure(run_id, figure, f"plots/{name}.png")
 
+    def log_text(self, run_id: str, name: str, text: str) -> None:
+        """Stores a text under its name."""
+        with self._explained(f"{name} of run {run_id}"):
+            self._client.log_text(run_id, text, name)
+
     def log_pipeline(self, run_id: str, pipeline: Pipeline, inputs: pd.DataFrame) -> None:
         """Stores the fitted pipeline for notebooks, as skops and not as pickle."""
         # The import looks every ufunc up in every loaded module, which wakes each deprecation warning of Airflow.

@@ -126,16 +126,21 @@ def test_a_run_shows_params_metrics_dataset_tags_and_plots(
     figures = {"n_estimators": 7}
     run_id = pipeline.train("iris", snapshot_uri, "xgboost", None, figures, origin=origin, settings=stack_settings)
     pipeline.evaluate(run_id, settings=stack_settings)
+    pipeline.decide(run_id, settings=stack_settings)
 
     run = mlflow.MlflowClient().get_run(run_id)
     assert run.data.params["hyperparameter.n_estimators"] == "7"
     assert {"accuracy", "f1_macro", "holdout_rows"} <= set(run.data.metrics)
+    assert run.data.metrics["accuracy_low"] <= run.data.metrics["accuracy"] <= run.data.metrics["accuracy_high"]
     assert run.data.tags["airflow.run_id"] == "manual__shown"
     assert run.data.tags["dataset_version"] in snapshot_uri
     assert len(run.data.tags["git_commit"]) >= 7
     assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["iris"]
     plots = [entry.path for entry in mlflow.MlflowClient().list_artifacts(run_id, "plots")]
-    assert plots == ["plots/confusion_matrix.png", "plots/feature_importance.png"]
+    assert plots == ["plots/calibration.png", "plots/confusion_matrix.png", "plots/feature_importance.png"]
+    card = mlflow.artifacts.load_text(f"runs:/{run_id}/model_card.md")
+    assert run.data.tags["dataset_version"] in card
+    assert run.data.tags["gate.verdict"] in card
     assert run.info.status == "FINISHED"
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from ml_code.evaluation import compare, count_confusions, measure
+from ml_code.evaluation import compare, count_confusions, measure, measure_intervals
 from ml_code.onnx_model import Prediction
 from tests.unit.ml_code.passengers import make_dataset
 
@@ -37,6 +37,14 @@ def test_regression_figures_equal_those_of_scikit_learn() -> None:
             "mae": metrics.mean_absolute_error(HEIGHTS, ESTIMATES),
         }
     )
+
+
+def test_an_interval_is_as_wide_as_the_rows_are_few() -> None:
+    """A share p of n rows lies within 1.96 sqrt(p (1 - p) / n) of itself in 95 of 100 samples."""
+    accuracy = measure(make_dataset(), TRUTH, Prediction(GUESSES, None))["accuracy"]
+    low, high = measure_intervals(make_dataset(), TRUTH, Prediction(GUESSES, None))["accuracy"]
+    half = 1.96 * np.sqrt(accuracy * (1 - accuracy) / 300)
+    assert (accuracy - low, high - accuracy) == pytest.approx((half, half), rel=0.2)
 
 
 def test_equal_models_differ_by_nothing_for_sure() -> None:

@@ -1,0 +1,78 @@
+"""A short description of one trained model, for whoever meets it in MLflow: data, figures, limits, decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ml_code.datasets import METRICS, Dataset
+from ml_code.gate import Decision, verdict
+
+
+def write_card(
+    dataset: Dataset,
+    tags: Mapping[str, str],
+    params: Mapping[str, str],
+    metrics: Mapping[str, float],
+    decision: Decision,
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        dataset: that it was trained on.
+        tags: of the run.
+        params: of the run.
+        metrics: of the run, with `<metric>_low` and `<metric>_high`; those that were not measured are left out.
+        decision: of the gate.
+    """
+    figures = [_describe_metric(name, metrics) for name in METRICS[dataset.task] if name in metrics]
+    return "\n".join(
+        [
+            f"# {dataset.name}: {params['estimator']}",
+            "",
+            f"{dataset.description or dataset.target}. Predicts `{dataset.target}` ({dataset.task}).",
+            "",
+            "## Data",
+            f"- version `{tags['dataset_version']}`, {tags['snapshot_uri']}",
+            f"- {params['train_rows']} rows to train on, {params['holdout_rows']} held out "
+            f"(rule `{tags['holdout_id']}`, {dataset.holdout.share:.0%})",
+            f"- numbers: {', '.join(dataset.numeric) or 'none'}",
+            f"- categories: {', '.join(dataset.categorical) or 'none'}",
+            "",
+            "## Figures on the holdout",
+            "| metric | value | 95 % interval |",
+            "|---|---|---|",
+            *figures,
+            "",
+            "## Gate",
+            f"{verdict(decision)}.",
+            *([f"The decision is {decision.warning}."] if decision.warning else []),
+            "",
+            "## Limits",
+            *_describe_limits(dataset),
+            "",
+            "## How it was made",
+            f"- {params['model_type']} with `{params['hyperparameters']}`, seed {params['seed']}",
+            f"- code {tags['git_commit']}",
+            "",
+        ]
+    )
+
+
+def _describe_metric(name: str, metrics: Mapping[str, float]) -> str:
+    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+    interval = "-" if low is None or high is None else f"{low:.4g} to {high:.4g}"
+    return f"| {name} | {metrics[name]:.4g} | {interval} |"
+
+
+def _describe_limits(dataset: Dataset) -> list[str]:
+    """Outside of what the checks let in, nothing was trained on and nothing was measured."""
+    lines = []
+    for name in dataset.features:
+        check = dataset.checks.columns.get(name)
+        if check is None:
+            continue
+        low = "" if check.minimum is None else f"from {check.minimum:g} "
+        high = "" if check.maximum is None else f"to {check.maximum:g}"
+        allowed = "" if check.allowed is None else f"one of {', '.join(map(str, check.allowed))}"
+        lines.append(f"- `{name}` {f'{low}{high}'.strip() or allowed or 'unchecked'}")
+    return [*lines, "- A gap counts as the median of its column, a category never seen as none of those known."]

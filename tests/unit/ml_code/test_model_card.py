@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from ml_code.datasets import load_dataset
+from ml_code.gate import decide
+from ml_code.model_card import write_card
+
+TAGS = {"dataset_version": "ab12", "snapshot_uri": "s3://datasets/snapshots/x/ab12.parquet", "holdout_id": "h1"}
+PARAMS = {
+    "model_type": "sklearn",
+    "estimator": "linear",
+    "hyperparameters": "{}",
+    "seed": "42",
+    "train_rows": "700",
+    "holdout_rows": "150",
+}
+
+
+def test_a_card_says_data_figures_limits_and_decision() -> None:
+    dataset = load_dataset("titanic")
+    decision = decide("titanic", dataset.gate, 0.81, 150, None)
+    metrics = {"accuracy": 0.81, "accuracy_low": 0.74, "accuracy_high": 0.87}
+    card = write_card(dataset, {**TAGS, "git_commit": "c0ffee"}, PARAMS, metrics, decision)
+    for text in (
+        "# titanic: linear",
+        "version `ab12`",
+        "700 rows to train on, 150 held out",
+        "| accuracy | 0.81 | 0.74 to 0.87 |",
+        "titanic: promoted, 0.81 >= 0.75, the first model.",
+        "The decision is weak: 150 holdout rows",
+        "- `Age` from 0 to 120",
+        "- `Sex` one of female, male",
+        "code c0ffee",
+    ):
+        assert text in card
+
+
+def test_a_card_without_an_evaluation_has_no_figures() -> None:
+    dataset = load_dataset("housing")
+    decision = decide("housing", dataset.gate, 0.4, 4000, None)
+    card = write_card(dataset, {**TAGS, "git_commit": "c0ffee"}, PARAMS, {}, decision)
+    assert "housing: rejected, 0.4 < 0.6" in card
+    assert "| r2 |" not in card
