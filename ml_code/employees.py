@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import compress
@@ -139,9 +140,13 @@ class _Load:
         return report
 
     def _stage(self, cursor: Cursor) -> int:
-        """Copies the rows that pass the checks, as the text they came in, and answers how many."""
+        """Copies the rows that pass the checks, as the text they came in, and answers how many.
+
+        One block is checked while the database takes in the one before.
+        """
         rows = 0
-        with _open_unchanged(self._storage, self._file) as stream:
+        copied: Future[None] | None = None
+        with _open_unchanged(self._storage, self._file) as stream, ThreadPoolExecutor(1, "copy") as pool:
             records = CsvRecords(stream, self._file.uri)
             _check_header(records, self._file.uri)
             for block in records:
@@ -149,8 +154,13 @@ class _Load:
                 self._quarantine.add(sorted([*block.bad, *bad.values()], key=lambda row: row.line))
                 is_good = [index not in bad for index in range(len(block.raw))]
                 numbered = list(compress(zip(block.lines, block.raw, strict=True), is_good))
-                copy_csv(cursor, "staging", ["line", *records.header], b"".join(b"%d,%b\n" % row for row in numbered))
+                content = b"".join(b"%d,%b\n" % row for row in numbered)
                 rows += len(numbered)
+                if copied is not None:
+                    copied.result()
+                copied = pool.submit(copy_csv, cursor, "staging", ["line", *records.header], content)
+            if copied is not None:
+                copied.result()
         return rows
 
     def _set_repeated_aside(self, cursor: Cursor) -> int:

@@ -49,7 +49,7 @@ def measure_intervals(dataset: Dataset, truth: pd.Series, prediction: Prediction
     """Bootstrap interval of every metric of the task, by name: where it lies in 95 of 100 such holdouts."""
     expected, found = _as_figures(dataset, truth, prediction.values)
     tail = (1 - CONFIDENCE) / 2
-    intervals = {}
+    intervals: dict[str, tuple[float, float]] = {}
     for name in METRICS[dataset.task]:
         scores = [SCORES[name](expected[rows], found[rows]) for rows in _draw_rows(len(expected))]
         intervals[name] = (float(np.quantile(scores, tail)), float(np.quantile(scores, 1 - tail)))

@@ -15,7 +15,7 @@ import httpx
 
 from tests.servers import free_port, run_process
 
-START_SECONDS = 60
+START_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
