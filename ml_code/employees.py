@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import compress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -116,8 +115,8 @@ class _Load:
     def run(self, cursor: Cursor) -> LoadReport:
         """Stages, checks and merges the rows."""
         cursor.execute(
-            "CREATE TEMP TABLE staging (line bigint, employee_id bigint, name text, department text, "
-            "salary numeric(12, 2), hired_on date) ON COMMIT DROP"
+            "CREATE TEMP TABLE staging (place bigint GENERATED ALWAYS AS IDENTITY, employee_id bigint, name text, "
+            "department text, salary numeric(12, 2), hired_on date) ON COMMIT DROP"
         )
         rows_staged = self._stage(cursor)
         rows_read = rows_staged + self._quarantine.rows
@@ -152,13 +151,11 @@ class _Load:
             for block in records:
                 bad = find_bad_rows(block)
                 self._quarantine.add(sorted([*block.bad, *bad.values()], key=lambda row: row.line))
-                is_good = [index not in bad for index in range(len(block.raw))]
-                numbered = list(compress(zip(block.lines, block.raw, strict=True), is_good))
-                content = b"".join(b"%d,%b\n" % row for row in numbered)
-                rows += len(numbered)
+                good = [raw for index, raw in enumerate(block.raw) if index not in bad]
+                rows += len(good)
                 if copied is not None:
                     copied.result()
-                copied = pool.submit(copy_csv, cursor, "staging", ["line", *records.header], content)
+                copied = pool.submit(copy_csv, cursor, "staging", records.header, b"\n".join([*good, b""]))
             if copied is not None:
                 copied.result()
         return rows
@@ -172,24 +169,37 @@ class _Load:
         if cursor.fetchall() == [(0,)]:
             return 0
         cursor.execute(
-            "SELECT line, employee_id, first FROM (SELECT line, employee_id, min(line) OVER (PARTITION BY employee_id) "
-            "AS first FROM staging) AS seen WHERE line > first LIMIT %s",
+            "SELECT place, employee_id, first FROM (SELECT place, employee_id, "
+            "min(place) OVER (PARTITION BY employee_id) AS first FROM staging) AS seen "
+            "WHERE place > first ORDER BY place LIMIT %s",
             (REPORT_ROWS + 1,),
         )
-        reasons = {
-            line: f"found {employee_id} again, first on line {first}; expected each once"
-            for line, employee_id, first in cursor.fetchall()
-        }
-        cursor.execute("DELETE FROM staging WHERE line = ANY(%s)", (list(reasons),))
-        # The file is read once more for their text, because a copy of every row in the database costs more.
+        repeated = cursor.fetchall()
+        cursor.execute("DELETE FROM staging WHERE place = ANY(%s)", ([place for place, _, _ in repeated],))
+        found = self._find_places({place for row in repeated for place in (row[0], row[2])})
+        for place, employee_id, first in repeated:
+            reason = f"found {employee_id} again, first on line {found[first][0]}; expected each once"
+            line, raw = found[place]
+            self._quarantine.add([BadRow(line, "employee_id", reason, raw.decode())])
+        return len(repeated)
+
+    def _find_places(self, places: Set[int]) -> dict[int, tuple[int, bytes]]:
+        """Line and raw text of the rows that were staged at these places, counted from 1.
+
+        The file is read and checked once more: numbers or text of every row in the database cost more.
+        """
+        found: dict[int, tuple[int, bytes]] = {}
+        place = 0
         with _open_unchanged(self._storage, self._file) as stream:
             for block in CsvRecords(stream, self._file.uri):
-                self._quarantine.add(
-                    BadRow(line, "employee_id", reasons[line], raw.decode())
-                    for line, raw in zip(block.lines, block.raw, strict=True)
-                    if line in reasons
-                )
-        return len(reasons)
+                bad = find_bad_rows(block)
+                for index, line in enumerate(block.lines):
+                    if index in bad:
+                        continue
+                    place += 1
+                    if place in places:
+                        found[place] = line, block.raw[index]
+        return found
 
     def _check_share(self, rows_read: int) -> None:
         found = self._quarantine.rows
