@@ -13,7 +13,7 @@ from tests.engine import skip_without_engine
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in here:
-        item.add_marker(pytest.mark.timeout(1200))
+        item.add_marker(pytest.mark.timeout(1800))
     skip_without_engine(here, "the e2e tests of the compose project")
 
 

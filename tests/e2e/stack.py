@@ -59,7 +59,7 @@ class Stack:
 
     def up(self) -> None:
         """Starts everything and waits until it is healthy."""
-        self.compose("up", "--detach", "--wait", "--build", timeout=900)
+        self.compose("up", "--detach", "--wait", "--build", timeout=1500)
 
     def port(self, variable: str) -> int:
         """The moved port of a variable of .env."""
