@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from ml_code.csv_records import CsvRecords
 from ml_code.datasets import CATALOG, Dataset, Task, describe_problems, load_catalog
-from ml_code.errors import CatalogError, DataCheckError
+from ml_code.errors import CatalogError, DataCheckError, SourceError
 from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
 
@@ -52,7 +52,7 @@ def add_dataset(
 
     Raises:
         CatalogError: the name is taken or no identifier.
-        SourceError: the file is no CSV file with rows.
+        SourceError: there is no such file, or it is no CSV file with rows.
         DataCheckError: the target or key is not among its columns, or no column can be learned from.
         StorageError: the file cannot be read, or the store refuses.
     """
@@ -74,9 +74,11 @@ def draft_dataset(path: Path, target: str, *, name: str, key: str | None = None,
 
     Raises:
         CatalogError: the name is no identifier.
-        SourceError: the file is no CSV file with rows.
+        SourceError: there is no such file, or it is no CSV file with rows.
         DataCheckError: the target or key is not among its columns, or no column can be learned from.
     """
+    if not path.is_file():
+        raise SourceError(f"{path}: found no file, expected a CSV file; correct the path")
     with path.open("rb") as stream:
         records = CsvRecords(stream, path.name)
         _refuse_header(path, records.header, target, key)

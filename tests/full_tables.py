@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from ml_code import features
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.export import ExportedModel, export_pipeline
 from ml_code.families import FAMILIES, check_hyperparameters, find_family
 from ml_code.pipeline import prepare
-from ml_code.settings import Settings
 from ml_code.snapshots import read_snapshot
 from ml_code.training import fit_pipeline
+from tests.offline_settings import make_offline_settings
 
 
 def read_table(name: str, folder: Path) -> tuple[Dataset, features.Split]:
@@ -25,16 +23,8 @@ def read_table(name: str, folder: Path) -> tuple[Dataset, features.Split]:
     Raises:
         SourceError: neither is reached.
     """
-    settings = Settings(
-        mlflow_url="http://127.0.0.1:1",
-        mlflow_username="trainer",
-        mlflow_password=SecretStr("secret"),
-        s3_endpoint_url="http://127.0.0.1:1",
-        s3_access_key="key",
-        s3_secret_key=SecretStr("secret"),
-        datasets_uri=str(folder),
-        datasets_dir=Path(os.environ.get("TEST_TABLES", "/nowhere")),
-    )
+    tables = Path(os.environ.get("TEST_TABLES", "/nowhere"))
+    settings = make_offline_settings(folder, datasets_dir=tables)
     dataset = load_dataset(name)
     return dataset, features.split_holdout(dataset, read_snapshot(prepare(name, settings=settings), settings))
 

@@ -84,17 +84,9 @@ def load(dsn: str, file: str) -> None:
     from pydantic import SecretStr  # noqa: PLC0415  only this process needs them
 
     from ml_code.employees import load_employees  # noqa: PLC0415
-    from ml_code.settings import Settings  # noqa: PLC0415
+    from tests.offline_settings import make_offline_settings  # noqa: PLC0415
 
-    settings = Settings(
-        mlflow_url="http://127.0.0.1:1",
-        mlflow_username="nobody",
-        mlflow_password=SecretStr("nothing"),
-        s3_endpoint_url="http://127.0.0.1:1",
-        s3_access_key="nobody",
-        s3_secret_key=SecretStr("nothing"),
-        warehouse_dsn=SecretStr(dsn),
-    )
+    settings = make_offline_settings(Path(file).parent, warehouse_dsn=SecretStr(dsn))
     idle_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     report = load_employees(file, settings)

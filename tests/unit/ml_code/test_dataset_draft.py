@@ -104,3 +104,6 @@ def test_the_command_shows_what_it_wrote(tmp_path: Path, settings: Settings, mon
     again = CliRunner().invoke(app, ["dataset", "add", str(tmp_path / "ships.csv"), "--target", "kind"])
     assert again.exit_code == 2
     assert "expected a new name" in again.output
+    nothing = CliRunner().invoke(app, ["dataset", "add", str(tmp_path / "boats.csv"), "--target", "kind"])
+    assert nothing.exit_code == 2
+    assert "found no file, expected a CSV file" in nothing.output
