@@ -39,7 +39,7 @@ class PromotionLog(Protocol):
         from_version: str | None = None,
         to_version: str | None = None,
     ) -> None:
-        """Adds a row, unless the last move of the model led to the same version."""
+        """Adds a row, unless the last move of the model was the same."""
 
     def list_moves(self, model: str, limit: int = 50) -> list[Move]:
         """The last moves of a model, the newest first."""
@@ -67,7 +67,7 @@ class WarehouseLog:
         from_version: str | None = None,
         to_version: str | None = None,
     ) -> None:
-        """Adds a row, unless the last move of the model led to the same version: a repeated step adds none.
+        """Adds a row, unless the last move of the model was the same: a repeated step adds none.
 
         Raises:
             WarehouseError: the database cannot be reached.
@@ -75,11 +75,11 @@ class WarehouseLog:
         with self._warehouse.transaction() as connection, connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"promotion_log/{model}",))
             cursor.execute(
-                "SELECT to_version FROM warehouse.promotion_log WHERE model = %s AND to_version IS NOT NULL "
-                "ORDER BY move_id DESC LIMIT 1",
+                "SELECT from_version, to_version FROM warehouse.promotion_log "
+                "WHERE model = %s AND to_version IS NOT NULL ORDER BY move_id DESC LIMIT 1",
                 (model,),
             )
-            if to_version is not None and cursor.fetchone() == (to_version,):
+            if to_version is not None and cursor.fetchone() == (from_version, to_version):
                 return
             cursor.execute(
                 "INSERT INTO warehouse.promotion_log (model, action, from_version, to_version, who, why) "

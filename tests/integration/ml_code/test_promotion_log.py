@@ -33,6 +33,9 @@ def test_a_repeated_step_adds_no_row(log: WarehouseLog) -> None:
     for _ in range(2):
         log.record("iris", "promote", "etl/run", "better", from_version="1", to_version="2")
     assert len(log.list_moves("iris")) == 1
+    # Somebody let the alias name another version by hand meanwhile.
+    log.record("iris", "promote", "etl/run", "better", from_version="0", to_version="2")
+    assert len(log.list_moves("iris")) == 2
 
 
 def test_a_freeze_lasts_until_it_is_lifted_whatever_moves_meanwhile(log: WarehouseLog) -> None:
