@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 from pydantic import ValidationError
 
 from ml_code.errors import GoldenMismatchError, ModelFileError
 from ml_code.model_spec import METADATA_KEY, Label, ModelSpec, Value
+
+# Since 1.29 ONNX Runtime tells its maker of every process and model, from its import on (microsoft/onnxruntime#27379).
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime as ort
 
 GOLDEN_TOLERANCE = 1e-4
 """Largest difference, absolute plus relative, between a golden figure and its replay (float32 across CPUs)."""

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -8,6 +11,7 @@ import pytest
 from ml_code.errors import ModelFileError
 from ml_code.model_spec import METADATA_KEY, ModelSpec
 from ml_code.onnx_model import OnnxModel
+from ml_code.settings import REPOSITORY
 from tests.unit.serving.onnx_files import make_classifier
 
 
@@ -101,3 +105,11 @@ def test_metadata_that_is_no_utf8_is_refused() -> None:
     content = make_classifier()
     with pytest.raises(ModelFileError, match="no UTF-8"):
         OnnxModel(content.replace(b'"format"', b'"form\xff\xfe"'))
+
+
+def test_opening_models_tells_nobody_and_leaves_no_device_id(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY)}
+    program = "import ml_code.onnx_model as m; m.OnnxModel(open('model.onnx', 'rb').read()).replay_golden()"
+    (tmp_path / "model.onnx").write_bytes(make_classifier())
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+    assert not [path for path in tmp_path.rglob("*") if path.name in {"deviceid", "onnxruntime.db"}]
