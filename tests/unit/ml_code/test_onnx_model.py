@@ -108,8 +108,9 @@ def test_metadata_that_is_no_utf8_is_refused() -> None:
 
 
 def test_opening_models_tells_nobody_and_leaves_no_device_id(tmp_path: Path) -> None:
-    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY)}
-    program = "import ml_code.onnx_model as m; m.OnnxModel(open('model.onnx', 'rb').read()).replay_golden()"
-    (tmp_path / "model.onnx").write_bytes(make_classifier())
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+    file = tmp_path / "model.onnx"
+    file.write_bytes(make_classifier())
+    program = f"import ml_code.onnx_model as m; m.OnnxModel(open({str(file)!r}, 'rb').read()).replay_golden()"
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, env=environment, check=True)
     assert not [path for path in tmp_path.rglob("*") if path.name in {"deviceid", "onnxruntime.db"}]
