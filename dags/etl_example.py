@@ -21,16 +21,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import notices
 import pendulum
-from airflow.sdk import Asset, ExceptionRetryPolicy, Param, RetryAction, RetryRule, dag, task
+from airflow.sdk import Asset, Param, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
+from notices import tell_success
+from task_defaults import make_task_defaults
 
 CSV_DATA = Asset("csv_data_asset")
 EMPLOYEE_DATA = Asset("employee_data_asset")
-
-# What a second try would find again.
-FINAL_ERRORS = ("DataCheckError", "SettingsError", "SourceError")
 
 
 @dag(
@@ -40,17 +38,8 @@ FINAL_ERRORS = ("DataCheckError", "SettingsError", "SourceError")
     max_active_runs=1,
     tags=["etl"],
     doc_md=__doc__,
-    on_success_callback=notices.tell_success(),
-    default_args={
-        # Ten, twenty and forty seconds: longer than a restart of Postgres or of the object store takes.
-        "retries": 3,
-        "retry_delay": pendulum.duration(seconds=10),
-        "retry_exponential_backoff": True,
-        "retry_policy": ExceptionRetryPolicy(
-            rules=[RetryRule([f"ml_code.errors.{name}" for name in FINAL_ERRORS], RetryAction.FAIL)]
-        ),
-        "on_failure_callback": notices.tell_failure(),
-    },
+    on_success_callback=tell_success(),
+    default_args=make_task_defaults("ml_code.errors.SourceError"),
     params={
         "path": Param("", type="string", description="s3://bucket/key, or a path on the Airflow machine; empty: sample")
     },

@@ -31,10 +31,7 @@ from airflow.sdk import (
     Asset,
     AssetAlias,
     AssetWatcher,
-    ExceptionRetryPolicy,
     Param,
-    RetryAction,
-    RetryRule,
     asset,
     dag,
     get_current_context,
@@ -42,8 +39,9 @@ from airflow.sdk import (
     task_group,
 )
 from airflow.sdk.exceptions import AirflowSkipException
-from notices import tell_failure, tell_success
+from notices import tell_success
 from s3_objects import S3ObjectsTrigger
+from task_defaults import make_task_defaults
 
 START = pendulum.datetime(2026, 1, 1, tz="Asia/Seoul")
 INCOMING = Asset(
@@ -52,22 +50,9 @@ INCOMING = Asset(
 )
 CLEAN_DATASET = AssetAlias("clean-dataset")
 
-# What a second try would find again.
-FINAL_ERRORS = ("CatalogError", "DataCheckError", "SettingsError")
-DEFAULT_ARGS: dict[str, Any] = {
-    # Ten, twenty and forty seconds: longer than a restart of the object store takes.
-    "retries": 3,
-    "retry_delay": pendulum.duration(seconds=10),
-    "retry_exponential_backoff": True,
-    "retry_policy": ExceptionRetryPolicy(
-        rules=[RetryRule([f"ml_code.errors.{name}" for name in FINAL_ERRORS], RetryAction.FAIL)]
-    ),
-    "on_failure_callback": tell_failure(),
-}
-
 
 @asset(schedule="@daily", is_paused_upon_creation=True, tags=["data", "minio"])
-@task(**DEFAULT_ARGS, doc_md=__doc__)
+@task(**make_task_defaults(), doc_md=__doc__)
 def minio_producer(dag_run: Any = None) -> str:
     from ml_code import intake
 
@@ -113,7 +98,7 @@ def take_in(batch: dict[str, Any]) -> None:
     is_paused_upon_creation=False,
     tags=["data", "minio"],
     doc_md=__doc__,
-    default_args=DEFAULT_ARGS,
+    default_args=make_task_defaults(),
     on_success_callback=tell_success(),
 )
 def minio_asset_example() -> None:
@@ -137,7 +122,7 @@ def minio_asset_example() -> None:
     is_paused_upon_creation=False,
     tags=["data", "minio"],
     doc_md=__doc__,
-    default_args=DEFAULT_ARGS,
+    default_args=make_task_defaults(),
     params={
         "min_age_minutes": Param(10, type="number", minimum=0, description="Younger files are left to their events"),
     },

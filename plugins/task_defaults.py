@@ -1,0 +1,33 @@
+"""What a task of the pipelines does when it fails: three more tries, then a notice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from notices import tell_failure
+
+# What a second try would find again.
+FINAL_ERRORS = (
+    "CatalogError",
+    "DataCheckError",
+    "ExportError",
+    "GateError",
+    "NoChampionError",
+    "SettingsError",
+    "TrainingError",
+)
+
+
+def make_task_defaults(*further_final_errors: str) -> dict[str, Any]:
+    """The `default_args` of a DAG; further errors that fail its tasks at once are given by their dotted names."""
+    final = [*(f"ml_code.errors.{name}" for name in FINAL_ERRORS), *further_final_errors]
+    return {
+        # Ten, twenty and forty seconds: longer than a restart of Postgres, MLflow or the object store takes.
+        "retries": 3,
+        "retry_delay": pendulum.duration(seconds=10),
+        "retry_exponential_backoff": True,
+        "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(final, RetryAction.FAIL)]),
+        "on_failure_callback": tell_failure(),
+    }
