@@ -27,22 +27,20 @@ import pendulum
 from airflow.sdk import (
     Asset,
     AssetAny,
-    ExceptionRetryPolicy,
     Param,
-    RetryAction,
-    RetryRule,
     dag,
     get_current_context,
     task,
     task_group,
 )
 from airflow.sdk.exceptions import AirflowSkipException
-from notices import tell_failure, tell_success
+from notices import tell_success
+from task_defaults import make_task_defaults
 
 from ml_code.datasets import load_catalog
 
 CATALOG = load_catalog()
-NAMES = CATALOG.list_names()
+NAMES = list(CATALOG.list_models())
 
 
 @dag(
@@ -54,12 +52,7 @@ NAMES = CATALOG.list_names()
     tags=["ml", "serving"],
     doc_md=(__doc__ or "") + CATALOG.describe_problems(),
     on_success_callback=tell_success(),
-    default_args={
-        "on_failure_callback": tell_failure(),
-        "retries": 2,
-        "retry_delay": pendulum.duration(seconds=10),
-        "retry_policy": ExceptionRetryPolicy(rules=[RetryRule("serving.errors.NoCandidateError", RetryAction.FAIL)]),
-    },
+    default_args=make_task_defaults("serving.errors.NoCandidateError"),
     params={
         "model": Param(CATALOG.choose_default(), enum=NAMES, description="Model to roll out when started by hand"),
         "version": Param(None, type=["string", "null"], description="Version; empty: the newest that passed the gate"),

@@ -10,10 +10,11 @@ import pandas as pd
 from ml_code import evaluation
 from ml_code.datasets import Dataset
 from ml_code.errors import DigestError, ModelFileError
+from ml_code.families import MODEL_TYPES
 from ml_code.gate import Comparison
 from ml_code.model_spec import ModelSpec
 from ml_code.onnx_model import OnnxModel
-from ml_code.tracking import RunRecord, Tracker
+from ml_code.tracking import MODEL, RunRecord, Tracker
 
 
 def compare_with_champion(
@@ -31,14 +32,14 @@ def compare_with_champion(
     Raises:
         TrackingError: MLflow refuses.
     """
-    version = tracker.read_aliases(dataset.name).get("champion")
+    version = tracker.read_aliases(run.tags[MODEL]).get("champion")
     if version is None:
         return None
-    tags = tracker.read_version(dataset.name, version).tags
+    tags = tracker.read_version(run.tags[MODEL], version).tags
     if tags.get("holdout_id") != run.tags["holdout_id"]:
         return Comparison(version, problem="it held out other rows, so it may have trained on these")
     try:
-        champion = OnnxModel(tracker.read_model_file(dataset.name, version))
+        champion = OnnxModel(tracker.read_model_file(run.tags[MODEL], version))
     except (ModelFileError, DigestError) as error:
         return Comparison(version, problem=f"its file cannot be read ({error})")
     lacking = sorted({feature.name for feature in champion.spec.features} - set(holdout.columns))
@@ -66,7 +67,7 @@ def read_recipe(tracker: Tracker, name: str) -> dict[str, Any]:
     """
     version = tracker.read_aliases(name).get("champion")
     record = tracker.read_version(name, version) if version else None
-    if record is None or "model_type" not in record.tags:
+    if record is None or record.tags.get("model_type") not in MODEL_TYPES:
         return {}
     model_type, estimator = record.tags["model_type"], record.tags["estimator"]
     params = tracker.read_run(record.run_id).params

@@ -31,6 +31,9 @@ LOWER_IS_BETTER: frozenset[Metric] = frozenset({"rmse", "mae"})
 type ColumnName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """A plain identifier: a feature's name is also the name of an ONNX input."""
 
+type ModelName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+"""What may stand in an address, an asset's name and MLflow's filters."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -111,6 +114,9 @@ class Dataset(_Part):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="equal to the name of the file without .toml")
     description: str = ""
+    models: list[ModelName] = Field(
+        default_factory=list, description="further registered models of this dataset, each with its own champion"
+    )
     task: Task
     target: ColumnName
     numeric: list[ColumnName] = Field(default_factory=list)
@@ -178,6 +184,16 @@ class Catalog:
             raise CatalogError(f"catalog: found no dataset that can be used ({wrong}), expected at least one")
         return sorted(self.datasets)
 
+    def list_models(self) -> dict[str, str]:
+        """Every registered model that may serve, in order, with the dataset whose rows it reads.
+
+        Raises:
+            CatalogError: there is none.
+        """
+        of_dataset = [(name, name) for name in self.list_names()]
+        further = [(model, dataset.name) for dataset in self.datasets.values() for model in dataset.models]
+        return dict(sorted([*of_dataset, *further]))
+
     def choose_default(self) -> str:
         """The name that a form offers first.
 
@@ -202,6 +218,15 @@ def load_catalog(folder: Path | None = None) -> Catalog:
             datasets[path.stem] = _read(path)
         except CatalogError as error:
             problems[path.stem] = str(error)
+    for name, dataset in list(datasets.items()):
+        others = {model for other in datasets.values() if other.name != name for model in [other.name, *other.models]}
+        taken = sorted({model for model in dataset.models if model in others or dataset.models.count(model) > 1})
+        if taken or name in dataset.models:
+            problems[name] = (
+                f"{(folder or CATALOG) / name}.toml: models: found {', '.join(taken) or name}, the name of another "
+                "model, expected names of their own; correct the file"
+            )
+            del datasets[name]
     return Catalog(datasets, problems)
 
 

@@ -24,7 +24,7 @@ from ml_code.plans import RunOrigin
 from ml_code.provenance import find_git_commit
 from ml_code.settings import Settings, load_settings, read_project_run_id
 from ml_code.snapshots import name_version, read_snapshot, take_snapshot
-from ml_code.tracking import SHA256, RunRecord, Tracker
+from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -32,9 +32,21 @@ if TYPE_CHECKING:
 # Airflow runs each step in a process of its own, so what one step alone needs is imported there: the gate then spares
 # scikit-learn, the converters and matplotlib, which is half of its time.
 
-__all__ = ["decide", "evaluate", "explain_rejection", "prepare", "register", "train", "verdict"]
+__all__ = [
+    "compare",
+    "decide",
+    "describe_decision",
+    "evaluate",
+    "explain_rejection",
+    "prepare",
+    "register",
+    "train",
+    "verdict",
+]
 
 DECISION = "gate.decision"
+PENDING = "pending"
+"""Of the tag `gate`: registered, and not judged yet."""
 
 log = logging.getLogger(__name__)
 
@@ -67,12 +79,25 @@ def train(
     estimator: str | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
     *,
+    model: str | None = None,
+    experiment: str | None = None,
     origin: RunOrigin | None = None,
     settings: Settings | None = None,
 ) -> str:
     """Fits one model, exports it and logs both; answers the MLflow run's id.
 
     A retry of the same origin goes on with its run; inside `mlflow run` the run that it made is used.
+
+    Args:
+        dataset: of the catalog.
+        snapshot_uri: its rows, as `prepare` answered.
+        model_type: library.
+        estimator: for sklearn only.
+        hyperparameters: on top of those of the catalog.
+        model: registered model that it shall become a version of; None: the one of the dataset's name.
+        experiment: of MLflow; None: the one of the dataset's name.
+        origin: the Airflow task that runs.
+        settings: instead of the environment's.
 
     Raises:
         TrainingError: a model type, estimator or hyperparameter that is not offered.
@@ -90,6 +115,7 @@ def train(
     tracker = Tracker(settings)
     tags = {
         "dataset": dataset,
+        MODEL: model or dataset,
         "model_type": family.model_type,
         "estimator": family.name,
         "dataset_version": name_version(snapshot_uri),
@@ -98,7 +124,7 @@ def train(
         "git_commit": find_git_commit(settings),
         **(origin.tags if origin else {}),
     }
-    run = _open_run(tracker, dataset, family.name, origin, tags)
+    run = _open_run(tracker, experiment or dataset, origin, tags)
     if SHA256 in run.tags:
         tracker.end_run(run.run_id)  # the try before may have been cut off between the two
         return run.run_id
@@ -164,7 +190,7 @@ def decide(
     settings = settings or load_settings()
     tracker = Tracker(settings)
     run = tracker.read_run(run_id)
-    if DECISION in run.tags and tracker.list_versions(run.tags["dataset"], run_id):
+    if DECISION in run.tags and any(DECISION in made.tags for made in tracker.list_versions(run.tags[MODEL], run_id)):
         return _read_decision(run)
     dataset, holdout = _read_holdout(settings, run)
     model = OnnxModel(tracker.read_candidate(run))
@@ -177,8 +203,27 @@ def decide(
     return decision
 
 
-def register(run_id: str, *, settings: Settings | None = None) -> str:
-    """Registers the run's exported file as a version of the model named as its dataset; moves no alias.
+def compare(run_id: str, *, settings: Settings | None = None) -> gate.Comparison | None:
+    """Measures the run's exported file beside the champion; None where there is no champion yet.
+
+    Raises:
+        TrackingError: MLflow refuses, or a file is missing.
+        DigestError: the run's file is not the one that was stored.
+    """
+    settings = settings or load_settings()
+    tracker = Tracker(settings)
+    run = tracker.read_run(run_id)
+    dataset, holdout = _read_holdout(settings, run)
+    return compare_with_champion(tracker, run, dataset, holdout, OnnxModel(tracker.read_candidate(run)))
+
+
+def register(run_id: str, *, is_judged: bool = True, settings: Settings | None = None) -> str:
+    """Registers the run's exported file as a version of its model; moves no alias.
+
+    Args:
+        run_id: of a run that has an exported file.
+        is_judged: False registers a version on which the gate has still to decide; no rollout picks it.
+        settings: instead of the environment's.
 
     Raises:
         GateError: the run was not judged, or did not pass.
@@ -187,8 +232,8 @@ def register(run_id: str, *, settings: Settings | None = None) -> str:
     settings = settings or load_settings()
     tracker = Tracker(settings)
     run = tracker.read_run(run_id)
-    decision = _read_decision(run)
-    if not decision.is_promoted:
+    decision = _read_decision(run) if is_judged else None
+    if decision and not decision.is_promoted:
         raise GateError(
             f"run {run_id}: found the verdict {verdict(decision)!r}, expected a pass; "
             "train a better model, or force this one by the parameter force"
@@ -196,16 +241,21 @@ def register(run_id: str, *, settings: Settings | None = None) -> str:
     dataset, holdout = _read_holdout(settings, run)
     content = tracker.read_candidate(run)
     tags = {
-        # Only `passed` is rolled out without being asked; a person who approves a version sets it to that.
-        "gate": "needs_approval" if decision.needs_approval else "passed",
-        DECISION: decision.to_json(),
+        **(describe_decision(decision) if decision else {"gate": PENDING}),
         "dataset_version": run.tags["dataset_version"],
         "holdout_id": run.tags["holdout_id"],
         "git_commit": run.tags["git_commit"],
         "model_type": run.tags["model_type"],
         "estimator": run.tags["estimator"],
     }
-    return tracker.register(dataset.name, run_id, content, features.select_inputs(dataset, holdout.head(5)), tags)
+    return tracker.register(run.tags[MODEL], run_id, content, features.select_inputs(dataset, holdout.head(5)), tags)
+
+
+def describe_decision(decision: Decision) -> dict[str, str]:
+    """The tags of a version that the gate has judged."""
+    # Only `passed` is rolled out without being asked; a person who approves a version sets it to that.
+    outcome = "needs_approval" if decision.needs_approval else "passed"
+    return {"gate": outcome if decision.is_promoted else "rejected", DECISION: decision.to_json()}
 
 
 def explain_rejection(run_id: str, *, settings: Settings | None = None) -> str:
@@ -219,15 +269,13 @@ def explain_rejection(run_id: str, *, settings: Settings | None = None) -> str:
     return text
 
 
-def _open_run(
-    tracker: Tracker, dataset: str, family: str, origin: RunOrigin | None, tags: Mapping[str, str]
-) -> RunRecord:
+def _open_run(tracker: Tracker, experiment: str, origin: RunOrigin | None, tags: Mapping[str, str]) -> RunRecord:
     project_run_id = None if origin else read_project_run_id()
     if project_run_id:
         return tracker.adopt_run(project_run_id, tags)
     # With the version of the rows: a task that is cleared after its rows have changed trains on the new ones.
     key = f"{origin.key}/{tags['dataset_version']}" if origin else None
-    return tracker.find_or_create_run(dataset, key, f"{dataset}-{family}", tags)
+    return tracker.find_or_create_run(experiment, key, f"{tags[MODEL]}-{tags['estimator']}", tags)
 
 
 def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeline, train: pd.DataFrame) -> None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 CANDIDATE = "candidate/model.onnx"
 RUN_KEY = "mlops.run_key"
 SHA256 = "sha256"
+MODEL = "model"
+"""Tag of a run: the registered model that it is meant for."""
 SERVING_REQUIREMENTS = ("onnx", "onnxruntime", "numpy", "pandas")
 PIPELINE_REQUIREMENTS = ("scikit-learn", "xgboost", "lightgbm", "numpy", "pandas", "skops")
 

@@ -31,7 +31,7 @@ __all__ = ["app"]
 
 ANSWERS = "answers"
 
-Model = Annotated[str, typer.Argument(help="Registered model, which is named as its dataset.")]
+Model = Annotated[str, typer.Argument(help="Registered model; `mlops models` lists them.")]
 Reason = Annotated[str, typer.Option(prompt="Why", help="Why, for the log; asked for if it is not given.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -42,7 +42,7 @@ def models(*, as_json: AsJson = False) -> None:
     with _explained():
         settings = load_settings()
         aliases, log = _connect(settings)
-        rows = [_describe_model(aliases, log, name) for name in load_catalog(settings.catalog_dir).list_names()]
+        rows = [_describe_model(aliases, log, name) for name in load_catalog(settings.catalog_dir).list_models()]
     _show(rows, as_json=as_json)
 
 
@@ -140,7 +140,7 @@ def _record(model: str, action: Literal["freeze", "unfreeze"], why: str) -> None
 
 
 def _refuse_stranger(settings: Settings, model: str) -> None:
-    names = load_catalog(settings.catalog_dir).list_names()
+    names = load_catalog(settings.catalog_dir).list_models()
     if model not in names:
         raise CatalogError(f"model: found {model!r}, expected one of {', '.join(names)}; choose one of these")
 

@@ -88,6 +88,23 @@ class MlflowServer:
         """Name and password of a user, as httpx takes them."""
         return username, self.passwords[username]
 
+    def move_alias(self, model: str, version: str | None) -> None:
+        """What a rollout does: lets `champion` name a version, or none."""
+        body = {"name": model, "alias": "champion"} | ({"version": version} if version else {})
+        self._call("POST" if version else "DELETE", "registered-models/alias", json=body)
+
+    def delete_models(self) -> None:
+        """Deletes every registered model, for tests that expect no champion."""
+        found = self._call("GET", "registered-models/search").get("registered_models", [])
+        for model in found:
+            self._call("DELETE", "registered-models/delete", json={"name": model["name"]})
+
+    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        answer = httpx.request(method, f"{self.url}/api/2.0/mlflow/{path}", auth=self.auth("admin"), **options)
+        answer.raise_for_status()
+        body: dict[str, Any] = answer.json()
+        return body
+
 
 @contextmanager
 def run_postgres() -> Iterator[PostgresServer]:
@@ -117,7 +134,7 @@ def run_postgres() -> Iterator[PostgresServer]:
 
 
 @contextmanager
-def run_object_store(buckets: Sequence[str] = ("datasets", "mlflow")) -> Iterator[ObjectStore]:
+def run_object_store(buckets: Sequence[str] = ("datasets", "mlflow", "predictions")) -> Iterator[ObjectStore]:
     """Runs `rclone serve s3` on a fresh folder with these buckets."""
     with _temporary_folder("s3") as folder:
         objects = folder / "objects"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from ml_code.settings import Settings
@@ -28,8 +27,7 @@ def replica(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServe
     with run_replica(folder, mlflow_server.url, mlflow_server.passwords["serving"]) as replica:
         yield replica
     # The server is shared with tests that expect no champion.
-    url = f"{mlflow_server.url}/api/2.0/mlflow/registered-models/delete"
-    httpx.request("DELETE", url, json={"name": "iris"}, auth=mlflow_server.auth("admin")).raise_for_status()
+    mlflow_server.delete_models()
 
 
 @pytest.fixture(scope="module")

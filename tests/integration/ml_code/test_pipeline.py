@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import mlflow
 import numpy as np
 import pytest
@@ -45,15 +44,7 @@ def tracker(stack_settings: Settings) -> Tracker:
 def _no_champion(mlflow_server: MlflowServer, tracker: Tracker) -> Iterator[None]:
     yield
     if "champion" in tracker.read_aliases("iris"):
-        move_alias(mlflow_server, None)
-
-
-def move_alias(server: MlflowServer, version: str | None) -> None:
-    """What a rollout does."""
-    body = {"name": "iris", "alias": "champion"} | ({"version": version} if version else {})
-    method = "POST" if version else "DELETE"
-    url = f"{server.url}/api/2.0/mlflow/registered-models/alias"
-    httpx.request(method, url, json=body, auth=server.auth("trainer")).raise_for_status()
+        mlflow_server.move_alias("iris", None)
 
 
 def train_and_register(settings: Settings, snapshot_uri: str, model_type: str, estimator: str | None = None) -> str:
@@ -162,7 +153,7 @@ def test_an_identical_second_model_is_rejected_and_not_registered(
     stack_settings: Settings, mlflow_server: MlflowServer, tracker: Tracker, snapshot_uri: str
 ) -> None:
     champion = train_and_register(stack_settings, snapshot_uri, "sklearn", "linear")
-    move_alias(mlflow_server, champion)
+    mlflow_server.move_alias("iris", champion)
     run_id = pipeline.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
 
     decision = pipeline.decide(run_id, settings=stack_settings)
@@ -190,7 +181,7 @@ def test_the_sample_file_passes_the_gate_with_the_champions_recipe(
         "iris", pipeline.prepare("iris", settings=settings), model_type, estimator, figures, settings=settings
     )
     pipeline.decide(run_id, settings=settings)
-    move_alias(mlflow_server, pipeline.register(run_id, settings=settings))
+    mlflow_server.move_alias("iris", pipeline.register(run_id, settings=settings))
 
     intake.put_file("iris", SAMPLE, settings=settings)
     [batch] = intake.plan_batches(intake.list_waiting(settings=settings))

@@ -22,7 +22,7 @@ HOLDOUT = pd.DataFrame(
         "species": [0, 1, 2],
     }
 )
-RUN = RunRecord("run", "FINISHED", {}, {}, {"holdout_id": "rule", "dataset_version": "rows"})
+RUN = RunRecord("run", "FINISHED", {}, {}, {"model": "iris", "holdout_id": "rule", "dataset_version": "rows"})
 
 
 class FakeTracker:

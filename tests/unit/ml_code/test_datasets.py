@@ -98,3 +98,17 @@ def test_a_form_offers_iris_first_where_it_is_there(tmp_path: Path) -> None:
     assert load_catalog().choose_default() == "iris"
     (tmp_path / "flowers.toml").write_text(IRIS.replace('name = "iris"', 'name = "flowers"'))
     assert load_catalog(tmp_path).choose_default() == "flowers"
+
+
+def test_a_dataset_may_have_further_models() -> None:
+    assert load_catalog().list_models()["IrisModel"] == "iris"
+    assert load_catalog().list_models()["housing"] == "housing"
+
+
+@pytest.mark.parametrize("models", ['["flowers"]', '["Iris", "Iris"]', '["iris"]'])
+def test_a_models_name_belongs_to_one_dataset(tmp_path: Path, models: str) -> None:
+    (tmp_path / "flowers.toml").write_text(IRIS.replace('name = "iris"', 'name = "flowers"').replace("IrisModel", "F"))
+    (tmp_path / "iris.toml").write_text(IRIS.replace('["IrisModel"]', models))
+    catalog = load_catalog(tmp_path)
+    assert list(catalog.datasets) == ["flowers"]
+    assert "iris.toml: models: found" in catalog.problems["iris"]
