@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from ml_code.errors import GoldenMismatchError, ModelFileError
+from ml_code.model_input import Feed, feed_columns, feed_rows
 from ml_code.model_spec import METADATA_KEY, Label, ModelSpec, Value
 
 # Since 1.29 ONNX Runtime tells its maker of every process and model, from its import on (microsoft/onnxruntime#27379).
@@ -36,40 +37,32 @@ class OnnxModel:
     [0]
     """
 
-    def __init__(self, content: bytes) -> None:
-        """Opens a session with one thread.
+    def __init__(self, content: bytes, threads: int = 1) -> None:
+        """Opens a session.
 
         Raises:
             ModelFileError: the bytes are no ONNX model, or carry no spec that fits the graph.
         """
-        self._session = _open_session(content)
+        self._session = _open_session(content, threads)
         self.spec = _read_spec(self._session)
         self._outputs = [self.spec.prediction_output]
         if self.spec.probabilities_output:
             self._outputs.append(self.spec.probabilities_output)
-        self._all_numeric = all(feature.kind == "numeric" for feature in self.spec.features)
         # Not a list: an id of -1 would answer the last class.
         self._labels = None if self.spec.classes is None else dict(enumerate(self.spec.classes))
 
     def predict_rows(self, rows: Sequence[Sequence[Value]]) -> Prediction:
         """Answers rows whose cells stand in the order of the spec's features; None is a missing value."""
-        features = self.spec.features
-        if self._all_numeric:
-            matrix = np.array(rows, dtype=np.float32)  # None becomes NaN
-            return self._run({feature.name: matrix[:, i : i + 1] for i, feature in enumerate(features)})
-        return self.predict_columns({feature.name: [row[i] for row in rows] for i, feature in enumerate(features)})
+        return self._predict(feed_rows(self.spec.features, rows))
 
     def predict_columns(self, columns: Mapping[str, Sequence[Value] | npt.NDArray[np.generic]]) -> Prediction:
         """Answers columns of equal length by name; None and NaN are missing values."""
-        feed: dict[str, npt.NDArray[np.generic]] = {}
-        for feature in self.spec.features:
-            column = columns[feature.name]
-            if feature.kind == "numeric":
-                feed[feature.name] = np.asarray(column, dtype=np.float32).reshape(-1, 1)
-            else:
-                texts = ["" if _is_missing(cell) else str(cell) for cell in column]
-                feed[feature.name] = np.array(texts, dtype=object).reshape(-1, 1)
-        return self._run(feed)
+        return self._predict(feed_columns(self.spec.features, columns))
+
+    def run(self, feed: Feed) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.float32] | None]:
+        """What the graph itself answers: class ids or values of shape (rows,), and probabilities (rows, classes)."""
+        outputs = self._session.run(self._outputs, feed)
+        return outputs[0].reshape(-1), outputs[1] if len(outputs) > 1 else None
 
     def replay_golden(self) -> None:
         """Answers the golden rows again and compares.
@@ -124,17 +117,17 @@ class OnnxModel:
             return f"found probabilities of shape {shape}, expected one for each of {rows} rows and of the classes"
         return None
 
-    def _run(self, feed: Mapping[str, npt.NDArray[np.generic]]) -> Prediction:
-        outputs = self._session.run(self._outputs, feed)
-        values = outputs[0].reshape(-1).tolist()
+    def _predict(self, feed: Feed) -> Prediction:
+        answers, probabilities = self.run(feed)
+        values = answers.tolist()
         if self._labels is not None:
             values = [self._labels[class_id] for class_id in values]
-        return Prediction(values, outputs[1] if len(outputs) > 1 else None)
+        return Prediction(values, probabilities)
 
 
-def _open_session(content: bytes) -> ort.InferenceSession:
+def _open_session(content: bytes, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4  # every failure is raised as well, and a caller reports it once
@@ -166,10 +159,6 @@ def _read_spec(session: ort.InferenceSession) -> ModelSpec:
     if inputs != expected:
         raise ModelFileError(f"model file: found the inputs {inputs}, expected {expected} by its spec; export it again")
     return spec
-
-
-def _is_missing(cell: object) -> bool:
-    return cell is None or cell != cell  # noqa: PLR0124  NaN is the one value that differs from itself
 
 
 def _is_same(expected: Value, found: Value) -> bool:
