@@ -11,6 +11,8 @@ MlopsError
 ├── TrackingError           the tracking server refuses or cannot be reached
 │   └── DigestError         a downloaded model file with another digest than its version says
 ├── GateError               a model that the gate cannot judge, or did not let through
+│   └── HeldBackError       a model that the gate rejected, or that waits for a person
+├── NoChampionError         a model of which no version serves yet
 ├── ModelFileError          a model file that cannot be read or carries no spec
 ├── GoldenMismatchError     a model file that answers its own golden rows otherwise than it was exported
 ├── WarehouseError          the warehouse cannot be reached, or is newer than this code
@@ -71,6 +73,18 @@ class DigestError(TrackingError):
 
 class GateError(MlopsError):
     """A model that the gate cannot judge, or did not let through."""
+
+
+class HeldBackError(GateError):
+    """A model that the gate rejected, or that waits for a person as a version: a result, and no failure."""
+
+    def __init__(self, message: str, version: str | None = None) -> None:
+        super().__init__(message)
+        self.version = version
+
+
+class NoChampionError(MlopsError):
+    """A model of which no version serves yet."""
 
 
 class ModelFileError(MlopsError):

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     datasets_uri: str = Field(
         default="s3://datasets", description="where clean snapshots and incoming files lie: s3://bucket or a folder"
     )
+    predictions_uri: str = Field(
+        default="s3://predictions", description="where batches of predictions are written: s3://bucket or a folder"
+    )
     datasets_dir: Path | None = Field(
         default=None, description="folder with <dataset>.csv files, used where a dataset's own source is not reached"
     )
@@ -45,6 +48,7 @@ class Settings(BaseSettings):
     )
     git_commit: str | None = Field(default=None, description="commit of the code that runs, where there is no .git")
     training_threads: int = Field(default=2, ge=1, description="threads that one training may use")
+    batch_threads: int = Field(default=2, ge=1, description="threads that one shard of a batch of predictions may use")
 
 
 def load_settings(env_file: Path = REPOSITORY / ".env") -> Settings:

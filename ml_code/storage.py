@@ -1,9 +1,10 @@
-"""Objects by URI: `s3://bucket/key`, or a path on this machine; the only module that knows boto3."""
+"""Objects by URI: `s3://bucket/key`, or a path on this machine; the only module that knows S3."""
 
 from __future__ import annotations
 
 import io
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +12,18 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ml_code.errors import StorageError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from ml_code.settings import Settings
 
 SCHEME = "s3://"
+REGION = "us-east-1"
+"""S3 wants one for its signatures; a store of one's own has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,7 @@ class StoredObject:
     uri: str
     tag: str
     modified_at: datetime
+    size_bytes: int
 
 
 class Storage:
@@ -64,6 +71,36 @@ class Storage:
             with io.BufferedReader(body, buffer_size=1 << 20) as stream:
                 yield stream
 
+    @contextmanager
+    def open_parts(self, uri: str) -> Iterator[pa.NativeFile]:
+        """Opens an object of which only some parts are read, such as row groups of a Parquet file.
+
+        Raises:
+            StorageError: there is no such object, or the store refuses or breaks off.
+        """
+        from pyarrow import fs  # noqa: PLC0415  seconds to import, which most callers do without
+
+        if uri.startswith(SCHEME):
+            url = urlsplit(self._settings.s3_endpoint_url)
+            files: fs.FileSystem = fs.S3FileSystem(
+                access_key=self._settings.s3_access_key,
+                secret_key=self._settings.s3_secret_key.get_secret_value(),
+                endpoint_override=url.netloc,
+                scheme=url.scheme,
+                region=REGION,
+                connect_timeout=5,
+                request_timeout=60,
+            )
+        else:
+            files = fs.LocalFileSystem()
+        try:
+            with files.open_input_file(uri.removeprefix(SCHEME)) as file:
+                yield file
+        except OSError as error:
+            raise StorageError(
+                f"object {uri}: found {error}, expected the store to serve it; check the address and the keys"
+            ) from error
+
     def write_bytes(self, uri: str, content: bytes) -> None:
         """Writes the whole object at once: a reader sees the old one or the new one.
 
@@ -72,7 +109,8 @@ class Storage:
         """
         with _explained(uri):
             if not uri.startswith(SCHEME):
-                _write_file(Path(uri), content)
+                with _replaced(Path(uri)) as partial:
+                    partial.write_bytes(content)
                 return
             bucket, key = _split(uri)
             self._client.put_object(Bucket=bucket, Key=key, Body=content)
@@ -85,10 +123,23 @@ class Storage:
         """
         with _explained(uri):
             if not uri.startswith(SCHEME):
-                _write_file(Path(uri), path.read_bytes())
+                with _replaced(Path(uri)) as partial:
+                    shutil.copyfile(path, partial)
                 return
             bucket, key = _split(uri)
             self._client.upload_file(str(path), bucket, key)
+
+    @contextmanager
+    def create(self, uri: str) -> Iterator[Path]:
+        """A file to write to, which becomes the object as a whole where the block ends without an error.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / uri.rsplit("/", 1)[-1]
+            yield path
+            self.upload(path, uri)
 
     def find(self, uri: str) -> StoredObject | None:
         """The object's description; None where there is no such object.
@@ -116,6 +167,7 @@ class Storage:
                     f"{SCHEME}{bucket}/{entry['Key']}",
                     f"{entry['ETag'].strip('"')}@{entry['LastModified'].isoformat()}",
                     entry["LastModified"],
+                    entry["Size"],
                 )
                 for page in pages
                 for entry in page.get("Contents", [])
@@ -152,7 +204,7 @@ class Storage:
             endpoint_url=self._settings.s3_endpoint_url,
             aws_access_key_id=self._settings.s3_access_key,
             aws_secret_access_key=self._settings.s3_secret_key.get_secret_value(),
-            region_name="us-east-1",
+            region_name=REGION,
             config=Config(
                 connect_timeout=5, read_timeout=60, retries={"total_max_attempts": 3}, s3={"addressing_style": "path"}
             ),
@@ -188,10 +240,12 @@ def _split(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def _write_file(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.partial")
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """A path beside the file, which takes its place in the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_bytes(content)
+    partial = path.with_name(f"{path.name}.partial")
+    yield partial
     partial.replace(path)
 
 
@@ -203,6 +257,5 @@ def _list_files(prefix: str) -> list[StoredObject]:
 
 def _describe_file(path: Path) -> StoredObject:
     status = path.stat()
-    return StoredObject(
-        str(path), f"{status.st_size}@{status.st_mtime_ns}", datetime.fromtimestamp(status.st_mtime, UTC)
-    )
+    tag = f"{status.st_size}@{status.st_mtime_ns}"
+    return StoredObject(str(path), tag, datetime.fromtimestamp(status.st_mtime, UTC), status.st_size)

@@ -6,6 +6,11 @@ import numpy as np
 import pandas as pd
 
 from ml_code.datasets import Dataset
+from ml_code.export import export_pipeline
+from ml_code.families import find_family
+from ml_code.features import list_classes
+from ml_code.training import fit_pipeline
+from ml_code.validation import check_rows
 
 
 def make_dataset(task: str = "classification", **changes: object) -> Dataset:
@@ -20,6 +25,19 @@ def make_dataset(task: str = "classification", **changes: object) -> Dataset:
         "gate": {"metric": "accuracy" if task == "classification" else "r2", "threshold": 0.7},
     }
     return Dataset.model_validate(described | changes)
+
+
+def make_typed_rows(task: str = "classification", rows: int = 400) -> pd.DataFrame:
+    """The same rows with numbers as numbers, as a Parquet file has them."""
+    return make_rows(task, rows).astype({"age": "float64", "fare": "float64"})
+
+
+def train_passengers(task: str = "classification") -> bytes:
+    """The file of a linear model of them."""
+    dataset = make_dataset(task)
+    rows = check_rows(dataset, make_rows(task)).good
+    pipeline = fit_pipeline(dataset, rows, find_family("sklearn", "linear", dataset.task), {})
+    return export_pipeline(dataset, pipeline, list_classes(dataset, rows), rows).content
 
 
 def make_rows(task: str = "classification", rows: int = 400) -> pd.DataFrame:

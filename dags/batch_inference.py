@@ -1,0 +1,80 @@
+"""Lets the champion answer rows of a file, or a few rows at random, and writes the answers to the bucket `predictions`.
+
+**What it does**: `plan` pins the champion's version and cuts the input into shards; `predict` answers each shard in a
+task of its own; `finish` writes the manifest, which says that the batch is whole.
+
+**What starts it**: every five minutes, with five rows of the newest version of the dataset, drawn by the run's id; or a
+person, with a CSV or Parquet file, or what the names of several start with: a key of the bucket `datasets`, or
+`s3://bucket/key`.
+
+**What it writes**: `predictions/<model>/<run id>/part-00000.csv` for small inputs (`.parquet` for those over 1 MB),
+each row with the input's id, prediction, probabilities, model, version, time and file, and `manifest.json` beside them.
+
+## Triage
+- `plan` skipped: no version of the model serves yet. Run `mlops_training_pipeline`.
+- `plan` red: there is no such file; the log says where it looked.
+- `predict` red: a column is missing or a cell is not what the model reads; the log names file, row and column, and no
+  part was written. Correct the file and trigger it anew: a batch that was planned stays as it was planned.
+- Killed in between: clear the failed tasks. A repeated shard writes the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+from task_defaults import make_task_defaults
+
+from ml_code.datasets import load_catalog
+
+CATALOG = load_catalog()
+
+
+@dag(
+    schedule=timedelta(minutes=5),
+    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    catchup=False,
+    max_active_runs=1,
+    tags=["ml", "batch"],
+    doc_md=(__doc__ or "") + CATALOG.describe_problems(),
+    default_args=make_task_defaults("ml_code.errors.SourceError"),
+    params={
+        "model": Param(CATALOG.choose_default(), enum=list(CATALOG.list_models()), description="Its champion answers"),
+        "source": Param("", type="string", description="CSV or Parquet key or prefix; empty: five rows at random"),
+    },
+)
+def batch_inference() -> None:
+    @task
+    def plan(params: dict[str, Any], dag_run: Any = None) -> list[dict[str, Any]]:
+        from ml_code import batch
+        from ml_code.errors import NoChampionError
+
+        try:
+            shards = batch.plan_batch(params["model"], dag_run.run_id, dag_run.run_after, params["source"])
+        except NoChampionError as error:
+            raise AirflowSkipException(str(error)) from error
+        return [asdict(shard) for shard in shards]
+
+    @task(map_index_template="{{ label }}")
+    def predict(shard: dict[str, Any]) -> dict[str, Any]:
+        from ml_code import batch
+
+        part = batch.predict_shard(batch.Shard(**shard))
+        get_current_context()["label"] = f"{part.rows} rows"
+        return asdict(part)
+
+    @task
+    def finish(shards: list[dict[str, Any]], parts: list[dict[str, Any]]) -> str:
+        from ml_code import batch
+
+        return batch.finish_batch([batch.Shard(**shard) for shard in shards], [batch.Part(**part) for part in parts])
+
+    shards = plan()
+    finish(shards, predict.expand(shard=shards))
+
+
+batch_inference()

@@ -1,0 +1,216 @@
+"""Predictions for whole files: planned once, answered shard by shard, each shard safe to repeat.
+
+A batch is a folder `<predictions>/<model>/<batch id>/`: `plan.json` pins the inputs, the time and the model's version,
+`part-00000.parquet` (or `.csv`) is one shard, and `manifest.json` comes last. What a shard writes follows from the
+plan, so that one that was killed gives the same bytes when it is repeated. Beside the batches, `files/` holds each
+model file that ever answered one, by its sha256: shards need no MLflow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Literal
+
+from ml_code.batch_input import count_rows_of_groups, list_inputs, read_batches
+from ml_code.datasets import load_catalog
+from ml_code.errors import CatalogError, DataCheckError, NoChampionError
+from ml_code.settings import Settings, load_settings
+from ml_code.storage import Storage
+
+SHARD_ROWS = 1_000_000
+"""Rows after which a Parquet file is cut, at the end of a row group; a CSV file is one shard."""
+
+SMALL_BYTES = 1_000_000
+"""Inputs up to this size are answered as CSV, which a person opens; larger ones as Parquet."""
+
+SAMPLE_ROWS = 5
+
+type Format = Literal["csv", "parquet"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What one task answers: some row groups or rows of a file, or all of it."""
+
+    folder: str
+    number: int
+    model: str
+    version: str
+    model_uri: str
+    predicted_at: str
+    format: Format
+    input_uri: str
+    key: str | None
+    row_groups: Sequence[int] | None = None
+    rows: Sequence[int] | None = None
+
+    @property
+    def output_uri(self) -> str:
+        """Where its answers stand."""
+        return f"{self.folder}/part-{self.number:05d}.{self.format}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one shard has written."""
+
+    uri: str
+    rows: int
+    sha256: str
+
+
+def plan_batch(
+    model: str, batch_id: str, predicted_at: datetime, source: str = "", *, settings: Settings | None = None
+) -> list[Shard]:
+    """Pins the champion and cuts the input into shards; a repeated call answers the same plan.
+
+    Args:
+        model: registered model, of which the champion answers.
+        batch_id: names the batch; also draws the rows where no source is named.
+        predicted_at: stands beside every answer.
+        source: CSV or Parquet file, or what the names of several start with: a key of the datasets' bucket,
+            `s3://bucket/key` or a path. Empty: five rows of the newest version of the model's dataset, at random.
+        settings: instead of the environment's.
+
+    Raises:
+        NoChampionError: no version of the model serves.
+        CatalogError: no dataset has such a model.
+        SourceError: there is no such file, or no version of the dataset.
+        StorageError: the store refuses.
+        TrackingError: MLflow refuses.
+    """
+    settings = settings or load_settings()
+    storage = Storage(settings)
+    catalog = load_catalog(settings.catalog_dir)
+    datasets = catalog.list_models()
+    if model not in datasets:
+        raise CatalogError(f"model: found {model!r}, expected one of {', '.join(datasets)}; choose one of these")
+    dataset = catalog.datasets[datasets[model]]
+    of_model = f"{settings.predictions_uri.rstrip('/')}/{model}"
+    folder = f"{of_model}/{re.sub(r'[^A-Za-z0-9_.-]', '_', batch_id)}"
+    if storage.find(f"{folder}/plan.json"):
+        return [Shard(**shard) for shard in json.loads(storage.read_bytes(f"{folder}/plan.json"))]
+    version, model_uri = _copy_champion(model, of_model, settings)
+    inputs = list_inputs(dataset, source, settings)
+    size_bytes = sum(file.size_bytes for file in inputs)
+    shards: list[Shard] = []
+    for file in inputs:
+        groups: Sequence[Sequence[int] | None] = [None]
+        if file.uri.endswith(".parquet") and source:
+            groups = _group(count_rows_of_groups(file.uri, settings)) or [None]
+        shards += [
+            Shard(
+                folder,
+                len(shards) + number,
+                model,
+                version,
+                model_uri,
+                predicted_at.isoformat(),
+                "csv" if not source or size_bytes <= SMALL_BYTES else "parquet",
+                file.uri,
+                dataset.key,
+                group,
+                None if source else _draw_rows(batch_id, count_rows_of_groups(file.uri, settings)),
+            )
+            for number, group in enumerate(groups)
+        ]
+    storage.write_bytes(f"{folder}/plan.json", json.dumps([asdict(shard) for shard in shards]).encode())
+    log.info("%s version %s answers %d shards of %d files into %s", model, version, len(shards), len(inputs), folder)
+    return shards
+
+
+def predict_shard(shard: Shard, *, settings: Settings | None = None) -> Part:
+    """Answers one shard and writes it whole.
+
+    Raises:
+        DataCheckError: a column is missing, or a cell is not what the model reads.
+        StorageError: the store refuses, or the input is gone.
+    """
+    from ml_code.batch_output import Marks, write_answers  # noqa: PLC0415  what answers, and a plan does without
+    from ml_code.onnx_model import OnnxModel  # noqa: PLC0415
+
+    settings = settings or load_settings()
+    storage = Storage(settings)
+    model = OnnxModel(storage.read_bytes(shard.model_uri), settings.batch_threads)
+    with storage.create(shard.output_uri) as path:
+        batches = read_batches(
+            shard.input_uri, model.spec.features, shard.key, shard.row_groups, shard.rows, settings=settings
+        )
+        marks = Marks(shard.model, shard.version, shard.predicted_at, shard.input_uri)
+        rows = write_answers(model, batches, marks, path)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Part(shard.output_uri, rows, digest)
+
+
+def finish_batch(shards: Sequence[Shard], parts: Sequence[Part], *, settings: Settings | None = None) -> str:
+    """Writes the manifest, which says that the batch is whole; answers its URI.
+
+    Raises:
+        DataCheckError: a part is not there, or twice.
+        StorageError: the store refuses.
+    """
+    expected, found = sorted(shard.output_uri for shard in shards), sorted(part.uri for part in parts)
+    if expected != found:
+        raise DataCheckError(
+            f"batch: found the parts {found}, expected {expected}; clear the shards and run them again"
+        )
+    first = shards[0]
+    manifest = {
+        "model": first.model,
+        "version": first.version,
+        "predicted_at": first.predicted_at,
+        "inputs": sorted({shard.input_uri for shard in shards}),
+        "rows": sum(part.rows for part in parts),
+        "parts": [asdict(part) for part in sorted(parts, key=lambda part: part.uri)],
+    }
+    uri = f"{first.folder}/manifest.json"
+    Storage(settings or load_settings()).write_bytes(uri, json.dumps(manifest, indent=2).encode())
+    log.info("%s: %d rows in %d parts", uri, manifest["rows"], len(parts))
+    return uri
+
+
+def _copy_champion(model: str, folder: str, settings: Settings) -> tuple[str, str]:
+    """Copies the champion's file into the predictions, unless it is there; answers its version and its URI there."""
+    from ml_code.tracking import SHA256, Tracker  # noqa: PLC0415  seconds to import, which the shards do without
+
+    tracker, storage = Tracker(settings), Storage(settings)
+    version = tracker.read_aliases(model).get("champion")
+    if version is None:
+        raise NoChampionError(
+            f"{model}: found no champion, expected one to answer; train one, such as by the DAG mlops_training_pipeline"
+        )
+    uri = f"{folder}/files/{tracker.read_version(model, version).tags.get(SHA256)}.onnx"
+    if storage.find(uri) is None:
+        storage.write_bytes(uri, tracker.read_model_file(model, version))
+    return version, uri
+
+
+def _group(rows_of_groups: Sequence[int]) -> list[list[int]]:
+    """Row groups in turn, cut after `SHARD_ROWS` rows."""
+    shards: list[list[int]] = []
+    rows = SHARD_ROWS
+    for number, count in enumerate(rows_of_groups):
+        if rows >= SHARD_ROWS:
+            shards.append([])
+            rows = 0
+        shards[-1].append(number)
+        rows += count
+    return shards
+
+
+def _draw_rows(batch_id: str, rows_of_groups: Sequence[int]) -> list[int]:
+    """Row numbers in order, the same ones for the same batch."""
+    import numpy as np  # noqa: PLC0415
+
+    seed = int.from_bytes(hashlib.sha256(batch_id.encode()).digest()[:8])
+    total = sum(rows_of_groups)
+    return sorted(np.random.default_rng(seed).choice(total, min(SAMPLE_ROWS, total), replace=False).tolist())

@@ -1,0 +1,169 @@
+"""What a batch reads: which files, and their rows as Arrow batches that hold the model's columns and an id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ml_code.csv_records import Block, CsvRecords
+from ml_code.datasets import Dataset
+from ml_code.errors import DataCheckError, SourceError
+from ml_code.model_spec import Feature
+from ml_code.settings import Settings
+from ml_code.storage import SCHEME, Storage, StoredObject
+
+ENDINGS = (".csv", ".csv.gz", ".parquet")
+
+BATCH_ROWS = 65_536
+"""Rows that are answered at once: enough for the graph's full speed, few enough for a flat memory."""
+
+INPUT_ID = "input_id"
+
+
+def list_inputs(dataset: Dataset, source: str, settings: Settings) -> list[StoredObject]:
+    """The files that a source names, in order; of none, the newest version of the dataset.
+
+    Raises:
+        SourceError: there is none.
+        StorageError: the store refuses.
+    """
+    storage, datasets_uri = Storage(settings), settings.datasets_uri.rstrip("/")
+    if not source:
+        versions = storage.list_objects(f"{datasets_uri}/snapshots/{dataset.name}/")
+        if not versions:
+            raise SourceError(f"{dataset.name}: found no version of its rows, expected one; train a model of it first")
+        return [max(versions, key=lambda version: version.modified_at)]
+    uri = source if source.startswith((SCHEME, "/")) else f"{datasets_uri}/{source}"
+    found = [file for file in storage.list_objects(uri) if file.uri.endswith(ENDINGS)]
+    exact = [file for file in found if file.uri == uri]
+    if not found:
+        raise SourceError(
+            f"input {uri}: found no file of this name and none whose name starts so, "
+            f"expected one that ends in {', '.join(ENDINGS)}; correct the key, or upload it"
+        )
+    return exact or found
+
+
+def count_rows_of_groups(uri: str, settings: Settings) -> list[int]:
+    """Rows of each row group of a Parquet file.
+
+    Raises:
+        SourceError: it is no Parquet file.
+        StorageError: there is no such file, or the store refuses.
+    """
+    with Storage(settings).open_parts(uri) as stream:
+        metadata = _open_parquet(uri, stream).metadata
+        return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+
+def read_batches(
+    uri: str,
+    features: Sequence[Feature],
+    key: str | None = None,
+    row_groups: Sequence[int] | None = None,
+    rows: Sequence[int] | None = None,
+    *,
+    settings: Settings,
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Rows in order, each batch with the number of its first row (from 0, of the file).
+
+    A batch has a column for each feature, and `input_id`: the key's, or else the number of the row.
+
+    Args:
+        uri: CSV or Parquet file.
+        features: of the model; other columns are left out.
+        key: column that tells rows apart; a file without it is numbered.
+        row_groups: of a Parquet file; None: all.
+        rows: numbers of the rows of a Parquet file; None: all.
+        settings: of the store.
+
+    Raises:
+        DataCheckError: a column is missing, or a line is no row.
+        SourceError: the file is no CSV or Parquet file.
+        StorageError: there is no such file, or the store refuses.
+    """
+    names = [feature.name for feature in features]
+    if not uri.endswith(".parquet"):
+        yield from _read_csv(uri, features, key, settings)
+        return
+    with Storage(settings).open_parts(uri) as stream:
+        file = _open_parquet(uri, stream)
+        _refuse_missing(uri, names, file.schema_arrow.names)
+        key = key if key in file.schema_arrow.names else None
+        columns = list(dict.fromkeys([*names, *([key] if key else [])]))
+        if rows is not None:
+            table = file.read(columns=columns).take(rows).combine_chunks()
+            [batch] = table.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
+            yield 0, _join(batch.select(names), batch.column(key) if key else pa.array(rows, pa.int64()))
+            return
+        groups = list(range(file.num_row_groups)) if row_groups is None else list(row_groups)
+        first = sum(file.metadata.row_group(number).num_rows for number in range(groups[0])) if groups else 0
+        try:
+            for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns):
+                yield first, _join(batch.select(names), batch.column(key) if key else _number(first, len(batch)))
+                first += len(batch)
+        except pa.ArrowInvalid as error:
+            raise SourceError(f"{uri}: found {error} after row {first}, expected rows; write the file anew") from error
+
+
+def _read_csv(
+    uri: str, features: Sequence[Feature], key: str | None, settings: Settings
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    first = 0
+    with Storage(settings).open(uri) as stream:
+        records = CsvRecords(stream, uri)
+        _refuse_missing(uri, [feature.name for feature in features], records.header)
+        for block in records:
+            if block.bad:
+                bad = block.bad[0]
+                raise DataCheckError(f"{uri}, line {bad.line}: found {bad.reason}, expected a row; correct the file")
+            columns = {feature.name: _read_cells(uri, block, feature) for feature in features}
+            count = len(block.frame)
+            is_keyed = key is not None and key in block.frame
+            ids = pa.array(block.frame[key], pa.string(), from_pandas=True) if is_keyed else _number(first, count)
+            yield first, _join(pa.RecordBatch.from_pydict(columns), ids)
+            first += count
+
+
+def _read_cells(uri: str, block: Block, feature: Feature) -> pa.Array:
+    """A column of text as the model reads it: numbers, or texts without the blanks around them."""
+    texts = block.frame[feature.name].astype("str").str.strip().replace("", None)
+    if feature.kind == "categorical":
+        return pa.array(texts, pa.string(), from_pandas=True)
+    numbers = pd.to_numeric(texts, errors="coerce")
+    is_bad = (numbers.isna() & texts.notna()).to_numpy()
+    if is_bad.any():
+        row = int(is_bad.argmax())
+        raise DataCheckError(
+            f"{uri}, line {block.lines[row]}, column {feature.name}: found {texts.iloc[row]!r}, expected a number; "
+            "correct the file"
+        )
+    return pa.array(numbers, pa.float64(), from_pandas=True)
+
+
+def _open_parquet(uri: str, stream: pa.NativeFile) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(stream)
+    except pa.ArrowInvalid as error:
+        raise SourceError(f"{uri}: found {error}, expected a Parquet file; write it anew") from error
+
+
+def _refuse_missing(uri: str, names: Sequence[str], found: Sequence[str]) -> None:
+    lacking = [name for name in names if name not in found]
+    if lacking:
+        raise DataCheckError(
+            f"{uri}: found no column {', '.join(lacking)} among {', '.join(found)}, expected {', '.join(names)}; "
+            "add what is missing, the order does not matter"
+        )
+
+
+def _number(first: int, count: int) -> pa.Array:
+    return pa.array(np.arange(first, first + count))
+
+
+def _join(batch: pa.RecordBatch, ids: pa.Array) -> pa.RecordBatch:
+    return batch.append_column(INPUT_ID, ids)

@@ -1,0 +1,108 @@
+"""Lets a model answer batches of rows and writes the answers, reading, answering and writing at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from ml_code.batch_input import INPUT_ID
+from ml_code.model_input import feed_batch
+from ml_code.onnx_model import OnnxModel
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What stands beside every answer, alike in all rows."""
+
+    model: str
+    version: str
+    predicted_at: str
+    input_file: str
+
+
+def write_answers(model: OnnxModel, batches: Iterable[tuple[int, pa.RecordBatch]], marks: Marks, path: Path) -> int:
+    """Writes `input_id`, `prediction`, `probability_<class>` and the marks for every row; answers how many.
+
+    Args:
+        model: that answers.
+        batches: rows with the model's columns and `input_id`, each batch with the number of its first row.
+        marks: alike in all rows.
+        path: ends in `.parquet` or `.csv`.
+
+    Raises:
+        DataCheckError: a cell is not what the model reads.
+        SourceError: the input is no file of rows.
+        StorageError: the input cannot be read.
+    """
+    answers = (_answer(model, batch, marks, first) for first, batch in _read_ahead(batches))
+    first = next(answers, None)
+    if first is None:
+        first = _make_empty(model, marks)
+    open_writer = pq.ParquetWriter if path.suffix == ".parquet" else pacsv.CSVWriter
+    rows = 0
+    with open_writer(path, first.schema) as writer, ThreadPoolExecutor(1) as pool:
+        pending = None
+        for answer in chain([first], answers):
+            if pending is not None:
+                pending.result()
+            pending = pool.submit(writer.write_batch, answer)
+            rows += len(answer)
+        if pending is not None:
+            pending.result()
+    return rows
+
+
+def _read_ahead(batches: Iterable[tuple[int, pa.RecordBatch]]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The same batches; the next one is read while one is answered."""
+    iterator = iter(batches)
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, iterator, None)
+        while (batch := pending.result()) is not None:
+            pending = pool.submit(next, iterator, None)
+            yield batch
+
+
+def _answer(model: OnnxModel, batch: pa.RecordBatch, marks: Marks, first_row: int) -> pa.RecordBatch:
+    answers, probabilities = model.run(feed_batch(model.spec.features, batch, first_row))
+    return _make_batch(model, batch.column(INPUT_ID), answers, probabilities, marks)
+
+
+def _make_empty(model: OnnxModel, marks: Marks) -> pa.RecordBatch:
+    nothing = np.empty(0, np.int64 if model.spec.classes else np.float32)
+    probabilities = np.empty((0, len(model.spec.classes)), np.float32) if model.spec.classes else None
+    return _make_batch(model, pa.array([], pa.int64()), nothing, probabilities, marks)
+
+
+def _make_batch(
+    model: OnnxModel,
+    ids: pa.Array,
+    answers: npt.NDArray[np.generic],
+    probabilities: npt.NDArray[np.float32] | None,
+    marks: Marks,
+) -> pa.RecordBatch:
+    classes = model.spec.classes
+    predictions = pa.array(answers) if classes is None else pa.array(classes).take(pa.array(answers))
+    columns = {INPUT_ID: ids, "prediction": predictions}
+    if probabilities is not None and classes is not None:
+        columns |= {
+            f"probability_{label}": pa.array(np.ascontiguousarray(probabilities[:, number]))
+            for number, label in enumerate(classes)
+        }
+    for name, text in (
+        ("model", marks.model),
+        ("version", marks.version),
+        ("predicted_at", marks.predicted_at),
+        ("input_file", marks.input_file),
+    ):
+        # One text and a small number in each row.
+        columns[name] = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(ids), np.int8)), [text])
+    return pa.RecordBatch.from_pydict(columns)

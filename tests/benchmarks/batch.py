@@ -1,0 +1,114 @@
+"""Batches of predictions beside the bare ONNX session on arrays that are in memory already; rows/s and peak memory.
+
+Usage: TEST_TABLES=FOLDER python -m tests.benchmarks.batch [ROWS]   (default 5,000,000 rows of housing, repeated)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ml_code.batch import SHARD_ROWS, Shard, predict_shard
+from ml_code.batch_input import BATCH_ROWS, count_rows_of_groups
+from ml_code.datasets import Dataset
+from ml_code.model_input import feed_batch
+from ml_code.onnx_model import OnnxModel
+from tests.full_tables import read_table, train_family
+from tests.offline_settings import make_offline_settings
+
+THREADS = 2
+ROUNDS = 3
+FAMILIES = ("random_forest", "linear")
+
+
+def main() -> None:
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000_000
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        dataset, split = read_table("housing", folder)
+        table = pd.concat([split.train, split.holdout])
+        source = write_source(dataset, table, rows, folder / "housing.parquet")
+        print(f"{rows:,} rows of housing, {THREADS} threads, median of {ROUNDS} rounds in turn\n")
+        print("| family | bare session | batch, Parquet to Parquet | share | peak memory |")
+        print("|---|---|---|---|---|")
+        for family in FAMILIES:
+            model_file = folder / f"{family}.onnx"
+            model_file.write_bytes(train_family(dataset, split, family).content)
+            bare, batch, peaks = [], [], []
+            for _ in range(ROUNDS):
+                bare.append(time_session(OnnxModel(model_file.read_bytes(), THREADS), dataset, table))
+                speed, peak = time_batch(source, model_file, folder)
+                batch.append(speed)
+                peaks.append(peak)
+            share = sorted(b / a for a, b in zip(bare, batch, strict=True))[ROUNDS // 2]
+            print(
+                f"| {family} | {sorted(bare)[ROUNDS // 2]:,.0f} rows/s | {sorted(batch)[ROUNDS // 2]:,.0f} rows/s "
+                f"| {share:.0%} | {max(peaks):.0f} MB |",
+                flush=True,
+            )
+
+
+def write_source(dataset: Dataset, table: pd.DataFrame, rows: int, path: Path) -> Path:
+    """The table again and again, a row group of 100,000 rows at a time."""
+    block = pa.Table.from_pandas(table[dataset.features], preserve_index=False)
+    repeated = pa.concat_tables([block] * (100_000 // len(table) + 1))
+    with pq.ParquetWriter(path, block.schema) as writer:
+        for first in range(0, rows, 100_000):
+            writer.write_table(repeated.slice(0, min(100_000, rows - first)), row_group_size=100_000)
+    return path
+
+
+def time_session(model: OnnxModel, dataset: Dataset, table: pd.DataFrame) -> float:
+    """Rows per second of the session alone, on batches of the same size as a shard's."""
+    repeated = pd.concat([table] * (BATCH_ROWS // len(table) + 1)).head(BATCH_ROWS)
+    feed = feed_batch(model.spec.features, pa.RecordBatch.from_pandas(repeated[dataset.features]))
+    model.run(feed)
+    started, count = time.perf_counter(), 0
+    while time.perf_counter() - started < 5:
+        model.run(feed)
+        count += BATCH_ROWS
+    return count / (time.perf_counter() - started)
+
+
+def time_batch(source: Path, model_file: Path, folder: Path) -> tuple[float, float]:
+    """Rows per second and peak memory in MB of a process that answers all shards in turn."""
+    command = [sys.executable, "-m", "tests.benchmarks.batch", "--shards", str(source), str(model_file), str(folder)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
+    speed, peak = json.loads(done.stdout)
+    return speed, peak
+
+
+def answer_shards(source: str, model_file: str, folder: str) -> None:
+    settings = make_offline_settings(Path(folder) / "datasets", batch_threads=THREADS)
+    groups = count_rows_of_groups(source, settings)
+    per_shard = max(SHARD_ROWS // max(groups[0], 1), 1)
+    shards = [
+        make_shard(number, list(range(first, min(first + per_shard, len(groups)))), source, model_file, folder)
+        for number, first in enumerate(range(0, len(groups), per_shard))
+    ]
+    started = time.perf_counter()
+    rows = sum(predict_shard(shard, settings=settings).rows for shard in shards)
+    seconds = time.perf_counter() - started
+    print(json.dumps([rows / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000]))
+
+
+def make_shard(number: int, groups: Sequence[int], source: str, model_file: str, folder: str) -> Shard:
+    return Shard(f"{folder}/out", number, "housing", "1", model_file, "now", "parquet", source, None, groups)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--shards"]:
+        answer_shards(*sys.argv[2:])
+    else:
+        main()

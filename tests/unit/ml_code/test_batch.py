@@ -1,0 +1,266 @@
+"""Batches of predictions over local folders: what is written, what is refused, and what a killed shard leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from ml_code import batch, features
+from ml_code.batch import Part, Shard, finish_batch, plan_batch, predict_shard
+from ml_code.datasets import load_dataset
+from ml_code.errors import CatalogError, DataCheckError, SourceError
+from ml_code.onnx_model import OnnxModel
+from ml_code.pipeline import prepare
+from ml_code.settings import REPOSITORY, Settings
+from tests.unit.ml_code.passengers import make_rows, make_typed_rows, train_passengers
+
+NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+
+CATALOG_ENTRY = """
+name = "passengers"
+task = "classification"
+target = "outcome"
+numeric = ["age", "fare"]
+categorical = ["town", "sex"]
+source = { kind = "file", path = "passengers.csv" }
+gate = { metric = "accuracy", threshold = 0.7 }
+"""
+
+
+@pytest.fixture(scope="module")
+def model_file() -> bytes:
+    return train_passengers()
+
+
+@pytest.fixture
+def ready(tmp_path: Path, settings: Settings, model_file: bytes, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A catalog with its champion, version 7, as a copy among the predictions."""
+    (tmp_path / "passengers.toml").write_text(CATALOG_ENTRY)
+    make_rows().to_csv(tmp_path / "passengers.csv", index=False)
+    settings = settings.model_copy(update={"predictions_uri": str(tmp_path / "predictions")})
+    uri = tmp_path / "predictions" / "passengers" / "files" / "ab12.onnx"
+    uri.parent.mkdir(parents=True)
+    uri.write_bytes(model_file)
+    monkeypatch.setattr(batch, "_copy_champion", lambda *_: ("7", str(uri)))
+    return settings
+
+
+def run(settings: Settings, source: str, batch_id: str = "once") -> pd.DataFrame:
+    shards = plan_batch("passengers", batch_id, NOW, source, settings=settings)
+    parts = [predict_shard(shard, settings=settings) for shard in shards]
+    finish_batch(shards, parts, settings=settings)
+    return pd.concat([read_part(part) for part in parts], ignore_index=True)
+
+
+def read_part(part: Part) -> pd.DataFrame:
+    if part.uri.endswith(".csv"):
+        return pd.read_csv(part.uri, keep_default_na=False)
+    return pq.read_table(part.uri).to_pandas()
+
+
+def write_parquet(path: Path, rows: pd.DataFrame, row_group_size: int = 1000) -> str:
+    rows.to_parquet(path, index=False, row_group_size=row_group_size)
+    return str(path)
+
+
+def test_a_small_file_is_answered_as_csv_with_everything_beside_each_row(
+    tmp_path: Path, ready: Settings, model_file: bytes
+) -> None:
+    rows = make_rows(rows=40)
+    rows.drop(columns="outcome").to_csv(tmp_path / "new.csv", index=False)
+    answers = run(ready, str(tmp_path / "new.csv"))
+    model = OnnxModel(model_file)
+    inputs = features.select_inputs(load_dataset("passengers", tmp_path), rows)
+    expected = model.predict_columns({name: inputs[name].tolist() for name in inputs.columns})
+    assert answers["prediction"].tolist() == expected.values
+    assert answers["input_id"].tolist() == list(range(40))
+    found = answers[[f"probability_{label}" for label in model.spec.classes or []]].to_numpy()
+    np.testing.assert_allclose(found, expected.probabilities, rtol=1e-6)
+    assert set(answers["model"]) == {"passengers"}
+    assert set(answers["version"]) == {7}
+    assert set(answers["predicted_at"]) == {NOW.isoformat()}
+    assert set(answers["input_file"]) == {str(tmp_path / "new.csv")}
+
+
+def test_csv_and_parquet_and_another_order_of_columns_give_the_same_answers(tmp_path: Path, ready: Settings) -> None:
+    rows = make_typed_rows(rows=300)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    turned = rows[[*reversed(rows.columns)]].assign(further=1)
+    a = run(ready, str(tmp_path / "rows.csv"), "a")
+    b = run(ready, write_parquet(tmp_path / "rows.parquet", turned), "b")
+    pd.testing.assert_frame_equal(a.drop(columns="input_file"), b.drop(columns="input_file"))
+
+
+def test_a_large_file_is_cut_into_shards_at_row_groups(
+    tmp_path: Path, ready: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "SHARD_ROWS", 2000)
+    monkeypatch.setattr(batch, "SMALL_BYTES", 100)
+    source = write_parquet(tmp_path / "large.parquet", make_typed_rows(rows=5500))
+    shards = plan_batch("passengers", "large", NOW, source, settings=ready)
+    assert [list(shard.row_groups or []) for shard in shards] == [[0, 1], [2, 3], [4, 5]]
+    answers = run(ready, source, "large")
+    assert answers["input_id"].tolist() == list(range(5500))
+    manifest = json.loads((Path(shards[0].folder) / "manifest.json").read_text())
+    assert (manifest["rows"], manifest["version"], len(manifest["parts"])) == (5500, "7", 3)
+
+
+def test_every_file_under_a_prefix_is_answered(tmp_path: Path, ready: Settings) -> None:
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    make_rows(rows=5).to_csv(folder / "a.csv", index=False)
+    make_rows(rows=6).to_csv(folder / "b.csv.gz", index=False)
+    write_parquet(folder / "c.parquet", make_typed_rows(rows=7))
+    (folder / "readme.txt").write_text("no rows")
+    answers = run(ready, f"{folder}/")
+    assert answers["input_file"].str[-5:].value_counts().to_dict() == {"a.csv": 5, "sv.gz": 6, "rquet": 7}
+
+
+def test_without_a_source_five_rows_are_drawn_by_the_batch(tmp_path: Path, ready: Settings) -> None:
+    prepare("passengers", settings=ready)
+    answers = run(ready, "", "run of nine")
+    assert len(answers) == 5
+    assert run(ready, "", "run of nine").equals(answers)
+    assert run(ready, "", "run of ten")["input_id"].tolist() != answers["input_id"].tolist()
+
+
+def test_the_key_of_the_dataset_is_the_id(tmp_path: Path, ready: Settings) -> None:
+    (tmp_path / "passengers.toml").write_text(CATALOG_ENTRY.replace("source =", 'key = "ticket"\nsource ='))
+    make_rows(rows=3).assign(ticket=["x1", "x2", "x3"]).to_csv(tmp_path / "keyed.csv", index=False)
+    assert run(ready, str(tmp_path / "keyed.csv"))["input_id"].tolist() == ["x1", "x2", "x3"]
+
+
+def test_a_file_without_rows_is_answered_without_rows(tmp_path: Path, ready: Settings) -> None:
+    answers = run(ready, write_parquet(tmp_path / "none.parquet", make_typed_rows(rows=3).head(0)))
+    assert len(answers) == 0
+    assert "prediction" in answers.columns
+
+
+def test_a_plan_stays_as_it_was_though_the_champion_changes(
+    tmp_path: Path, ready: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_rows(rows=3).to_csv(tmp_path / "new.csv", index=False)
+    first = plan_batch("passengers", "one", NOW, str(tmp_path / "new.csv"), settings=ready)
+    monkeypatch.setattr(batch, "_copy_champion", lambda *_: ("8", "elsewhere"))
+    assert plan_batch("passengers", "one", NOW, str(tmp_path / "new.csv"), settings=ready) == first
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("lacking.csv", "age,fare,town\n1,2,A\n", "found no column sex among age, fare, town"),
+        ("text.csv", "age,fare,town,sex\n1,2,A,f\nold,2,A,f\n", "line 3, column age: found 'old', expected a number"),
+        ("huge.csv", "age,fare,town,sex\n1,2,A,f\n1e39,2,A,f\n", r"column age, row 1: found 1e\+39"),
+        ("short.csv", "age,fare,town,sex\n1,2,A\n", "line 2: found"),
+    ],
+)
+def test_a_row_that_does_not_fit_refuses_the_file(
+    tmp_path: Path, ready: Settings, name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataCheckError, match=message):
+        run(ready, str(tmp_path / name))
+    assert not list(Path(ready.predictions_uri).rglob("part-*"))
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "message"),
+    [
+        ("age", ["1", "2"], "column age: found (large_)?string, expected numbers"),
+        ("town", [1.5, 2.0], "column town, from row 0: found .*1.5"),
+        ("town", [True, False], "column town: found bool, expected texts"),
+    ],
+)
+def test_a_retyped_column_of_a_parquet_file_is_refused(
+    tmp_path: Path, ready: Settings, column: str, cells: list[object], message: str
+) -> None:
+    rows = make_typed_rows(rows=2).assign(**{column: cells})
+    with pytest.raises(DataCheckError, match=message):
+        run(ready, write_parquet(tmp_path / "new.parquet", rows))
+
+
+def test_categories_that_pandas_made_floats_of_are_the_whole_numbers_that_they_were(
+    tmp_path: Path, ready: Settings
+) -> None:
+    rows = make_typed_rows(rows=3).assign(town=[3.0, None, 4.0])
+    as_text = rows.assign(town=["3", None, "4"])
+    found = run(ready, write_parquet(tmp_path / "floats.parquet", rows), "floats")
+    expected = run(ready, write_parquet(tmp_path / "texts.parquet", as_text), "texts")
+    pd.testing.assert_frame_equal(found.drop(columns="input_file"), expected.drop(columns="input_file"))
+
+
+def test_an_input_that_is_not_there_is_named_with_what_was_expected(tmp_path: Path, ready: Settings) -> None:
+    with pytest.raises(SourceError, match=r"found no file of this name .* expected one that ends in \.csv"):
+        plan_batch("passengers", "none", NOW, str(tmp_path / "nothing"), settings=ready)
+    (tmp_path / "false.parquet").write_bytes(b"no parquet at all")
+    with pytest.raises(SourceError, match="expected a Parquet file"):
+        plan_batch("passengers", "false", NOW, str(tmp_path / "false.parquet"), settings=ready)
+    with pytest.raises(CatalogError, match="found 'tulips', expected one of passengers"):
+        plan_batch("tulips", "unknown", NOW, settings=ready)
+
+
+def test_a_batch_that_lacks_a_part_is_not_finished(tmp_path: Path, ready: Settings) -> None:
+    make_rows(rows=3).to_csv(tmp_path / "new.csv", index=False)
+    shards = plan_batch("passengers", "one", NOW, str(tmp_path / "new.csv"), settings=ready)
+    with pytest.raises(DataCheckError, match="clear the shards"):
+        finish_batch(shards, [], settings=ready)
+
+
+def test_a_shard_that_is_killed_anywhere_gives_the_same_bytes_when_it_is_repeated(
+    tmp_path: Path, ready: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "SMALL_BYTES", 100)
+    source = write_parquet(tmp_path / "large.parquet", make_typed_rows(rows=100_000), row_group_size=20_000)
+    [shard] = plan_batch("passengers", "killed", NOW, source, settings=ready)
+    started = time.monotonic()
+    undisturbed = predict_shard(shard, settings=ready)
+    seconds = time.monotonic() - started
+    Path(undisturbed.uri).unlink()
+    command = [sys.executable, "-c", SHARD_PROGRAM]
+    environment = os.environ | {
+        "SHARD": json.dumps(to_dict(shard)),
+        "SETTINGS": dump_settings(ready),
+    }
+    killed = 0
+    for point in range(1, 11):
+        with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE) as worker:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == b"started\n"
+            time.sleep(seconds * point / 11)
+            worker.kill()
+        killed += worker.returncode == -signal.SIGKILL
+        assert not Path(undisturbed.uri).exists() or Path(undisturbed.uri).stat().st_size > 0
+        assert predict_shard(shard, settings=ready) == undisturbed
+        Path(undisturbed.uri).unlink()
+    assert killed >= 5
+
+
+SHARD_PROGRAM = """
+import json, os
+from ml_code.batch import Shard, predict_shard
+from ml_code.settings import Settings
+import ml_code.batch_output, ml_code.onnx_model
+shard, settings = Shard(**json.loads(os.environ["SHARD"])), Settings(**json.loads(os.environ["SETTINGS"]))
+print("started", flush=True)
+predict_shard(shard, settings=settings)
+"""
+
+
+def to_dict(shard: Shard) -> dict[str, object]:
+    return json.loads(json.dumps({name: getattr(shard, name) for name in Shard.__slots__}))
+
+
+def dump_settings(settings: Settings) -> str:
+    values = settings.model_dump(mode="json", exclude_none=True)
+    return json.dumps(values | {"mlflow_password": "x", "s3_secret_key": "x"})
