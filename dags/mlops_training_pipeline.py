@@ -19,6 +19,7 @@ metrics, plots, the decision and the exported file; for a pass a version of the 
 - `train` red: the estimator failed on the data, or the exported file answers otherwise than the fitted pipeline.
 - `evaluate`, `gate`, `register` red: MLflow was not reached. Safe to clear: the run is found again, nothing is doubled.
 - `rejected` green: nothing is broken; the challenger was not better enough. Its log says how to force it.
+- `retrain_with_new_params` skipped: there was no rejection, `max_retrain` is 0, or no search found a model that passes.
 """
 
 from __future__ import annotations
@@ -30,17 +31,15 @@ from airflow.sdk import (
     Asset,
     AssetAlias,
     AssetAny,
-    ExceptionRetryPolicy,
     Param,
-    RetryAction,
-    RetryRule,
     dag,
     get_current_context,
     task,
     task_group,
 )
 from airflow.sdk.exceptions import AirflowSkipException
-from notices import tell_failure, tell_success
+from notices import tell_success
+from task_defaults import make_task_defaults
 
 from ml_code.datasets import load_catalog
 from ml_code.families import ESTIMATORS, MODEL_TYPES
@@ -48,8 +47,24 @@ from ml_code.families import ESTIMATORS, MODEL_TYPES
 CATALOG = load_catalog()
 NAMES = CATALOG.list_names()
 
-# What a second try would find again.
-FINAL_ERRORS = ("CatalogError", "DataCheckError", "ExportError", "GateError", "SettingsError", "TrainingError")
+
+@task(outlets=[AssetAlias("trained-model")], pool="training")
+def retrain_with_new_params(
+    training: dict[str, Any], snapshot_uri: str, outcome: str, ti: Any = None, outlet_events: Any = None
+) -> None:
+    skip_unless(outcome, "reject")
+    if not training["max_retrain"]:
+        raise AirflowSkipException("max_retrain is 0")
+    from ml_code import plans, retraining
+    from ml_code.errors import HeldBackError
+
+    origin = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+    try:
+        version = retraining.retrain(training, snapshot_uri, origin)
+    except HeldBackError as error:
+        raise AirflowSkipException(str(error)) from error
+    asset = Asset(f"model/{training['dataset']}")
+    outlet_events[AssetAlias("trained-model")].add(asset, extra={"version": version})
 
 
 @dag(
@@ -61,21 +76,15 @@ FINAL_ERRORS = ("CatalogError", "DataCheckError", "ExportError", "GateError", "S
     tags=["ml", "training"],
     doc_md=(__doc__ or "") + CATALOG.describe_problems(),
     on_success_callback=tell_success(),
-    default_args={
-        "on_failure_callback": tell_failure(),
-        # Ten, twenty and forty seconds: longer than a restart of MLflow or of the object store takes.
-        "retries": 3,
-        "retry_delay": pendulum.duration(seconds=10),
-        "retry_exponential_backoff": True,
-        "retry_policy": ExceptionRetryPolicy(
-            rules=[RetryRule([f"ml_code.errors.{name}" for name in FINAL_ERRORS], RetryAction.FAIL)]
-        ),
-    },
+    default_args=make_task_defaults(),
     params={
         "dataset": Param(CATALOG.choose_default(), enum=NAMES, description="Dataset of the catalog"),
         "model_type": Param(MODEL_TYPES[0], enum=list(MODEL_TYPES), description="Library"),
         "estimator": Param(None, enum=[None, *ESTIMATORS], description="For sklearn only; empty: random_forest"),
         "hyperparameters": Param({}, type=["object", "null"], description='Such as {"n_estimators": 200}'),
+        "max_retrain": Param(
+            0, type="integer", minimum=0, maximum=5, description="Small searches after a rejection, each gated again"
+        ),
         "force": Param(False, type="boolean", description="Let the version pass whatever the gate says; is recorded"),
     },
 )
@@ -144,10 +153,12 @@ def mlops_training_pipeline() -> None:
 
     @task_group
     def train_dataset(training: dict[str, Any]) -> None:
-        mlflow_run_id = evaluate(train(training, prepare(training)))
+        snapshot_uri = prepare(training)
+        mlflow_run_id = evaluate(train(training, snapshot_uri))
         outcome = gate(training, mlflow_run_id)
         promoted(training, register(mlflow_run_id, outcome), outcome)
         rejected(mlflow_run_id, outcome)
+        retrain_with_new_params(training, snapshot_uri, outcome)
 
     train_dataset.expand(training=choose_datasets())
 

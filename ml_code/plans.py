@@ -41,7 +41,7 @@ def plan_training(params: Mapping[str, Any], *, catalog_dir: Path | None = None)
     """What a person asks for.
 
     Args:
-        params: `dataset`, `model_type`, `estimator`, `hyperparameters` and `force` of the form.
+        params: `dataset`, `model_type`, `estimator`, `hyperparameters`, `force` and `max_retrain` of the form.
         catalog_dir: instead of the shipped catalog.
 
     Raises:
@@ -57,6 +57,7 @@ def plan_training(params: Mapping[str, Any], *, catalog_dir: Path | None = None)
         "estimator": family.estimator,
         "hyperparameters": params.get("hyperparameters") or {},
         "force": bool(params.get("force")),
+        "max_retrain": int(params.get("max_retrain") or 0),
         "trigger": "manual",
     }
 

@@ -58,6 +58,11 @@ class Warehouse:
                 "nothing of this work was kept, try it again"
             ) from error
 
+    def connect(self, schema: str) -> psycopg2.extensions.connection:
+        """Opens a connection, which the caller closes, for a library that keeps its tables in a schema of its own."""
+        options = f"-csearch_path={schema}"
+        return psycopg2.connect(self._dsn, connect_timeout=10, application_name="mlops-loop", options=options)
+
     def migrate(self, folder: Path = MIGRATIONS) -> list[str]:
         """Applies the migrations that are not recorded yet, all of them or none, and returns their names.
 

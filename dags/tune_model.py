@@ -1,0 +1,106 @@
+"""Searches better hyperparameters and lets a model with the best ones try for production.
+
+**What it does**: `plan` takes a snapshot and makes a study; each `search` runs its share of the trials, in parallel,
+by cross-validation on the rows that are not held out, and gives up a trial whose first folds are worse than most;
+`train_best` trains one model with the best figures, and the gate judges it on the holdout as any other.
+
+**What starts it**: by hand, with a form (dataset, model type, estimator, sampler, trials, workers).
+
+**What it writes**: in the experiment of the dataset's name a run of the search, with one nested run for each trial;
+Optuna's tables in the schema `optuna` of the warehouse; for a pass a version of the registered model and the asset
+`model/<name>`, which starts `model_serving_pipeline`.
+
+## Triage
+- `plan` red: a sampler, model type or estimator that is not offered; the log lists what is.
+- `search` red: MLflow, the store or the warehouse was not reached. Safe to clear: trials that ended are not run again.
+- `train_best` red with "no trial that ended well": look at the trials' runs in MLflow.
+- `train_best` skipped: nothing is broken; the best one was not better than the champion. Its log says how much.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pendulum
+from airflow.sdk import Asset, AssetAlias, Param, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+from notices import tell_success
+from task_defaults import make_task_defaults
+
+from ml_code.datasets import load_catalog
+from ml_code.families import ESTIMATORS, MODEL_TYPES
+
+CATALOG = load_catalog()
+
+
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=False,
+    tags=["ml", "tuning"],
+    doc_md=(__doc__ or "") + CATALOG.describe_problems(),
+    on_success_callback=tell_success(),
+    default_args=make_task_defaults(),
+    params={
+        "dataset": Param(CATALOG.choose_default(), enum=CATALOG.list_names(), description="Dataset of the catalog"),
+        "model_type": Param(MODEL_TYPES[0], enum=list(MODEL_TYPES), description="Library"),
+        "estimator": Param(None, enum=[None, *ESTIMATORS], description="For sklearn only; empty: random_forest"),
+        "sampler": Param("tpe", enum=["tpe", "random", "grid"], description="How the next trial is chosen"),
+        "trials": Param(12, type="integer", minimum=1, maximum=500, description="Of all workers together"),
+        "workers": Param(2, type="integer", minimum=1, maximum=16, description="Tasks that run trials in parallel"),
+    },
+)
+def tune_model() -> None:
+    @task
+    def plan(params: dict[str, Any], ti: Any = None) -> list[dict[str, Any]]:
+        from ml_code import pipeline, plans, tuning
+        from ml_code.settings import load_settings
+
+        storage = tuning.open_storage(load_settings())
+        key = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id).key
+        search = tuning.plan_search(params, pipeline.prepare(params["dataset"]), key, storage)
+        shares = tuning.share_trials(search, params["workers"])
+        return [{"search": asdict(search), "worker": worker, "trials": trials} for worker, trials in enumerate(shares)]
+
+    @task(map_index_template="{{ label }}", pool="training")
+    def search(share: dict[str, Any]) -> dict[str, Any]:
+        from ml_code import tuning
+        from ml_code.settings import load_settings
+
+        searched = tuning.Search(**share["search"])
+        storage = tuning.open_storage(load_settings())
+        done = tuning.run_trials(searched, share["trials"], share["worker"], storage)
+        get_current_context()["label"] = f"{done} trials"
+        return share["search"]
+
+    @task(outlets=[AssetAlias("tuned-model")], pool="training")
+    def train_best(searches: list[dict[str, Any]], ti: Any = None, outlet_events: Any = None) -> str:
+        from ml_code import pipeline, plans, selection, tuning
+        from ml_code.errors import HeldBackError
+        from ml_code.settings import load_settings
+
+        searched = tuning.Search(**next(iter(searches)))
+        best = tuning.finish_search(searched, tuning.open_storage(load_settings()))
+        mlflow_run_id = pipeline.train(
+            searched.dataset,
+            searched.snapshot_uri,
+            searched.model_type,
+            searched.estimator,
+            best,
+            origin=plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id),
+        )
+        pipeline.evaluate(mlflow_run_id)
+        try:
+            version = selection.register_for_rollout(mlflow_run_id)
+        except HeldBackError as error:
+            raise AirflowSkipException(str(error)) from error
+        outlet_events[AssetAlias("tuned-model")].add(Asset(f"model/{searched.dataset}"), extra={"version": version})
+        return f"models:/{searched.dataset}/{version}"
+
+    train_best(search.expand(share=plan()))
+
+
+tune_model()

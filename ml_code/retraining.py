@@ -1,0 +1,53 @@
+"""After a rejection: small searches for other hyperparameters, each of whose best models meets the gate again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ml_code import pipeline, selection, tuning
+from ml_code.errors import HeldBackError
+from ml_code.plans import RunOrigin, training_arguments
+from ml_code.settings import Settings, load_settings
+
+TRIALS = 8
+"""Of one search: it runs inside a training, so it has to be short."""
+
+log = logging.getLogger(__name__)
+
+
+def retrain(
+    training: Mapping[str, Any], snapshot_uri: str, origin: RunOrigin, *, settings: Settings | None = None
+) -> str:
+    """Searches up to `max_retrain` times; answers the version of the first model that passes the gate.
+
+    Args:
+        training: plan of the training that was rejected.
+        snapshot_uri: its rows.
+        origin: the Airflow task that runs.
+        settings: instead of the environment's.
+
+    Raises:
+        HeldBackError: no search found a model that passes, or the one that passed waits for a person.
+        TrainingError: a search found no hyperparameters at all.
+        TrackingError: MLflow refuses.
+    """
+    settings = settings or load_settings()
+    reason = "max_retrain is 0"
+    for number in range(training["max_retrain"]):
+        attempt = replace(origin, task_id=f"{origin.task_id}/{number}")
+        params = {**training, "sampler": "random", "trials": TRIALS}
+        best = tuning.search_at_once(params, snapshot_uri, f"{attempt.key}/search", settings=settings)
+        arguments = {**training_arguments(training), "hyperparameters": best}
+        run_id = pipeline.train(snapshot_uri=snapshot_uri, origin=attempt, settings=settings, **arguments)
+        pipeline.evaluate(run_id, settings=settings)
+        try:
+            return selection.register_for_rollout(run_id, training["trigger"], settings=settings)
+        except HeldBackError as error:
+            if error.version is not None:
+                raise
+            reason = str(error)
+            log.info("search %d of %d: %s", number + 1, training["max_retrain"], reason)
+    raise HeldBackError(f"after {training['max_retrain']} searches: {reason}")

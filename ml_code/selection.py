@@ -1,0 +1,120 @@
+"""Chooses among trained models: the best of several runs, and whether a version that waits is better than the champion.
+
+A version that waits is registered with the tag `gate=pending`: no gate has judged it, so no rollout picks it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ml_code import pipeline
+from ml_code.datasets import LOWER_IS_BETTER, load_dataset
+from ml_code.errors import GateError, HeldBackError
+from ml_code.gate import ROUNDING, Decision, Trigger, verdict
+from ml_code.settings import Settings, load_settings
+from ml_code.tracking import Tracker
+
+RUN_SCHEME = "runs:/"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Whether a version goes on to the gate, and why or why not."""
+
+    version: str | None
+    is_better: bool
+    reason: str
+
+
+def choose_best(run_uris: Sequence[str], *, settings: Settings | None = None) -> str:
+    """The run whose model has the best figure on the holdout, by the metric of the gate; of equal ones the first.
+
+    Args:
+        run_uris: `runs:/<run id>` of runs on the same rows, each measured by `pipeline.evaluate`.
+        settings: instead of the environment's.
+
+    Raises:
+        GateError: there is no run, one was not measured, or they held out other rows.
+        TrackingError: MLflow refuses.
+    """
+    settings = settings or load_settings()
+    tracker = Tracker(settings)
+    runs = [tracker.read_run(uri.removeprefix(RUN_SCHEME)) for uri in run_uris]
+    if len({run.tags["holdout_id"] + run.tags["dataset_version"] for run in runs}) != 1:
+        raise GateError(
+            f"runs {list(run_uris)}: found none or several holdouts, expected one; train them on the same rows"
+        )
+    metric = load_dataset(runs[0].tags["dataset"], settings.catalog_dir).gate.metric
+    unmeasured = [run.run_id for run in runs if metric not in run.metrics]
+    if unmeasured:
+        raise GateError(
+            f"runs {unmeasured}: found no {metric}, expected one of each; let `evaluate` measure them first"
+        )
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    best = max(runs, key=lambda run: sign * run.metrics[metric])
+    log.info("%s: %s", metric, {run.tags["estimator"]: run.metrics[metric] for run in runs})
+    return f"{RUN_SCHEME}{best.run_id}"
+
+
+def register_for_rollout(run_id: str, trigger: Trigger = "manual", *, settings: Settings | None = None) -> str:
+    """Lets the gate judge a run and registers its model if a rollout may take it; answers the version.
+
+    Raises:
+        HeldBackError: the gate rejected it, or it is registered and waits for a person.
+        TrackingError: MLflow refuses.
+    """
+    settings = settings or load_settings()
+    decision = pipeline.decide(run_id, trigger=trigger, settings=settings)
+    version = pipeline.register(run_id, settings=settings) if decision.is_promoted else None
+    return _refuse_held_back(decision, version)
+
+
+def compare_pending(model: str, *, settings: Settings | None = None) -> Choice:
+    """Compares the newest version, if no gate has judged it, with the champion on the same holdout.
+
+    Raises:
+        TrackingError: MLflow refuses.
+    """
+    settings = settings or load_settings()
+    tracker = Tracker(settings)
+    newest = next(iter(tracker.list_versions(model)), None)
+    if newest is None or newest.tags.get("gate") != pipeline.PENDING:
+        return Choice(None, is_better=False, reason=f"{model}: no version waits")
+    comparison = pipeline.compare(newest.run_id, settings=settings)
+    if comparison is None:
+        return Choice(newest.version, is_better=True, reason=f"{model}: version {newest.version} is the first")
+    if comparison.problem or comparison.difference is None:
+        reason = f"{model}: version {newest.version} does not compare with the champion: {comparison.problem}"
+        return Choice(newest.version, is_better=False, reason=reason)
+    return Choice(
+        newest.version,
+        is_better=comparison.difference > ROUNDING,
+        reason=f"{model}: version {newest.version}, {comparison.difference:+.4g} against {comparison.champion_version}",
+    )
+
+
+def judge_pending(model: str, version: str, trigger: Trigger = "data", *, settings: Settings | None = None) -> str:
+    """Lets the gate judge a version that waits, and says so in its tags; answers the version.
+
+    Raises:
+        HeldBackError: the gate rejected it, or it goes on to wait for a person.
+        TrackingError: MLflow refuses.
+    """
+    settings = settings or load_settings()
+    tracker = Tracker(settings)
+    decision = pipeline.decide(tracker.read_version(model, version).run_id, trigger=trigger, settings=settings)
+    tracker.tag_version(model, version, pipeline.describe_decision(decision))
+    return _refuse_held_back(decision, version if decision.is_promoted else None)
+
+
+def _refuse_held_back(decision: Decision, version: str | None) -> str:
+    if version is None:
+        raise HeldBackError(verdict(decision))
+    if decision.needs_approval:
+        text = f"{verdict(decision)}; version {version} waits: set its tag gate to passed to let it serve"
+        raise HeldBackError(text, version)
+    return version

@@ -1,0 +1,372 @@
+"""Searches hyperparameters with Optuna: trials by cross-validation on the training rows, each a nested MLflow run.
+
+The holdout is not touched: it judges the one model that is trained with the best figures, at the gate as any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.study import StudyDirection
+from optuna.trial import Trial, TrialState
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from ml_code import evaluation, features, plans
+from ml_code.datasets import LOWER_IS_BETTER, Dataset, load_dataset
+from ml_code.errors import TrainingError
+from ml_code.families import Family, HyperparameterValue, check_hyperparameters, find_family
+from ml_code.onnx_model import Prediction
+from ml_code.settings import Settings, load_settings
+from ml_code.snapshots import name_version, read_snapshot
+from ml_code.tracking import MODEL, Tracker
+from ml_code.training import SEED, fit_pipeline
+from ml_code.warehouse import open_warehouse
+
+type Folds = list[tuple[pd.DataFrame, pd.DataFrame]]
+type Sampler = Literal["tpe", "random", "grid"]
+
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler.__value__)
+FOLDS = 3
+SCHEMA = "optuna"
+GRID_POINTS = 3
+"""Values of each hyperparameter in a grid, between its bounds."""
+
+MOST_TRIALS = 500
+STARTED_BY, ENDED_BY = "started_by", "ended_by"
+"""Attributes of a trial: the worker that runs it, and again once it is over."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Where to look for one hyperparameter; whole numbers where both bounds are, on a log scale where it says so."""
+
+    low: float
+    high: float
+    is_log: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its values are whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def list_points(self) -> list[HyperparameterValue]:
+        """`GRID_POINTS` values from bound to bound."""
+        space = np.geomspace if self.is_log else np.linspace
+        points = space(self.low, self.high, GRID_POINTS).tolist()
+        if self.is_whole:
+            return [*sorted({round(point) for point in points})]
+        return [float(f"{point:.6g}") for point in points]
+
+    def suggest(self, trial: Trial, name: str) -> HyperparameterValue:
+        """Lets a trial choose."""
+        if self.is_whole:
+            return trial.suggest_int(name, int(self.low), int(self.high), log=self.is_log)
+        return trial.suggest_float(name, self.low, self.high, log=self.is_log)
+
+
+# Bounds within which the figures matter on tables of hundreds to hundreds of thousands of rows.
+SPACES: Mapping[str, Mapping[str, Range]] = {
+    "random_forest": {
+        "n_estimators": Range(50, 400, is_log=True),
+        "max_depth": Range(3, 24),
+        "min_samples_leaf": Range(1, 20, is_log=True),
+        "max_features": Range(0.2, 1.0),
+    },
+    "gradient_boosting": {
+        "n_estimators": Range(50, 400, is_log=True),
+        "learning_rate": Range(0.01, 0.3, is_log=True),
+        "max_depth": Range(2, 6),
+        "subsample": Range(0.5, 1.0),
+    },
+    "xgboost": {
+        "n_estimators": Range(50, 600, is_log=True),
+        "learning_rate": Range(0.01, 0.3, is_log=True),
+        "max_depth": Range(2, 10),
+        "subsample": Range(0.5, 1.0),
+        "colsample_bytree": Range(0.5, 1.0),
+    },
+    "lightgbm": {
+        "n_estimators": Range(50, 600, is_log=True),
+        "learning_rate": Range(0.01, 0.3, is_log=True),
+        "num_leaves": Range(7, 127, is_log=True),
+        "min_child_samples": Range(5, 60, is_log=True),
+        "colsample_bytree": Range(0.5, 1.0),
+    },
+}
+LINEAR_SPACES: Mapping[str, Mapping[str, Range]] = {
+    "classification": {"C": Range(0.001, 100.0, is_log=True)},
+    "regression": {"alpha": Range(0.001, 1000.0, is_log=True)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One search, as it travels between tasks."""
+
+    study: str
+    dataset: str
+    model_type: str
+    estimator: str | None
+    sampler: Sampler
+    trials: int
+    snapshot_uri: str
+    parent_run_id: str
+
+
+def plan_search(
+    params: Mapping[str, Any],
+    snapshot_uri: str,
+    key: str,
+    storage: optuna.storages.BaseStorage,
+    *,
+    settings: Settings | None = None,
+) -> Search:
+    """Makes the study and its MLflow run, or finds those of the same key.
+
+    Args:
+        params: `dataset`, `model_type`, `estimator`, `sampler` and `trials` of the form; a grid has as many trials as
+            points, at most `trials` of them.
+        snapshot_uri: rows, as `pipeline.prepare` answered.
+        key: names the search; a repeated call with it makes nothing new.
+        storage: of Optuna, as `open_storage` gives it.
+        settings: instead of the environment's.
+
+    Raises:
+        TrainingError: a sampler, model type or estimator that is not offered, or too many trials.
+        TrackingError: MLflow refuses.
+    """
+    settings = settings or load_settings()
+    sampler, trials = params.get("sampler", "tpe"), int(params.get("trials", 12))
+    if sampler not in SAMPLERS:
+        raise TrainingError(f"sampler: found {sampler!r}, expected one of {', '.join(SAMPLERS)}; choose one of these")
+    if not 1 <= trials <= MOST_TRIALS:
+        raise TrainingError(f"trials: found {trials}, expected 1 to {MOST_TRIALS}; choose fewer")
+    plan = plans.plan_training({**params, "hyperparameters": {}}, catalog_dir=settings.catalog_dir)
+    dataset = load_dataset(plan["dataset"], settings.catalog_dir)
+    family = find_family(plan["model_type"], plan["estimator"], dataset.task)
+    tags = {
+        "dataset": dataset.name,
+        MODEL: dataset.name,
+        "model_type": family.model_type,
+        "estimator": family.name,
+        "dataset_version": name_version(snapshot_uri),
+        "search": key,
+    }
+    run = Tracker(settings).find_or_create_run(
+        dataset.name, key, f"{dataset.name}-{family.name}-{sampler}-search", tags
+    )
+    is_lower_better = dataset.gate.metric in LOWER_IS_BETTER
+    direction = StudyDirection.MINIMIZE if is_lower_better else StudyDirection.MAXIMIZE
+    study = optuna.create_study(storage=storage, study_name=key, direction=direction, load_if_exists=True)
+    if sampler == "grid":
+        points = _list_grid(find_space(family, dataset), trials)
+        if not study.get_trials(deepcopy=False):
+            for point in points:
+                study.enqueue_trial(point)
+        trials = len(points)
+    return Search(key, dataset.name, family.model_type, family.estimator, sampler, trials, snapshot_uri, run.run_id)
+
+
+def run_trials(
+    search: Search,
+    count: int,
+    worker: int,
+    storage: optuna.storages.BaseStorage,
+    *,
+    settings: Settings | None = None,
+) -> int:
+    """Runs a worker's share of the trials, less those that it ran before it was cut off; answers how many it has.
+
+    Raises:
+        TrainingError: every trial failed.
+        TrackingError: MLflow refuses.
+    """
+    settings = settings or load_settings()
+    dataset = load_dataset(search.dataset, settings.catalog_dir)
+    family = find_family(search.model_type, search.estimator, dataset.task)
+    rows = features.split_holdout(dataset, read_snapshot(search.snapshot_uri, settings)).train
+    study = optuna.load_study(
+        study_name=search.study,
+        storage=storage,
+        sampler=_make_sampler(search, worker),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+    )
+    trials = _Trials(search, dataset, family, _split_folds(dataset, rows), settings)
+    _give_up_cut_off_trials(study, worker)
+    while (done := _count_ended(study, worker)) < count:
+        trial = study.ask()
+        trial.set_user_attr(STARTED_BY, worker)
+        trials.run(study, trial)
+    return done
+
+
+def share_trials(search: Search, workers: int) -> list[int]:
+    """How many trials each worker runs, as evenly as can be; a worker without any is left out."""
+    shares = [search.trials // workers + (number < search.trials % workers) for number in range(workers)]
+    return [share for share in shares if share]
+
+
+def open_storage(settings: Settings) -> optuna.storages.BaseStorage:
+    """Optuna's tables, in a schema of their own in the warehouse.
+
+    Raises:
+        SettingsError: the settings name no warehouse.
+    """
+    warehouse = open_warehouse(settings)
+    engine = {"creator": lambda: warehouse.connect(SCHEMA), "pool_pre_ping": True}
+    return optuna.storages.RDBStorage("postgresql+psycopg2://", engine_kwargs=engine)
+
+
+def find_space(family: Family, dataset: Dataset) -> Mapping[str, Range]:
+    """Where to look for the hyperparameters of a family."""
+    return LINEAR_SPACES[dataset.task] if family.name == "linear" else SPACES[family.name]
+
+
+def search_at_once(
+    params: Mapping[str, Any], snapshot_uri: str, key: str, *, settings: Settings | None = None
+) -> dict[str, HyperparameterValue]:
+    """A search in this process alone, with the arguments of `plan_search`; answers the best hyperparameters."""
+    settings = settings or load_settings()
+    storage = optuna.storages.InMemoryStorage()
+    search = plan_search(params, snapshot_uri, key, storage, settings=settings)
+    run_trials(search, search.trials, 0, storage, settings=settings)
+    return finish_search(search, storage, settings=settings)
+
+
+def finish_search(
+    search: Search, storage: optuna.storages.BaseStorage, *, settings: Settings | None = None
+) -> dict[str, HyperparameterValue]:
+    """Writes the best figures on the run of the search and ends it; answers the best hyperparameters.
+
+    Raises:
+        TrainingError: no trial ended well.
+        TrackingError: MLflow refuses.
+    """
+    tracker = Tracker(settings or load_settings())
+    study = optuna.load_study(study_name=search.study, storage=storage)
+    try:
+        best = dict(study.best_trial.params)
+    except ValueError as error:
+        tracker.end_run(search.parent_run_id, is_failed=True)
+        raise TrainingError(
+            f"search {search.study}: found no trial that ended well, expected one; look at its runs in MLflow"
+        ) from error
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    metrics = {
+        "cv_best": float(study.best_value),
+        "trials": float(len(states)),
+        "trials_pruned": float(states.count(TrialState.PRUNED)),
+    }
+    tracker.log(search.parent_run_id, metrics=metrics, tags={"best_hyperparameters": json.dumps(best, sort_keys=True)})
+    tracker.end_run(search.parent_run_id)
+    log.info("%s: the best of %d trials is %.5g with %s", search.study, len(states), study.best_value, best)
+    return best
+
+
+class _Trials:
+    """Runs trials one after the other on the same folds, and tells study and MLflow how each went."""
+
+    def __init__(self, search: Search, dataset: Dataset, family: Family, folds: Folds, settings: Settings) -> None:
+        self._search = search
+        self._dataset = dataset
+        self._family = family
+        self._folds = folds
+        self._threads = settings.training_threads
+        self._tracker = Tracker(settings)
+
+    def run(self, study: optuna.Study, trial: Trial) -> None:
+        """One trial, as a run nested in that of the search."""
+        given = {name: span.suggest(trial, name) for name, span in find_space(self._family, self._dataset).items()}
+        tags = {
+            "mlflow.parentRunId": self._search.parent_run_id,
+            "dataset": self._dataset.name,
+            "search": self._search.study,
+            "trial": str(trial.number),
+        }
+        key, name = f"{self._search.study}/{trial.number}", f"trial {trial.number}"
+        run_id = self._tracker.find_or_create_run(self._dataset.name, key, name, tags).run_id
+        self._tracker.log(run_id, params=given)
+        state, score = self._score(trial, given)
+        metrics = {} if score is None else {f"cv_{self._dataset.gate.metric}": score}
+        self._tracker.log(run_id, metrics=metrics, tags={"trial_state": state.name.lower()})
+        self._tracker.end_run(run_id, is_failed=state is TrialState.FAIL)
+        trial.set_user_attr(ENDED_BY, trial.user_attrs[STARTED_BY])
+        study.tell(trial, score if state is TrialState.COMPLETE else None, state=state)
+
+    def _score(self, trial: Trial, given: Mapping[str, HyperparameterValue]) -> tuple[TrialState, float | None]:
+        """State and mean of the folds, of which the later ones are spared where the first are worse than most."""
+        of_dataset = self._dataset.hyperparameters.get(self._family.name, {})
+        figures = check_hyperparameters(self._family, {**of_dataset, **given})
+        scores: list[float] = []
+        for fold, (train, test) in enumerate(self._folds):
+            try:
+                scores.append(self._score_fold(figures, train, test))
+            except TrainingError as error:
+                log.warning("trial %d: %s", trial.number, error)
+                return TrialState.FAIL, None
+            mean = float(np.mean(scores))
+            if not math.isfinite(mean):
+                return TrialState.FAIL, None
+            trial.report(mean, fold)
+            if fold + 1 < len(self._folds) and trial.should_prune():
+                return TrialState.PRUNED, mean
+        return TrialState.COMPLETE, float(np.mean(scores))
+
+    def _score_fold(self, figures: Mapping[str, HyperparameterValue], train: pd.DataFrame, test: pd.DataFrame) -> float:
+        pipeline = fit_pipeline(self._dataset, train, self._family, figures, self._threads)
+        answers = pipeline.predict(features.select_inputs(self._dataset, test)).tolist()
+        classes = features.list_classes(self._dataset, train)
+        values = answers if classes is None else [classes[number] for number in answers]
+        scores = evaluation.measure(self._dataset, test[self._dataset.target], Prediction(values, None))
+        return scores[self._dataset.gate.metric]
+
+
+def _split_folds(dataset: Dataset, rows: pd.DataFrame) -> Folds:
+    """The same folds in every trial; classes evenly spread."""
+    is_classification = dataset.task == "classification"
+    folds = (StratifiedKFold if is_classification else KFold)(FOLDS, shuffle=True, random_state=SEED)
+    splits = folds.split(rows, rows[dataset.target].astype(str) if is_classification else None)
+    return [(rows.iloc[train].reset_index(drop=True), rows.iloc[test].reset_index(drop=True)) for train, test in splits]
+
+
+def _make_sampler(search: Search, worker: int) -> optuna.samplers.BaseSampler:
+    """Seeded by study and worker; a grid's trials are queued, so that its sampler has nothing to choose."""
+    seed = int.from_bytes(hashlib.sha256(f"{search.study}/{worker}".encode()).digest()[:4])
+    if search.sampler == "tpe":
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=5)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _list_grid(space: Mapping[str, Range], most: int) -> list[dict[str, HyperparameterValue]]:
+    """Every combination of the points, or as many of them as wanted, evenly picked."""
+    points = [
+        dict(zip(space, values, strict=True))
+        for values in itertools.product(*(span.list_points() for span in space.values()))
+    ]
+    if len(points) <= most:
+        return points
+    return [points[place] for place in np.linspace(0, len(points) - 1, most).round().astype(int)]
+
+
+def _count_ended(study: optuna.Study, worker: int) -> int:
+    return sum(trial.user_attrs.get(ENDED_BY) == worker for trial in study.get_trials(deepcopy=False))
+
+
+def _give_up_cut_off_trials(study: optuna.Study, worker: int) -> None:
+    """Trials of a worker that was killed: they do not count, and are queued again with their figures."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.user_attrs.get(STARTED_BY) == worker:
+            study.enqueue_trial(trial.params)
+            study.tell(trial.number, state=TrialState.FAIL)

@@ -1,0 +1,66 @@
+"""Searches against real servers: Optuna's tables in Postgres, runs in MLflow."""
+
+from __future__ import annotations
+
+import mlflow
+import optuna
+import pytest
+
+from ml_code import pipeline, retraining, tuning
+from ml_code.errors import HeldBackError
+from ml_code.plans import RunOrigin, plan_training
+from ml_code.settings import Settings
+from ml_code.tracking import Tracker
+from ml_code.warehouse import open_warehouse
+from tests.servers import MlflowServer
+
+PARAMS = {"dataset": "iris", "model_type": "sklearn", "estimator": "linear", "sampler": "tpe", "trials": 4}
+
+
+@pytest.fixture(scope="module")
+def storage(stack_settings: Settings) -> optuna.storages.BaseStorage:
+    open_warehouse(stack_settings).migrate()
+    return tuning.open_storage(stack_settings)
+
+
+@pytest.fixture(scope="module")
+def snapshot_uri(stack_settings: Settings) -> str:
+    return pipeline.prepare("iris", settings=stack_settings)
+
+
+def test_two_workers_share_a_search_whose_trials_are_nested_runs(
+    stack_settings: Settings, storage: optuna.storages.BaseStorage, snapshot_uri: str
+) -> None:
+    search = tuning.plan_search(PARAMS, snapshot_uri, "shared", storage, settings=stack_settings)
+    assert tuning.plan_search(PARAMS, snapshot_uri, "shared", storage, settings=stack_settings) == search
+    for worker, trials in enumerate(tuning.share_trials(search, 2)):
+        tuning.run_trials(search, trials, worker, storage, settings=stack_settings)
+    best = tuning.finish_search(search, storage, settings=stack_settings)
+    assert set(best) == {"C"}
+    Tracker(stack_settings)
+    nested = mlflow.search_runs(
+        experiment_names=["iris"], filter_string=f"tags.`mlflow.parentRunId` = '{search.parent_run_id}'"
+    )
+    assert len(nested) == 4
+    with open_warehouse(stack_settings).transaction() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT table_schema FROM information_schema.tables WHERE table_name = 'trials'")
+        assert cursor.fetchall() == [("optuna",)]
+
+
+def test_a_rejected_training_searches_as_often_as_it_may_and_is_gated_again(
+    stack_settings: Settings, snapshot_uri: str, monkeypatch: pytest.MonkeyPatch, mlflow_server: MlflowServer
+) -> None:
+    monkeypatch.setattr(retraining, "TRIALS", 2)
+    training = plan_training({**PARAMS, "max_retrain": 1})
+    run_id = pipeline.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
+    pipeline.evaluate(run_id, settings=stack_settings)
+    pipeline.decide(run_id, settings=stack_settings)
+    version = pipeline.register(run_id, settings=stack_settings)
+    mlflow_server.move_alias("iris", version)
+    origin = RunOrigin("mlops_training_pipeline", "manual", "retrain_with_new_params")
+    try:
+        with pytest.raises(HeldBackError, match=r"after 1 searches: iris: rejected, .* not better by more than"):
+            retraining.retrain(training, snapshot_uri, origin, settings=stack_settings)
+    finally:
+        mlflow_server.move_alias("iris", None)
+    assert Tracker(stack_settings).list_versions("iris")[0].version == version
