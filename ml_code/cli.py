@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from ml_code.command_errors import FAILURE, USAGE_ERROR, fail
 from ml_code.datasets import load_catalog
-from ml_code.errors import CatalogError, DataCheckError, MlopsError, SourceError, TrainingError
+from ml_code.errors import CatalogError, DataCheckError, MlopsError, ModelFileError, SourceError, TrainingError
 from ml_code.families import DEFAULT_ESTIMATOR, ESTIMATORS, MODEL_TYPES
 from ml_code.plans import plan_training, training_arguments
 from ml_code.settings import Settings, load_settings
@@ -69,6 +70,67 @@ def train(
         fail(error, FAILURE)
     try:
         _run(plan, settings)
+    except MlopsError as error:
+        fail(error, FAILURE)
+
+
+@app.command()
+def tune(
+    dataset: Annotated[str, typer.Option(help="Dataset of the catalog; `mlops dataset list` lists them.")],
+    model_type: Annotated[str, typer.Option(help=f"One of {', '.join(MODEL_TYPES)}.")] = MODEL_TYPES[0],
+    estimator: Annotated[
+        str | None, typer.Option(help=f"For sklearn only: {', '.join(ESTIMATORS)}.", show_default=DEFAULT_ESTIMATOR)
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="tpe, random or grid.")] = "tpe",
+    trials: Annotated[int, typer.Option(help="How many combinations are tried.")] = 12,
+) -> None:
+    """Search the best hyperparameters, train a model with them, and let the gate judge it."""
+    params = {"dataset": dataset, "model_type": model_type, "estimator": estimator or None}
+    try:
+        settings = load_settings()
+        plan = plan_training(params, catalog_dir=settings.catalog_dir)
+        with Console(stderr=True).status("Searching") as status:
+            from ml_code import pipeline, tuning  # noqa: PLC0415  seconds to import, which --help does without
+
+            snapshot_uri = pipeline.prepare(dataset, settings=settings)
+            status.update(f"Running {trials} trials")
+            search = {**params, "sampler": sampler, "trials": trials}
+            best = tuning.search_at_once(search, snapshot_uri, f"cli/{uuid.uuid4()}", settings=settings)
+        Console(stderr=True).print(f"found       {json.dumps(best)}", highlight=False)
+        _run({**plan, "hyperparameters": best}, settings)
+    except (CatalogError, TrainingError) as error:
+        fail(error, USAGE_ERROR)
+    except MlopsError as error:
+        fail(error, FAILURE)
+
+
+@app.command()
+def register(
+    file: Annotated[Path, typer.Argument(help="ONNX file of any framework.")],
+    dataset: Annotated[str, typer.Option(help="Dataset of the catalog whose rows it answers.")],
+    model: Annotated[
+        str | None, typer.Option(help="Registered model; `mlops models` lists them.", show_default="as the dataset")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Register whatever the gate says; this is recorded.")] = False,
+) -> None:
+    """Let the gate judge a model that was trained elsewhere, and register it if it passed."""
+    try:
+        settings = load_settings()
+        known = load_catalog(settings.catalog_dir).list_models()
+        if known.get(model or dataset) != dataset:
+            names = ", ".join(name for name, of_dataset in known.items() if of_dataset == dataset) or "none"
+            raise CatalogError(
+                f"model: found {model or dataset!r} for the dataset {dataset!r}, expected one of its models: {names}; "
+                "choose one of these, or add it to `models` in the dataset's file"
+            )
+        with Console(stderr=True).status("Loading the machine-learning libraries") as status:
+            from ml_code import imported_model  # noqa: PLC0415  seconds to import, which --help does without
+
+            status.update("Fitting it to the rows")
+            run_id = imported_model.import_model(file, dataset, model=model, settings=settings)
+        _judge(run_id, force, settings)
+    except (CatalogError, ModelFileError) as error:
+        fail(error, USAGE_ERROR)
     except MlopsError as error:
         fail(error, FAILURE)
 
@@ -146,12 +208,20 @@ def _run(plan: dict[str, Any], settings: Settings) -> None:
         status.update("Training and exporting")
         run_id = pipeline.train(snapshot_uri=snapshot_uri, settings=settings, **training_arguments(plan))
         progress.print(f"trained     run {run_id}", highlight=False)
-        status.update("Measuring on the holdout")
+    _judge(run_id, plan["force"], settings)
+
+
+def _judge(run_id: str, force: bool, settings: Settings) -> None:
+    """From a run with a model file to a version, or to the reason why there is none."""
+    from ml_code import pipeline  # noqa: PLC0415
+
+    progress = Console(stderr=True)
+    with progress.status("Measuring on the holdout") as status:
         metrics = pipeline.evaluate(run_id, settings=settings)
         figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         progress.print(f"measured    {figures}", highlight=False)
         status.update("Judging against the champion")
-        decision = pipeline.decide(run_id, force=plan["force"], settings=settings)
+        decision = pipeline.decide(run_id, force=force, settings=settings)
         progress.print(f"judged      {pipeline.verdict(decision)}", highlight=False)
         version = None
         if decision.is_promoted:

@@ -58,11 +58,25 @@ def export_pipeline(
     Raises:
         ExportError: the converters refuse, or the file answers otherwise than the pipeline.
     """
-    proto = _convert(dataset, pipeline)
-    inputs = select_inputs(dataset, frame)
-    golden_rows = _pick_golden_rows(dataset, inputs)
-    blank = GoldenRows(rows=[], predictions=[])
-    answers = OnnxModel(_write_spec(proto, _make_spec(dataset, proto, classes, blank))).predict_rows(golden_rows)
+    content = seal(dataset, _convert(dataset, pipeline), classes, frame)
+    return _compare(dataset, OnnxModel(content), content, pipeline, select_inputs(dataset, frame))
+
+
+def seal(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None, frame: pd.DataFrame) -> bytes:
+    """Writes spec and golden rows into a graph that has one input for each feature; answers the model file.
+
+    Args:
+        dataset: whose schema the model has.
+        proto: its first output is the answer, a second one the probabilities.
+        classes: label of each class id; None where the graph answers labels or values itself.
+        frame: rows of which some become the golden ones.
+
+    Raises:
+        ExportError: the file is larger than serving opens.
+        ModelFileError: the graph does not answer the rows.
+    """
+    golden_rows = _pick_golden_rows(dataset, select_inputs(dataset, frame))
+    answers = open_unsealed(dataset, proto, classes).predict_rows(golden_rows)
     golden = GoldenRows(
         rows=golden_rows,
         predictions=answers.values,
@@ -74,7 +88,12 @@ def export_pipeline(
             f"model file for {dataset.name}: found {len(content) / 1e6:.0f} MB, expected at most {LARGEST_FILE_MB}, "
             "which is what serving opens; grow fewer or smaller trees, such as by min_samples_leaf or max_depth"
         )
-    return _compare(dataset, OnnxModel(content), content, pipeline, inputs)
+    return content
+
+
+def open_unsealed(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None) -> OnnxModel:
+    """Opens a graph that has no golden rows yet; the arguments are those of `seal`."""
+    return OnnxModel(_write_spec(proto, _make_spec(dataset, proto, classes, GoldenRows(rows=[], predictions=[]))))
 
 
 def _convert(dataset: Dataset, pipeline: Pipeline) -> onnx.ModelProto:
@@ -136,7 +155,7 @@ def _make_spec(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | 
         features=features,
         classes=classes,
         prediction_output=outputs[0],
-        probabilities_output=outputs[1] if classes is not None else None,
+        probabilities_output=outputs[1] if classes is not None and len(outputs) > 1 else None,
         golden=golden,
     )
 

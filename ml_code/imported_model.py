@@ -1,0 +1,219 @@
+"""Takes in an ONNX file that was not trained here: fits it to a dataset's columns and gives it spec and golden rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper
+
+from ml_code import features
+from ml_code.datasets import Dataset, load_dataset
+from ml_code.errors import ModelFileError
+from ml_code.export import open_unsealed, seal
+from ml_code.features import Split
+from ml_code.model_spec import Label
+from ml_code.onnx_model import OnnxModel
+from ml_code.pipeline import prepare
+from ml_code.provenance import find_git_commit
+from ml_code.settings import Settings, load_settings
+from ml_code.snapshots import name_version, read_snapshot
+from ml_code.tracking import MODEL, Tracker
+
+MODEL_TYPE = "onnx"
+HOLDOUT_ID = "unknown"
+"""Nobody knows on which rows it was trained, so it compares with no model that was trained here."""
+
+FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
+WHOLE = (TensorProto.INT64, TensorProto.INT32)
+
+
+def import_model(path: Path, dataset: str, *, model: str | None = None, settings: Settings | None = None) -> str:
+    """Makes a run of an ONNX file, as if it had been trained here; answers the run's id.
+
+    The file reads one input for each feature, of shape (rows, 1), by its name; or, where all features are numbers, one
+    input of shape (rows, features) in the order of the catalog. Its first output is the answer: values, labels, class
+    ids or, for a classification, one figure for each class, of which the largest is the answer. A second output of
+    shape (rows, classes) is taken for probabilities.
+
+    Args:
+        path: of the file.
+        dataset: of the catalog, whose rows it answers.
+        model: registered model that it shall become a version of; None: the one of the dataset's name.
+        settings: instead of the environment's.
+
+    Raises:
+        ModelFileError: the file is no ONNX model, or does not fit the dataset.
+        CatalogError: the dataset is not in the catalog.
+        TrackingError: MLflow refuses.
+    """
+    settings = settings or load_settings()
+    described = load_dataset(dataset, settings.catalog_dir)
+    proto = read_file(path)
+    snapshot_uri = prepare(dataset, settings=settings)
+    split = features.split_holdout(described, read_snapshot(snapshot_uri, settings))
+    content = adapt(described, proto, split, str(path))
+    tracker = Tracker(settings)
+    tags = {
+        "dataset": dataset,
+        MODEL: model or dataset,
+        "model_type": MODEL_TYPE,
+        "estimator": MODEL_TYPE,
+        "dataset_version": name_version(snapshot_uri),
+        "snapshot_uri": snapshot_uri,
+        "holdout_id": HOLDOUT_ID,
+        "git_commit": find_git_commit(settings),
+    }
+    params = {
+        "dataset": dataset,
+        "model_type": MODEL_TYPE,
+        "estimator": MODEL_TYPE,
+        "hyperparameters": "{}",
+        "seed": "unknown",
+        "train_rows": "unknown",
+        "holdout_rows": len(split.holdout),
+        "file": path.name,
+    }
+    run = tracker.find_or_create_run(dataset, None, f"{model or dataset}-{MODEL_TYPE}", tags)
+    is_logged = False
+    try:
+        tracker.log(run.run_id, params=params)
+        tracker.log_candidate(run.run_id, content)
+        is_logged = True
+    finally:
+        tracker.end_run(run.run_id, is_failed=not is_logged)
+    return run.run_id
+
+
+def read_file(path: Path) -> onnx.ModelProto:
+    """Reads and checks an ONNX file.
+
+    Raises:
+        ModelFileError: there is no such file, or it is no ONNX model whose weights stand in it.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path}: found {error.strerror}, expected an ONNX file; correct the path") from error
+    try:
+        proto = onnx.load_from_string(content)
+        onnx.checker.check_model(proto)
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelFileError(
+            f"{path}: found no valid ONNX model ({reason}), expected one file with its weights; export it again"
+        ) from error
+    return proto
+
+
+def adapt(dataset: Dataset, proto: onnx.ModelProto, split: Split, name: str) -> bytes:
+    """The model file with one input for each feature, an answer for each row, spec and golden rows.
+
+    Raises:
+        ModelFileError: it does not fit the dataset.
+    """
+    adapted = onnx.ModelProto()
+    adapted.CopyFrom(proto)
+    del adapted.metadata_props[:]
+    _split_matrix_input(dataset, adapted, name)
+    classes = features.list_classes(dataset, split.train)
+    _put_answer_first(dataset, adapted, classes, name)
+    try:
+        _drop_what_are_no_probabilities(dataset, adapted, classes, split)
+        content = seal(dataset, adapted, _find_classes(adapted, classes), split.train)
+        OnnxModel(content).replay_golden()
+    except Exception as error:  # onnxruntime's exceptions share no root but Exception
+        raise ModelFileError(
+            f"{name}: found that it does not answer rows of {dataset.name} ({error!r}), expected an answer to any "
+            f"number of rows, such as {_describe_answer(dataset, classes)}; export it so"
+        ) from error
+    return content
+
+
+def _split_matrix_input(dataset: Dataset, proto: onnx.ModelProto, name: str) -> None:
+    """Gives a graph that reads one matrix an input for each feature; one that has these already stays as it is."""
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    inputs = [node for node in proto.graph.input if node.name not in weights]
+    if sorted(node.name for node in inputs) == sorted(dataset.features):
+        return
+    described = ", ".join(f"{node.name} {_shape(node)}" for node in inputs)
+    if dataset.categorical or len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT:
+        raise ModelFileError(
+            f"{name}: found the inputs {described}, expected one of shape (rows, 1) for each of "
+            f"{', '.join(dataset.features)}"
+            + ("" if dataset.categorical else f", or one float32 matrix (rows, {len(dataset.features)})")
+            + "; export it with these inputs"
+        )
+    [matrix] = inputs
+    width = _shape(matrix)[-1]
+    if len(_shape(matrix)) != 2 or width not in (len(dataset.features), None):
+        raise ModelFileError(
+            f"{name}: found the input {described}, expected (rows, {len(dataset.features)}) in the order "
+            f"{', '.join(dataset.features)}; export it for these columns"
+        )
+    proto.graph.input.remove(matrix)
+    columns = [helper.make_tensor_value_info(f, TensorProto.FLOAT, [None, 1]) for f in dataset.features]
+    proto.graph.input.extend(columns)
+    proto.graph.node.insert(0, helper.make_node("Concat", dataset.features, [matrix.name], axis=1))
+
+
+def _put_answer_first(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None, name: str) -> None:
+    """Makes the largest of one figure for each class the answer, where that is what the graph has."""
+    first = proto.graph.output[0]
+    kind = first.type.tensor_type.elem_type
+    if classes is None:
+        if kind not in FLOATS:
+            raise ModelFileError(
+                f"{name}: found the output {first.name} of type {TensorProto.DataType.Name(kind)}, "
+                f"expected float values for the regression {dataset.name}; export it as a regression"
+            )
+        return
+    if kind in (*WHOLE, TensorProto.STRING):
+        return
+    if kind not in FLOATS or len(_shape(first)) != 2 or _shape(first)[1] not in (len(classes), None):
+        raise ModelFileError(
+            f"{name}: found the output {first.name} {_shape(first)}, expected labels, or (rows, {len(classes)}) with "
+            f"one figure for each of the classes {', '.join(map(str, classes))}; export it for these classes"
+        )
+    answer = f"{first.name}_largest"
+    proto.graph.node.append(helper.make_node("ArgMax", [first.name], [answer], axis=1, keepdims=0))
+    proto.graph.output.insert(0, helper.make_tensor_value_info(answer, TensorProto.INT64, [None]))
+
+
+def _drop_what_are_no_probabilities(
+    dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None, split: Split
+) -> None:
+    """Leaves a second output only where it is one share for each class, which sum to 1."""
+    del proto.graph.output[2 if classes else 1 :]
+    if len(proto.graph.output) < 2:
+        return
+    second = proto.graph.output[1]
+    if second.type.tensor_type.elem_type in FLOATS:
+        rows = features.select_inputs(dataset, split.train)
+        model = open_unsealed(dataset, proto, _find_classes(proto, classes))
+        shares = model.predict_columns({name: rows[name].tolist() for name in rows.columns}).probabilities
+        if shares is not None and np.isnan(shares).any():
+            raise ModelFileError("it answers NaN where a cell is missing; let the graph fill gaps")
+        if shares is not None and np.all(shares >= 0) and np.allclose(shares.sum(axis=1), 1, atol=1e-3):
+            return
+    proto.graph.output.remove(second)
+
+
+def _describe_answer(dataset: Dataset, classes: list[Label] | None) -> str:
+    if classes is None:
+        return f"values of {dataset.target}"
+    return f"the positions 0 to {len(classes) - 1} of the classes {', '.join(map(str, classes))}, or these as text"
+
+
+def _find_classes(proto: onnx.ModelProto, classes: list[Label] | None) -> list[Label] | None:
+    """The label of each class id; None where the graph answers labels itself, or values."""
+    is_text = proto.graph.output[0].type.tensor_type.elem_type == TensorProto.STRING
+    return None if is_text else classes
+
+
+def _shape(node: onnx.ValueInfoProto) -> list[int | None]:
+    """Sizes of a tensor; None where a size is free."""
+    sizes = node.type.tensor_type.shape.dim
+    return [size.dim_value if size.HasField("dim_value") else None for size in sizes]
