@@ -1,0 +1,71 @@
+"""Lets the version that waits become the champion if it is strictly better, and keeps the champion otherwise.
+
+**What it does**: `compare` measures the newest version of the registered model `iris`, if it waits (`gate=pending`, as
+`simple_train` registers it), beside the champion on the same holdout. A strictly better one goes on to `update_model`,
+where the gate has the last word; for any other `keep_model` says why.
+
+**What starts it**: half past midnight, or a person.
+
+**What it writes**: the gate's decision as tags of the version; for a pass the asset `model/iris`, which starts
+`model_serving_pipeline`. It moves no alias itself.
+
+## Triage
+- `compare` red: MLflow or the object store was not reached. Safe to clear.
+- `keep_model` green: nothing is broken; no version waits, or it is not better. Its log says which.
+- `update_model` skipped though `compare` chose it: it is better, but by less than the gate asks for; its log says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pendulum
+from airflow.sdk import Asset, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
+from notices import tell_success
+from task_defaults import make_task_defaults
+
+MODEL = "iris"
+
+log = logging.getLogger(__name__)
+
+
+@dag(
+    schedule="30 0 * * *",
+    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    catchup=False,
+    max_active_runs=1,
+    tags=["ml", "selection"],
+    doc_md=__doc__,
+    on_success_callback=tell_success(),
+    default_args=make_task_defaults(),
+)
+def model_selection() -> None:
+    @task.branch
+    def compare(ti: Any = None) -> str:
+        from ml_code import selection
+
+        choice = selection.compare_pending(MODEL)
+        ti.xcom_push("version", choice.version)
+        ti.xcom_push("reason", choice.reason)
+        return "update_model" if choice.is_better else "keep_model"
+
+    @task(outlets=[Asset(f"model/{MODEL}")])
+    def update_model(ti: Any = None) -> str:
+        from ml_code import selection
+        from ml_code.errors import HeldBackError
+
+        try:
+            return selection.judge_pending(MODEL, ti.xcom_pull(task_ids="compare", key="version"))
+        except HeldBackError as error:
+            raise AirflowSkipException(str(error)) from error
+
+    @task
+    def keep_model(ti: Any = None) -> None:
+        log.info("%s", ti.xcom_pull(task_ids="compare", key="reason"))
+
+    compare() >> [update_model(), keep_model()]
+
+
+model_selection()

@@ -1,0 +1,76 @@
+"""Trains two kinds of model on the same rows and lets the better one try for production.
+
+**What it does**: `feature_engineering` takes a snapshot of iris; `train_rf` and `train_gb` train a random forest and
+gradient boosting on it and measure them on its holdout; `select_best_model` takes the better one to the gate.
+
+**What starts it**: once a day, or a person.
+
+**What it writes**: two MLflow runs in the experiment `iris`; if the better one passes the gate, a version of the
+registered model `iris` and the asset `model/iris`, which starts `model_serving_pipeline`. Between the tasks only URIs
+travel: that of the snapshot, and those of the runs.
+
+## Triage
+- `feature_engineering` red: the source was not reached, or its rows break the catalog's checks.
+- `train_rf`, `train_gb` red: the estimator failed, or MLflow was not reached. Safe to clear.
+- `select_best_model` skipped: nothing is broken; the better one of the two was not better than the champion.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.sdk import Asset, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
+from notices import tell_success
+from task_defaults import make_task_defaults
+
+DATASET = "iris"
+
+
+@dag(
+    schedule=timedelta(days=1),
+    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    catchup=False,
+    max_active_runs=1,
+    tags=["ml", "training"],
+    doc_md=__doc__,
+    on_success_callback=tell_success(),
+    default_args=make_task_defaults(),
+)
+def model_training_selection() -> None:
+    @task
+    def feature_engineering() -> str:
+        from ml_code import pipeline
+
+        return pipeline.prepare(DATASET)
+
+    @task(pool="training")
+    def train(estimator: str, snapshot_uri: str, ti: Any = None) -> str:
+        from ml_code import pipeline, plans
+
+        origin = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id)
+        mlflow_run_id = pipeline.train(DATASET, snapshot_uri, "sklearn", estimator, origin=origin)
+        pipeline.evaluate(mlflow_run_id)
+        return f"runs:/{mlflow_run_id}"
+
+    @task(outlets=[Asset(f"model/{DATASET}")])
+    def select_best_model(run_uris: list[str]) -> str:
+        from ml_code import selection
+        from ml_code.errors import HeldBackError
+
+        best = selection.choose_best(run_uris)
+        try:
+            version = selection.register_for_rollout(best.removeprefix(selection.RUN_SCHEME))
+        except HeldBackError as error:
+            raise AirflowSkipException(str(error)) from error
+        return f"models:/{DATASET}/{version}"
+
+    snapshot_uri = feature_engineering()
+    forest = train.override(task_id="train_rf")("random_forest", snapshot_uri)
+    boosting = train.override(task_id="train_gb")("gradient_boosting", snapshot_uri)
+    select_best_model([forest, boosting])
+
+
+model_training_selection()

@@ -1,0 +1,48 @@
+"""Trains a random forest on iris every night and registers it without an alias: nothing serves it yet.
+
+**What it does**: takes a snapshot, trains, measures, and registers the model as a version that waits (`gate=pending`).
+`model_selection` decides whether it becomes the champion.
+
+**What starts it**: half past midnight, or a person.
+
+**What it writes**: an MLflow run in the experiment `iris`, and a version of the registered model `iris`.
+
+## Triage
+- `train` red: the source, MLflow or the store was not reached, or the rows break the catalog's checks. The log says
+  which; Slack was told. Safe to clear: the run is found again, and no second version is made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import dag, task
+from task_defaults import make_task_defaults
+
+DATASET = "iris"
+
+
+@dag(
+    schedule="30 0 * * *",
+    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    catchup=False,
+    max_active_runs=1,
+    tags=["ml", "training"],
+    doc_md=__doc__,
+    default_args=make_task_defaults(),
+)
+def simple_train() -> None:
+    @task(pool="training")
+    def train(ti: Any = None) -> str:
+        from ml_code import pipeline, plans
+
+        origin = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id)
+        mlflow_run_id = pipeline.train(DATASET, pipeline.prepare(DATASET), "sklearn", "random_forest", origin=origin)
+        pipeline.evaluate(mlflow_run_id)
+        return pipeline.register(mlflow_run_id, is_judged=False)
+
+    train()
+
+
+simple_train()

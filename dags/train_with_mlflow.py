@@ -1,0 +1,83 @@
+"""Trains the model IrisModel and, if the gate lets it pass, hands it over to the rollout: MLflow in two tasks.
+
+**What it does**: `run_training` takes a snapshot of iris, trains, exports and measures; everything stands in one run of
+the experiment `iris_experiment`. `promote_model_to_production` lets the gate compare it with the champion of IrisModel,
+and registers it if it passed.
+
+**What starts it**: by hand, with a form (model type, estimator, hyperparameters).
+
+**What it writes**: a run in `iris_experiment`, and for a pass a version of the registered model `IrisModel` and the
+asset `model/IrisModel`, which starts `model_serving_pipeline`. Then `/models/IrisModel/predict` answers, and `/predict`
+does with `DEFAULT_MODEL=IrisModel` in `.env`.
+
+## Triage
+- `run_training` red: a hyperparameter that is not offered (the log lists them), or MLflow or the store was not reached.
+- `promote_model_to_production` skipped: nothing is broken; the gate rejected it, or a person has to approve it. The log
+  says why.
+- Green, and `/models/IrisModel/predict` answers 404: look at the newest run of `model_serving_pipeline`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import Asset, Param, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
+from notices import tell_success
+from task_defaults import make_task_defaults
+
+from ml_code.families import ESTIMATORS, MODEL_TYPES
+
+DATASET = "iris"
+MODEL = "IrisModel"
+EXPERIMENT = "iris_experiment"
+
+
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=False,
+    tags=["ml", "mlflow"],
+    doc_md=__doc__,
+    on_success_callback=tell_success(),
+    default_args=make_task_defaults(),
+    params={
+        "model_type": Param(MODEL_TYPES[0], enum=list(MODEL_TYPES), description="Library"),
+        "estimator": Param(None, enum=[None, *ESTIMATORS], description="For sklearn only; empty: random_forest"),
+        "hyperparameters": Param({}, type=["object", "null"], description='Such as {"n_estimators": 200}'),
+    },
+)
+def train_with_mlflow() -> None:
+    @task(pool="training")
+    def run_training(params: dict[str, Any], ti: Any = None) -> str:
+        from ml_code import pipeline, plans
+
+        plan = plans.plan_training({"dataset": DATASET, **params})
+        mlflow_run_id = pipeline.train(
+            snapshot_uri=pipeline.prepare(DATASET),
+            model=MODEL,
+            experiment=EXPERIMENT,
+            origin=plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id),
+            **plans.training_arguments(plan),
+        )
+        pipeline.evaluate(mlflow_run_id)
+        return mlflow_run_id
+
+    @task(outlets=[Asset(f"model/{MODEL}")])
+    def promote_model_to_production(mlflow_run_id: str) -> str:
+        from ml_code import selection
+        from ml_code.errors import HeldBackError
+
+        try:
+            version = selection.register_for_rollout(mlflow_run_id)
+        except HeldBackError as error:
+            raise AirflowSkipException(str(error)) from error
+        return f"models:/{MODEL}/{version}"
+
+    promote_model_to_production(run_training())
+
+
+train_with_mlflow()
