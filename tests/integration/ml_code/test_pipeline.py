@@ -149,6 +149,25 @@ def test_a_retry_makes_no_second_run_and_no_second_version(
 
 
 @pytest.mark.usefixtures("_no_champion")
+def test_mlflow_going_away_between_logging_and_registering_leaves_one_version_after_the_retry(
+    stack_settings: Settings, tracker: Tracker, snapshot_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = pipeline.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
+    pipeline.decide(run_id, force=True, settings=stack_settings)
+
+    def go_away(*_: object, **__: object) -> None:
+        raise mlflow.exceptions.MlflowException("connection refused")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(mlflow.MlflowClient, "create_model_version", go_away)
+        with pytest.raises(TrackingError, match="connection refused"):
+            pipeline.register(run_id, settings=stack_settings)
+    assert tracker.list_versions("iris", run_id) == []
+    version = pipeline.register(run_id, settings=stack_settings)
+    assert [record.version for record in tracker.list_versions("iris", run_id)] == [version]
+    OnnxModel(tracker.read_model_file("iris", version)).replay_golden()
+
+
 def test_an_identical_second_model_is_rejected_and_not_registered(
     stack_settings: Settings, mlflow_server: MlflowServer, tracker: Tracker, snapshot_uri: str
 ) -> None:

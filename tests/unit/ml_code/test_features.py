@@ -2,9 +2,14 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from ml_code.clean_files import CleanFile
+from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
 from ml_code.features import make_holdout_id, split_holdout
+from ml_code.snapshots import unite
 from ml_code.validation import check_rows
 from tests.unit.ml_code.passengers import make_dataset, make_rows
 
@@ -73,3 +78,47 @@ def test_a_split_is_the_same_for_ever() -> None:
     split = split_holdout(make_dataset(numeric=["age"], categorical=[]), rows)
     assert split.holdout["age"].tolist() == [3.0]
     assert split.holdout_id == "5a50031e67d01d67"
+
+
+CELLS = st.fixed_dictionaries(
+    {
+        "age": st.one_of(st.none(), st.floats(0, 99).map(lambda age: round(age, 1))),
+        "fare": st.integers(0, 3).map(float),
+        "town": st.sampled_from(["S", "C", None]),
+        "sex": st.sampled_from(["male", "female"]),
+        "outcome": st.sampled_from(["alive", "dead"]),
+    }
+)
+
+
+@given(files=st.lists(st.lists(CELLS, min_size=1, max_size=6), min_size=1, max_size=4), keyed=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_no_row_changes_sides_as_files_are_added(files: list[list[dict[str, object]]], keyed: bool) -> None:
+    dataset = make_dataset(**({"key": "ticket"} if keyed else {}))
+    base = typed_rows(100).assign(ticket=[f"b{number}" for number in range(100)])
+    parts = [(describe_file(0), base.astype("str").where(base.notna(), None))]
+    held_out, trained = sides(dataset, parts)
+    for number, rows in enumerate(files, 1):
+        added = pd.DataFrame(rows, columns=list(base.columns)).assign(
+            ticket=[f"{number}-{row % 3}" for row in range(len(rows))]
+        )
+        parts.append((describe_file(number), added.astype("str").where(added.notna(), None)))
+        now_held_out, now_trained = sides(dataset, parts)
+        assert not held_out & now_trained
+        assert not trained & now_held_out
+        held_out, trained = held_out | now_held_out, trained | now_trained
+
+
+def describe_file(number: int) -> CleanFile:
+    return CleanFile(f"{number:064d}", f"{number}.csv", None, f"2026-01-0{number + 1}T00:00:00+00:00", 1, 0)
+
+
+def sides(dataset: Dataset, parts: list[tuple[CleanFile, pd.DataFrame]]) -> tuple[set[object], set[object]]:
+    """What tells rows apart, of the rows held out and of those to train on."""
+    split = split_holdout(dataset, unite(dataset, parts))
+    columns = [dataset.key] if dataset.key else dataset.columns
+    held_out, trained = (
+        set(side[columns].astype("str").itertuples(index=False, name=None)) for side in (split.holdout, split.train)
+    )
+    assert not held_out & trained
+    return held_out, trained

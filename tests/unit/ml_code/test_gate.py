@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from ml_code.datasets import Gate
@@ -102,3 +104,18 @@ def test_a_small_holdout_is_said(rows: int, is_weak: bool) -> None:
 def test_a_decision_survives_being_stored() -> None:
     decision = judge(0.95, 0.05)
     assert Decision.from_json(decision.to_json()) == decision
+
+
+@pytest.mark.parametrize("rules", [RULES, ERRORS])
+@pytest.mark.parametrize("trigger", ["manual", "data", "drift"])
+@pytest.mark.parametrize("comparison", [None, Comparison("3", 0.9, math.nan, math.nan)])
+def test_a_figure_that_is_no_number_passes_nothing(
+    rules: Gate, trigger: Trigger, comparison: Comparison | None
+) -> None:
+    assert not decide("iris", rules, math.nan, 500, comparison, trigger=trigger).is_promoted
+
+
+def test_a_champion_that_was_not_measured_is_not_beaten() -> None:
+    decision = decide("iris", RULES, 0.95, 500, Comparison("3"))
+    assert "was not measured" in decision.reason
+    assert not decision.is_promoted
