@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -145,7 +146,7 @@ def _read_cells(uri: str, block: Block, feature: Feature) -> pa.Array:
     return pa.array(numbers, pa.float64(), from_pandas=True)
 
 
-def _open_parquet(uri: str, stream: pa.NativeFile) -> pq.ParquetFile:
+def _open_parquet(uri: str, stream: io.IOBase) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(stream)
     except pa.ArrowInvalid as error:

@@ -1,4 +1,4 @@
-"""Objects by URI: `s3://bucket/key`, or a path on this machine; the only module that knows S3."""
+"""Objects by URI: `s3://bucket/key`, or a path on this machine; the only module that knows boto3."""
 
 from __future__ import annotations
 
@@ -11,19 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, override
 
 from ml_code.errors import StorageError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from ml_code.settings import Settings
 
 SCHEME = "s3://"
-REGION = "us-east-1"
-"""S3 wants one for its signatures; a store of one's own has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,34 +67,19 @@ class Storage:
                 yield stream
 
     @contextmanager
-    def open_parts(self, uri: str) -> Iterator[pa.NativeFile]:
+    def open_parts(self, uri: str) -> Iterator[io.RawIOBase | io.BufferedReader]:
         """Opens an object of which only some parts are read, such as row groups of a Parquet file.
 
         Raises:
-            StorageError: there is no such object, or the store refuses or breaks off.
+            StorageError: there is no such object, or the store refuses, or it is written anew meanwhile.
         """
-        from pyarrow import fs  # noqa: PLC0415  seconds to import, which most callers do without
-
-        if uri.startswith(SCHEME):
-            url = urlsplit(self._settings.s3_endpoint_url)
-            files: fs.FileSystem = fs.S3FileSystem(
-                access_key=self._settings.s3_access_key,
-                secret_key=self._settings.s3_secret_key.get_secret_value(),
-                endpoint_override=url.netloc,
-                scheme=url.scheme,
-                region=REGION,
-                connect_timeout=5,
-                request_timeout=60,
-            )
-        else:
-            files = fs.LocalFileSystem()
-        try:
-            with files.open_input_file(uri.removeprefix(SCHEME)) as file:
-                yield file
-        except OSError as error:
-            raise StorageError(
-                f"object {uri}: found {error}, expected the store to serve it; check the address and the keys"
-            ) from error
+        with _explained(uri):
+            if not uri.startswith(SCHEME):
+                with Path(uri).open("rb") as file:
+                    yield file
+                return
+            # A store may send the checksum of the whole object along with a part of it.
+            yield _ObjectParts(self._make_client(response_checksum_validation="when_required"), *_split(uri))
 
     def write_bytes(self, uri: str, content: bytes) -> None:
         """Writes the whole object at once: a reader sees the old one or the new one.
@@ -196,6 +176,9 @@ class Storage:
 
     @cached_property
     def _client(self) -> Any:
+        return self._make_client()
+
+    def _make_client(self, **options: Any) -> Any:
         import boto3  # noqa: PLC0415  0.5 s, which a local folder does not need
         from botocore.config import Config  # noqa: PLC0415
 
@@ -204,11 +187,62 @@ class Storage:
             endpoint_url=self._settings.s3_endpoint_url,
             aws_access_key_id=self._settings.s3_access_key,
             aws_secret_access_key=self._settings.s3_secret_key.get_secret_value(),
-            region_name=REGION,
+            region_name="us-east-1",
             config=Config(
-                connect_timeout=5, read_timeout=60, retries={"total_max_attempts": 3}, s3={"addressing_style": "path"}
+                connect_timeout=5,
+                read_timeout=60,
+                retries={"total_max_attempts": 3},
+                s3={"addressing_style": "path"},
+                **options,
             ),
         )
+
+
+class _ObjectParts(io.RawIOBase):
+    """An object as a file that can be read at any place; each read is one request for just that part."""
+
+    def __init__(self, client: Any, bucket: str, key: str) -> None:
+        self._client = client
+        self._place = {"Bucket": bucket, "Key": key}
+        head = client.head_object(**self._place)
+        self._size: int = head["ContentLength"]
+        self._tag: str = head["ETag"]
+        self._position = 0
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def seekable(self) -> bool:
+        return True
+
+    @override
+    def tell(self) -> int:
+        return self._position
+
+    @override
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        return self._position
+
+    @override
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._position + len(buffer), self._size)
+        if end <= self._position:
+            return 0
+        part = f"bytes={self._position}-{end - 1}"
+        answer = self._client.get_object(**self._place, Range=part, IfMatch=self._tag)
+        if answer["ETag"] != self._tag:  # not every store knows IfMatch
+            raise StorageError(
+                f"object {SCHEME}{self._place['Bucket']}/{self._place['Key']}: found that it was written anew while it "
+                "was read, expected it to stay as it is; start again"
+            )
+        content = answer["Body"].read()
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)
 
 
 @contextmanager
