@@ -22,6 +22,13 @@ from ml_code.settings import Settings, load_settings
 if TYPE_CHECKING:
     from ml_code.gate import Decision
 
+DatasetName = Annotated[str, typer.Option("--dataset", help="Of the catalog; `mlops dataset list` lists them.")]
+ModelType = Annotated[str, typer.Option(help=f"One of {', '.join(MODEL_TYPES)}.")]
+Estimator = Annotated[
+    str | None, typer.Option(help=f"For sklearn only: {', '.join(ESTIMATORS)}.", show_default=DEFAULT_ESTIMATOR)
+]
+Force = Annotated[bool, typer.Option("--force", help="Register whatever the gate says; this is recorded.")]
+
 app = typer.Typer(
     help="Trains, judges and registers models; a rollout (the DAG model_serving_pipeline) serves them.",
     no_args_is_help=True,
@@ -42,13 +49,11 @@ def configure(verbose: Annotated[bool, typer.Option("--verbose", help="Log what 
 
 @app.command()
 def train(
-    dataset: Annotated[str, typer.Option(help="Dataset of the catalog; `mlops dataset list` lists them.")],
-    model_type: Annotated[str, typer.Option(help=f"One of {', '.join(MODEL_TYPES)}.")] = MODEL_TYPES[0],
-    estimator: Annotated[
-        str | None, typer.Option(help=f"For sklearn only: {', '.join(ESTIMATORS)}.", show_default=DEFAULT_ESTIMATOR)
-    ] = None,
+    dataset: DatasetName,
+    model_type: ModelType = MODEL_TYPES[0],
+    estimator: Estimator = None,
     hyperparameters: Annotated[str, typer.Option(help="JSON object, such as '{\"n_estimators\": 50}'.")] = "{}",
-    force: Annotated[bool, typer.Option("--force", help="Register whatever the gate says; this is recorded.")] = False,
+    force: Force = False,
 ) -> None:
     """Train a model, let the gate judge it against the champion, and register it if it passed.
 
@@ -76,11 +81,9 @@ def train(
 
 @app.command()
 def tune(
-    dataset: Annotated[str, typer.Option(help="Dataset of the catalog; `mlops dataset list` lists them.")],
-    model_type: Annotated[str, typer.Option(help=f"One of {', '.join(MODEL_TYPES)}.")] = MODEL_TYPES[0],
-    estimator: Annotated[
-        str | None, typer.Option(help=f"For sklearn only: {', '.join(ESTIMATORS)}.", show_default=DEFAULT_ESTIMATOR)
-    ] = None,
+    dataset: DatasetName,
+    model_type: ModelType = MODEL_TYPES[0],
+    estimator: Estimator = None,
     sampler: Annotated[str, typer.Option(help="tpe, random or grid.")] = "tpe",
     trials: Annotated[int, typer.Option(help="How many combinations are tried.")] = 12,
 ) -> None:
@@ -111,7 +114,7 @@ def register(
     model: Annotated[
         str | None, typer.Option(help="Registered model; `mlops models` lists them.", show_default="as the dataset")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Register whatever the gate says; this is recorded.")] = False,
+    force: Force = False,
 ) -> None:
     """Let the gate judge a model that was trained elsewhere, and register it if it passed."""
     try:

@@ -12,6 +12,17 @@ from ml_code.features import list_classes
 from ml_code.training import fit_pipeline
 from ml_code.validation import check_rows
 
+PASSENGERS = """
+name = "passengers"
+task = "classification"
+target = "outcome"
+numeric = ["age", "fare"]
+categorical = ["town", "sex"]
+source = { kind = "file", path = "passengers.csv" }
+gate = { metric = "accuracy", threshold = 0.7 }
+"""
+"""Their file in a catalog."""
+
 
 def make_dataset(task: str = "classification", **changes: object) -> Dataset:
     """Passengers with a gap here and there: two numbers, two categories, a text or a number to predict."""

@@ -23,19 +23,9 @@ from ml_code.errors import CatalogError, DataCheckError, SourceError
 from ml_code.onnx_model import OnnxModel
 from ml_code.pipeline import prepare
 from ml_code.settings import REPOSITORY, Settings
-from tests.unit.ml_code.passengers import make_rows, make_typed_rows, train_passengers
+from tests.unit.ml_code.passengers import PASSENGERS, make_rows, make_typed_rows, train_passengers
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
-
-CATALOG_ENTRY = """
-name = "passengers"
-task = "classification"
-target = "outcome"
-numeric = ["age", "fare"]
-categorical = ["town", "sex"]
-source = { kind = "file", path = "passengers.csv" }
-gate = { metric = "accuracy", threshold = 0.7 }
-"""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +36,7 @@ def model_file() -> bytes:
 @pytest.fixture
 def ready(tmp_path: Path, settings: Settings, model_file: bytes, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A catalog with its champion, version 7, as a copy among the predictions."""
-    (tmp_path / "passengers.toml").write_text(CATALOG_ENTRY)
+    (tmp_path / "passengers.toml").write_text(PASSENGERS)
     make_rows().to_csv(tmp_path / "passengers.csv", index=False)
     settings = settings.model_copy(update={"predictions_uri": str(tmp_path / "predictions")})
     uri = tmp_path / "predictions" / "passengers" / "files" / "ab12.onnx"
@@ -136,7 +126,7 @@ def test_without_a_source_five_rows_are_drawn_by_the_batch(tmp_path: Path, ready
 
 
 def test_the_key_of_the_dataset_is_the_id(tmp_path: Path, ready: Settings) -> None:
-    (tmp_path / "passengers.toml").write_text(CATALOG_ENTRY.replace("source =", 'key = "ticket"\nsource ='))
+    (tmp_path / "passengers.toml").write_text(PASSENGERS.replace("source =", 'key = "ticket"\nsource ='))
     make_rows(rows=3).assign(ticket=["x1", "x2", "x3"]).to_csv(tmp_path / "keyed.csv", index=False)
     assert run(ready, str(tmp_path / "keyed.csv"))["input_id"].tolist() == ["x1", "x2", "x3"]
 

@@ -13,17 +13,7 @@ from ml_code.plans import RunOrigin, plan_training, training_arguments
 from ml_code.settings import Settings
 from ml_code.storage import Storage
 from ml_code.tracking import RunRecord, VersionRecord
-from tests.unit.ml_code.passengers import make_rows
-
-PASSENGERS = """
-name = "passengers"
-task = "classification"
-target = "outcome"
-numeric = ["age", "fare"]
-categorical = ["town", "sex"]
-source = { kind = "file", path = "passengers.csv" }
-gate = { metric = "accuracy", threshold = 0.7 }
-"""
+from tests.unit.ml_code.passengers import PASSENGERS, make_rows
 
 
 @pytest.fixture
@@ -113,13 +103,13 @@ class FakeTracker:
     """A registry in which the run's version serves already."""
 
     def __init__(self, decision: Decision) -> None:
-        self.tags = {"dataset": "iris", "gate.decision": decision.to_json()}
+        self.tags = {"dataset": "iris", "model": "iris", "gate.decision": decision.to_json()}
 
     def read_run(self, run_id: str) -> RunRecord:
         return RunRecord(run_id, "FINISHED", {}, {}, self.tags)
 
     def list_versions(self, name: str, run_id: str) -> list[VersionRecord]:
-        return [VersionRecord(name, "1", run_id, {})]
+        return [VersionRecord(name, "1", run_id, self.tags)]
 
 
 def test_tries_of_one_task_share_a_key_and_mapped_tasks_do_not() -> None:

@@ -17,8 +17,7 @@ from ml_code.pipeline import prepare
 from ml_code.settings import Settings
 from ml_code.tracking import RunRecord
 from ml_code.tuning import Search, finish_search, plan_search, run_trials, share_trials
-from tests.unit.ml_code.passengers import make_rows
-from tests.unit.ml_code.test_batch import CATALOG_ENTRY
+from tests.unit.ml_code.passengers import PASSENGERS, make_rows
 
 PARAMS = {"dataset": "passengers", "model_type": "sklearn", "estimator": "linear", "sampler": "random", "trials": 4}
 
@@ -52,7 +51,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def snapshot_uri(tmp_path: Path, settings: Settings) -> str:
-    (tmp_path / "passengers.toml").write_text(CATALOG_ENTRY)
+    (tmp_path / "passengers.toml").write_text(PASSENGERS)
     make_rows().to_csv(tmp_path / "passengers.csv", index=False)
     return prepare("passengers", settings=settings)
 

@@ -34,7 +34,7 @@ def run(*arguments: str) -> Result:
 
 def test_models_are_listed_with_what_serves(registry: tuple[FakeAliases, FakeLog]) -> None:
     done = run("models", "--json")
-    assert json.loads(done.stdout) == [
+    assert [model for model in json.loads(done.stdout) if model["model"] == "iris"] == [
         {"model": "iris", "champion": "3", "previous": "2", "newest passed": "3", "frozen": None}
     ]
     assert "newest passed" in run("models").stdout
@@ -66,11 +66,11 @@ def test_a_freeze_holds_until_it_is_lifted(registry: tuple[FakeAliases, FakeLog]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["promote", "tulips", "1", "--why", "x"], "found 'tulips', expected one of iris"),
+        (["promote", "tulips", "1", "--why", "x"], "found 'tulips', expected one of IrisModel, iris"),
         (["promote", "iris", "newest", "--why", "x"], "iris: found no version newest"),
-        (["history", "tulips"], "found 'tulips', expected one of iris"),
-        (["freeze", "tulips", "--why", "x"], "found 'tulips', expected one of iris"),
-        (["rollback", "tulips", "--why", "x"], "found 'tulips', expected one of iris"),
+        (["history", "tulips"], "found 'tulips', expected one of IrisModel, iris"),
+        (["freeze", "tulips", "--why", "x"], "found 'tulips', expected one of IrisModel, iris"),
+        (["rollback", "tulips", "--why", "x"], "found 'tulips', expected one of IrisModel, iris"),
     ],
 )
 def test_what_is_not_there_is_a_usage_error(
