@@ -16,6 +16,9 @@ from ml_code.model_spec import ModelSpec
 from ml_code.onnx_model import OnnxModel
 from ml_code.tracking import MODEL, RunRecord, Tracker
 
+UNKNOWN_HOLDOUT = "unknown"
+"""Of a model that was trained elsewhere: nobody knows on which rows, so it compares with none."""
+
 
 def compare_with_champion(
     tracker: Tracker, run: RunRecord, dataset: Dataset, holdout: pd.DataFrame, challenger: OnnxModel
@@ -36,7 +39,8 @@ def compare_with_champion(
     if version is None:
         return None
     tags = tracker.read_version(run.tags[MODEL], version).tags
-    if tags.get("holdout_id") != run.tags["holdout_id"]:
+    holdout_ids = {tags.get("holdout_id"), run.tags["holdout_id"]}
+    if len(holdout_ids) > 1 or UNKNOWN_HOLDOUT in holdout_ids:
         return Comparison(version, problem="it held out other rows, so it may have trained on these")
     try:
         champion = OnnxModel(tracker.read_model_file(run.tags[MODEL], version))

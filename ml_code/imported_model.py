@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
 from ml_code import features
+from ml_code.champion import UNKNOWN_HOLDOUT
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import ModelFileError
 from ml_code.export import open_unsealed, seal
@@ -23,8 +24,6 @@ from ml_code.snapshots import name_version, read_snapshot
 from ml_code.tracking import MODEL, Tracker
 
 MODEL_TYPE = "onnx"
-HOLDOUT_ID = "unknown"
-"""Nobody knows on which rows it was trained, so it compares with no model that was trained here."""
 
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
 WHOLE = (TensorProto.INT64, TensorProto.INT32)
@@ -63,7 +62,7 @@ def import_model(path: Path, dataset: str, *, model: str | None = None, settings
         "estimator": MODEL_TYPE,
         "dataset_version": name_version(snapshot_uri),
         "snapshot_uri": snapshot_uri,
-        "holdout_id": HOLDOUT_ID,
+        "holdout_id": UNKNOWN_HOLDOUT,
         "git_commit": find_git_commit(settings),
     }
     params = {

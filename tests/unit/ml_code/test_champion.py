@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pandas as pd
 import pytest
 
-from ml_code.champion import compare_with_champion
+from ml_code.champion import UNKNOWN_HOLDOUT, compare_with_champion
 from ml_code.datasets import load_dataset
 from ml_code.errors import DigestError, ModelFileError
 from ml_code.gate import Comparison
@@ -87,3 +88,12 @@ def test_a_champion_that_reads_a_column_which_is_gone_does_not_compare() -> None
     found = compare(make_classifier(), HOLDOUT.drop(columns="petal_width"))
     assert found
     assert "petal_width" in (found.problem or "")
+
+
+def test_two_models_of_unknown_rows_do_not_compare() -> None:
+    tracker = FakeTracker(make_classifier(), {"champion": "3"}, holdout_id=UNKNOWN_HOLDOUT)
+    run = replace(RUN, tags={**RUN.tags, "holdout_id": UNKNOWN_HOLDOUT})
+    challenger = OnnxModel(make_classifier())
+    found = compare_with_champion(cast(Tracker, tracker), run, load_dataset("iris"), HOLDOUT, challenger)
+    assert found
+    assert "it held out other rows" in (found.problem or "")
