@@ -8,15 +8,16 @@ from pathlib import Path
 from ml_code.datasets import CATALOG
 
 
-def read_allowed_names(folder: Path | None = None) -> frozenset[str]:
-    """The names of the catalog's datasets, which are their files' names, and of the further models of each.
+def read_allowed_models(folder: Path | None = None) -> dict[str, str]:
+    """The dataset of each model that may be served: of the same name, or the one that lists it as a further model.
 
     A file that is broken keeps the model of its own name serving.
     """
-    names: set[str] = set()
-    for path in (folder or CATALOG).glob("*.toml"):
-        names |= {path.stem, *_read_further_models(path)}
-    return frozenset(names)
+    datasets: dict[str, str] = {}
+    for path in sorted((folder or CATALOG).glob("*.toml")):
+        datasets |= dict.fromkeys(_read_further_models(path), path.stem)
+        datasets[path.stem] = path.stem
+    return datasets
 
 
 def _read_further_models(path: Path) -> list[str]:

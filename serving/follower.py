@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -50,7 +50,8 @@ class Failure:
 class Follower:
     """Holds the models of one replica and moves them to what the registry names.
 
-    >>> follower = Follower(registry, files, pool="stable", read_allowed=lambda: {"iris"}, limit_bytes=512_000_000)
+    >>> allowed = {"iris": "iris", "IrisModel": "iris"}
+    >>> follower = Follower(registry, files, pool="stable", read_allowed=lambda: allowed, limit_bytes=512_000_000)
     """
 
     def __init__(
@@ -59,13 +60,13 @@ class Follower:
         files: ModelFiles,
         *,
         pool: str,
-        read_allowed: Callable[[], Collection[str]],
+        read_allowed: Callable[[], Mapping[str, str]],
         limit_bytes: int,
     ) -> None:
         self._registry = registry
         self._files = files
         self._read_allowed = read_allowed
-        self._allowed = frozenset(read_allowed())
+        self._allowed = dict(read_allowed())
         self._aliases = (CHAMPION, CHALLENGER) if pool == "canary" else (CHAMPION,)
         self._limit_bytes = limit_bytes
         self._canary_until: dict[str, datetime] = {}
@@ -154,9 +155,9 @@ class Follower:
         ]
 
     def _read_catalog(self) -> bool:
-        """Reads which names may be served; models that are not among them any more leave memory."""
+        """Reads which models may be served; those that are not among them any more leave memory."""
         # A catalog without a dataset is a mount whose folder was replaced, and ends no model.
-        self._allowed = frozenset(self._read_allowed()) or self._allowed
+        self._allowed = dict(self._read_allowed()) or self._allowed
         gone = [slot for slot in {**self.slots, **self.failures, **self.notes} if slot[0] not in self._allowed]
         for slot in gone:
             logger.info("%s: %s is let go, its dataset has left the catalog", *slot)
@@ -271,10 +272,11 @@ class Follower:
                 raise
             except Exception as error:  # what a file makes a library raise must not stop the step of all models
                 raise RefusedModelError(f"{identity.name}: found a file that does not open ({error!r})") from error
-        if model.spec.dataset != identity.name:
+        dataset = self._allowed.get(identity.name)
+        if model.spec.dataset != dataset:
             raise RefusedModelError(
                 f"{identity.name} version {identity.version}: found the model file of the dataset "
-                f"{model.spec.dataset}, expected one of {identity.name}; register it under its own name"
+                f"{model.spec.dataset}, expected one of {dataset}; register it under a model of its own dataset"
             )
         return model
 

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.allowed import read_allowed_names
+from serving.allowed import read_allowed_models
 from serving.app import PredictionApp
 from serving.bentoml_seam import adapt_bentoml
 from serving.follower import Follower
@@ -117,7 +117,7 @@ PredictionService.add_asgi_middleware(OwnPathsFirst, mounted=mounted_app)  # typ
 def make_follower(settings: ServingSettings, registry: MlflowRegistry) -> Follower:
     """The follower that a replica's settings describe."""
     files = ModelFiles(settings.state_dir, f"{settings.pool}-{settings.replica}")
-    read_allowed = partial(read_allowed_names, settings.catalog_dir)
+    read_allowed = partial(read_allowed_models, settings.catalog_dir)
     limit_bytes = settings.max_model_mb * 1_000_000
     return Follower(registry, files, pool=settings.pool, read_allowed=read_allowed, limit_bytes=limit_bytes)
 

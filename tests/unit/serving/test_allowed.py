@@ -2,17 +2,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from serving.allowed import read_allowed_names
+from serving.allowed import read_allowed_models
 
 
 def test_a_dataset_and_its_further_models_may_be_served(tmp_path: Path) -> None:
     (tmp_path / "iris.toml").write_text('name = "iris"\nmodels = ["IrisModel", "IrisB"]\n')
     (tmp_path / "housing.toml").write_text('name = "housing"\n')
-    assert read_allowed_names(tmp_path) == {"iris", "IrisModel", "IrisB", "housing"}
+    assert read_allowed_models(tmp_path) == {
+        "iris": "iris",
+        "IrisModel": "iris",
+        "IrisB": "iris",
+        "housing": "housing",
+    }
 
 
 def test_a_broken_file_keeps_the_model_of_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "iris.toml").write_text("name = ")
     (tmp_path / "housing.toml").write_text("models = 3\n")
     (tmp_path / "flats.toml").write_bytes(b"\xff\xfe")
-    assert read_allowed_names(tmp_path) == {"iris", "housing", "flats"}
+    assert read_allowed_models(tmp_path) == {"iris": "iris", "housing": "housing", "flats": "flats"}

@@ -42,7 +42,7 @@ def follower(tmp_path: Path) -> Iterator[Follower]:
         files.keep(temporary, digest)
         files.record(Version(name, "7", digest), "2026-11-20T00:00:00+00:00")
     registry = MlflowRegistry("http://127.0.0.1:1", "nobody", "nothing")
-    allowed = {"iris", "ships", "housing"}
+    allowed = {name: name for name in ("iris", "ships", "housing")}
     yield Follower(registry, files, pool="stable", read_allowed=lambda: allowed, limit_bytes=1_000_000)
     asyncio.run(registry.close())
 

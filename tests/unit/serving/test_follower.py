@@ -64,7 +64,7 @@ class Replica:
 
     def __init__(self, folder: Path, registry: FakeRegistry, *, pool: str = "stable", name: str = "one") -> None:
         self.files = ModelFiles(folder, name)
-        self.catalog = {"iris"}
+        self.catalog = {"iris": "iris"}
         self.follower = Follower(
             registry, self.files, pool=pool, read_allowed=lambda: self.catalog, limit_bytes=10_000_000
         )
@@ -144,14 +144,14 @@ def test_a_bad_file_is_refused_and_the_old_version_serves(
 
 def test_a_dataset_that_left_the_catalog_is_not_listed_any_more(replica: Replica) -> None:
     replica.step()
-    replica.catalog = {"ships"}
+    replica.catalog = {"ships": "ships"}
     replica.step()
     assert (replica.follower.summaries(), replica.follower.is_allowed("iris")) == ([], False)
 
 
 def test_a_catalog_that_went_away_ends_no_model(replica: Replica) -> None:
     replica.step()
-    replica.catalog = set()
+    replica.catalog = {}
     replica.step()
     assert (replica.version(), replica.follower.is_allowed("iris")) == ("1", True)
 
