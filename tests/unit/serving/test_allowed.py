@@ -21,3 +21,17 @@ def test_a_broken_file_keeps_the_model_of_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "housing.toml").write_text("models = 3\n")
     (tmp_path / "flats.toml").write_bytes(b"\xff\xfe")
     assert read_allowed_models(tmp_path) == {"iris": "iris", "housing": "housing", "flats": "flats"}
+
+
+def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    file = tmp_path / "iris.toml"
+    file.write_text('models = ["IrisModel"]\n')
+    assert read_allowed_models(tmp_path) == {"iris": "iris", "IrisModel": "iris"}
+    file.write_text('models = ["IrisModels"]\n')
+    assert read_allowed_models(tmp_path) == {"iris": "iris", "IrisModels": "iris"}
+
+
+def test_a_dataset_of_the_name_of_a_further_model_keeps_its_own(tmp_path: Path) -> None:
+    (tmp_path / "flats.toml").write_text('name = "flats"\n')
+    (tmp_path / "iris.toml").write_text('models = ["flats"]\n')
+    assert read_allowed_models(tmp_path) == {"iris": "iris", "flats": "flats"}
