@@ -123,10 +123,11 @@ def mlops_training_pipeline() -> None:
 
     @task(map_index_template="{{ label }}")
     def gate(training: dict[str, Any], mlflow_run_id: str) -> str:
-        from ml_code import pipeline
+        from ml_code import judging
+        from ml_code.gate import verdict
 
-        decision = pipeline.decide(mlflow_run_id, trigger=training["trigger"], force=training["force"])
-        get_current_context()["label"] = pipeline.verdict(decision)
+        decision = judging.decide(mlflow_run_id, trigger=training["trigger"], force=training["force"])
+        get_current_context()["label"] = verdict(decision)
         return "approve" if decision.is_promoted and decision.needs_approval else decision.outcome
 
     # In a mapped group a branch operator skips nothing (Airflow 3.3.2), so each side looks at the outcome itself.
@@ -147,9 +148,9 @@ def mlops_training_pipeline() -> None:
     @task
     def rejected(mlflow_run_id: str, outcome: str) -> None:
         skip_unless(outcome, "reject")
-        from ml_code import pipeline
+        from ml_code import judging
 
-        pipeline.explain_rejection(mlflow_run_id)
+        judging.explain_rejection(mlflow_run_id)
 
     @task_group
     def train_dataset(training: dict[str, Any]) -> None:

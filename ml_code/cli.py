@@ -216,7 +216,8 @@ def _run(plan: dict[str, Any], settings: Settings) -> None:
 
 def _judge(run_id: str, force: bool, settings: Settings) -> None:
     """From a run with a model file to a version, or to the reason why there is none."""
-    from ml_code import pipeline  # noqa: PLC0415
+    from ml_code import judging, pipeline  # noqa: PLC0415
+    from ml_code.gate import verdict  # noqa: PLC0415
 
     progress = Console(stderr=True)
     with progress.status("Measuring on the holdout") as status:
@@ -224,8 +225,8 @@ def _judge(run_id: str, force: bool, settings: Settings) -> None:
         figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         progress.print(f"measured    {figures}", highlight=False)
         status.update("Judging against the champion")
-        decision = pipeline.decide(run_id, force=force, settings=settings)
-        progress.print(f"judged      {pipeline.verdict(decision)}", highlight=False)
+        decision = judging.decide(run_id, force=force, settings=settings)
+        progress.print(f"judged      {verdict(decision)}", highlight=False)
         version = None
         if decision.is_promoted:
             status.update("Registering")

@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ml_code import evaluation, features, gate
-from ml_code.champion import compare_with_champion
+from ml_code import evaluation, features, judging
 from ml_code.clean_files import CleanFiles
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import GateError
 from ml_code.families import Family, check_hyperparameters, find_family
-from ml_code.gate import Decision, Trigger, verdict
+from ml_code.gate import verdict
 from ml_code.loading import load_source
-from ml_code.model_card import write_card
 from ml_code.onnx_model import OnnxModel
 from ml_code.plans import RunOrigin
 from ml_code.provenance import find_git_commit
 from ml_code.settings import Settings, load_settings, read_project_run_id
-from ml_code.snapshots import name_version, read_snapshot, take_snapshot
+from ml_code.snapshots import name_version, read_holdout, read_snapshot, take_snapshot
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 
 if TYPE_CHECKING:
@@ -31,22 +29,6 @@ if TYPE_CHECKING:
 
 # Airflow runs each step in a process of its own, so what one step alone needs is imported there: the gate then spares
 # scikit-learn, the converters and matplotlib, which is half of its time.
-
-__all__ = [
-    "compare",
-    "decide",
-    "describe_decision",
-    "evaluate",
-    "explain_rejection",
-    "prepare",
-    "register",
-    "train",
-    "verdict",
-]
-
-DECISION = "gate.decision"
-PENDING = "pending"
-"""Of the tag `gate`: registered, and not judged yet."""
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +135,7 @@ def evaluate(run_id: str, *, settings: Settings | None = None) -> dict[str, floa
     settings = settings or load_settings()
     tracker = Tracker(settings)
     run = tracker.read_run(run_id)
-    dataset, holdout = _read_holdout(settings, run)
+    dataset, holdout = read_holdout(run.tags, settings)
     model = OnnxModel(tracker.read_candidate(run))
     answers = evaluation.answer_rows(dataset, model, holdout)
     truth = holdout[dataset.target]
@@ -176,47 +158,6 @@ def evaluate(run_id: str, *, settings: Settings | None = None) -> dict[str, floa
     return metrics
 
 
-def decide(
-    run_id: str, trigger: Trigger = "manual", force: bool = False, *, settings: Settings | None = None
-) -> Decision:
-    """Lets the gate judge the run's exported file against the champion, both measured anew on the same rows.
-
-    A run that has a version keeps the decision that made it: by now that version may be the champion itself.
-
-    Raises:
-        TrackingError: MLflow refuses, or a file is missing.
-        DigestError: the run's file is not the one that was stored.
-    """
-    settings = settings or load_settings()
-    tracker = Tracker(settings)
-    run = tracker.read_run(run_id)
-    if DECISION in run.tags and any(DECISION in made.tags for made in tracker.list_versions(run.tags[MODEL], run_id)):
-        return _read_decision(run)
-    dataset, holdout = _read_holdout(settings, run)
-    model = OnnxModel(tracker.read_candidate(run))
-    answers = evaluation.answer_rows(dataset, model, holdout)
-    score = evaluation.measure(dataset, holdout[dataset.target], answers)[dataset.gate.metric]
-    comparison = compare_with_champion(tracker, run, dataset, holdout, model)
-    decision = gate.decide(dataset.name, dataset.gate, score, len(holdout), comparison, trigger=trigger, force=force)
-    _log_decision(tracker, run_id, decision)
-    tracker.log_text(run_id, "model_card.md", write_card(dataset, run.tags, run.params, run.metrics, decision))
-    return decision
-
-
-def compare(run_id: str, *, settings: Settings | None = None) -> gate.Comparison | None:
-    """Measures the run's exported file beside the champion; None where there is no champion yet.
-
-    Raises:
-        TrackingError: MLflow refuses, or a file is missing.
-        DigestError: the run's file is not the one that was stored.
-    """
-    settings = settings or load_settings()
-    tracker = Tracker(settings)
-    run = tracker.read_run(run_id)
-    dataset, holdout = _read_holdout(settings, run)
-    return compare_with_champion(tracker, run, dataset, holdout, OnnxModel(tracker.read_candidate(run)))
-
-
 def register(run_id: str, *, is_judged: bool = True, settings: Settings | None = None) -> str:
     """Registers the run's exported file as a version of its model; moves no alias.
 
@@ -232,16 +173,16 @@ def register(run_id: str, *, is_judged: bool = True, settings: Settings | None =
     settings = settings or load_settings()
     tracker = Tracker(settings)
     run = tracker.read_run(run_id)
-    decision = _read_decision(run) if is_judged else None
+    decision = judging.read_decision(run) if is_judged else None
     if decision and not decision.is_promoted:
         raise GateError(
             f"run {run_id}: found the verdict {verdict(decision)!r}, expected a pass; "
             "train a better model, or force this one by the parameter force"
         )
-    dataset, holdout = _read_holdout(settings, run)
+    dataset, holdout = read_holdout(run.tags, settings)
     content = tracker.read_candidate(run)
     tags = {
-        **(describe_decision(decision) if decision else {"gate": PENDING}),
+        **(judging.describe_decision(decision) if decision else {"gate": judging.PENDING}),
         "dataset_version": run.tags["dataset_version"],
         "holdout_id": run.tags["holdout_id"],
         "git_commit": run.tags["git_commit"],
@@ -249,24 +190,6 @@ def register(run_id: str, *, is_judged: bool = True, settings: Settings | None =
         "estimator": run.tags["estimator"],
     }
     return tracker.register(run.tags[MODEL], run_id, content, features.select_inputs(dataset, holdout.head(5)), tags)
-
-
-def describe_decision(decision: Decision) -> dict[str, str]:
-    """The tags of a version that the gate has judged."""
-    # Only `passed` is rolled out without being asked; a person who approves a version sets it to that.
-    outcome = "needs_approval" if decision.needs_approval else "passed"
-    return {"gate": outcome if decision.is_promoted else "rejected", DECISION: decision.to_json()}
-
-
-def explain_rejection(run_id: str, *, settings: Settings | None = None) -> str:
-    """Says and logs why a run's model was not registered, and how to force it."""
-    decision = _read_decision(Tracker(settings or load_settings()).read_run(run_id))
-    text = (
-        f"{verdict(decision)}. Nothing was registered. To register it nevertheless, run it again with force: "
-        f"the parameter `force` of the form, or `mlops train --dataset {decision.dataset} ... --force`."
-    )
-    log.warning("%s", text)
-    return text
 
 
 def _open_run(tracker: Tracker, experiment: str, origin: RunOrigin | None, tags: Mapping[str, str]) -> RunRecord:
@@ -295,21 +218,6 @@ def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeli
     tracker.log_candidate(run_id, exported.content)
 
 
-def _log_decision(tracker: Tracker, run_id: str, decision: Decision) -> None:
-    figures = {
-        "gate_score": decision.score,
-        "gate_champion_score": decision.champion_score,
-        "gate_difference": decision.difference,
-        "gate_standard_error": decision.standard_error,
-    }
-    metrics = {name: value for name, value in figures.items() if value is not None}
-    tags = {"gate": decision.outcome, "gate.verdict": verdict(decision), DECISION: decision.to_json()}
-    tracker.log(run_id, metrics=metrics, tags=tags)
-    log.info("%s", verdict(decision))
-    if decision.warning:
-        log.warning("%s: %s", decision.dataset, decision.warning)
-
-
 def _describe_params(
     dataset: Dataset, split: features.Split, family: Family, figures: Mapping[str, object], seed: int
 ) -> dict[str, object]:
@@ -325,14 +233,3 @@ def _describe_params(
         "train_rows": len(split.train),
         "holdout_rows": len(split.holdout),
     }
-
-
-def _read_holdout(settings: Settings, run: RunRecord) -> tuple[Dataset, pd.DataFrame]:
-    dataset = load_dataset(run.tags["dataset"], settings.catalog_dir)
-    return dataset, features.split_holdout(dataset, read_snapshot(run.tags["snapshot_uri"], settings)).holdout
-
-
-def _read_decision(run: RunRecord) -> Decision:
-    if DECISION not in run.tags:
-        raise GateError(f"run {run.run_id}: found no decision, expected the gate's; let the gate judge it first")
-    return Decision.from_json(run.tags[DECISION])

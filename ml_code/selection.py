@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ml_code import pipeline
+from ml_code import judging, pipeline
 from ml_code.datasets import LOWER_IS_BETTER, load_dataset
 from ml_code.errors import GateError, HeldBackError
 from ml_code.gate import ROUNDING, Decision, Trigger, verdict
@@ -68,7 +68,7 @@ def register_for_rollout(run_id: str, trigger: Trigger = "manual", *, settings: 
         TrackingError: MLflow refuses.
     """
     settings = settings or load_settings()
-    decision = pipeline.decide(run_id, trigger=trigger, settings=settings)
+    decision = judging.decide(run_id, trigger=trigger, settings=settings)
     version = pipeline.register(run_id, settings=settings) if decision.is_promoted else None
     return _refuse_held_back(decision, version)
 
@@ -82,9 +82,9 @@ def compare_pending(model: str, *, settings: Settings | None = None) -> Choice:
     settings = settings or load_settings()
     tracker = Tracker(settings)
     newest = next(iter(tracker.list_versions(model)), None)
-    if newest is None or newest.tags.get("gate") != pipeline.PENDING:
+    if newest is None or newest.tags.get("gate") != judging.PENDING:
         return Choice(None, is_better=False, reason=f"{model}: no version waits")
-    comparison = pipeline.compare(newest.run_id, settings=settings)
+    comparison = judging.compare(newest.run_id, settings=settings)
     if comparison is None:
         return Choice(newest.version, is_better=True, reason=f"{model}: version {newest.version} is the first")
     if comparison.problem or comparison.difference is None:
@@ -106,8 +106,8 @@ def judge_pending(model: str, version: str, trigger: Trigger = "data", *, settin
     """
     settings = settings or load_settings()
     tracker = Tracker(settings)
-    decision = pipeline.decide(tracker.read_version(model, version).run_id, trigger=trigger, settings=settings)
-    tracker.tag_version(model, version, pipeline.describe_decision(decision))
+    decision = judging.decide(tracker.read_version(model, version).run_id, trigger=trigger, settings=settings)
+    tracker.tag_version(model, version, judging.describe_decision(decision))
     return _refuse_held_back(decision, version if decision.is_promoted else None)
 
 

@@ -6,12 +6,14 @@ import hashlib
 import io
 import json
 import logging
+from collections.abc import Mapping
 
 import pandas as pd
 
 from ml_code.clean_files import SOURCE, CleanFile, CleanFiles
-from ml_code.datasets import Dataset
+from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import DataCheckError
+from ml_code.features import split_holdout
 from ml_code.settings import Settings
 from ml_code.storage import Storage
 from ml_code.validation import check_rows, narrow_target
@@ -49,6 +51,12 @@ def read_snapshot(uri: str, settings: Settings) -> pd.DataFrame:
         StorageError: there is no such snapshot, or the store refuses.
     """
     return pd.read_parquet(io.BytesIO(Storage(settings).read_bytes(uri)))
+
+
+def read_holdout(tags: Mapping[str, str], settings: Settings) -> tuple[Dataset, pd.DataFrame]:
+    """The dataset that the tags of a run name, and the holdout of the run's snapshot."""
+    dataset = load_dataset(tags["dataset"], settings.catalog_dir)
+    return dataset, split_holdout(dataset, read_snapshot(tags["snapshot_uri"], settings)).holdout
 
 
 def name_version(uri: str) -> str:

@@ -6,7 +6,6 @@ The holdout is not touched: it judges the one model that is trained with the bes
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import logging
 import math
@@ -26,6 +25,7 @@ from ml_code.datasets import LOWER_IS_BETTER, Dataset, load_dataset
 from ml_code.errors import TrainingError
 from ml_code.families import Family, HyperparameterValue, check_hyperparameters, find_family
 from ml_code.onnx_model import Prediction
+from ml_code.search_space import find_space, list_grid
 from ml_code.settings import Settings, load_settings
 from ml_code.snapshots import name_version, read_snapshot
 from ml_code.tracking import MODEL, Tracker
@@ -38,77 +38,11 @@ type Sampler = Literal["tpe", "random", "grid"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler.__value__)
 FOLDS = 3
 SCHEMA = "optuna"
-GRID_POINTS = 3
-"""Values of each hyperparameter in a grid, between its bounds."""
-
 MOST_TRIALS = 500
 STARTED_BY, ENDED_BY = "started_by", "ended_by"
 """Attributes of a trial: the worker that runs it, and again once it is over."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Where to look for one hyperparameter; whole numbers where both bounds are, on a log scale where it says so."""
-
-    low: float
-    high: float
-    is_log: bool = False
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether its values are whole numbers."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    def list_points(self) -> list[HyperparameterValue]:
-        """`GRID_POINTS` values from bound to bound."""
-        space = np.geomspace if self.is_log else np.linspace
-        points = space(self.low, self.high, GRID_POINTS).tolist()
-        if self.is_whole:
-            return [*sorted({round(point) for point in points})]
-        return [float(f"{point:.6g}") for point in points]
-
-    def suggest(self, trial: Trial, name: str) -> HyperparameterValue:
-        """Lets a trial choose."""
-        if self.is_whole:
-            return trial.suggest_int(name, int(self.low), int(self.high), log=self.is_log)
-        return trial.suggest_float(name, self.low, self.high, log=self.is_log)
-
-
-# Bounds within which the figures matter on tables of hundreds to hundreds of thousands of rows.
-SPACES: Mapping[str, Mapping[str, Range]] = {
-    "random_forest": {
-        "n_estimators": Range(50, 400, is_log=True),
-        "max_depth": Range(3, 24),
-        "min_samples_leaf": Range(1, 20, is_log=True),
-        "max_features": Range(0.2, 1.0),
-    },
-    "gradient_boosting": {
-        "n_estimators": Range(50, 400, is_log=True),
-        "learning_rate": Range(0.01, 0.3, is_log=True),
-        "max_depth": Range(2, 6),
-        "subsample": Range(0.5, 1.0),
-    },
-    "xgboost": {
-        "n_estimators": Range(50, 600, is_log=True),
-        "learning_rate": Range(0.01, 0.3, is_log=True),
-        "max_depth": Range(2, 10),
-        "subsample": Range(0.5, 1.0),
-        "colsample_bytree": Range(0.5, 1.0),
-    },
-    "lightgbm": {
-        "n_estimators": Range(50, 600, is_log=True),
-        "learning_rate": Range(0.01, 0.3, is_log=True),
-        "num_leaves": Range(7, 127, is_log=True),
-        "min_child_samples": Range(5, 60, is_log=True),
-        "colsample_bytree": Range(0.5, 1.0),
-    },
-}
-LINEAR_SPACES: Mapping[str, Mapping[str, Range]] = {
-    "classification": {"C": Range(0.001, 100.0, is_log=True)},
-    "regression": {"alpha": Range(0.001, 1000.0, is_log=True)},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +105,7 @@ def plan_search(
     direction = StudyDirection.MINIMIZE if is_lower_better else StudyDirection.MAXIMIZE
     study = optuna.create_study(storage=storage, study_name=key, direction=direction, load_if_exists=True)
     if sampler == "grid":
-        points = _list_grid(find_space(family, dataset), trials)
+        points = list_grid(find_space(family, dataset), trials)
         if not study.get_trials(deepcopy=False):
             for point in points:
                 study.enqueue_trial(point)
@@ -227,11 +161,6 @@ def open_storage(settings: Settings) -> optuna.storages.BaseStorage:
     warehouse = open_warehouse(settings)
     engine = {"creator": lambda: warehouse.connect(SCHEMA), "pool_pre_ping": True}
     return optuna.storages.RDBStorage("postgresql+psycopg2://", engine_kwargs=engine)
-
-
-def find_space(family: Family, dataset: Dataset) -> Mapping[str, Range]:
-    """Where to look for the hyperparameters of a family."""
-    return LINEAR_SPACES[dataset.task] if family.name == "linear" else SPACES[family.name]
 
 
 def search_at_once(
@@ -347,17 +276,6 @@ def _make_sampler(search: Search, worker: int) -> optuna.samplers.BaseSampler:
     if search.sampler == "tpe":
         return optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=5)
     return optuna.samplers.RandomSampler(seed=seed)
-
-
-def _list_grid(space: Mapping[str, Range], most: int) -> list[dict[str, HyperparameterValue]]:
-    """Every combination of the points, or as many of them as wanted, evenly picked."""
-    points = [
-        dict(zip(space, values, strict=True))
-        for values in itertools.product(*(span.list_points() for span in space.values()))
-    ]
-    if len(points) <= most:
-        return points
-    return [points[place] for place in np.linspace(0, len(points) - 1, most).round().astype(int)]
 
 
 def _count_ended(study: optuna.Study, worker: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ml_code import imported_model, pipeline
+from ml_code import imported_model, judging, pipeline
 from ml_code.settings import Settings
 from ml_code.tracking import Tracker
 from tests.servers import MlflowServer
@@ -22,7 +22,7 @@ def test_a_network_is_measured_judged_and_registered_and_waits_beside_a_champion
             tmp_path / "network.onnx", "iris", model="IrisModel", settings=stack_settings
         )
         assert pipeline.evaluate(run_id, settings=stack_settings)["accuracy"] > 0.85
-        pipeline.decide(run_id, settings=stack_settings)
+        judging.decide(run_id, settings=stack_settings)
         versions.append(pipeline.register(run_id, settings=stack_settings))
         record = tracker.read_version("IrisModel", versions[-1])
         assert (record.tags["gate"], record.tags["model_type"]) == (gate, "onnx")

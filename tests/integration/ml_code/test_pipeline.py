@@ -10,8 +10,9 @@ import pytest
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 from pydantic import SecretStr
 
-from ml_code import intake, pipeline, plans
+from ml_code import intake, judging, pipeline, plans
 from ml_code.errors import DigestError, GateError, TrackingError
+from ml_code.gate import verdict
 from ml_code.onnx_model import OnnxModel
 from ml_code.plans import RunOrigin
 from ml_code.settings import REPOSITORY, Settings
@@ -50,7 +51,7 @@ def _no_champion(mlflow_server: MlflowServer, tracker: Tracker) -> Iterator[None
 def train_and_register(settings: Settings, snapshot_uri: str, model_type: str, estimator: str | None = None) -> str:
     run_id = pipeline.train("iris", snapshot_uri, model_type, estimator, settings=settings)
     pipeline.evaluate(run_id, settings=settings)
-    pipeline.decide(run_id, settings=settings)
+    judging.decide(run_id, settings=settings)
     return pipeline.register(run_id, settings=settings)
 
 
@@ -65,7 +66,7 @@ def test_every_family_is_trained_judged_and_registered(
 ) -> None:
     run_id = pipeline.train("iris", snapshot_uri, model_type, estimator, settings=stack_settings)
     metrics = pipeline.evaluate(run_id, settings=stack_settings)
-    decision = pipeline.decide(run_id, settings=stack_settings)
+    decision = judging.decide(run_id, settings=stack_settings)
     version = pipeline.register(run_id, settings=stack_settings)
 
     assert metrics["accuracy"] >= 0.85
@@ -94,7 +95,7 @@ def test_a_dataset_of_ones_own_with_text_and_gaps_needs_a_toml_file_only(
 
     run_id = pipeline.train(name, pipeline.prepare(name, settings=settings), "xgboost", settings=settings)
     pipeline.evaluate(run_id, settings=settings)
-    assert pipeline.decide(run_id, settings=settings).is_promoted
+    assert judging.decide(run_id, settings=settings).is_promoted
     version = pipeline.register(run_id, settings=settings)
 
     OnnxModel(tracker.read_model_file(name, version)).replay_golden()
@@ -117,7 +118,7 @@ def test_a_run_shows_params_metrics_dataset_tags_and_plots(
     figures = {"n_estimators": 7}
     run_id = pipeline.train("iris", snapshot_uri, "xgboost", None, figures, origin=origin, settings=stack_settings)
     pipeline.evaluate(run_id, settings=stack_settings)
-    pipeline.decide(run_id, settings=stack_settings)
+    judging.decide(run_id, settings=stack_settings)
 
     run = mlflow.MlflowClient().get_run(run_id)
     assert run.data.params["hyperparameter.n_estimators"] == "7"
@@ -142,7 +143,7 @@ def test_a_retry_makes_no_second_run_and_no_second_version(
     runs = {pipeline.train("iris", snapshot_uri, "lightgbm", origin=origin, settings=stack_settings) for _ in range(2)}
     assert len(runs) == 1
     run_id = runs.pop()
-    pipeline.decide(run_id, settings=stack_settings)
+    judging.decide(run_id, settings=stack_settings)
     versions = {pipeline.register(run_id, settings=stack_settings) for _ in range(2)}
     assert len(versions) == 1
     assert [record.version for record in tracker.list_versions("iris", run_id)] == [*versions]
@@ -153,7 +154,7 @@ def test_mlflow_going_away_between_logging_and_registering_leaves_one_version_af
     stack_settings: Settings, tracker: Tracker, snapshot_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = pipeline.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
-    pipeline.decide(run_id, force=True, settings=stack_settings)
+    judging.decide(run_id, force=True, settings=stack_settings)
 
     def go_away(*_: object, **__: object) -> None:
         raise mlflow.exceptions.MlflowException("connection refused")
@@ -175,18 +176,18 @@ def test_an_identical_second_model_is_rejected_and_not_registered(
     mlflow_server.move_alias("iris", champion)
     run_id = pipeline.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
 
-    decision = pipeline.decide(run_id, settings=stack_settings)
+    decision = judging.decide(run_id, settings=stack_settings)
 
     assert not decision.is_promoted
     assert decision.champion_version == champion
-    assert "not better by more than" in pipeline.verdict(decision)
+    assert "not better by more than" in verdict(decision)
     with pytest.raises(GateError, match="found the verdict 'iris: rejected"):
         pipeline.register(run_id, settings=stack_settings)
     assert tracker.list_versions("iris", run_id) == []
-    assert "--force" in pipeline.explain_rejection(run_id, settings=stack_settings)
+    assert "--force" in judging.explain_rejection(run_id, settings=stack_settings)
     # An event about rows that the champion knows changes nothing; a person may.
-    assert not pipeline.decide(run_id, "data", settings=stack_settings).is_promoted
-    assert pipeline.decide(run_id, force=True, settings=stack_settings).is_forced
+    assert not judging.decide(run_id, "data", settings=stack_settings).is_promoted
+    assert judging.decide(run_id, force=True, settings=stack_settings).is_forced
 
 
 @pytest.mark.usefixtures("_no_champion")
@@ -199,7 +200,7 @@ def test_the_sample_file_passes_the_gate_with_the_champions_recipe(
     run_id = pipeline.train(
         "iris", pipeline.prepare("iris", settings=settings), model_type, estimator, figures, settings=settings
     )
-    pipeline.decide(run_id, settings=settings)
+    judging.decide(run_id, settings=settings)
     mlflow_server.move_alias("iris", pipeline.register(run_id, settings=settings))
 
     intake.put_file("iris", SAMPLE, settings=settings)
@@ -214,7 +215,7 @@ def test_the_sample_file_passes_the_gate_with_the_champions_recipe(
         "hyperparameters": figures,
     }
     run_id = pipeline.train(snapshot_uri=pipeline.prepare("iris", settings=settings), settings=settings, **arguments)
-    decision = pipeline.decide(run_id, plan["trigger"], settings=settings)
+    decision = judging.decide(run_id, plan["trigger"], settings=settings)
     assert decision.is_promoted, decision.reason
     assert decision.champion_score is not None
 

@@ -6,7 +6,7 @@ import mlflow
 import optuna
 import pytest
 
-from ml_code import pipeline, retraining, tuning
+from ml_code import judging, pipeline, retraining, tuning
 from ml_code.errors import HeldBackError
 from ml_code.plans import RunOrigin, plan_training
 from ml_code.settings import Settings
@@ -54,7 +54,7 @@ def test_a_rejected_training_searches_as_often_as_it_may_and_is_gated_again(
     training = plan_training({**PARAMS, "max_retrain": 1})
     run_id = pipeline.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
     pipeline.evaluate(run_id, settings=stack_settings)
-    pipeline.decide(run_id, settings=stack_settings)
+    judging.decide(run_id, settings=stack_settings)
     version = pipeline.register(run_id, settings=stack_settings)
     mlflow_server.move_alias("iris", version)
     origin = RunOrigin("mlops_training_pipeline", "manual", "retrain_with_new_params")

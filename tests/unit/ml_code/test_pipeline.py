@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ml_code import pipeline
+from ml_code import judging, pipeline
 from ml_code.datasets import CATALOG
 from ml_code.errors import CatalogError, SourceError, StorageError, TrainingError
 from ml_code.gate import Decision
@@ -95,8 +95,8 @@ def test_a_form_that_asks_for_too_much_is_refused_before_anything_runs() -> None
 
 def test_a_run_that_has_a_version_keeps_its_decision(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = Decision("iris", "promote", "0.9 >= 0.85, the first model", "accuracy", 0.9, 0.85, 51, "manual")
-    monkeypatch.setattr(pipeline, "Tracker", lambda _: FakeTracker(stored))
-    assert pipeline.decide("run", settings=settings) == stored
+    monkeypatch.setattr(judging, "Tracker", lambda _: FakeTracker(stored))
+    assert judging.decide("run", settings=settings) == stored
 
 
 class FakeTracker:

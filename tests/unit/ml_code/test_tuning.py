@@ -14,6 +14,7 @@ from ml_code.datasets import load_dataset
 from ml_code.errors import TrainingError
 from ml_code.families import FAMILIES, check_hyperparameters, find_family
 from ml_code.pipeline import prepare
+from ml_code.search_space import find_space, list_grid
 from ml_code.settings import Settings
 from ml_code.tracking import RunRecord
 from ml_code.tuning import Search, finish_search, plan_search, run_trials, share_trials
@@ -156,5 +157,5 @@ def test_what_is_not_offered_is_refused(
 def test_every_point_of_a_space_may_be_given_to_its_family(name: str, task: Any) -> None:
     dataset = load_dataset("iris").model_copy(update={"task": task})
     family = find_family(*FAMILIES[name], task)
-    for point in tuning._list_grid(tuning.find_space(family, dataset), 500):
+    for point in list_grid(find_space(family, dataset), 500):
         check_hyperparameters(family, point)
