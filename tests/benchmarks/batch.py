@@ -72,7 +72,9 @@ def write_source(dataset: Dataset, table: pd.DataFrame, rows: int, path: Path) -
 def time_session(model: OnnxModel, dataset: Dataset, table: pd.DataFrame) -> float:
     """Rows per second of the session alone, on batches of the same size as a shard's."""
     repeated = pd.concat([table] * (BATCH_ROWS // len(table) + 1)).head(BATCH_ROWS)
-    feed = feed_batch(model.spec.features, pa.RecordBatch.from_pandas(repeated[dataset.features]))
+    columns = pa.Table.from_pandas(repeated[dataset.features], preserve_index=False)
+    [batch] = columns.combine_chunks().to_batches()
+    feed = feed_batch(model.spec.features, batch)
     model.run(feed)
     started, count = time.perf_counter(), 0
     while time.perf_counter() - started < 5:
