@@ -24,7 +24,6 @@ from ml_code.batch_input import BATCH_ROWS, count_rows_of_groups
 from ml_code.datasets import Dataset
 from ml_code.model_input import feed_batch
 from ml_code.onnx_model import OnnxModel
-from tests.full_tables import read_table, train_family
 from tests.offline_settings import make_offline_settings
 
 THREADS = 2
@@ -33,6 +32,9 @@ FAMILIES = ("random_forest", "linear")
 
 
 def main() -> None:
+    # Not at the top: the process whose memory is measured would have the training libraries in it.
+    from tests.full_tables import read_table, train_family  # noqa: PLC0415
+
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
