@@ -67,7 +67,6 @@ def test_without_a_file_nothing_is_red(airflow_environment: dict[str, str]) -> N
     assert result["tasks"]["list_waiting[-1]"] == "success"
 
 
-@pytest.mark.skip(reason="written, and not yet seen green: to be run first on a quiet machine")
 def test_the_producer_puts_one_file(airflow_environment: dict[str, str], bucket: Bucket) -> None:
     result = run_dag(airflow_environment, "minio_producer")
     assert result["state"] == "success", result["log"][-3000:]
