@@ -34,7 +34,6 @@ def crawl(environment: dict[str, str], kma: KmaServer, key: str, **conf: object)
     return run_dag({**environment, **debug, "AIRFLOW_CONN_KMA_API": connection}, "crawling_weather", **conf)
 
 
-@unseen
 def test_a_run_fills_table_and_csv_and_logs_no_key(airflow_environment: dict[str, str], kma: KmaServer) -> None:
     ran = crawl(airflow_environment, kma, ENCODING_KEY)
     assert ran["state"] == "success", ran["log"][-3000:]
