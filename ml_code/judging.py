@@ -48,20 +48,6 @@ def decide(
     return decision
 
 
-def compare(run_id: str, *, settings: Settings | None = None) -> gate.Comparison | None:
-    """Measures the run's exported file beside the champion; None where there is no champion yet.
-
-    Raises:
-        TrackingError: MLflow refuses, or a file is missing.
-        DigestError: the run's file is not the one that was stored.
-    """
-    settings = settings or load_settings()
-    tracker = Tracker(settings)
-    run = tracker.read_run(run_id)
-    dataset, holdout = read_holdout(run.tags, settings)
-    return compare_with_champion(tracker, run, dataset, holdout, OnnxModel(tracker.read_candidate(run)))
-
-
 def describe_decision(decision: Decision) -> dict[str, str]:
     """The tags of a version that the gate has judged."""
     # Only `passed` is rolled out without being asked; a person who approves a version sets it to that.

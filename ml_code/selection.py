@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ml_code import judging, pipeline
+from ml_code.champion import compare_with_champion
 from ml_code.datasets import LOWER_IS_BETTER, load_dataset
 from ml_code.errors import GateError, HeldBackError
 from ml_code.gate import ROUNDING, Decision, Trigger, verdict
+from ml_code.onnx_model import OnnxModel
 from ml_code.settings import Settings, load_settings
+from ml_code.snapshots import read_holdout
 from ml_code.tracking import Tracker
 
 RUN_SCHEME = "runs:/"
@@ -77,14 +80,17 @@ def compare_pending(model: str, *, settings: Settings | None = None) -> Choice:
     """Compares the newest version, if no gate has judged it, with the champion on the same holdout.
 
     Raises:
-        TrackingError: MLflow refuses.
+        TrackingError: MLflow refuses, or a file is missing.
+        DigestError: the run's file is not the one that was stored.
     """
     settings = settings or load_settings()
     tracker = Tracker(settings)
     newest = next(iter(tracker.list_versions(model)), None)
     if newest is None or newest.tags.get("gate") != judging.PENDING:
         return Choice(None, is_better=False, reason=f"{model}: no version waits")
-    comparison = judging.compare(newest.run_id, settings=settings)
+    run = tracker.read_run(newest.run_id)
+    dataset, holdout = read_holdout(run.tags, settings)
+    comparison = compare_with_champion(tracker, run, dataset, holdout, OnnxModel(tracker.read_candidate(run)))
     if comparison is None:
         return Choice(newest.version, is_better=True, reason=f"{model}: version {newest.version} is the first")
     if comparison.problem or comparison.difference is None:
