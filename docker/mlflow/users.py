@@ -12,21 +12,25 @@ import urllib.request
 
 URL = "http://127.0.0.1:5000"
 START_SECONDS = 900
+ANSWER_SECONDS = 60
 
 
 def request(method: str, path: str, login: tuple[str, str], body: dict[str, str] | None = None) -> int:
-    """Calls the API and returns the HTTP status; 0 while nothing answers."""
+    """Calls the API, again and again while nothing answers, and returns the HTTP status."""
     token = base64.b64encode(":".join(login).encode()).decode()
     headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
     data = json.dumps(body).encode() if body is not None else None
-    try:
-        call = urllib.request.Request(URL + path, data, headers, method=method)  # noqa: S310  a constant address
-        with urllib.request.urlopen(call, timeout=10) as answer:  # noqa: S310
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return 0
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            call = urllib.request.Request(URL + path, data, headers, method=method)  # noqa: S310  a constant address
+            with urllib.request.urlopen(call, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            time.sleep(0.5)
+    sys.exit(f"FAIL: MLflow: expected an answer to {path} within {START_SECONDS} s, found none; its log above says why")
 
 
 def ensure_user(admin: tuple[str, str], name: str, password: str) -> str:
@@ -56,14 +60,10 @@ def let_trainer_use_default(admin: tuple[str, str]) -> None:
 def main() -> None:
     """Waits for the server, checks the admin's password, ensures the others."""
     admin = (os.environ["MLFLOW_AUTH_ADMIN_USERNAME"], os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"])
-    deadline = time.monotonic() + START_SECONDS
-    while request("GET", "/health", admin) != 200:
-        if time.monotonic() > deadline:
-            sys.exit(f"FAIL: MLflow: expected an answer within {START_SECONDS} s, found none")
-        time.sleep(0.5)
-    if request("GET", f"/api/2.0/mlflow/users/get?username={admin[0]}", admin) != 200:
+    status = request("GET", f"/api/2.0/mlflow/users/get?username={admin[0]}", admin)
+    if status != 200:
         sys.exit(
-            f"FAIL: MLflow user {admin[0]}: expected MLFLOW_ADMIN_PASSWORD of .env to log in, found that it does not. "
+            f"FAIL: MLflow user {admin[0]}: expected MLFLOW_ADMIN_PASSWORD of .env to log in, found status {status}. "
             "If the volume is older than this .env, put the old password back, or delete all data: "
             "docker compose down -v"
         )
