@@ -15,7 +15,8 @@ from ml_code.errors import StorageError, WeatherAnswerError, WeatherValueError
 from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
 from ml_code.warehouse import Warehouse, open_warehouse
-from ml_code.weather import KST, ForecastItem, KmaApi, Place, find_issue, read_items
+from ml_code.weather import KmaApi, find_issue
+from ml_code.weather_document import KST, ForecastItem, Place, read_items
 
 log = logging.getLogger(__name__)
 

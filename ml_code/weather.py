@@ -5,12 +5,10 @@ Source: the Open API guide (활용가이드) of the service 단기예보 조회�
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
@@ -19,7 +17,6 @@ import requests
 
 from ml_code import weather_results
 from ml_code.errors import (
-    WeatherAnswerError,
     WeatherError,
     WeatherKeyError,
     WeatherNotReadyError,
@@ -27,18 +24,13 @@ from ml_code.errors import (
     WeatherTimeoutError,
     WeatherUnavailableError,
 )
-
-KST = timezone(timedelta(hours=9), "KST")
-"""Korea's zone, in which the API counts; without summer time, so no database of zones is needed."""
+from ml_code.weather_document import KST, Place, answer_error, count_rows, read_items
 
 BASE_URL = "https://apis.data.go.kr/1360000/VilageFcstInfoService_2.0"
 PUBLICATION_DELAY = timedelta(minutes=15)
 """Issued at half past every hour, served from a quarter to on (the guide's table of issues)."""
 
 PAGE_ROWS = 1000
-MAX_ROWS = 10_000
-"""An issue has 60 rows or so; a larger count is a broken answer, and would be paged through for ever."""
-
 MAX_BYTES = 5_000_000
 TIMEOUT_SECONDS = (5.0, 30.0)
 """To connect, and between two pieces of the answer."""
@@ -47,38 +39,6 @@ HOW_TO_SET_THE_KEY = (
     "get one at https://www.data.go.kr/data/15084084/openapi.do and set KMA_SERVICE_KEY in .env, then `make up`; "
     "or set it as the password of the Airflow connection kma_api"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A cell of the KMA's grid of 5 km; Seoul's city hall is nx=60, ny=127.
-
-    Raises:
-        WeatherRequestError: the cell is outside the grid.
-    """
-
-    nx: int
-    ny: int
-
-    def __post_init__(self) -> None:
-        if not (1 <= self.nx <= 149 and 1 <= self.ny <= 253):
-            raise WeatherRequestError(
-                f"place nx={self.nx}, ny={self.ny}: expected nx of 1-149 and ny of 1-253; the guide's table names them"
-            )
-
-    def __str__(self) -> str:
-        return f"nx{self.nx}_ny{self.ny}"
-
-
-@dataclass(frozen=True, slots=True)
-class ForecastItem:
-    """One value of the API as it came: `raw` is None for JSON's null."""
-
-    place: Place
-    issued_at: datetime
-    forecast_at: datetime
-    category: str
-    raw: str | None
 
 
 def find_issue(now: datetime) -> datetime:
@@ -139,17 +99,17 @@ class KmaApi:
         rows, total_rows = 0, 1
         while rows < total_rows:
             text = self._fetch_page(subject, place, issued_at, len(pages) + 1)
-            page_rows, total_rows = _count_rows(subject, text)
+            page_rows, total_rows = count_rows(subject, text)
             if not total_rows:
                 raise WeatherNotReadyError(f"{subject}: found no rows, expected some; try again in some minutes")
             if not page_rows:
-                raise _answer_error(subject, f"{rows} rows and an empty page", f"the {total_rows} of its totalCount")
+                raise answer_error(subject, f"{rows} rows and an empty page", f"the {total_rows} of its totalCount")
             rows += page_rows
             pages.append(text.strip())
         document = ("[" + ",\n".join(pages) + "]").encode()
         found = {(item.place, item.issued_at) for item in read_items(document)}
         if found != {(place, issued_at)}:
-            raise _answer_error(subject, "rows of another place or issue", "those that were asked for")
+            raise answer_error(subject, "rows of another place or issue", "those that were asked for")
         return document
 
     def _fetch_page(self, subject: str, place: Place, issued_at: datetime, number: int) -> str:
@@ -201,30 +161,6 @@ class KmaApi:
             return answer.status_code, answer.headers, content
 
 
-def read_items(document: bytes) -> list[ForecastItem]:
-    """The values of a document that `fetch_forecast` made.
-
-    Raises:
-        WeatherAnswerError: a page is not what the guide describes, or rows are missing or too many.
-    """
-    subject = "KMA forecast document"
-    try:
-        pages = json.loads(document)
-        bodies = [page["response"]["body"] for page in pages]
-        rows = [row for body in bodies for row in _rows_of(body)]
-        totals = {int(body["totalCount"]) for body in bodies}
-        items = [_read_item(row) for row in rows]
-    except KeyError as error:
-        raise _answer_error(subject, f"no field {error}", "the fields of the guide") from None
-    except (TypeError, ValueError, RecursionError, WeatherRequestError) as error:
-        raise _answer_error(subject, f"{type(error).__name__}: {str(error)[:200]}", "pages as in the guide") from None
-    if totals != {len(items)}:
-        raise _answer_error(subject, f"{len(items)} rows", f"the totalCount {sorted(totals)}")
-    if len({(item.forecast_at, item.category) for item in items}) != len(items):
-        raise _answer_error(subject, "a value twice", "one for each time and category")
-    return items
-
-
 def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Seconds that the header Retry-After asks to wait, be it a number or a date (RFC 9110, 10.2.3)."""
     text = headers.get("Retry-After", "").strip()
@@ -235,47 +171,6 @@ def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     except (TypeError, ValueError):
         return None
     return max(0.0, ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds())
-
-
-def _count_rows(subject: str, text: str) -> tuple[int, int]:
-    """Rows of this page, and of all pages."""
-    try:
-        body = json.loads(text)["response"]["body"]
-        count, total = len(_rows_of(body)), int(body["totalCount"])
-    except KeyError as error:
-        raise _answer_error(subject, f"no field {error}", "the fields of the guide") from None
-    except (TypeError, ValueError, RecursionError):
-        raise _answer_error(subject, "no such JSON", "response.body with items and totalCount") from None
-    if not 0 <= total <= MAX_ROWS:
-        raise _answer_error(subject, f"the totalCount {total}", f"at most {MAX_ROWS}")
-    return count, total
-
-
-def _rows_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    # What the portal makes of an empty list: an empty text.
-    rows = body["items"]["item"] if body["items"] != "" else []
-    if not isinstance(rows, list):
-        raise TypeError("items.item is no list")
-    return rows
-
-
-def _read_item(row: Mapping[str, Any]) -> ForecastItem:
-    value = row["fcstValue"]
-    return ForecastItem(
-        place=Place(int(row["nx"]), int(row["ny"])),
-        issued_at=_read_time(row["baseDate"], row["baseTime"]),
-        forecast_at=_read_time(row["fcstDate"], row["fcstTime"]),
-        category=str(row["category"]),
-        raw=None if value is None else str(value),
-    )
-
-
-def _read_time(date: object, time: object) -> datetime:
-    return datetime.strptime(f"{date} {time:0>4}", "%Y%m%d %H%M").replace(tzinfo=KST)
-
-
-def _answer_error(subject: str, found: str, expected: str) -> WeatherAnswerError:
-    return WeatherAnswerError(f"{subject}: found {found}, expected {expected}; try again later")
 
 
 class _HideKey(logging.Filter):

@@ -10,7 +10,8 @@ from dotenv import dotenv_values
 from ml_code.errors import MlopsError
 from ml_code.forecasts import CATEGORIES, read_value
 from ml_code.settings import REPOSITORY
-from ml_code.weather import ForecastItem, KmaApi, Place, find_issue, read_items
+from ml_code.weather import KmaApi, find_issue
+from ml_code.weather_document import ForecastItem, Place, read_items
 
 SEOUL = Place(60, 127)
 

@@ -14,7 +14,7 @@ from airflow.sdk import RetryAction
 
 from ml_code import errors
 from ml_code.warehouse import Warehouse
-from ml_code.weather import KST
+from ml_code.weather_document import KST
 from tests.integration.dags.run_dag import run_dag
 from tests.kma_server import DECODING_KEY, ENCODING_KEY, KmaServer, plain, run_kma_server
 

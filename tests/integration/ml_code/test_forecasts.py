@@ -16,7 +16,7 @@ from ml_code.forecasts import SavedForecast
 from ml_code.settings import Settings
 from ml_code.storage import Storage
 from ml_code.warehouse import Warehouse
-from ml_code.weather import KST
+from ml_code.weather_document import KST
 from tests.kma_server import ENCODING_KEY, KmaServer, run_kma_server
 from tests.servers import ObjectStore, PostgresServer
 

@@ -12,7 +12,7 @@ from ml_code import forecasts
 from ml_code.errors import SettingsError, WeatherAnswerError, WeatherValueError
 from ml_code.forecasts import CATEGORIES, read_value
 from ml_code.settings import Settings
-from ml_code.weather import KST
+from ml_code.weather_document import KST
 from tests.kma_server import DECODING_KEY, VALUES, Answer, KmaServer, run_kma_server
 
 NOON = datetime(2026, 11, 21, 12, 50, tzinfo=KST)

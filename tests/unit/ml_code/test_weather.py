@@ -11,7 +11,8 @@ from urllib.parse import quote
 import pytest
 
 from ml_code import errors
-from ml_code.weather import KST, KmaApi, Place, find_issue, read_items, read_retry_after
+from ml_code.weather import KmaApi, find_issue, read_retry_after
+from ml_code.weather_document import KST, Place, read_items
 from ml_code.weather_results import RESULTS
 from tests.kma_server import (
     DECODING_KEY,

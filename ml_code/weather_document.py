@@ -1,0 +1,119 @@
+"""The pages of the KMA's forecast as they came, and the values in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from ml_code.errors import WeatherAnswerError, WeatherRequestError
+
+KST = timezone(timedelta(hours=9), "KST")
+"""Korea's zone, in which the API counts; without summer time, so no database of zones is needed."""
+
+MAX_ROWS = 10_000
+"""An issue has 60 rows or so; a larger count is a broken answer, and would be paged through for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A cell of the KMA's grid of 5 km; Seoul's city hall is nx=60, ny=127.
+
+    Raises:
+        WeatherRequestError: the cell is outside the grid.
+    """
+
+    nx: int
+    ny: int
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.nx <= 149 and 1 <= self.ny <= 253):
+            raise WeatherRequestError(
+                f"place nx={self.nx}, ny={self.ny}: expected nx of 1-149 and ny of 1-253; the guide's table names them"
+            )
+
+    def __str__(self) -> str:
+        return f"nx{self.nx}_ny{self.ny}"
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastItem:
+    """One value of the API as it came: `raw` is None for JSON's null."""
+
+    place: Place
+    issued_at: datetime
+    forecast_at: datetime
+    category: str
+    raw: str | None
+
+
+def count_rows(subject: str, text: str) -> tuple[int, int]:
+    """Rows of this page, and of all pages.
+
+    Raises:
+        WeatherAnswerError: the page is not what the guide describes, or its count is out of reason.
+    """
+    try:
+        body = json.loads(text)["response"]["body"]
+        count, total = len(_rows_of(body)), int(body["totalCount"])
+    except KeyError as error:
+        raise answer_error(subject, f"no field {error}", "the fields of the guide") from None
+    except (TypeError, ValueError, RecursionError):
+        raise answer_error(subject, "no such JSON", "response.body with items and totalCount") from None
+    if not 0 <= total <= MAX_ROWS:
+        raise answer_error(subject, f"the totalCount {total}", f"at most {MAX_ROWS}")
+    return count, total
+
+
+def read_items(document: bytes) -> list[ForecastItem]:
+    """The values of a document that `fetch_forecast` made.
+
+    Raises:
+        WeatherAnswerError: a page is not what the guide describes, or rows are missing or too many.
+    """
+    subject = "KMA forecast document"
+    try:
+        pages = json.loads(document)
+        bodies = [page["response"]["body"] for page in pages]
+        rows = [row for body in bodies for row in _rows_of(body)]
+        totals = {int(body["totalCount"]) for body in bodies}
+        items = [_read_item(row) for row in rows]
+    except KeyError as error:
+        raise answer_error(subject, f"no field {error}", "the fields of the guide") from None
+    except (TypeError, ValueError, RecursionError, WeatherRequestError) as error:
+        raise answer_error(subject, f"{type(error).__name__}: {str(error)[:200]}", "pages as in the guide") from None
+    if totals != {len(items)}:
+        raise answer_error(subject, f"{len(items)} rows", f"the totalCount {sorted(totals)}")
+    if len({(item.forecast_at, item.category) for item in items}) != len(items):
+        raise answer_error(subject, "a value twice", "one for each time and category")
+    return items
+
+
+def answer_error(subject: str, found: str, expected: str) -> WeatherAnswerError:
+    """An answer that is not what the guide describes."""
+    return WeatherAnswerError(f"{subject}: found {found}, expected {expected}; try again later")
+
+
+def _rows_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    # What the portal makes of an empty list: an empty text.
+    rows = body["items"]["item"] if body["items"] != "" else []
+    if not isinstance(rows, list):
+        raise TypeError("items.item is no list")
+    return rows
+
+
+def _read_item(row: Mapping[str, Any]) -> ForecastItem:
+    value = row["fcstValue"]
+    return ForecastItem(
+        place=Place(int(row["nx"]), int(row["ny"])),
+        issued_at=_read_time(row["baseDate"], row["baseTime"]),
+        forecast_at=_read_time(row["fcstDate"], row["fcstTime"]),
+        category=str(row["category"]),
+        raw=None if value is None else str(value),
+    )
+
+
+def _read_time(date: object, time: object) -> datetime:
+    return datetime.strptime(f"{date} {time:0>4}", "%Y%m%d %H%M").replace(tzinfo=KST)
