@@ -51,7 +51,7 @@ def add_dataset(
     """Uploads a CSV file as the source of a new dataset and writes the dataset's TOML file; answers where.
 
     Raises:
-        CatalogError: the name is taken or no identifier.
+        CatalogError: the name is taken or no identifier, or the TOML file cannot be written.
         SourceError: there is no such file, or it is no CSV file with rows.
         DataCheckError: the target or key is not among its columns, or no column can be learned from.
         StorageError: the file cannot be read, or the store refuses.
@@ -63,9 +63,19 @@ def add_dataset(
     if name in catalog.datasets or file.exists():
         raise CatalogError(f"dataset {name}: found {file}, expected a new name; choose another by --name, or remove it")
     draft = draft_dataset(path, target, name=name, key=key, task=task)
-    # First the rows: a dataset without them would be red in every DAG.
-    Storage(settings).upload(path, f"{settings.datasets_uri.rstrip('/')}/{draft.dataset.source.key}")  # type: ignore[union-attr]
-    file.write_text(draft.text, encoding="utf-8")
+    # The catalog gets the file after the rows, without which it would be red in every DAG; the disk refuses it before.
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    try:
+        unfinished.write_text(draft.text, encoding="utf-8")
+    except OSError as error:
+        raise CatalogError(
+            f"{file}: found {error.strerror}, expected to write it; free the disk, or correct the folder's permissions"
+        ) from error
+    try:
+        Storage(settings).upload(path, f"{settings.datasets_uri.rstrip('/')}/{draft.dataset.source.key}")  # type: ignore[union-attr]
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return file, draft
 
 

@@ -11,7 +11,7 @@ from ml_code import features, pipeline
 from ml_code.cli import app
 from ml_code.dataset_draft import add_dataset, draft_dataset
 from ml_code.datasets import load_dataset
-from ml_code.errors import CatalogError, DataCheckError, SourceError
+from ml_code.errors import CatalogError, DataCheckError, SourceError, StorageError
 from ml_code.settings import Settings
 from ml_code.snapshots import read_snapshot
 
@@ -68,6 +68,21 @@ def test_a_name_that_is_taken_changes_nothing(tmp_path: Path, settings: Settings
     with pytest.raises(CatalogError, match=r"ships\.toml, expected a new name"):
         add_dataset(write_ships(tmp_path), "kind", settings=settings)
     assert (tmp_path / "ships.toml").read_text() == "mine"
+
+
+def test_a_catalog_that_cannot_be_written_leaves_no_rows_in_the_store(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "ships.toml.unfinished").mkdir()
+    with pytest.raises(CatalogError, match=r"ships\.toml: found Is a directory, expected to write it"):
+        add_dataset(write_ships(tmp_path), "kind", settings=settings)
+    assert list(Path(settings.datasets_uri).rglob("ships*")) == []
+
+
+def test_a_store_that_refuses_the_rows_leaves_no_dataset(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "full").write_text("no folder")
+    refused = settings.model_copy(update={"datasets_uri": str(tmp_path / "full")})
+    with pytest.raises(StorageError):
+        add_dataset(write_ships(tmp_path), "kind", settings=refused)
+    assert list(tmp_path.glob("ships.toml*")) == []
 
 
 @pytest.mark.parametrize(
