@@ -131,7 +131,7 @@ def register(
 
             status.update("Fitting it to the rows")
             run_id = imported_model.import_model(file, dataset, model=model, settings=settings)
-        _judge(run_id, force, settings)
+        _judge(run_id, model or dataset, force, settings)
     except (CatalogError, ModelFileError) as error:
         fail(error, USAGE_ERROR)
     except MlopsError as error:
@@ -211,10 +211,10 @@ def _run(plan: dict[str, Any], settings: Settings) -> None:
         status.update("Training and exporting")
         run_id = pipeline.train(snapshot_uri=snapshot_uri, settings=settings, **training_arguments(plan))
         progress.print(f"trained     run {run_id}", highlight=False)
-    _judge(run_id, plan["force"], settings)
+    _judge(run_id, plan["dataset"], plan["force"], settings)
 
 
-def _judge(run_id: str, force: bool, settings: Settings) -> None:
+def _judge(run_id: str, model: str, force: bool, settings: Settings) -> None:
     """From a run with a model file to a version, or to the reason why there is none."""
     from ml_code import judging, pipeline  # noqa: PLC0415
     from ml_code.gate import verdict  # noqa: PLC0415
@@ -231,12 +231,12 @@ def _judge(run_id: str, force: bool, settings: Settings) -> None:
         if decision.is_promoted:
             status.update("Registering")
             version = pipeline.register(run_id, settings=settings)
-    _show(decision, run_id, version)
+    _show(decision, run_id, model, version)
 
 
-def _show(decision: Decision, run_id: str, version: str | None) -> None:
+def _show(decision: Decision, run_id: str, model: str, version: str | None) -> None:
     console = Console()
-    table = Table("", "challenger", f"champion ({decision.champion_version or 'none yet'})", title=decision.dataset)
+    table = Table("", "challenger", f"champion ({decision.champion_version or 'none yet'})", title=model)
     of_champion = "-" if decision.champion_score is None else f"{decision.champion_score:.4f}"
     table.add_row(decision.metric, f"{decision.score:.4f}", of_champion)
     table.add_row("threshold", f"{decision.threshold:g}", "")
@@ -249,12 +249,12 @@ def _show(decision: Decision, run_id: str, version: str | None) -> None:
         console.print(f"Nothing was registered. Run {run_id} keeps the model; --force registers one nevertheless.")
     elif decision.needs_approval:
         console.print(
-            f"Registered {decision.dataset} version {version}. It waits for a person: set its tag gate to passed "
+            f"Registered {model} version {version}. It waits for a person: set its tag gate to passed "
             "in MLflow to let the DAG model_serving_pipeline serve it."
         )
     else:
         console.print(
-            f"Registered {decision.dataset} version {version}. It is not served yet: "
+            f"Registered {model} version {version}. It is not served yet: "
             f"trigger the DAG model_serving_pipeline to make it the champion."
         )
 
