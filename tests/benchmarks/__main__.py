@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.benchmarks import dag_import, prediction
+from tests.benchmarks import dag_import, etl, prediction, watcher
 
 dag_import.main()
 prediction.main()
+watcher.main()
+etl.main()
