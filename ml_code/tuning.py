@@ -124,7 +124,7 @@ def run_trials(
     """Runs a worker's share of the trials, less those that it ran before it was cut off; answers how many it has.
 
     Raises:
-        TrainingError: every trial failed.
+        TrainingError: the dataset's task knows no such family any more.
         TrackingError: MLflow refuses.
     """
     settings = settings or load_settings()
