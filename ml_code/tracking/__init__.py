@@ -1,0 +1,17 @@
+"""MLflow: runs, candidates, and the registry of versions; the only package that imports it."""
+
+from __future__ import annotations
+
+from ml_code.tracking.connection import SHA256
+from ml_code.tracking.runs import MODEL, RunRecord, RunTracker
+from ml_code.tracking.versions import VersionRecord, VersionTracker
+
+__all__ = ["MODEL", "SHA256", "RunRecord", "Tracker", "VersionRecord"]
+
+
+class Tracker(RunTracker, VersionTracker):
+    """The tracking server of the settings.
+
+    >>> Tracker(settings).read_aliases("iris")
+    {'champion': '3'}
+    """

@@ -1,0 +1,166 @@
+"""Runs in MLflow, and the candidates on them."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+import pandas as pd
+from mlflow.entities import Dataset as DatasetRecord
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.models import infer_signature
+
+from ml_code.errors import TrackingError
+from ml_code.provenance import pin_requirements
+from ml_code.tracking.connection import SHA256, Connection, check_digest, quote
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from sklearn.pipeline import Pipeline
+
+CANDIDATE = "candidate/model.onnx"
+RUN_KEY = "mlops.run_key"
+MODEL = "model"
+"""Tag of a run: the registered model that it is meant for."""
+PIPELINE_REQUIREMENTS = ("scikit-learn", "xgboost", "lightgbm", "numpy", "pandas", "skops")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a run says about itself."""
+
+    run_id: str
+    status: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+class RunTracker(Connection):
+    """The runs of the experiments."""
+
+    def find_or_create_run(self, experiment: str, key: str | None, name: str, tags: Mapping[str, str]) -> RunRecord:
+        """The run of this key, so that a retried task goes on with its own; without a key always a new one."""
+        with self._explained(f"run {name} in the experiment {experiment}"):
+            experiment_id = self._find_or_create_experiment(experiment)
+            if key is not None:
+                found = self._client.search_runs([experiment_id], f"tags.`{RUN_KEY}` = '{quote(key)}'", max_results=1)
+                if found:
+                    return _read_run(found[0])
+            key_tag = {RUN_KEY: key} if key else {}
+            return _read_run(self._client.create_run(experiment_id, tags={**tags, **key_tag}, run_name=name))
+
+    def adopt_run(self, run_id: str, tags: Mapping[str, str]) -> RunRecord:
+        """A run that `mlflow run` has made for us."""
+        with self._explained(f"run {run_id}"):
+            self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        return self.read_run(run_id)
+
+    def read_run(self, run_id: str) -> RunRecord:
+        """A run by its id."""
+        with self._explained(f"run {run_id}"):
+            return _read_run(self._client.get_run(run_id))
+
+    def log(
+        self,
+        run_id: str,
+        params: Mapping[str, object] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Writes everything in one call, at one time and step."""
+        with self._explained(f"run {run_id}"):
+            now_ms = int(time.time() * 1000)
+            self._client.log_batch(
+                run_id,
+                [Metric(name, value, now_ms, 0) for name, value in (metrics or {}).items()],
+                [Param(name, str(value)) for name, value in (params or {}).items()],
+                [RunTag(name, value) for name, value in (tags or {}).items()],
+            )
+
+    def log_dataset(self, run_id: str, name: str, version: str, uri: str) -> None:
+        """Names the rows that a run trains on."""
+        record = DatasetRecord(name=name, digest=version, source_type="s3", source=f'{{"uri": "{uri}"}}')
+        with self._explained(f"dataset of run {run_id}"):
+            self._client.log_inputs(run_id, [DatasetInput(record, [InputTag("mlflow.data.context", "training")])])
+
+    def log_figures(self, run_id: str, figures: Mapping[str, Figure]) -> None:
+        """Stores pictures below `plots/`."""
+        with self._explained(f"plots of run {run_id}"):
+            for name, figure in figures.items():
+                self._client.log_figure(run_id, figure, f"plots/{name}.png")
+
+    def log_text(self, run_id: str, name: str, text: str) -> None:
+        """Stores a text under its name."""
+        with self._explained(f"{name} of run {run_id}"):
+            self._client.log_text(run_id, text, name)
+
+    def log_pipeline(self, run_id: str, pipeline: Pipeline, inputs: pd.DataFrame) -> None:
+        """Stores the fitted pipeline for notebooks, as skops and not as pickle."""
+        # The import looks every ufunc up in every loaded module, which wakes each deprecation warning of Airflow.
+        with warnings.catch_warnings(action="ignore"):
+            import skops.io  # noqa: PLC0415
+        with self._explained(f"pipeline of run {run_id}"), self._resumed(run_id):
+            mlflow.sklearn.log_model(
+                pipeline,
+                name="pipeline",
+                signature=infer_signature(inputs, pipeline.predict(inputs)),
+                pip_requirements=pin_requirements(PIPELINE_REQUIREMENTS),
+                serialization_format="skops",
+                # Own bytes, made a moment ago: whatever types are in there are meant.
+                skops_trusted_types=skops.io.get_untrusted_types(data=skops.io.dumps(pipeline)),
+            )
+
+    def log_candidate(self, run_id: str, content: bytes) -> str:
+        """Stores the exported file on the run and answers its sha256, which becomes a tag last."""
+        digest = hashlib.sha256(content).hexdigest()
+        with self._explained(f"candidate of run {run_id}"), tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(CANDIDATE).name
+            path.write_bytes(content)
+            self._client.log_artifact(run_id, str(path), str(Path(CANDIDATE).parent))
+            self._client.set_tag(run_id, SHA256, digest)
+        return digest
+
+    def read_candidate(self, run: RunRecord) -> bytes:
+        """The exported file of a run.
+
+        Raises:
+            TrackingError: the run has none.
+            DigestError: the file is not the one that was stored.
+        """
+        with self._explained(f"candidate of run {run.run_id}"), tempfile.TemporaryDirectory() as folder:
+            path = self._client.download_artifacts(run.run_id, CANDIDATE, folder)
+            content = Path(path).read_bytes()
+        return check_digest(content, run.tags.get(SHA256), f"candidate of run {run.run_id}")
+
+    def end_run(self, run_id: str, *, is_failed: bool = False) -> None:
+        """Marks a run as ended."""
+        with self._explained(f"run {run_id}"):
+            self._client.set_terminated(run_id, "FAILED" if is_failed else "FINISHED")
+
+    def _find_or_create_experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(self._client.create_experiment(name))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            found = self._client.get_experiment_by_name(name)
+        if found is None or found.lifecycle_stage != "active":
+            raise TrackingError(
+                f"experiment {name}: found a deleted one, expected an active one; restore or purge it in MLflow"
+            )
+        return str(found.experiment_id)
+
+
+def _read_run(run: Run) -> RunRecord:
+    return RunRecord(run.info.run_id, run.info.status, run.data.params, run.data.metrics, run.data.tags)
