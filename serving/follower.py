@@ -30,6 +30,7 @@ UNREACHED_SECONDS = 60.0
 
 LOAD_SECONDS = 60.0
 """A file that takes longer to open and replay never ends, for all we know: it holds a thread, but not the others."""
+NOT_READ_YET = "not read yet"
 
 type Slot = tuple[str, str]
 """A model's name and the alias that it is served under."""
@@ -75,7 +76,7 @@ class Follower:
         self.slots: dict[Slot, ServedModel] = {}
         self.failures: dict[Slot, Failure] = {}
         self.notes: dict[Slot, str] = {}
-        self.registry_problem: str | None = "not read yet"
+        self.registry_problem: str | None = NOT_READ_YET
 
     def pick(self, name: str, *, wants_challenger: bool) -> ServedModel | None:
         """The version that answers a request, or None where the model has none yet."""
@@ -290,7 +291,7 @@ class Follower:
             logger.error("%s: %s version %s is not served: %s", slot[0], slot[1], version, error)
 
     def _say_registry(self, problem: str | None) -> None:
-        if problem != self.registry_problem and problem:
+        if problem and self.registry_problem in {None, NOT_READ_YET}:
             logger.warning("the registry is not read, what is served keeps serving: %s", problem)
         self.registry_problem = problem
 

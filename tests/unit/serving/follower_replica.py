@@ -24,6 +24,7 @@ class FakeRegistry:
         self.aliases: dict[str, str] = {}
         self.canary_until: datetime | None = None
         self.is_down = False
+        self.reason = "found nobody, expected MLflow"
         self.is_store_down = False
         self.downloads = 0
 
@@ -33,7 +34,7 @@ class FakeRegistry:
 
     async def read_models(self) -> Mapping[str, RegisteredModel]:
         if self.is_down:
-            raise RegistryError("found nobody, expected MLflow")
+            raise RegistryError(self.reason)
         model = RegisteredModel(dict(self.aliases), self.canary_until)
         return {self.name: model, "stranger": RegisteredModel({"champion": "1"})}
 

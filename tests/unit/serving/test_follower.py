@@ -166,6 +166,21 @@ def test_without_its_registry_a_replica_keeps_serving_and_says_so(replica: Repli
     }
 
 
+def test_an_outage_is_logged_once_however_its_wording_changes(
+    replica: Replica, registry: FakeRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        registry.is_down = False
+        replica.step()
+        registry.is_down = True
+        for reason in ("ConnectTimeout", "ConnectError", "ConnectTimeout"):
+            registry.reason = reason
+            replica.step()
+    assert [message for message in caplog.messages if "the registry is not read" in message] == [
+        "the registry is not read, what is served keeps serving: ConnectTimeout"
+    ] * 2
+
+
 def test_a_deleted_champion_keeps_serving_and_is_noted(replica: Replica, registry: FakeRegistry) -> None:
     replica.step()
     registry.aliases.clear()
