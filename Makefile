@@ -51,7 +51,7 @@ test: check ## every test; the e2e tests need a Docker engine
 e2e: .venv/installed ## only the tests against a real Docker engine
 	$(RUN) pytest tests/e2e
 
-bench: .venv/installed ## measure /predict, the watcher and the ETL, side by side with what one would write by hand (needs wrk)
+bench: .venv/installed ## measure /predict, side by side with what one would write by hand (needs wrk)
 	$(RUN) python -m tests.benchmarks
 
 bench-stack: .venv/installed ## measure the running stack: memory, images, answers while a training runs

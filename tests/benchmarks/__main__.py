@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from tests.benchmarks import dag_import, etl, prediction, watcher
+from tests.benchmarks import dag_import, prediction
 
 dag_import.main()
 prediction.main()
-watcher.main()
-etl.main()
