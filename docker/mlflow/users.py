@@ -61,12 +61,14 @@ def main() -> None:
     """Waits for the server, checks the admin's password, ensures the others."""
     admin = (os.environ["MLFLOW_AUTH_ADMIN_USERNAME"], os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"])
     status = request("GET", f"/api/2.0/mlflow/users/get?username={admin[0]}", admin)
-    if status != 200:
+    if status == 401:
         sys.exit(
             f"FAIL: MLflow user {admin[0]}: expected MLFLOW_ADMIN_PASSWORD of .env to log in, found status {status}. "
             "If the volume is older than this .env, put the old password back, or delete all data: "
             "docker compose down -v"
         )
+    if status != 200:
+        sys.exit(f"FAIL: MLflow user {admin[0]}: expected status 200, found {status}; its log above says why")
     for name in ("trainer", "serving"):
         print(f"user {name}: {ensure_user(admin, name, os.environ[f'MLFLOW_{name.upper()}_PASSWORD'])}")
     let_trainer_use_default(admin)

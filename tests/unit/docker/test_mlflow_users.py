@@ -74,6 +74,12 @@ def test_a_refused_admin_is_named_with_what_was_found(users: ModuleType, mlflow:
         users.main()
 
 
+def test_a_server_that_fails_is_not_taken_for_a_wrong_password(users: ModuleType, mlflow: Mlflow) -> None:
+    mlflow.status = 500
+    with pytest.raises(SystemExit, match=r"expected status 200, found 500; its log above says why"):
+        users.main()
+
+
 def test_a_server_that_never_answers_ends_the_wait(
     users: ModuleType, mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
