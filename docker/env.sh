@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-# Writes .env from .env.example with a random value for each one that starts with `insecure-`; never overwrites.
+# Writes .env (or the file given) from .env.example, with a random value for each one that starts with `insecure-`;
+# never overwrites.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if [[ -e .env ]]; then
-  echo ".env: found, kept"
+file=${1:-.env}
+if [[ -e $file ]]; then
+  echo "$file: found, kept"
   exit 0
 fi
 
 random_hex() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 
 umask 077
-partial=$(mktemp .env.XXXXXX)
+partial=$(mktemp "$file.XXXXXX")
 trap 'rm -f "$partial"' EXIT
 while IFS= read -r line; do
   case $line in
@@ -23,5 +25,5 @@ while IFS= read -r line; do
   esac
   printf '%s\n' "$line"
 done < .env.example > "$partial"
-ln "$partial" .env # fails where another run was faster
-echo ".env: written, with random secrets"
+ln "$partial" "$file" # fails where another run was faster
+echo "$file: written, with random secrets"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from typing import Any
 
 
@@ -14,8 +13,11 @@ def say(message: str) -> None:
 
 
 def migrate_airflow() -> None:
-    """Brings Airflow's schema to this version."""
-    subprocess.run(["airflow", "db", "migrate"], check=True)  # noqa: S607  the image's own program
+    """Brings Airflow's schema to this version, in this process: importing Airflow takes longer than the rest."""
+    from airflow.cli import cli_parser
+
+    arguments = cli_parser.get_parser().parse_args(["db", "migrate"])
+    arguments.func(arguments)
     say("database airflow: migrated")
 
 
@@ -49,7 +51,10 @@ def ensure_admin() -> None:
 
 def connections() -> dict[str, dict[str, Any]]:
     """Describes the preset connections by id; empty settings make a connection that says it is not configured."""
+    from psycopg2.extensions import parse_dsn
+
     environment = os.environ
+    warehouse = parse_dsn(environment["MLOPS_WAREHOUSE_DSN"])
     return {
         "aws_default": {
             "conn_type": "aws",
@@ -59,11 +64,11 @@ def connections() -> dict[str, dict[str, Any]]:
         },
         "warehouse_default": {
             "conn_type": "postgres",
-            "host": "postgres",
-            "port": 5432,
-            "schema": "warehouse",
-            "login": "warehouse",
-            "password": environment["WAREHOUSE_DB_PASSWORD"],
+            "host": warehouse["host"],
+            "port": int(warehouse["port"]),
+            "schema": warehouse["dbname"],
+            "login": warehouse["user"],
+            "password": warehouse["password"],
         },
         "my_webhook": {
             "conn_type": "slackwebhook",

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 
-URL = "http://127.0.0.1:5000"
+URL = f"http://127.0.0.1:{os.environ.get('MLFLOW_PORT', '5000')}"
 START_SECONDS = 900
 ANSWER_SECONDS = 60
 

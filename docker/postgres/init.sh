@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes one role and one database for each of airflow, mlflow and warehouse, and sets their passwords; safe to repeat.
 set -euo pipefail
-export PGHOST=postgres PGUSER=postgres PGPASSWORD=$POSTGRES_PASSWORD PGCONNECT_TIMEOUT=5
+export PGHOST=${PGHOST:-postgres} PGUSER=postgres PGPASSWORD=$POSTGRES_PASSWORD PGCONNECT_TIMEOUT=5
 
 if ! problem=$(psql -d postgres -qAtc 'SELECT 1' 2>&1); then
   echo "FAIL: expected POSTGRES_PASSWORD of .env to open the database, found: $problem" >&2
