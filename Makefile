@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install env up down logs build check test e2e bench bench-stack lock images-publish kma-live
+.PHONY: help install env up demo down logs build check test e2e bench bench-stack lock images-publish kma-live
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -19,6 +19,9 @@ up: env ## build and start the stack, wait until it is healthy, and say where ev
 	@docker/ports.sh
 	docker compose up --detach --build --wait
 	@docker/urls.sh
+
+demo: .venv/installed ## the same loop without Docker: train, gate, deploy, predict; EXIT=1 ends it afterwards
+	.venv/bin/mlops demo $(if $(EXIT),--exit)
 
 down: ## stop the stack; data stays in the volumes
 	docker compose down

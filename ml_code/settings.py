@@ -51,8 +51,14 @@ class Settings(BaseSettings):
     batch_threads: int = Field(default=2, ge=1, description="threads that one shard of a batch of predictions may use")
 
 
-def load_settings(env_file: Path = REPOSITORY / ".env") -> Settings:
-    """Reads MLOPS_* if MLOPS_MLFLOW_URL is set, else the `.env` of the compose project on this machine.
+def find_env_file(repository: Path = REPOSITORY) -> Path:
+    """The settings of the stack that runs without Docker, if one does, else those of the compose project."""
+    local = repository / ".local"
+    return local / "env" if (local / "supervisord.pid").is_file() else repository / ".env"
+
+
+def load_settings(env_file: Path | None = None) -> Settings:
+    """Reads MLOPS_* if MLOPS_MLFLOW_URL is set, else the file of the stack on this machine.
 
     Raises:
         SettingsError: neither is there, a value is missing or wrong, or a MLOPS_* name is unknown.
@@ -60,6 +66,7 @@ def load_settings(env_file: Path = REPOSITORY / ".env") -> Settings:
     _refuse_unknown_names()
     if os.environ.get(f"{PREFIX}MLFLOW_URL"):
         return _build({})
+    env_file = env_file or find_env_file()
     if env_file.is_file():
         return _build(_read_env_file(env_file))
     raise SettingsError(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ml_code.errors import SettingsError
-from ml_code.settings import load_settings
+from ml_code.settings import find_env_file, load_settings
 
 VARIABLES = {
     "MLOPS_MLFLOW_URL": "http://mlflow:5000",
@@ -59,6 +59,13 @@ def test_the_env_file_of_the_stack_means_this_machine(tmp_path: Path) -> None:
     assert settings.s3_endpoint_url == "http://127.0.0.1:9000"
     assert settings.warehouse_dsn is not None
     assert settings.warehouse_dsn.get_secret_value() == "postgresql://warehouse:four@127.0.0.1:5432/warehouse"
+
+
+def test_a_stack_without_docker_is_meant_while_it_runs(tmp_path: Path) -> None:
+    (tmp_path / ".local").mkdir()
+    assert find_env_file(tmp_path) == tmp_path / ".env"
+    (tmp_path / ".local" / "supervisord.pid").touch()
+    assert find_env_file(tmp_path) == tmp_path / ".local" / "env"
 
 
 def test_an_object_store_elsewhere_keeps_its_address(tmp_path: Path) -> None:

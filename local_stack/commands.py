@@ -1,0 +1,163 @@
+"""The command `mlops` whole: what `serving` adds to it, and the stack without Docker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from local_stack.airflow_api import TaskState
+from local_stack.demo import ROW, run_demo
+from local_stack.errors import LocalStackError
+from local_stack.stack import LocalStack
+from local_stack.state import StateFolder
+from ml_code.command_errors import FAILURE, fail
+from serving.commands import app
+
+__all__ = ["app"]
+
+State = Annotated[
+    Path | None, typer.Option("--state", help="Folder that keeps all of the stack.", show_default=".local")
+]
+
+NEXT = """\
+Next:
+  mlops dataset put iris ml_code/samples/iris_new_rows.csv   new rows: a new version is trained and serves by itself
+  mlops dataset add FILE.csv --target COLUMN                 a table of your own
+  mlops models                                               which version serves
+"""
+
+local = typer.Typer(help="The same stack as plain processes, without Docker.", no_args_is_help=True)
+app.add_typer(local, name="local")
+
+
+@local.command()
+def up(state: State = None) -> None:
+    """Start what does not run, and wait until all of it is ready."""
+    console = Console()
+    with _explained():
+        stack = LocalStack(_open(state))
+        stack.up(lambda name, seconds: _print_step(console, name, "ready", seconds))
+        _print_logins(console, stack)
+
+
+@app.command()
+def demo(
+    state: State = None,
+    stop: Annotated[
+        bool, typer.Option("--exit", help="End the stack afterwards instead of waiting for Ctrl-C.")
+    ] = False,
+) -> None:
+    """Run the whole loop on this machine without Docker: train, gate, deploy, predict."""
+    console = Console()
+    started = time.monotonic()
+    stack = LocalStack(_open(state))
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with _explained():
+            console.print("Starting the stack")
+            stack.up(lambda name, seconds: _print_step(console, name, "ready", seconds), with_parent=True)
+            console.print("Running the loop: train, gate, deploy")
+            prediction = run_demo(stack, lambda dag_id, task: _print_task(console, dag_id, task))
+            console.print(f"\ncurl -X POST {prediction.url}/predict -H 'Content-Type: application/json' -d '{ROW}'")
+            console.print_json(data=prediction.body)
+            console.print(f"version {prediction.version} answered {time.monotonic() - started:.0f} s after the start\n")
+            _print_logins(console, stack)
+            console.print(NEXT, highlight=False)
+        if not stop:
+            console.print("Ctrl-C ends it; data stays.")
+            signal.pause()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        console.print("Ending the processes")
+        with _explained():
+            stack.down()
+
+
+@local.command()
+def down(state: State = None) -> None:
+    """End every process; data stays."""
+    with _explained():
+        LocalStack(_open(state)).down()
+
+
+@local.command()
+def reset(state: State = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """End every process and delete all data."""
+    stack = LocalStack(_open(state))
+    if not yes:
+        typer.confirm(f"Delete {stack.state.path} with all runs, models and rows?", abort=True)
+    with _explained():
+        stack.reset()
+
+
+@local.command()
+def status(state: State = None) -> None:
+    """Say what runs; the exit code is 1 if something does not."""
+    console = Console()
+    with _explained():
+        stack = LocalStack(_open(state))
+        programs = stack.list_states()
+        if not programs:
+            console.print("nothing runs; `mlops local up` starts it")
+            raise typer.Exit(FAILURE)
+        table = Table("program", "state", "pid", "for")
+        for program in programs:
+            table.add_row(program.name, program.state.lower(), str(program.process_id or "-"), f"{program.seconds} s")
+        console.print(table)
+        _print_logins(console, stack)
+    if any(program.state != "RUNNING" for program in programs):
+        raise typer.Exit(FAILURE)
+
+
+@local.command()
+def logs(
+    program: Annotated[str, typer.Argument(help="One of `mlops local status`; all if it is not given.")] = "*",
+    state: State = None,
+) -> None:
+    """Follow the logs, until Ctrl-C."""
+    with _explained():
+        folder = _open(state).logs
+        files = sorted(str(file) for file in folder.glob(f"{program}.log"))
+        if not files:
+            raise LocalStackError(f"{program}: found no log in {folder}, expected a program of `mlops local status`")
+    os.execvp("tail", ["tail", "-n", "20", "-F", *files])  # noqa: S606, S607  whatever tail this machine has
+
+
+def _open(folder: Path | None) -> StateFolder:
+    return StateFolder(folder.resolve()) if folder else StateFolder()
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _print_step(console: Console, name: str, what: str, seconds: float) -> None:
+    console.print(f"  {name:<44} {what:<24} {seconds:6.1f} s", highlight=False)
+
+
+def _print_task(console: Console, dag_id: str, task: TaskState) -> None:
+    _print_step(console, f"{dag_id} {task.name.rpartition('.')[2]}", task.label or task.state or "", task.seconds)
+
+
+def _print_logins(console: Console, stack: LocalStack) -> None:
+    for login in stack.list_logins():
+        console.print(f"  {login.name:<12} {login.url:<36} {login.user or ''} {login.password or ''}", soft_wrap=True)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Ends the command with one line where something is wrong."""
+    try:
+        yield
+    except LocalStackError as error:
+        fail(error, FAILURE)

@@ -1,0 +1,112 @@
+"""The loop once around: a training, its gate, its rollout, a prediction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from local_stack.airflow_api import ENDED, AirflowApi, TaskState
+from local_stack.errors import NoAnswerError, RunError
+from local_stack.stack import LocalStack
+
+TRAIN = "mlops_training_pipeline"
+SERVE = "model_serving_pipeline"
+RUN_SECONDS = 1800
+ROW = [[5.1, 3.5, 1.4, 0.2]]
+
+Say = Callable[[str, TaskState], None]
+"""Takes a DAG and one of its tasks that has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What /predict answered."""
+
+    url: str
+    version: str
+    body: Any
+
+
+def run_demo(stack: LocalStack, say: Say) -> Prediction:
+    """Trains a model of iris and rolls it out, unless one serves; then asks it.
+
+    Raises:
+        RunError: a run failed, or the model does not answer.
+    """
+    settings, ports = stack.state.read_settings(), stack.state.read_ports()
+    url = f"http://127.0.0.1:{ports['serving']}"
+    api = AirflowApi(
+        f"http://127.0.0.1:{ports['airflow']}",
+        settings["AIRFLOW_ADMIN_USERNAME"],
+        settings["AIRFLOW_ADMIN_PASSWORD"],
+    )
+    with closing(api):
+        if find_version(url) is None:
+            wait_for(lambda: {TRAIN, SERVE} <= api.list_dags(), f"the DAGs {TRAIN} and {SERVE} to be known")
+            before = set(api.list_runs(SERVE))
+            follow(api, TRAIN, api.trigger(TRAIN, {"dataset": "iris"}), say)
+            rollout = wait_for(lambda: set(api.list_runs(SERVE)) - before, f"a run of {SERVE}").pop()
+            follow(api, SERVE, rollout, say)
+    return predict(url)
+
+
+def follow(api: AirflowApi, dag_id: str, run_id: str, say: Say) -> None:
+    """Tells of each task as it ends, until the run has.
+
+    Raises:
+        RunError: it failed, or takes too long.
+    """
+    told: set[str] = set()
+
+    def has_ended() -> str | None:
+        state = api.list_runs(dag_id)[run_id]
+        for task in api.list_tasks(dag_id, run_id):
+            if task.state in ENDED and task.name not in told:
+                told.add(task.name)
+                say(dag_id, task)
+        return state if state in ENDED else None
+
+    if wait_for(has_ended, f"{dag_id} to end") != "success":
+        failed = ", ".join(task.name for task in api.list_tasks(dag_id, run_id) if task.state == "failed")
+        raise RunError(f"{dag_id}: expected its run to succeed, found failed tasks: {failed}; Airflow has their logs")
+
+
+def wait_for[Found](probe: Callable[[], Found | None], what: str, seconds: float = RUN_SECONDS) -> Found:
+    """Asks every two seconds until something is found, also of a server that does not answer for a while.
+
+    Raises:
+        RunError: nothing was, in time.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(NoAnswerError):
+            if found := probe():
+                return found
+        time.sleep(2)
+    raise RunError(f"expected within {seconds:.0f} s {what}, found it not so; Airflow shows what it does")
+
+
+def find_version(url: str) -> str | None:
+    """Version of the default model that answers; None while none does."""
+    try:
+        answer = httpx.post(f"{url}/predict", json=ROW, timeout=30)
+    except httpx.TransportError as error:
+        raise NoAnswerError(f"{url}: expected an answer, found none: {error}") from error
+    return answer.headers.get("X-Model-Version") if answer.is_success else None
+
+
+def predict(url: str) -> Prediction:
+    """Sends the row that the README sends.
+
+    Raises:
+        RunError: it was not answered.
+    """
+    answer = httpx.post(f"{url}/predict", json=ROW, timeout=30)
+    if not answer.is_success:
+        raise RunError(f"{url}/predict: expected an answer, found {answer.status_code}: {answer.text}")
+    return Prediction(url, answer.headers["X-Model-Version"], answer.json())

@@ -1,0 +1,174 @@
+"""The folder that keeps all of a local stack: its settings, data, logs and, while it runs, its supervisor's pid."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from local_stack.errors import PortError, StateFolderError
+from local_stack.settings import REPOSITORY, read_asked_ports
+
+VERSION = "1"
+"""Raised when a folder of before can no longer be used, such as with another major version of Postgres."""
+
+LOOPBACK = "127.0.0.1"
+
+PORTS = {
+    "postgres": "POSTGRES_PORT",
+    "objects": "MINIO_PORT",
+    "mlflow": "MLFLOW_PORT",
+    "airflow": "AIRFLOW_PORT",
+    "serving": "GATEWAY_PORT",
+    "supervisor": "SUPERVISOR_PORT",
+    "scheduler health": "SCHEDULER_HEALTH_PORT",
+    "task logs": "TASK_LOG_PORT",
+    "trigger logs": "TRIGGER_LOG_PORT",
+}
+"""What listens, and the variable of its port: those that people open are named as in .env."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """A folder, by default `.local` of the repository; nothing of a local stack lies outside of it.
+
+    >>> StateFolder(Path(".local")).logs
+    PosixPath('.local/logs')
+    """
+
+    path: Path = REPOSITORY / ".local"
+
+    @property
+    def env_file(self) -> Path:
+        """Secrets and ports, in the form of .env."""
+        return self.path / "env"
+
+    @property
+    def logs(self) -> Path:
+        """One file for each service."""
+        return self.path / "logs"
+
+    @property
+    def pid_file(self) -> Path:
+        """The supervisor's, which it deletes when it ends."""
+        return self.path / "supervisord.pid"
+
+    def prepare(self) -> None:
+        """Makes the folder and its settings, unless they are there.
+
+        Raises:
+            StateFolderError: it cannot be written, or an older version of this project made it.
+        """
+        version = self.path / "version"
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+            found = version.read_text().strip() if version.is_file() else None
+            if found not in {None, VERSION}:
+                raise StateFolderError(
+                    f"{self.path}: found version {found} of a local stack, expected {VERSION}; "
+                    "`mlops local reset` deletes it and its data"
+                )
+            version.write_text(f"{VERSION}\n")
+            command = [REPOSITORY / "docker/env.sh", self.env_file.resolve()]
+            subprocess.run(command, check=True, capture_output=True, text=True)
+            if "SUPERVISOR_PASSWORD" not in self.read_settings():
+                self._write_down({"SUPERVISOR_PASSWORD": secrets.token_hex(16)})
+        except subprocess.CalledProcessError as error:
+            raise StateFolderError(f"{self.env_file}: could not be written: {error.stderr.strip()}") from error
+        except OSError as error:
+            raise StateFolderError(
+                f"{self.path}: expected a folder that can be written, found: {error.strerror}; "
+                "`--state DIR` takes another one"
+            ) from error
+
+    def read_settings(self) -> dict[str, str]:
+        """Everything that `env` sets, by its name in .env.
+
+        Raises:
+            StateFolderError: there is no such file.
+        """
+        if not self.env_file.is_file():
+            raise StateFolderError(f"{self.path}: found no local stack; `mlops local up` makes one")
+        return {name: value or "" for name, value in dotenv_values(self.env_file, interpolate=False).items()}
+
+    def choose_ports(self) -> dict[str, int]:
+        """Finds a free port for each service and writes it down: the one of last time, if it is free.
+
+        Raises:
+            PortError: the environment asks for one that is taken.
+        """
+        asked, before, chosen = read_asked_ports(PORTS), self.read_settings(), dict[str, int]()
+        for service, name in PORTS.items():
+            if service in asked and not _is_free(asked[service]):
+                raise PortError(
+                    f"{name}: expected port {asked[service]} to be free, found a program that listens; "
+                    "set another one, or none to have a free one chosen"
+                )
+            wanted = asked.get(service) or int(before.get(name) or 0)
+            free = wanted and wanted not in chosen.values() and _is_free(wanted)
+            chosen[service] = wanted if free else _find_free_port(set(chosen.values()))
+        self._write_down({PORTS[service]: str(port) for service, port in chosen.items()})
+        return chosen
+
+    def read_ports(self) -> dict[str, int]:
+        """The ports that were chosen last."""
+        settings = self.read_settings()
+        return {service: int(settings.get(name) or 0) for service, name in PORTS.items()}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Lets one command at a time change the stack.
+
+        Raises:
+            StateFolderError: another command is at it.
+        """
+        with (self.path / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StateFolderError(
+                    f"{self.path}: another `mlops local` or `mlops demo` is at work on it; wait until it has ended"
+                ) from error
+            yield
+
+    def delete(self) -> None:
+        """Deletes the folder with all data."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self.path.exists():
+            raise StateFolderError(f"{self.path}: could not be deleted whole; delete it by hand")
+
+    def _write_down(self, values: Mapping[str, str]) -> None:
+        lines = [line for line in self.env_file.read_text().splitlines() if line.partition("=")[0] not in values]
+        partial = self.env_file.with_name("env.partial")
+        partial.touch(mode=0o600)
+        partial.write_text("\n".join([*lines, *(f"{name}={value}" for name, value in values.items())]) + "\n")
+        os.replace(partial, self.env_file)
+
+
+def _is_free(port: int) -> bool:
+    """Whether nothing listens there; a port that was closed a moment ago counts as free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+def _find_free_port(taken: set[int]) -> int:
+    while True:
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            port = int(probe.getsockname()[1])
+        if port not in taken:
+            return port

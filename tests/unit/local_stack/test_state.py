@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from local_stack.errors import PortError, StateFolderError
+from local_stack.state import PORTS, StateFolder
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StateFolder:
+    for name in PORTS.values():
+        monkeypatch.delenv(name, raising=False)
+    state = StateFolder(tmp_path / "a state")
+    state.prepare()
+    return state
+
+
+def listen() -> tuple[socket.socket, int]:
+    server = socket.create_server(("127.0.0.1", 0))
+    return server, int(server.getsockname()[1])
+
+
+def test_secrets_are_random_and_for_the_owner_alone(state: StateFolder) -> None:
+    settings = state.read_settings()
+    assert [name for name, value in settings.items() if value.startswith("insecure-")] == []
+    assert len(settings["SUPERVISOR_PASSWORD"]) == 32
+    assert state.env_file.stat().st_mode & 0o777 == 0o600
+    state.choose_ports()
+    assert state.env_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_preparing_again_keeps_the_secrets(state: StateFolder) -> None:
+    before = state.read_settings()
+    state.prepare()
+    assert state.read_settings() == before
+
+
+def test_every_service_has_a_port_of_its_own_and_keeps_it(state: StateFolder) -> None:
+    chosen = state.choose_ports()
+    assert len(set(chosen.values())) == len(PORTS)
+    assert state.choose_ports() == chosen == state.read_ports()
+
+
+def test_a_port_that_was_taken_meanwhile_is_given_up_for_another(state: StateFolder) -> None:
+    before = state.choose_ports()["objects"]
+    with socket.create_server(("127.0.0.1", before)):
+        assert state.choose_ports()["objects"] != before
+
+
+def test_a_port_that_is_asked_for_is_taken_or_refused(state: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, port = listen()
+    monkeypatch.setenv("AIRFLOW_PORT", str(port))
+    with server, pytest.raises(PortError, match=f"AIRFLOW_PORT: expected port {port} to be free"):
+        state.choose_ports()
+    assert state.choose_ports()["airflow"] == port
+
+
+def test_a_folder_of_another_version_is_refused_with_the_way_out(state: StateFolder) -> None:
+    (state.path / "version").write_text("0\n")
+    with pytest.raises(StateFolderError, match="found version 0 of a local stack, expected 1; `mlops local reset`"):
+        state.prepare()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StateFolderError, match="expected a folder that can be written"):
+        StateFolder(tmp_path / "file" / "state").prepare()
+
+
+def test_only_one_command_at_a_time_changes_a_stack(state: StateFolder) -> None:
+    with state.locked(), pytest.raises(StateFolderError, match="is at work on it"), state.locked():
+        pass
+
+
+def test_without_a_stack_reading_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(StateFolderError, match="mlops local up"):
+        StateFolder(tmp_path).read_settings()
