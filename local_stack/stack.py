@@ -81,9 +81,9 @@ class LocalStack:
         Raises:
             StateFolderError: the folder is no local stack's.
         """
-        self.down()
-        if self.state.path.exists() and not (self.state.path / "version").is_file():
+        if self.state.path.exists() and self.state.read_version() is None:
             raise StateFolderError(f"{self.state.path}: found no local stack in it, expected one; nothing was deleted")
+        self.down()
         self.state.delete()
 
     def list_states(self) -> list[ProgramState]:

@@ -66,18 +66,20 @@ class StateFolder:
         """Makes the folder and its settings, unless they are there.
 
         Raises:
-            StateFolderError: it cannot be written, or an older version of this project made it.
+            StateFolderError: it cannot be written, holds something else, or an older version of this project made it.
         """
-        version = self.path / "version"
         try:
+            if self.read_version() is None and self.path.is_dir() and any(self.path.iterdir()):
+                raise StateFolderError(
+                    f"{self.path}: expected a folder of its own, found other files in it; `--state DIR` takes another"
+                )
             self.logs.mkdir(parents=True, exist_ok=True)
-            found = version.read_text().strip() if version.is_file() else None
-            if found not in {None, VERSION}:
+            if (found := self.read_version()) not in {None, VERSION}:
                 raise StateFolderError(
                     f"{self.path}: found version {found} of a local stack, expected {VERSION}; "
                     "`mlops local reset` deletes it and its data"
                 )
-            version.write_text(f"{VERSION}\n")
+            self._version_file.write_text(f"{VERSION}\n")
             command = [REPOSITORY / "docker/env.sh", self.env_file.resolve()]
             subprocess.run(command, check=True, capture_output=True, text=True)
             if "SUPERVISOR_PASSWORD" not in self.read_settings():
@@ -89,6 +91,10 @@ class StateFolder:
                 f"{self.path}: expected a folder that can be written, found: {error.strerror}; "
                 "`--state DIR` takes another one"
             ) from error
+
+    def read_version(self) -> str | None:
+        """Which version of this project made the folder; None if it is no local stack's."""
+        return self._version_file.read_text().strip() if self._version_file.is_file() else None
 
     def read_settings(self) -> dict[str, str]:
         """Everything that `env` sets, by its name in .env.
@@ -145,6 +151,11 @@ class StateFolder:
         shutil.rmtree(self.path, ignore_errors=True)
         if self.path.exists():
             raise StateFolderError(f"{self.path}: could not be deleted whole; delete it by hand")
+
+    @property
+    def _version_file(self) -> Path:
+        """What tells this folder from any other, which `reset` must not delete."""
+        return self.path / "mlops-local-stack"
 
     def _write_down(self, values: Mapping[str, str]) -> None:
         lines = [line for line in self.env_file.read_text().splitlines() if line.partition("=")[0] not in values]

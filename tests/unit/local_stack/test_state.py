@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from local_stack.errors import PortError, StateFolderError
+from local_stack.stack import LocalStack
 from local_stack.state import PORTS, StateFolder
 
 
@@ -59,9 +60,18 @@ def test_a_port_that_is_asked_for_is_taken_or_refused(state: StateFolder, monkey
 
 
 def test_a_folder_of_another_version_is_refused_with_the_way_out(state: StateFolder) -> None:
-    (state.path / "version").write_text("0\n")
+    (state.path / "mlops-local-stack").write_text("0\n")
     with pytest.raises(StateFolderError, match="found version 0 of a local stack, expected 1; `mlops local reset`"):
         state.prepare()
+
+
+def test_a_folder_with_other_things_in_it_is_neither_used_nor_deleted(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(StateFolderError, match="expected a folder of its own, found other files"):
+        StateFolder(tmp_path).prepare()
+    with pytest.raises(StateFolderError, match="nothing was deleted"):
+        LocalStack(StateFolder(tmp_path)).reset()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
