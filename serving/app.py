@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qsl
@@ -12,12 +14,14 @@ from starlette.types import Receive, Scope, Send
 
 from serving.errors import RequestError
 from serving.follower import Follower
-from serving.metrics import PredictionMetrics
+from serving.metrics import LIVE, REPLAY, PredictionMetrics
 from serving.pages import JSON, render_error
 from serving.rows import MAX_BODY_BYTES
 from serving.served import ServedModel
 
 TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+
+SERVER_FAILED = RequestError(500, "the server failed; its log has more")
 
 logger = logging.getLogger("serving")
 
@@ -40,28 +44,26 @@ class PredictionApp:
         if name is None:
             await self._pages(scope, receive, send)
             return
-        started = perf_counter()
         request_id = os.urandom(16).hex().encode()
-        headers = [(b"content-type", JSON), (b"x-request-id", request_id)]
+        asked = Asked(name)
         try:
-            served, body = await self._predict(name, scope, receive, request_id)
-            status = 200
-            headers.append((b"x-model-version", served.header))
-            self._metrics.observe(served, perf_counter() - started)
+            await self._read(asked, scope, receive)
+            status, body = 200, await self._answer(asked, request_id)
         except ClientGoneError:
             return
         except RequestError as error:
             status, body = error.status, render_error(error, request_id.decode())
-            headers += _extra_headers(status)
-            self._metrics.count_refusal(status)
         except Exception:  # the edge of the process: the client gets an id, the log gets the traceback
             logger.exception("request %s failed", request_id.decode())
-            status, body = (
-                500,
-                render_error(RequestError(500, "the server failed; its log has more"), request_id.decode()),
-            )
+            status, body = 500, render_error(SERVER_FAILED, request_id.decode())
+        headers = [(b"content-type", JSON), (b"x-request-id", request_id), (b"content-length", b"%d" % len(body))]
+        served = asked.served
+        if status != 200:
             self._metrics.count_refusal(status)
-        headers.append((b"content-length", b"%d" % len(body)))
+            headers += _extra_headers(status)
+            served = served or self._follower.pick(name, wants_challenger=asked.wants_challenger)
+        if served is not None:
+            headers.append((b"x-model-version", served.header))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -74,19 +76,50 @@ class PredictionApp:
             return name if name and "/" not in name else None
         return None
 
-    async def _predict(self, name: str, scope: Scope, receive: Receive, request_id: bytes) -> tuple[ServedModel, bytes]:
+    async def _read(self, asked: Asked, scope: Scope, receive: Receive) -> None:
+        """Reads the request, and chooses the version that answers it."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        asked.wants_challenger = headers.get(b"x-pool") == b"canary"
+        if headers.get(b"x-replay") == b"1":
+            asked.traffic = REPLAY
         if scope["method"] != "POST":
             raise RequestError(405, f"method: found {scope['method']}, expected POST")
-        if not self._follower.is_allowed(name):
-            raise RequestError(404, f"model: found {name[:100]!r}, expected one that GET /models lists")
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if not self._follower.is_allowed(asked.name):
+            raise RequestError(404, f"model: found {asked.name[:100]!r}, expected one that GET /models lists")
         _check_content(headers)
-        with_probabilities = bool(scope["query_string"]) and _wants_probabilities(scope["query_string"])
-        body = await _read_body(headers, receive)
-        served = self._follower.pick(name, wants_challenger=headers.get(b"x-pool") == b"canary")
+        asked.with_probabilities = bool(scope["query_string"]) and _wants_probabilities(scope["query_string"])
+        asked.body = await _read_body(headers, receive)
+        asked.served = self._follower.pick(asked.name, wants_challenger=asked.wants_challenger)
+
+    async def _answer(self, asked: Asked, request_id: bytes) -> bytes:
+        """Answers, and counts how that went."""
+        served = asked.served
         if served is None:
-            raise RequestError(503, f"model {name}: found no version that can answer, expected a champion; train one")
-        return served, await served.answer(body, request_id, with_probabilities=with_probabilities)
+            raise RequestError(
+                503, f"model {asked.name}: found no version that can answer, expected a champion; train one"
+            )
+        started = perf_counter()
+        try:
+            answer = await served.answer(asked.body, request_id, with_probabilities=asked.with_probabilities)
+        except RequestError:
+            raise
+        except (Exception, asyncio.CancelledError):  # cancelled is what is out of time
+            self._metrics.count_failure(served, asked.traffic)
+            raise
+        self._metrics.observe(served, asked.traffic, perf_counter() - started, answer.tally)
+        return answer.body
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request for a prediction, as far as it was read."""
+
+    name: str
+    wants_challenger: bool = False
+    traffic: str = LIVE
+    with_probabilities: bool = False
+    body: bytes = b""
+    served: ServedModel | None = None
 
 
 class ClientGoneError(Exception):

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from ml_code.errors import MlopsError
 from ml_code.onnx_model import OnnxModel
@@ -17,10 +16,7 @@ from serving.memory import return_free_memory
 from serving.model_files import ModelFiles
 from serving.registry import RegisteredModel, Registry
 from serving.rows import RowParser
-from serving.served import ServedModel, Version
-
-CHAMPION = "champion"
-CHALLENGER = "challenger"
+from serving.served import CHALLENGER, CHAMPION, ServedModel, Version
 
 REFUSED_SECONDS = 300.0
 """Pause before a version that was refused is tried again; another version is tried at once."""
@@ -76,13 +72,15 @@ class Follower:
         self.slots: dict[Slot, ServedModel] = {}
         self.failures: dict[Slot, Failure] = {}
         self.notes: dict[Slot, str] = {}
+        self.registered: Mapping[str, RegisteredModel] = {}
+        self.read_at: datetime | None = None
         self.registry_problem: str | None = NOT_READ_YET
 
     def pick(self, name: str, *, wants_challenger: bool) -> ServedModel | None:
         """The version that answers a request, or None where the model has none yet."""
         if wants_challenger:
             challenger = self.slots.get((name, CHALLENGER))
-            if challenger is not None and self._is_canary_open(name):
+            if challenger is not None and self.is_canary_open(name):
                 return challenger
         return self.slots.get((name, CHAMPION))
 
@@ -117,6 +115,7 @@ class Follower:
             self._say_registry(str(error))
             return
         self._say_registry(None)
+        self.registered, self.read_at = models, datetime.now(UTC)
         changed = self._read_catalog()
         for name in sorted(self._allowed):
             changed |= await self._converge_model(name, models.get(name))
@@ -125,35 +124,15 @@ class Follower:
             await asyncio.to_thread(self._files.prune, in_use)
             await asyncio.to_thread(return_free_memory)
 
-    def describe(self) -> dict[str, Any]:
-        """The body of `/readyz`: what answers, and everything that is wrong."""
-        now = time.monotonic()
-        failures = [
-            {
-                "model": name,
-                "alias": alias,
-                "version": failure.version,
-                "reason": failure.reason,
-                "retry_in_seconds": max(0, round(failure.retry_at - now)),
-            }
-            for (name, alias), failure in self.failures.items()
-        ]
-        notes = [{"model": name, "alias": alias, "reason": reason} for (name, alias), reason in self.notes.items()]
-        registry = {"reachable": self.registry_problem is None, "reason": self.registry_problem}
-        return {"ready": self.is_ready, "registry": registry, "problems": failures + notes}
-
     @property
     def is_ready(self) -> bool:
         """Whether any model can answer."""
         return any(alias == CHAMPION for _, alias in self.slots)
 
-    def summaries(self) -> list[dict[str, Any]]:
-        """What `GET /models` lists: every version that answers now."""
-        return [
-            served.summarize()
-            for (name, alias), served in sorted(self.slots.items())
-            if alias == CHAMPION or self._is_canary_open(name)
-        ]
+    def is_canary_open(self, name: str) -> bool:
+        """Whether a rollout lets a challenger of this model answer at this moment."""
+        until = self._canary_until.get(name)
+        return until is not None and datetime.now(UTC) < until
 
     def _read_catalog(self) -> bool:
         """Reads which models may be served; those that are not among them any more leave memory."""
@@ -176,7 +155,7 @@ class Follower:
         for alias in self._aliases:
             slot = (name, alias)
             version = aliases.get(alias)
-            if alias == CHALLENGER and not self._is_canary_open(name):
+            if alias == CHALLENGER and not self.is_canary_open(name):
                 version = None
             if version is None:
                 changed |= self._let_go(slot)
@@ -294,7 +273,3 @@ class Follower:
         if problem and self.registry_problem in {None, NOT_READ_YET}:
             logger.warning("the registry is not read, what is served keeps serving: %s", problem)
         self.registry_problem = problem
-
-    def _is_canary_open(self, name: str) -> bool:
-        until = self._canary_until.get(name)
-        return until is not None and datetime.now(UTC) < until

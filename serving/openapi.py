@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ml_code.model_spec import ModelSpec, Value
-from serving.follower import CHAMPION, Slot
+from serving.follower import Slot
 from serving.rows import MAX_ROWS, describe_cell
-from serving.served import ServedModel
+from serving.served import CHAMPION, ServedModel
 
 ERRORS = {
     400: "not JSON",
@@ -67,13 +67,43 @@ MODELS_SCHEMA: dict[str, Any] = {
     },
 }
 
+VERSION = {"type": ["string", "null"]}
+
+ROLLOUTS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["registry", "models"],
+    "properties": {
+        "registry": {
+            "type": "object",
+            "properties": {"reachable": {"type": "boolean"}, "reason": {"type": ["string", "null"]}},
+        },
+        "models": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "champion", "challenger", "previous", "canary_until", "rollout"],
+                "properties": {
+                    "name": {"type": "string"},
+                    **dict.fromkeys(("champion", "challenger", "previous"), VERSION),
+                    "canary_until": {"type": ["string", "null"], "format": "date-time"},
+                    "rollout": {
+                        "type": ["object", "null"],
+                        "description": "the current or last one: kind, state, versions, reason, figures",
+                    },
+                },
+            },
+        },
+    },
+}
+
 
 def describe_api(slots: Mapping[Slot, ServedModel], default_model: str) -> dict[str, Any]:
     """An OpenAPI 3.1 document with one path for each model that has a champion, and one for the default."""
     specs = {name: served.model.spec for (name, alias), served in sorted(slots.items()) if alias == CHAMPION}
     paths: dict[str, Any] = {
         "/predict": {"post": _describe_prediction(default_model, specs.get(default_model), "predict")},
-        "/models": {"get": _describe_models()},
+        "/models": {"get": _describe_listing("list_models", "List what serves", MODELS_SCHEMA)},
+        "/rollouts": {"get": _describe_listing("list_rollouts", "Tell how far rollouts are", ROLLOUTS_SCHEMA)},
     }
     for name, spec in specs.items():
         paths[f"/models/{name}/predict"] = {"post": _describe_prediction(name, spec, f"predict_{name}")}
@@ -144,11 +174,11 @@ def _describe_answer(spec: ModelSpec | None) -> dict[str, Any]:
     return {"description": "answers", "headers": headers, "content": {"application/json": {"schema": schema}}}
 
 
-def _describe_models() -> dict[str, Any]:
-    answer = {"description": "versions that answer", "content": {"application/json": {"schema": MODELS_SCHEMA}}}
+def _describe_listing(operation: str, summary: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    answer = {"description": "as of now", "content": {"application/json": {"schema": schema}}}
     return {
-        "operationId": "list_models",
-        "summary": "List what serves",
+        "operationId": operation,
+        "summary": summary,
         "responses": {"200": answer, **_describe_errors({405: "wrong method", 429: "too many requests at once"})},
     }
 

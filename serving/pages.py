@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from serving.errors import RequestError
 from serving.follower import Follower
 from serving.openapi import describe_api
+from serving.status import describe_readiness, describe_rollouts, list_served
 
 JSON = b"application/json"
 
@@ -42,14 +43,13 @@ def make_pages(follower: Follower, *, pool: str, replica: str, default_model: st
     """The app of all paths but predictions."""
 
     async def list_models(_: Request) -> Response:
-        models = follower.summaries()
-        return _answer({"pool": pool, "default_model": default_model, "models": models})
+        return _answer({"pool": pool, "default_model": default_model, "models": list_served(follower)})
+
+    async def list_rollouts(_: Request) -> Response:
+        return _answer(describe_rollouts(follower))
 
     async def show_readiness(_: Request) -> Response:
-        models = [
-            {key: model[key] for key in ("name", "version", "variant", "since")} for model in follower.summaries()
-        ]
-        state = {"pool": pool, "replica": replica, **follower.describe(), "models": models}
+        state = {"pool": pool, "replica": replica, **describe_readiness(follower)}
         return _answer(state, 200 if follower.is_ready else 503)
 
     async def show_openapi(_: Request) -> Response:
@@ -58,6 +58,7 @@ def make_pages(follower: Follower, *, pool: str, replica: str, default_model: st
     pages = Starlette(
         routes=[
             Route("/models", list_models),
+            Route("/rollouts", list_rollouts),
             Route("/readyz", show_readiness),
             Route("/openapi.json", show_openapi),
             Route("/docs", _show_docs),

@@ -23,10 +23,14 @@ SEARCH_LIMIT = 1000
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:
-    """A model's aliases, each with the version that it names, and the moment until which a challenger may answer."""
+    """A model's aliases, each with the version that it names, and what a rollout has written on it.
+
+    `canary_until` is the moment until which a challenger may answer; `rollout` is the JSON that says how far it is.
+    """
 
     aliases: Mapping[str, str]
     canary_until: datetime | None = None
+    rollout: str | None = None
 
 
 class Registry(Protocol):
@@ -138,7 +142,8 @@ class MlflowRegistry:
 
 def _read_model(model: Mapping[str, Any]) -> RegisteredModel:
     aliases = {entry["alias"]: str(entry["version"]) for entry in model.get("aliases", [])}
-    return RegisteredModel(aliases, _read_moment(_read_tags(model).get("canary_until")))
+    tags = _read_tags(model)
+    return RegisteredModel(aliases, _read_moment(tags.get("canary_until")), tags.get("rollout"))
 
 
 def _read_tags(entity: Mapping[str, Any]) -> dict[str, str]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from ml_code.onnx_model import OnnxModel
 from serving.errors import RequestError
 from serving.rows import RowParser
+from serving.tally import Tallier, Tally
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
 
 THREAD_BYTES = 8_000
 """Larger bodies are answered in a thread, so that a batch of 10,000 rows does not hold up everybody else's one."""
@@ -25,9 +30,20 @@ class Version:
     sha256: str
 
 
+class Answer(NamedTuple):
+    """A response's body, and what it adds to the figures."""
+
+    body: bytes
+    tally: Tally
+
+
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One version that answers; replaced as a whole, never changed."""
+    """One version that answers; replaced as a whole, never changed.
+
+    A challenger answers in a thread of its own: however slow it is, the replica goes on answering with the champion,
+    following the registry and telling its figures.
+    """
 
     identity: Version
     variant: str
@@ -36,18 +52,26 @@ class ServedModel:
     parser: RowParser
     header: bytes = field(init=False)
     _tail: bytes = field(init=False)
+    _tallier: Tallier = field(init=False)
+    _thread: ThreadPoolExecutor | None = field(init=False)
 
     def __post_init__(self) -> None:
         model = {"name": self.identity.name, "version": self.identity.version}
         object.__setattr__(self, "header", self.identity.version.encode())
         object.__setattr__(self, "_tail", b',"model":' + orjson.dumps(model) + b',"request_id":"')
+        object.__setattr__(self, "_tallier", Tallier(self.model.spec))
+        # Its thread starts with the first request and ends when nothing refers to it any more.
+        object.__setattr__(self, "_thread", ThreadPoolExecutor(1) if self.variant == CHALLENGER else None)
 
-    async def answer(self, body: bytes, request_id: bytes, *, with_probabilities: bool) -> bytes:
+    async def answer(self, body: bytes, request_id: bytes, *, with_probabilities: bool) -> Answer:
         """Answers a request's body with a response's body.
 
         Raises:
             RequestError: the body does not fit the model.
         """
+        if self._thread is not None:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, self._answer, body, request_id, with_probabilities)
         if len(body) > THREAD_BYTES:
             return await asyncio.to_thread(self._answer, body, request_id, with_probabilities)
         return self._answer(body, request_id, with_probabilities)
@@ -64,7 +88,7 @@ class ServedModel:
             "features": [feature.model_dump() for feature in self.model.spec.features],
         }
 
-    def _answer(self, body: bytes, request_id: bytes, with_probabilities: bool) -> bytes:
+    def _answer(self, body: bytes, request_id: bytes, with_probabilities: bool) -> Answer:
         prediction = self.model.predict_rows(self.parser.parse(body))
         answer = b'{"predictions":' + orjson.dumps(prediction.values)
         if with_probabilities:
@@ -76,4 +100,4 @@ class ServedModel:
                 )
             answer += b',"probabilities":' + orjson.dumps(prediction.probabilities.tolist())
             answer += b',"classes":' + orjson.dumps(self.model.spec.classes)
-        return answer + self._tail + request_id + b'"}'
+        return Answer(answer + self._tail + request_id + b'"}', self._tallier.count(prediction))

@@ -73,7 +73,7 @@ function showNoModels(text) {
 
 // Links lead to the host that this page was opened at: it may not be localhost.
 async function showAddresses() {
-  const programs = await (await get("stack.json")).json();
+  const { canary_percent: _, ...programs } = await (await get("stack.json")).json();
   for (const [program, { port, user }] of Object.entries(programs)) {
     const card = document.querySelector(`[data-program="${program}"]`);
     card.querySelector("h3 a").href = `http://${location.hostname}:${port}/`;

@@ -25,7 +25,7 @@ def test_a_prediction_reaches_a_replica_at_its_own_address(gateway: httpx.Client
     assert gateway.post(path, json=[[1]]).json()["path"] == path
 
 
-@pytest.mark.parametrize("path", ["/models", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css"])
+@pytest.mark.parametrize("path", ["/models", "/rollouts", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css"])
 def test_a_page_of_the_replicas_is_shown(gateway: httpx.Client, path: str) -> None:
     assert gateway.get(path).json()["path"] == path
 
@@ -73,6 +73,7 @@ def test_json_with_a_charset_is_json(gateway: httpx.Client) -> None:
         ("GET", "/predict", "POST"),
         ("PUT", "/models/iris/predict", "POST"),
         ("POST", "/models", "GET, HEAD"),
+        ("PUT", "/rollouts", "GET, HEAD"),
         ("POST", "/", "GET, HEAD"),
         ("DELETE", "/docs", "GET, HEAD"),
         ("POST", "/status/airflow", "GET, HEAD"),
@@ -160,8 +161,9 @@ def test_the_start_page_runs_no_script_but_its_own(gateway: httpx.Client) -> Non
         assert gateway.get(f"/{name}").status_code == 200
 
 
-def test_the_start_page_learns_ports_and_users(gateway: httpx.Client) -> None:
+def test_the_start_page_learns_ports_users_and_the_share_of_the_canary(gateway: httpx.Client) -> None:
     assert gateway.get("/stack.json").json() == {
+        "canary_percent": 20,
         "airflow": {"port": 8080, "user": "ann"},
         "mlflow": {"port": 5000, "user": "max"},
         "minio": {"port": 9001, "user": "mia"},

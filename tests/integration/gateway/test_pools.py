@@ -45,6 +45,20 @@ def test_the_header_variant_forces_the_canary(gateway: httpx.Client) -> None:
     assert {predict(gateway, X_Variant="canary")["replica"] for _ in range(20)} == {"three"}
 
 
+def test_the_header_variant_forces_the_stable_pool(fleet: Fleet) -> None:
+    fleet.start_replica("serving", "one")
+    fleet.start_replica("serving-canary", "two")
+    with httpx.Client(base_url=fleet.start_gateway(CANARY_PERCENT="100")) as client:
+        wait_until(lambda: client.get("/models").status_code == 200, "a replica answers")
+        asked = {tuple(predict(client, X_Variant="stable").values()) for _ in range(20)}
+    assert asked == {("one", "stable")}
+
+
+def test_a_replay_is_told_to_the_replica(gateway: httpx.Client) -> None:
+    answer = gateway.post("/predict", json=ROWS, headers={"X-Replay": "1"})
+    assert answer.json()["headers"]["x-replay"] == "1"
+
+
 @pytest.mark.parametrize(("percent", "pool"), [("0", "stable"), ("100", "canary")])
 def test_none_or_all_go_to_the_canary(fleet: Fleet, percent: str, pool: str) -> None:
     fleet.start_replica("serving", "one")

@@ -12,6 +12,7 @@ from serving.errors import RefusedModelError, RegistryError
 from serving.follower import Follower
 from serving.model_files import ModelFiles
 from serving.registry import RegisteredModel
+from serving.status import describe_readiness
 
 
 class FakeRegistry:
@@ -23,6 +24,7 @@ class FakeRegistry:
         self.digests: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
         self.canary_until: datetime | None = None
+        self.rollout: str | None = None
         self.is_down = False
         self.reason = "found nobody, expected MLflow"
         self.is_store_down = False
@@ -35,7 +37,7 @@ class FakeRegistry:
     async def read_models(self) -> Mapping[str, RegisteredModel]:
         if self.is_down:
             raise RegistryError(self.reason)
-        model = RegisteredModel(dict(self.aliases), self.canary_until)
+        model = RegisteredModel(dict(self.aliases), self.canary_until, self.rollout)
         return {self.name: model, "stranger": RegisteredModel({"champion": "1"})}
 
     async def read_digest(self, name: str, version: str) -> str:
@@ -73,5 +75,5 @@ class Replica:
         return served.identity.version if served else None
 
     def reasons(self) -> list[str]:
-        problems: list[dict[str, str]] = self.follower.describe()["problems"]
+        problems: list[dict[str, str]] = describe_readiness(self.follower)["problems"]
         return [problem["reason"] for problem in problems]

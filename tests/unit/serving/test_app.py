@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from serving.app import PredictionApp
-from serving.follower import CHAMPION, Follower
-from serving.metrics import KEPT_VERSIONS, PredictionMetrics
+from serving.follower import Follower
+from serving.metrics import PredictionMetrics
 from serving.model_files import ModelFiles
 from serving.pages import make_pages
 from serving.registry import MlflowRegistry
 from serving.rows import MAX_BODY_BYTES
-from serving.served import Version
+from serving.served import CHAMPION, Version
 from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
 
 type Ask = Callable[..., httpx.Response]
@@ -130,6 +129,7 @@ def test_the_server_makes_the_request_id_itself(ask: Ask) -> None:
         ("GET", "/predict", None, {}, 405),
         ("PUT", "/models/iris/predict", ARRAYS, JSON, 405),
         ("POST", "/models", ARRAYS, JSON, 405),
+        ("POST", "/rollouts", ARRAYS, JSON, 405),
         ("POST", "/models/stranger/predict", ARRAYS, JSON, 404),
         ("POST", "/models/a/b/predict", ARRAYS, JSON, 404),
         ("GET", "/no/such/page", None, {}, 404),
@@ -180,6 +180,12 @@ def test_what_serves_is_listed(ask: Ask) -> None:
     ]
 
 
+def test_rollouts_are_told(ask: Ask) -> None:
+    told = ask("GET", "/rollouts")
+    assert told.status_code == 200
+    assert [(model["name"], model["champion"]) for model in told.json()["models"]] == [("iris", "7"), ("ships", "7")]
+
+
 def test_readiness_says_what_serves_and_that_the_registry_is_unread(ask: Ask) -> None:
     answer = ask("GET", "/readyz")
     assert answer.status_code == 200
@@ -196,7 +202,7 @@ def test_a_replica_without_models_is_not_ready_and_says_so(follower: Follower, m
 
 def test_the_api_describes_the_rows_of_each_model_that_serves(ask: Ask) -> None:
     paths = ask("GET", "/openapi.json").json()["paths"]
-    assert set(paths) == {"/predict", "/models", "/models/iris/predict", "/models/ships/predict"}
+    assert set(paths) == {"/predict", "/models", "/rollouts", "/models/iris/predict", "/models/ships/predict"}
     body = paths["/models/ships/predict"]["post"]["requestBody"]["content"]["application/json"]
     by_name = body["schema"]["items"]["anyOf"][1]
     assert by_name["required"] == ["size", "port"]
@@ -217,23 +223,36 @@ def test_the_docs_page_needs_no_other_host(ask: Ask) -> None:
     assert ask("GET", "/docs/start.js").status_code == 200
 
 
-def test_answers_and_refusals_are_counted(ask: Ask, metrics: CollectorRegistry) -> None:
-    ask("POST", "/predict", content=ARRAYS, headers=JSON)
+def test_an_answer_counts_for_its_version_and_a_refusal_for_none(ask: Ask, metrics: CollectorRegistry) -> None:
+    ask("POST", "/predict", content=OBJECTS, headers=JSON)
     ask("POST", "/predict", content="[", headers=JSON)
-    labels = {"model": "iris", "version": "7", "variant": "champion"}
-    assert metrics.get_sample_value("mlops_prediction_seconds_count", labels) == 1
+    assert read(metrics, "mlops_prediction_seconds_count") == 1
+    assert read(metrics, "mlops_prediction_rows_total") == 2
+    assert read(metrics, "mlops_prediction_classes_total", **{"class": "1"}) == 1
+    assert read(metrics, "mlops_prediction_failures_total") == 0
     assert metrics.get_sample_value("mlops_prediction_refusals_total", {"status": "400"}) == 1
 
 
-def test_the_figures_of_old_versions_make_room(ask: Ask, follower: Follower, metrics: CollectorRegistry) -> None:
-    served = follower.slots["iris", CHAMPION]
-    counted = PredictionMetrics(registry := CollectorRegistry())
-    for version in range(KEPT_VERSIONS + 5):
-        counted.observe(replace(served, identity=Version("iris", str(version), "")), 0.001)
-    versions = {
-        sample.labels["version"]
-        for family in registry.collect()
-        for sample in family.samples
-        if "model" in sample.labels
-    }
-    assert versions == {str(version) for version in range(5, KEPT_VERSIONS + 5)}
+def test_a_replay_counts_apart_from_live_traffic(ask: Ask, metrics: CollectorRegistry) -> None:
+    ask("POST", "/predict", content=ARRAYS, headers={**JSON, "X-Replay": "1"})
+    assert read(metrics, "mlops_prediction_rows_total", traffic="replay") == 1
+    assert read(metrics, "mlops_prediction_rows_total", traffic="live") is None
+
+
+def test_a_version_that_fails_is_charged_with_it(
+    ask: Ask, follower: Follower, metrics: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(follower.slots["iris", CHAMPION].parser), "parse", lambda *_: [["text"]])
+    answer = ask("POST", "/predict", content=ARRAYS, headers=JSON)
+    assert (answer.status_code, answer.headers["x-model-version"]) == (500, "7")
+    assert read(metrics, "mlops_prediction_failures_total") == 1
+
+
+def test_an_error_too_says_which_version_answered(ask: Ask) -> None:
+    assert ask("POST", "/predict", content="[[1]]", headers=JSON).headers["x-model-version"] == "7"
+    assert ask("POST", "/predict", content=ARRAYS).headers["x-model-version"] == "7"
+
+
+def read(metrics: CollectorRegistry, name: str, **labels: str) -> float | None:
+    version = {"model": "iris", "version": "7", "variant": "champion", "traffic": "live"}
+    return metrics.get_sample_value(name, version | labels)

@@ -9,6 +9,7 @@ import pytest
 
 from ml_code.onnx_model import OnnxModel
 from serving import follower as follower_module
+from serving.status import describe_readiness, list_served
 from tests.unit.serving.follower_replica import FakeRegistry, Replica
 from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
 
@@ -29,12 +30,12 @@ def test_another_champion_is_served_after_one_step(replica: Replica, registry: F
     served = replica.follower.pick("iris", wants_challenger=False)
     assert served
     answer = asyncio.run(served.answer(ROW, b"id", with_probabilities=False))
-    assert answer == b'{"predictions":[1],"model":{"name":"iris","version":"2"},"request_id":"id"}'
+    assert answer.body == b'{"predictions":[1],"model":{"name":"iris","version":"2"},"request_id":"id"}'
 
 
 def test_a_model_that_is_not_in_the_catalog_is_not_served(replica: Replica) -> None:
     replica.step()
-    assert [model["name"] for model in replica.follower.summaries()] == ["iris"]
+    assert [model["name"] for model in list_served(replica.follower)] == ["iris"]
     assert not replica.follower.is_allowed("stranger")
 
 
@@ -63,7 +64,7 @@ def test_a_dataset_that_left_the_catalog_is_not_listed_any_more(replica: Replica
     replica.step()
     replica.catalog = {"ships": "ships"}
     replica.step()
-    assert (replica.follower.summaries(), replica.follower.is_allowed("iris")) == ([], False)
+    assert (list_served(replica.follower), replica.follower.is_allowed("iris")) == ([], False)
 
 
 def test_a_catalog_that_went_away_ends_no_model(replica: Replica) -> None:
@@ -76,7 +77,7 @@ def test_a_catalog_that_went_away_ends_no_model(replica: Replica) -> None:
 def test_a_further_model_of_a_dataset_is_served_under_its_own_name(replica: Replica, registry: FakeRegistry) -> None:
     registry.name, replica.catalog = "IrisModel", {"iris": "iris", "IrisModel": "iris"}
     replica.step()
-    assert [model["name"] for model in replica.follower.summaries()] == ["IrisModel"]
+    assert [model["name"] for model in list_served(replica.follower)] == ["IrisModel"]
     assert replica.reasons() == []
 
 
@@ -160,10 +161,8 @@ def test_without_its_registry_a_replica_keeps_serving_and_says_so(replica: Repli
     registry.is_down = True
     replica.step()
     assert replica.version() == "1"
-    assert replica.follower.describe()["registry"] == {
-        "reachable": False,
-        "reason": "found nobody, expected MLflow",
-    }
+    registry = describe_readiness(replica.follower)["registry"]
+    assert (registry["reachable"], registry["reason"]) == (False, "found nobody, expected MLflow")
 
 
 def test_an_outage_is_logged_once_however_its_wording_changes(

@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from serving.status import list_served
 from tests.unit.serving.follower_replica import FakeRegistry, Replica
 
 
@@ -18,7 +19,7 @@ def test_a_canary_replica_answers_with_the_challenger_only_when_asked(tmp_path: 
     canary = Replica(tmp_path, registry, pool="canary")
     canary.step()
     assert (canary.version(), canary.version(wants_challenger=True)) == ("1", "2")
-    assert [model["variant"] for model in canary.follower.summaries()] == ["challenger", "champion"]
+    assert [model["variant"] for model in list_served(canary.follower)] == ["challenger", "champion"]
 
 
 def test_a_canary_ends_by_itself_also_without_a_registry(tmp_path: Path, registry: FakeRegistry) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from serving.model_files import ModelFiles
 from serving.served import Version
+from serving.status import list_served
 from tests.unit.serving.follower_replica import FakeRegistry, Replica
 from tests.unit.serving.onnx_files import make_classifier
 
@@ -82,11 +83,11 @@ def test_a_restart_with_the_registry_fetches_nothing_and_keeps_the_moment(
     replica: Replica, registry: FakeRegistry, tmp_path: Path
 ) -> None:
     replica.step()
-    before = replica.follower.summaries()
+    before = list_served(replica.follower)
     restarted = Replica(tmp_path, registry)
     restarted.restore()
     restarted.step()
-    assert restarted.follower.summaries() == before
+    assert list_served(restarted.follower) == before
     assert (registry.downloads, restarted.reasons()) == (1, [])
 
 

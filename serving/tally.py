@@ -1,0 +1,62 @@
+"""What an answer adds to the figures of its version: rows, rows that are no number, and where the predictions lie."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from ml_code.model_spec import ModelSpec
+from ml_code.onnx_model import Prediction
+
+OTHER = "other"
+"""Class of a label that the spec does not know: a file that answers labels itself must not grow the figures."""
+
+
+class Tally(NamedTuple):
+    """The figures of one answer; sum and squares are over the values that are numbers."""
+
+    rows: int
+    nan_rows: int
+    classes: Mapping[str, int]
+    value_sum: float = 0.0
+    value_squares: float = 0.0
+
+
+class Tallier:
+    """Counts the answers of one model; one row, which most requests have, costs a look-up.
+
+    >>> Tallier(spec).count(model.predict_rows([[5.1, 3.5, 1.4, 0.2]]))
+    Tally(rows=1, nan_rows=0, classes={'0': 1}, value_sum=0.0, value_squares=0.0)
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._is_classifier = spec.task == "classification"
+        labels = spec.classes or spec.golden.predictions
+        self._names = {label: str(label) for label in labels}
+        self._single = {label: Tally(1, 0, {name: 1}) for label, name in self._names.items()}
+
+    def count(self, prediction: Prediction) -> Tally:
+        """Counts the rows of one answer."""
+        return self._count_classes(prediction) if self._is_classifier else _sum_values(prediction.values)
+
+    def _count_classes(self, prediction: Prediction) -> Tally:
+        values, probabilities = prediction.values, prediction.probabilities
+        nan_rows = 0
+        if probabilities is not None and not math.isfinite(probabilities.sum()):
+            nan_rows = int((~np.isfinite(probabilities).all(axis=1)).sum())
+        if len(values) == 1 and nan_rows == 0 and (single := self._single.get(values[0])):
+            return single
+        counted: Counter[str] = Counter()
+        for label, rows in Counter(values).items():
+            counted[self._names.get(label, OTHER)] += rows
+        return Tally(len(values), nan_rows, counted)
+
+
+def _sum_values(values: list[float] | list[int | str]) -> Tally:
+    numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
+    squares = math.fsum(value * value for value in numbers)
+    return Tally(len(values), len(values) - len(numbers), {}, math.fsum(numbers), squares)
