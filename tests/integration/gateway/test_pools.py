@@ -41,6 +41,28 @@ def test_a_user_stays_in_a_pool(gateway: httpx.Client) -> None:
     assert set(first.values()) == {"stable", "canary"}
 
 
+def test_a_user_is_sent_to_the_same_pool_by_every_gateway_and_at_any_time(gateway: httpx.Client, fleet: Fleet) -> None:
+    users = [f"user-{number}" for number in range(60)]
+    first = {user: predict(gateway, X_User_Id=user)["pool"] for user in users}
+    fleet.start_replica("serving", "one")
+    with httpx.Client(base_url=fleet.start_gateway()) as client:
+        wait_until(lambda: client.get("/models").status_code == 200, "a replica answers")
+        assert {user: predict(client, X_User_Id=user)["pool"] for user in users} == first
+
+
+def test_an_answer_names_the_version_that_its_replica_named(gateway: httpx.Client) -> None:
+    assert gateway.post("/predict", json=ROWS).headers["X-Model-Version"] == "7"
+
+
+def test_without_a_stable_replica_the_canary_answers_and_knows_that_it_was_not_meant(fleet: Fleet) -> None:
+    fleet.start_replica("serving-canary", "one")
+    with httpx.Client(base_url=fleet.start_gateway(CANARY_PERCENT="0")) as client:
+        wait_until(lambda: client.get("/models").status_code == 200, "a replica answers")
+        for headers in ({}, {"X-User-Id": "ann"}, {"X-Variant": "stable"}):
+            answer = client.post("/predict", json=ROWS, headers=headers).json()
+            assert (answer["replica"], answer["headers"]["x-pool"]) == ("one", "stable"), headers
+
+
 def test_the_header_variant_forces_the_canary(gateway: httpx.Client) -> None:
     assert {predict(gateway, X_Variant="canary")["replica"] for _ in range(20)} == {"three"}
 
