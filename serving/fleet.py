@@ -159,7 +159,7 @@ def wait_for_challenger(
     return _wait(read, f"{model}: the canary pool to answer with version {version}", timeout_seconds, pause, clock)
 
 
-def _wait(  # noqa: PLR0917  what it waits for, and how
+def _wait(
     read: Callable[[], tuple[Mapping[str, str | None], bool]],
     expected: str,
     timeout_seconds: float,

@@ -44,7 +44,6 @@ class Replica:
 @contextmanager
 def run_replica(folder: Path, mlflow_url: str, password: str, **settings: str) -> Iterator[Replica]:
     """Runs a replica on a state directory, and waits until it is alive."""
-    port = free_port()
     environment = {
         **os.environ,
         "SERVING_MLFLOW_URL": mlflow_url,
@@ -53,7 +52,7 @@ def run_replica(folder: Path, mlflow_url: str, password: str, **settings: str) -
         "SERVING_STATE_DIR": str(folder / "state"),
         "SERVING_REPLICA": "one",
         "SERVING_HOST": "127.0.0.1",
-        "SERVING_PORT": str(port),
+        "SERVING_PORT": str(free_port()),
         "SERVING_POLL_SECONDS": "0.3",
         "BENTOML_HOME": str(folder / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "true",
@@ -61,7 +60,8 @@ def run_replica(folder: Path, mlflow_url: str, password: str, **settings: str) -
     }
     log = folder / "replica.log"
     with run_process([sys.executable, "-m", "serving"], log, env=environment) as process:
-        replica = Replica(f"http://127.0.0.1:{port}", process.pid, log)
+        url = f"http://{environment['SERVING_HOST']}:{environment['SERVING_PORT']}"
+        replica = Replica(url, process.pid, log)
         wait_until(lambda: _is_alive(replica.url), lambda: log.read_text(errors="replace")[-3000:])
         yield replica
 

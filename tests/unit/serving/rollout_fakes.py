@@ -315,7 +315,9 @@ def set_table(newest_passed: str | None = None, *, has_canary_pool: bool = True,
     registry, rows = FakeAliases(newest_passed, **aliases), FakeRows()
     log = FakeLog()
     if "champion" in aliases:
-        log.record("iris", "promote", "ada", "as it was", from_version=aliases.get("previous"), to_version=aliases["champion"])
+        log.record(
+            "iris", "promote", "ada", "as it was", from_version=aliases.get("previous"), to_version=aliases["champion"]
+        )
     return Table(registry, log, rows, FakeStack(registry, rows, has_canary_pool=has_canary_pool))
 
 
