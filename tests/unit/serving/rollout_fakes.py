@@ -21,6 +21,7 @@ from serving.counters import Counters, Key, Reading
 from serving.errors import RegistryError
 from serving.fleet import Challenger
 from serving.gateway import Answer, Variant
+from serving.rollback import promote_by_hand
 from serving.rollout_rows import Kind, Rollout, State
 from tests.unit.serving.onnx_files import make_classifier
 
@@ -325,3 +326,11 @@ def read_holdout(model: str, version: str) -> HoldoutRows:
     opened = OnnxModel(FILE)
     spec: ModelSpec = opened.spec
     return HoldoutRows(spec, ROWS, opened.predict_rows(ROWS).values)
+
+
+def promote_in_turn(*versions: str) -> Table:
+    """Iris whose versions were promoted by hand one after the other."""
+    table = set_table(versions[-1])
+    for version in versions:
+        promote_by_hand(table.control("ada@lab"), "iris", version, "better")
+    return table
