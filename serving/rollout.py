@@ -135,7 +135,8 @@ def promote(control: Control, rollout_id: int) -> str:
             reason = f"the champion: found version {champion}, expected {rollout.from_version}; it was moved by hand"
             abort_held(control, rollout, reason, is_verdict=False)
             raise BreachError(f"{rollout.name}: {reason}")
-        promoting = note(control, rollout, state="promoting", reason=_describe_success(rollout))
+        by_whom = f"; {rollout.reason}" if rollout.state == "awaiting approval" else ""
+        promoting = note(control, rollout, state="promoting", reason=_describe_success(rollout) + by_whom)
         move_aliases(control, promoting, promoting.reason)
         close_canary(control.aliases, promoting)
         note(control, promoting, state="verifying", reason="the replicas follow")
