@@ -81,7 +81,7 @@ def test_a_batch_has_the_answers_that_predict_gives(
 ) -> None:
     storage = Storage(stack_settings)
     storage.write_bytes("s3://datasets/batch/rows.csv", ROWS.to_csv(index=False).encode())
-    ran = run_dag(environment, "batch_inference", model="iris", source="batch/rows.csv")
+    ran = run_dag(environment, "batch_inference", model="iris", input_uri="batch/rows.csv")
     assert ran["state"] == "success", ran["log"][-3000:]
     [manifest] = [
         json.loads(storage.read_bytes(found.uri))
