@@ -181,12 +181,10 @@ def test_without_a_key_the_weather_fails_at_once_and_says_how_to_set_it(airflow:
 def test_slack_is_told_of_the_task_that_failed_and_of_the_run_that_succeeded(stack: Stack, airflow: Airflow) -> None:
     run_in(stack, "airflow-triggerer", "-c", "cat > /tmp/slack.py", program="sh", given=SLACK)
     stack.compose("exec", "--detach", "airflow-triggerer", "python", "/tmp/slack.py")
-    host = {
-        "connection_id": "my_webhook",
-        "conn_type": "slackwebhook",
-        "host": "http://airflow-triggerer:9099/services",
-    }
-    airflow.client.post("/connections", json=host | {"password": "T0/B0/secrettoken"}).raise_for_status()
+    path, before = "/connections/my_webhook", {"connection_id": "my_webhook", "conn_type": "slackwebhook"}
+    webhook = before | {"host": "http://airflow-triggerer:9099/services", "password": "T0/B0/secrettoken"}
+    airflow.client.patch(path, json=webhook).raise_for_status()
+    airflow.unpause("etl_example")
     try:
         failed = airflow.trigger(TRAIN, dataset="iris", hyperparameters={"n_trees": 5})
         assert airflow.wait_for_run(TRAIN, failed) == "failed"
@@ -194,7 +192,7 @@ def test_slack_is_told_of_the_task_that_failed_and_of_the_run_that_succeeded(sta
         assert airflow.wait_for_run("etl_example", succeeded) == "success"
         told = wait_until(lambda: read_slack(stack, at_least=2), 60, "two messages")
     finally:
-        airflow.client.delete("/connections/my_webhook").raise_for_status()
+        airflow.client.patch(path, json=before | {"host": "", "password": ""}).raise_for_status()
     [failure] = [text for text in told if text.startswith("*mlops_training_pipeline.choose_datasets* failed")]
     assert failed in failure
     assert "HyperparameterError" in failure or "n_trees" in failure
