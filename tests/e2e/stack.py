@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -16,6 +18,39 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = "mlops-loop-e2e"
 PORT_OFFSET = 10_000
 RESTART_SECONDS = 30
+
+
+ASK_FLEET = """
+import json, socket, sys, urllib.error, urllib.request
+addresses = set()
+for name in ("serving", "serving-canary"):
+    try:
+        addresses |= {answer[4][0] for answer in socket.getaddrinfo(name, 3000, socket.AF_INET)}
+    except socket.gaierror:
+        pass
+answers = {}
+for address in sorted(addresses):
+    try:
+        text = urllib.request.urlopen(f"http://{address}:3000{sys.argv[1]}", timeout=5).read().decode()
+    except urllib.error.HTTPError as error:
+        text = error.read().decode()
+    except OSError:
+        text = "null"
+    try:
+        answers[address] = json.loads(text)
+    except ValueError:
+        answers[address] = text
+print(json.dumps(answers))
+"""
+"""Runs in a replica: the replicas are on a network that this machine may not reach."""
+
+
+def docker(*arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs docker; a failure says what docker said."""
+    done = subprocess.run(["docker", *arguments], input=stdin, capture_output=True, text=True, timeout=120, check=False)
+    if check and done.returncode != 0:
+        raise AssertionError(f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}")
+    return done
 
 
 class Stack:
@@ -101,6 +136,16 @@ class Stack:
     def containers(self, service: str) -> list[str]:
         """Ids of a service's running containers."""
         return self.compose("ps", "--quiet", service).stdout.split()
+
+    def ask_fleet(self, path: str) -> dict[str, Any]:
+        """What each replica that DNS lists answers to a path, by its address; JSON, or text, or None for silence."""
+        for service in ("serving-canary", "serving"):
+            for container in self.containers(service):
+                done = docker("exec", "--interactive", container, "python", "-", path, stdin=ASK_FLEET, check=False)
+                if done.returncode == 0:
+                    answers: dict[str, Any] = json.loads(done.stdout)
+                    return answers
+        return {}
 
     def predict(self, body: object, *, model: str | None = None, **headers: str) -> httpx.Response:
         """Posts rows to /predict, or to a model's own path, through the gateway."""
