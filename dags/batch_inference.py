@@ -45,7 +45,7 @@ CATALOG = load_catalog()
     params={
         "model": Param(CATALOG.choose_default(), enum=list(CATALOG.list_models()), description="Its champion answers"),
         "input_uri": Param("", type="string", description="CSV or Parquet key or prefix; empty: rows at random"),
-        "sample_rows": Param(5, type="integer", minimum=1, maximum=10_000, description="At random, without an input_uri"),
+        "sample_rows": Param(5, type="integer", minimum=1, maximum=10_000, description="Without an input_uri"),
     },
 )
 def batch_inference() -> None:

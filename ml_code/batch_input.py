@@ -91,8 +91,9 @@ def read_batches(
     if not uri.endswith(".parquet"):
         yield from _read_csv(uri, features, key, settings)
         return
+    categories = [feature.name for feature in features if feature.kind == "categorical"]
     with Storage(settings).open_parts(uri) as stream:
-        file = _open_parquet(uri, stream)
+        file = _open_parquet(uri, stream, categories)
         _refuse_missing(uri, names, file.schema_arrow.names)
         key = key if key in file.schema_arrow.names else None
         columns = list(dict.fromkeys([*names, *([key] if key else [])]))
@@ -146,9 +147,10 @@ def _read_cells(uri: str, block: Block, feature: Feature) -> pa.Array:
     return pa.array(numbers, pa.float64(), from_pandas=True)
 
 
-def _open_parquet(uri: str, stream: io.IOBase) -> pq.ParquetFile:
+def _open_parquet(uri: str, stream: io.IOBase, categories: Sequence[str] = ()) -> pq.ParquetFile:
+    """Texts of the categories stay numbers into a dictionary, as they lie in the file."""
     try:
-        return pq.ParquetFile(stream)
+        return pq.ParquetFile(stream, read_dictionary=list(categories))
     except pa.ArrowInvalid as error:
         raise SourceError(f"{uri}: found {error}, expected a Parquet file; write it anew") from error
 
