@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install env up demo down logs build check test e2e bench bench-stack lock images-publish kma-live
+.PHONY: help install env up demo down logs build check test e2e reliability bench bench-stack lock images-publish kma-live
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -53,6 +53,9 @@ test: check ## every test; the e2e tests need a Docker engine
 
 e2e: .venv/installed ## only the tests against a real Docker engine
 	$(RUN) pytest tests/e2e
+
+reliability: .venv/installed ## rollouts, faults and repeats under constant arrival, with figures; takes an hour
+	RELIABILITY=long $(RUN) pytest -s tests/e2e/test_replicas.py tests/e2e/test_rollouts.py
 
 bench: .venv/installed ## measure /predict, side by side with what one would write by hand (needs wrk)
 	$(RUN) python -m tests.benchmarks

@@ -3,9 +3,9 @@
 **What it does**: `plan` pins the champion's version and cuts the input into shards; `predict` answers each shard in a
 task of its own; `finish` writes the manifest, which says that the batch is whole.
 
-**What starts it**: every five minutes, with five rows of the newest version of the dataset, drawn by the run's id; or a
-person, with a CSV or Parquet file, or what the names of several start with: a key of the bucket `datasets`, or
-`s3://bucket/key`.
+**What starts it**: every five minutes, with `sample_rows` rows of the newest version of the dataset, drawn by the run's
+id; or a person, with `input_uri`, a CSV or Parquet file or what the names of several start with: a key of the bucket
+`datasets`, or `s3://bucket/key`.
 
 **What it writes**: `predictions/<model>/<run id>/part-00000.csv` for small inputs (`.parquet` for those over 1 MB),
 each row with the input's id, prediction, probabilities, model, version, time and file, and `manifest.json` beside them.
@@ -44,7 +44,8 @@ CATALOG = load_catalog()
     default_args=make_task_defaults("ml_code.errors.SourceError"),
     params={
         "model": Param(CATALOG.choose_default(), enum=list(CATALOG.list_models()), description="Its champion answers"),
-        "source": Param("", type="string", description="CSV or Parquet key or prefix; empty: five rows at random"),
+        "input_uri": Param("", type="string", description="CSV or Parquet key or prefix; empty: rows at random"),
+        "sample_rows": Param(5, type="integer", minimum=1, maximum=10_000, description="Without an input_uri"),
     },
 )
 def batch_inference() -> None:
@@ -54,7 +55,9 @@ def batch_inference() -> None:
         from ml_code.errors import NoChampionError
 
         try:
-            shards = batch.plan_batch(params["model"], dag_run.run_id, dag_run.run_after, params["source"])
+            shards = batch.plan_batch(
+                params["model"], dag_run.run_id, dag_run.run_after, params["input_uri"], params["sample_rows"]
+            )
         except NoChampionError as error:
             raise AirflowSkipException(str(error)) from error
         return [asdict(shard) for shard in shards]

@@ -68,16 +68,23 @@ class Part:
 
 
 def plan_batch(
-    model: str, batch_id: str, predicted_at: datetime, source: str = "", *, settings: Settings | None = None
+    model: str,
+    batch_id: str,
+    predicted_at: datetime,
+    input_uri: str = "",
+    sample_rows: int = SAMPLE_ROWS,
+    *,
+    settings: Settings | None = None,
 ) -> list[Shard]:
     """Pins the champion and cuts the input into shards; a repeated call answers the same plan.
 
     Args:
         model: registered model, of which the champion answers.
-        batch_id: names the batch; also draws the rows where no source is named.
+        batch_id: names the batch; also draws the rows where no input is named.
         predicted_at: stands beside every answer.
-        source: CSV or Parquet file, or what the names of several start with: a key of the datasets' bucket,
-            `s3://bucket/key` or a path. Empty: five rows of the newest version of the model's dataset, at random.
+        input_uri: CSV or Parquet file, or what the names of several start with: a key of the datasets' bucket,
+            `s3://bucket/key` or a path. Empty: rows of the newest version of the model's dataset, at random.
+        sample_rows: how many those are.
         settings: instead of the environment's.
 
     Raises:
@@ -99,12 +106,12 @@ def plan_batch(
     if storage.find(f"{folder}/plan.json"):
         return [Shard(**shard) for shard in json.loads(storage.read_bytes(f"{folder}/plan.json"))]
     version, model_uri = _copy_champion(model, of_model, settings)
-    inputs = list_inputs(dataset, source, settings)
+    inputs = list_inputs(dataset, input_uri, settings)
     size_bytes = sum(file.size_bytes for file in inputs)
     shards: list[Shard] = []
     for file in inputs:
         groups: Sequence[Sequence[int] | None] = [None]
-        if file.uri.endswith(".parquet") and source:
+        if file.uri.endswith(".parquet") and input_uri:
             groups = _group(count_rows_of_groups(file.uri, settings)) or [None]
         shards += [
             Shard(
@@ -114,11 +121,11 @@ def plan_batch(
                 version,
                 model_uri,
                 predicted_at.isoformat(),
-                "csv" if not source or size_bytes <= SMALL_BYTES else "parquet",
+                "csv" if not input_uri or size_bytes <= SMALL_BYTES else "parquet",
                 file.uri,
                 dataset.key,
                 group,
-                None if source else _draw_rows(batch_id, count_rows_of_groups(file.uri, settings)),
+                None if input_uri else _draw_rows(batch_id, sample_rows, count_rows_of_groups(file.uri, settings)),
             )
             for number, group in enumerate(groups)
         ]
@@ -207,10 +214,10 @@ def _group(rows_of_groups: Sequence[int]) -> list[list[int]]:
     return shards
 
 
-def _draw_rows(batch_id: str, rows_of_groups: Sequence[int]) -> list[int]:
+def _draw_rows(batch_id: str, sample_rows: int, rows_of_groups: Sequence[int]) -> list[int]:
     """Row numbers in order, the same ones for the same batch."""
     import numpy as np  # noqa: PLC0415
 
     seed = int.from_bytes(hashlib.sha256(batch_id.encode()).digest()[:8])
     total = sum(rows_of_groups)
-    return sorted(np.random.default_rng(seed).choice(total, min(SAMPLE_ROWS, total), replace=False).tolist())
+    return sorted(np.random.default_rng(seed).choice(total, min(sample_rows, total), replace=False).tolist())

@@ -25,20 +25,20 @@ BATCH_ROWS = 65_536
 INPUT_ID = "input_id"
 
 
-def list_inputs(dataset: Dataset, source: str, settings: Settings) -> list[StoredObject]:
-    """The files that a source names, in order; of none, the newest version of the dataset.
+def list_inputs(dataset: Dataset, input_uri: str, settings: Settings) -> list[StoredObject]:
+    """The files that an address or prefix names, in order; without one, the newest version of the dataset.
 
     Raises:
         SourceError: there is none.
         StorageError: the store refuses.
     """
     storage, datasets_uri = Storage(settings), settings.datasets_uri.rstrip("/")
-    if not source:
+    if not input_uri:
         versions = storage.list_objects(f"{datasets_uri}/snapshots/{dataset.name}/")
         if not versions:
             raise SourceError(f"{dataset.name}: found no version of its rows, expected one; train a model of it first")
         return [max(versions, key=lambda version: version.modified_at)]
-    uri = source if source.startswith((SCHEME, "/")) else f"{datasets_uri}/{source}"
+    uri = input_uri if input_uri.startswith((SCHEME, "/")) else f"{datasets_uri}/{input_uri}"
     found = [file for file in storage.list_objects(uri) if file.uri.endswith(ENDINGS)]
     exact = [file for file in found if file.uri == uri]
     if not found:
@@ -91,8 +91,9 @@ def read_batches(
     if not uri.endswith(".parquet"):
         yield from _read_csv(uri, features, key, settings)
         return
+    categories = [feature.name for feature in features if feature.kind == "categorical"]
     with Storage(settings).open_parts(uri) as stream:
-        file = _open_parquet(uri, stream)
+        file = _open_parquet(uri, stream, categories)
         _refuse_missing(uri, names, file.schema_arrow.names)
         key = key if key in file.schema_arrow.names else None
         columns = list(dict.fromkeys([*names, *([key] if key else [])]))
@@ -146,9 +147,10 @@ def _read_cells(uri: str, block: Block, feature: Feature) -> pa.Array:
     return pa.array(numbers, pa.float64(), from_pandas=True)
 
 
-def _open_parquet(uri: str, stream: io.IOBase) -> pq.ParquetFile:
+def _open_parquet(uri: str, stream: io.IOBase, categories: Sequence[str] = ()) -> pq.ParquetFile:
+    """Texts of the categories stay numbers into a dictionary, as they lie in the file."""
     try:
-        return pq.ParquetFile(stream)
+        return pq.ParquetFile(stream, read_dictionary=list(categories))
     except pa.ArrowInvalid as error:
         raise SourceError(f"{uri}: found {error}, expected a Parquet file; write it anew") from error
 

@@ -19,13 +19,24 @@ BACKLOG = 2048
 
 
 def main() -> None:
-    """Listens and runs BentoML's worker until it is told to stop."""
+    """Takes its port and runs BentoML's worker until it is told to stop."""
     settings = ServingSettings()
-    listener = socket.create_server((settings.host, settings.port), backlog=BACKLOG)
+    listener = bind(settings.host, settings.port)
     arguments = ["serving.service:PredictionService", "--fd", str(listener.detach()), "--worker-id", "1"]
     arguments += ["--service-name", "predictions", "--backlog", str(BACKLOG)]
     arguments += ["--timeout-keep-alive", str(KEEP_ALIVE_SECONDS), "--timeout-graceful-shutdown", "15"]
     run_worker(arguments)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that has its port but refuses connections: uvicorn listens once the last versions are restored.
+
+    A replica that accepted while it starts would hold up what the gateway sends it; one that refuses costs nothing.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    return listener
 
 
 if __name__ == "__main__":

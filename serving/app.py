@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from serving.errors import RequestError
 from serving.follower import Follower
+from serving.inference_pages import pick_version, render_inference_error
 from serving.metrics import LIVE, REPLAY, PredictionMetrics
 from serving.pages import JSON, render_error
 from serving.rows import MAX_BODY_BYTES
@@ -40,43 +41,46 @@ class PredictionApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one connection's request."""
-        name = self._find_name(scope["path"]) if scope["type"] == "http" else None
-        if name is None:
+        asked = self._route(scope["path"]) if scope["type"] == "http" else None
+        if asked is None:
             await self._pages(scope, receive, send)
             return
         request_id = os.urandom(16).hex().encode()
-        asked = Asked(name)
+        served = None
         try:
-            await self._read(asked, scope, receive)
-            status, body = 200, await self._answer(asked, request_id)
+            served = await self._read(asked, scope, receive)
+            status, body = 200, await self._answer(asked, served, request_id)
         except ClientGoneError:
             return
         except RequestError as error:
-            status, body = error.status, render_error(error, request_id.decode())
+            status, body = _render(error, asked, request_id)
         except Exception:  # the edge of the process: the client gets an id, the log gets the traceback
             logger.exception("request %s failed", request_id.decode())
-            status, body = 500, render_error(SERVER_FAILED, request_id.decode())
+            status, body = _render(SERVER_FAILED, asked, request_id)
         headers = [(b"content-type", JSON), (b"x-request-id", request_id), (b"content-length", b"%d" % len(body))]
-        served = asked.served
         if status != 200:
             self._metrics.count_refusal(status)
             headers += _extra_headers(status)
-            served = served or self._follower.pick(name, wants_challenger=asked.wants_challenger)
+            served = served or self._follower.pick(asked.name, wants_challenger=asked.wants_challenger)
         if served is not None:
             headers.append((b"x-model-version", served.header))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _find_name(self, path: str) -> str | None:
-        """The model that a path asks, or None where the path asks for no prediction."""
+    def _route(self, path: str) -> Asked | None:
+        """What a path asks, or None where it asks for no prediction."""
         if path == "/predict":
-            return self._default_model
-        if path.startswith("/models/") and path.endswith("/predict"):
-            name = path[len("/models/") : -len("/predict")]
-            return name if name and "/" not in name else None
+            return Asked(self._default_model)
+        match path.split("/"):
+            case ["", "models", name, "predict"] if name:
+                return Asked(name)
+            case ["", "v2", "models", name, "infer"] if name:
+                return Asked(name, is_inference=True)
+            case ["", "v2", "models", name, "versions", version, "infer"] if name:
+                return Asked(name, version, is_inference=True)
         return None
 
-    async def _read(self, asked: Asked, scope: Scope, receive: Receive) -> None:
+    async def _read(self, asked: Asked, scope: Scope, receive: Receive) -> ServedModel:
         """Reads the request, and chooses the version that answers it."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         asked.wants_challenger = headers.get(b"x-pool") == b"canary"
@@ -86,21 +90,19 @@ class PredictionApp:
             raise RequestError(405, f"method: found {scope['method']}, expected POST")
         if not self._follower.is_allowed(asked.name):
             raise RequestError(404, f"model: found {asked.name[:100]!r}, expected one that GET /models lists")
-        _check_content(headers)
+        _check_content(headers, is_inference=asked.is_inference)
         asked.with_probabilities = bool(scope["query_string"]) and _wants_probabilities(scope["query_string"])
         asked.body = await _read_body(headers, receive)
-        asked.served = self._follower.pick(asked.name, wants_challenger=asked.wants_challenger)
+        return pick_version(self._follower, asked.name, asked.version, wants_challenger=asked.wants_challenger)
 
-    async def _answer(self, asked: Asked, request_id: bytes) -> bytes:
+    async def _answer(self, asked: Asked, served: ServedModel, request_id: bytes) -> bytes:
         """Answers, and counts how that went."""
-        served = asked.served
-        if served is None:
-            raise RequestError(
-                503, f"model {asked.name}: found no version that can answer, expected a champion; train one"
-            )
         started = perf_counter()
         try:
-            answer = await served.answer(asked.body, request_id, with_probabilities=asked.with_probabilities)
+            if asked.is_inference:
+                answer = await served.infer(asked.body, request_id)
+            else:
+                answer = await served.answer(asked.body, request_id, with_probabilities=asked.with_probabilities)
         except RequestError:
             raise
         except (Exception, asyncio.CancelledError):  # cancelled is what is out of time
@@ -115,19 +117,28 @@ class Asked:
     """One request for a prediction, as far as it was read."""
 
     name: str
+    version: str | None = None
+    is_inference: bool = False
     wants_challenger: bool = False
     traffic: str = LIVE
     with_probabilities: bool = False
     body: bytes = b""
-    served: ServedModel | None = None
 
 
 class ClientGoneError(Exception):
     """The client closed its connection before its request was complete: nobody waits for an answer."""
 
 
-def _check_content(headers: dict[bytes, bytes]) -> None:
-    media_type = headers.get(b"content-type", b"")
+def _render(error: RequestError, asked: Asked, request_id: bytes) -> tuple[int, bytes]:
+    """Status and body of an error: those of the protocol in which the request came."""
+    if asked.is_inference:
+        return 400 if error.status == 422 else error.status, render_inference_error(error)
+    return error.status, render_error(error, request_id.decode())
+
+
+def _check_content(headers: dict[bytes, bytes], *, is_inference: bool) -> None:
+    # Clients of the protocol leave it out, as its requests are JSON by definition.
+    media_type = headers.get(b"content-type", b"application/json" if is_inference else b"")
     if media_type != b"application/json" and media_type.split(b";")[0].strip().lower() != b"application/json":
         found = media_type[:100].decode("latin-1") or "none"
         raise RequestError(415, f"content type: found {found}, expected application/json")

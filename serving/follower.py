@@ -76,13 +76,14 @@ class Follower:
         self.read_at: datetime | None = None
         self.registry_problem: str | None = NOT_READ_YET
 
-    def pick(self, name: str, *, wants_challenger: bool) -> ServedModel | None:
-        """The version that answers a request, or None where the model has none yet."""
+    def pick(self, name: str, *, wants_challenger: bool, version: str | None = None) -> ServedModel | None:
+        """The version that answers a request, or None where the model has none yet, or not the one asked for."""
         if wants_challenger:
             challenger = self.slots.get((name, CHALLENGER))
-            if challenger is not None and self.is_canary_open(name):
+            if challenger is not None and self.is_canary_open(name) and challenger.is_version(version):
                 return challenger
-        return self.slots.get((name, CHAMPION))
+        champion = self.slots.get((name, CHAMPION))
+        return champion if champion is not None and champion.is_version(version) else None
 
     def is_allowed(self, name: str) -> bool:
         """Whether a model of this name may be served at all."""

@@ -118,6 +118,8 @@ def bound_endpoint(path: str) -> str:
         return path
     if path.startswith("/models/") and path.endswith("/predict"):
         return "/models/{name}/predict"
+    if path.startswith("/v2/"):
+        return "/v2/models/{name}/infer" if path.endswith("/infer") else "/v2"
     return "other"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_code.model_spec import ModelSpec, Value
 from serving.follower import Slot
+from serving.openapi_inference import describe_inference_model, describe_inference_server
 from serving.rows import MAX_ROWS, describe_cell
 from serving.served import CHAMPION, ServedModel
 
@@ -104,9 +105,11 @@ def describe_api(slots: Mapping[Slot, ServedModel], default_model: str) -> dict[
         "/predict": {"post": _describe_prediction(default_model, specs.get(default_model), "predict")},
         "/models": {"get": _describe_listing("list_models", "List what serves", MODELS_SCHEMA)},
         "/rollouts": {"get": _describe_listing("list_rollouts", "Tell how far rollouts are", ROLLOUTS_SCHEMA)},
+        **describe_inference_server(),
     }
     for name, spec in specs.items():
         paths[f"/models/{name}/predict"] = {"post": _describe_prediction(name, spec, f"predict_{name}")}
+        paths |= describe_inference_model(name, spec.golden.rows[:2], len(spec.features))
     return {
         "openapi": "3.1.0",
         "info": {"title": "Predictions", "version": "1", "description": "Every model that serves, with its rows."},

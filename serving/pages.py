@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from serving.errors import RequestError
 from serving.follower import Follower
+from serving.inference_pages import answer_inference_error, make_inference_routes
 from serving.openapi import describe_api
 from serving.status import describe_readiness, describe_rollouts, list_served
 
@@ -60,6 +61,7 @@ def make_pages(follower: Follower, *, pool: str, replica: str, default_model: st
             Route("/models", list_models),
             Route("/rollouts", list_rollouts),
             Route("/readyz", show_readiness),
+            *make_inference_routes(follower),
             Route("/openapi.json", show_openapi),
             Route("/docs", _show_docs),
             Route("/docs/", _redirect_to_docs),
@@ -94,7 +96,10 @@ def _answer(content: Mapping[str, Any], status: int = 200) -> Response:
 async def _answer_http_error(request: Request, error: Exception) -> Response:
     status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
     found = f"{request.method} {request.url.path[:100]}"
-    return answer_error(RequestError(status, f"found {found}, expected what /openapi.json lists"), headers)
+    problem = RequestError(status, f"found {found}, expected what /openapi.json lists")
+    if request.url.path.startswith("/v2"):
+        return answer_inference_error(problem, headers)
+    return answer_error(problem, headers)
 
 
 async def _answer_failure(_: Request, error: Exception) -> Response:

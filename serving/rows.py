@@ -42,7 +42,18 @@ class RowParser:
         Raises:
             RequestError: the body is no JSON (400), or too many rows or such that do not fit the model (422).
         """
-        rows = _load_array(body)
+        return self.check(_load_array(body))
+
+    def check(self, rows: list[Any]) -> Sequence[Sequence[Value]]:
+        """Checks rows of any source.
+
+        Raises:
+            RequestError: there are none, too many, or such that do not fit the model (422).
+        """
+        if not rows:
+            raise RequestError(422, "body: found an empty array, expected at least one row")
+        if len(rows) > MAX_ROWS:
+            raise RequestError(422, f"body: found {len(rows)} rows, expected at most {MAX_ROWS}; send them in parts")
         if self._all_numeric and all(self._is_plain(row) for row in rows):
             return rows
         problems: list[Problem] = []
@@ -113,10 +124,6 @@ def _load_array(body: bytes) -> list[Any]:
         raise RequestError(400, f"body: found what is not JSON ({error}), expected a JSON array of rows") from error
     if type(rows) is not list:
         raise RequestError(422, f"body: found {_describe(rows)}, expected an array of rows such as [[1.0, 2.0]]")
-    if not rows:
-        raise RequestError(422, "body: found an empty array, expected at least one row")
-    if len(rows) > MAX_ROWS:
-        raise RequestError(422, f"body: found {len(rows)} rows, expected at most {MAX_ROWS}; send them in parts")
     return rows
 
 

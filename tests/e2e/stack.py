@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -14,6 +17,40 @@ import httpx
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = "mlops-loop-e2e"
 PORT_OFFSET = 10_000
+RESTART_SECONDS = 30
+
+
+ASK_FLEET = """
+import json, socket, sys, urllib.error, urllib.request
+addresses = set()
+for name in ("serving", "serving-canary"):
+    try:
+        addresses |= {answer[4][0] for answer in socket.getaddrinfo(name, 3000, socket.AF_INET)}
+    except socket.gaierror:
+        pass
+answers = {}
+for address in sorted(addresses):
+    try:
+        text = urllib.request.urlopen(f"http://{address}:3000{sys.argv[1]}", timeout=5).read().decode()
+    except urllib.error.HTTPError as error:
+        text = error.read().decode()
+    except OSError:
+        text = "null"
+    try:
+        answers[address] = json.loads(text)
+    except ValueError:
+        answers[address] = text
+print(json.dumps(answers))
+"""
+"""Runs in a replica: the replicas are on a network that this machine may not reach."""
+
+
+def docker(*arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs docker; a failure says what docker said."""
+    done = subprocess.run(["docker", *arguments], input=stdin, capture_output=True, text=True, timeout=120, check=False)
+    if check and done.returncode != 0:
+        raise AssertionError(f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}")
+    return done
 
 
 class Stack:
@@ -75,13 +112,50 @@ class Stack:
         """Base URL of MLflow."""
         return f"http://127.0.0.1:{self.port('MLFLOW_PORT')}"
 
+    def mlops(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """What a person types on the host, whose settings and catalog are those of the copy."""
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(self.folder),
+            "MLOPS_MLFLOW_URL": self.mlflow,
+            "MLOPS_MLFLOW_USERNAME": "trainer",
+            "MLOPS_MLFLOW_PASSWORD": self.environment["MLFLOW_TRAINER_PASSWORD"],
+            "MLOPS_S3_ENDPOINT_URL": f"http://127.0.0.1:{self.port('MINIO_PORT')}",
+            "MLOPS_S3_ACCESS_KEY": self.environment["MINIO_ROOT_USER"],
+            "MLOPS_S3_SECRET_KEY": self.environment["MINIO_ROOT_PASSWORD"],
+            "MLOPS_WAREHOUSE_DSN": f"postgresql://warehouse:{self.environment['WAREHOUSE_DB_PASSWORD']}"
+            f"@127.0.0.1:{self.port('POSTGRES_PORT')}/warehouse",
+            "MLOPS_GATEWAY_URL": self.gateway,
+            "MLOPS_CATALOG_DIR": str(self.folder / "ml_code" / "catalog"),
+        }
+        command = [str(Path(sys.executable).with_name("mlops")), *arguments]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=timeout, check=False, cwd=self.folder
+        )
+
     def containers(self, service: str) -> list[str]:
         """Ids of a service's running containers."""
         return self.compose("ps", "--quiet", service).stdout.split()
 
-    def predict(self, body: object, **headers: str) -> httpx.Response:
-        """Posts rows to /predict through the gateway."""
-        return httpx.post(f"{self.gateway}/predict", json=body, headers=headers, timeout=20)
+    def ask_fleet(self, path: str) -> dict[str, Any]:
+        """What each replica that DNS lists answers to a path, by its address; JSON, or text, or None for silence."""
+        for service in ("serving-canary", "serving"):
+            for container in self.containers(service):
+                done = docker("exec", "--interactive", container, "python", "-", path, stdin=ASK_FLEET, check=False)
+                if done.returncode == 0:
+                    answers: dict[str, Any] = json.loads(done.stdout)
+                    return answers
+        return {}
+
+    def predict(self, body: object, *, model: str | None = None, **headers: str) -> httpx.Response:
+        """Posts rows to /predict, or to a model's own path, through the gateway."""
+        path = f"/models/{model}/predict" if model else "/predict"
+        return httpx.post(f"{self.gateway}{path}", json=body, headers=headers, timeout=20)
+
+    def read_version(self, model: str, row: object) -> str | None:
+        """The version that answers a row; None while none does."""
+        answer = self.predict([row], model=model)
+        return answer.headers["X-Model-Version"] if answer.status_code == 200 else None
 
 
 class Airflow:
@@ -103,8 +177,12 @@ class Airflow:
         self.client.close()
 
     def get(self, path: str, **query: str | int) -> dict:
-        """Reads one resource."""
-        answer = self.client.get(path, params=query)
+        """Reads one resource; asks again for a while, because a database that restarts makes it answer 500."""
+        for attempt in range(RESTART_SECONDS):
+            answer = self.client.get(path, params=query)
+            if answer.status_code < 500:
+                break
+            time.sleep(1 if attempt < RESTART_SECONDS - 1 else 0)
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
         return answer.json()
 
@@ -113,6 +191,18 @@ class Airflow:
         answer = self.client.post(f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
         assert answer.status_code == 200, answer.text
         return answer.json()["dag_run_id"]
+
+    def unpause(self, dag_id: str) -> None:
+        """Lets a DAG run."""
+        self.client.patch(f"/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
+
+    def run(self, dag_id: str, **conf: object) -> str:
+        """Starts a run by hand, waits for its end and expects it to be a success; returns its id."""
+        self.unpause(dag_id)
+        run_id = self.trigger(dag_id, **conf)
+        state = self.wait_for_run(dag_id, run_id)
+        assert state == "success", self.task_states(dag_id, run_id)
+        return run_id
 
     def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 600) -> str:
         """Waits until a run has ended and returns its state."""

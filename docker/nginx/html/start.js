@@ -1,4 +1,4 @@
-// Fills the start page: what is up, where it is, which models serve. Asks again every 5 seconds, and what does not
+// Fills the start page: what is up, where it is, which models serve (models.js). Asks again every 5 seconds, and what does not
 // answer is shown as such: a program that goes away never stops the page.
 "use strict";
 
@@ -37,43 +37,30 @@ function findSickParts(parts) {
 
 async function checkModels() {
   try {
-    const answer = await get("models");
+    const answer = await get("rollouts");
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
-    const { models } = await answer.json();
-    showHealth("api", models.length ? "up" : "partly", models.length ? "" : "no model yet");
-    showModels(models);
+    const { models, registry } = await answer.json();
+    const serving = models.filter((model) => model.champion).length;
+    const lack = serving ? "MLflow is not read; the last versions serve" : "no model yet";
+    showHealth("api", serving && registry.reachable ? "up" : "partly", serving && registry.reachable ? "" : lack);
+    const shown = showModelCards(models, canaryPercent);
+    showNoModels(shown ? "" : "No model serves yet. Trigger the DAG mlops_training_pipeline in Airflow; what passes the gate appears here.");
   } catch {
     showHealth("api", "down");
+    showModelCards([], canaryPercent);
     showNoModels("No replica answers. They start after MLflow: docker compose ps serving serving-canary");
   }
 }
 
-function showModels(models) {
-  if (!models.length) {
-    showNoModels("No model serves yet. Trigger the DAG mlops_training_pipeline in Airflow; what passes the gate appears here.");
-    return;
-  }
-  const rows = models.map(({ name, version, variant, since }) => {
-    const row = document.createElement("tr");
-    for (const text of [name, version, variant, new Date(since).toLocaleString()]) {
-      row.insertCell().textContent = text;
-    }
-    return row;
-  });
-  document.querySelector("#model-table tbody").replaceChildren(...rows);
-  document.querySelector("#model-table").hidden = false;
-  document.querySelector("#no-models").hidden = true;
-}
-
 function showNoModels(text) {
-  document.querySelector("#model-table").hidden = true;
   document.querySelector("#no-models").textContent = text;
-  document.querySelector("#no-models").hidden = false;
+  document.querySelector("#no-models").hidden = !text;
 }
 
 // Links lead to the host that this page was opened at: it may not be localhost.
 async function showAddresses() {
-  const { canary_percent: _, ...programs } = await (await get("stack.json")).json();
+  const { canary_percent: percent, ...programs } = await (await get("stack.json")).json();
+  canaryPercent = percent;
   for (const [program, { port, user }] of Object.entries(programs)) {
     const card = document.querySelector(`[data-program="${program}"]`);
     card.querySelector("h3 a").href = `http://${location.hostname}:${port}/`;
@@ -101,6 +88,7 @@ async function copyCommand(button) {
 }
 
 let areAddressesShown = false;
+let canaryPercent = 0;
 
 async function refresh() {
   if (!areAddressesShown) {

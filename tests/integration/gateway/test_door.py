@@ -25,6 +25,22 @@ def test_a_prediction_reaches_a_replica_at_its_own_address(gateway: httpx.Client
     assert gateway.post(path, json=[[1]]).json()["path"] == path
 
 
+@pytest.mark.parametrize("path", ["/v2/models/iris/infer", "/v2/models/iris/versions/3/infer"])
+@pytest.mark.parametrize("headers", [JSON, {}], ids=["as JSON", "as nothing"])
+def test_a_tensor_reaches_a_replica_at_its_own_address(
+    gateway: httpx.Client, path: str, headers: dict[str, str]
+) -> None:
+    assert gateway.post(path, content=b"{}", headers=headers).json()["path"] == path
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/iris", "/v2/models/iris/versions/3/ready"],
+)
+def test_the_inference_protocol_is_let_through(gateway: httpx.Client, path: str) -> None:
+    assert gateway.get(path).json()["path"] == path
+
+
 @pytest.mark.parametrize("path", ["/models", "/rollouts", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css"])
 def test_a_page_of_the_replicas_is_shown(gateway: httpx.Client, path: str) -> None:
     assert gateway.get(path).json()["path"] == path
@@ -32,7 +48,10 @@ def test_a_page_of_the_replicas_is_shown(gateway: httpx.Client, path: str) -> No
 
 @pytest.mark.parametrize(
     "path",
-    ["/metrics", "/readyz", "/livez", "/schema.json", "/docs.json", "/static_content/index.css", "/nope", "/.env"],
+    [
+        *("/metrics", "/readyz", "/livez", "/schema.json", "/docs.json", "/static_content/index.css", "/nope", "/.env"),
+        *("/v2/metrics", "/v2/models", "/v2/models/iris/versions", "/v2/models/iris/config"),
+    ],
 )
 def test_a_management_path_is_hidden(gateway: httpx.Client, path: str) -> None:
     answer = gateway.get(path)
@@ -74,6 +93,8 @@ def test_json_with_a_charset_is_json(gateway: httpx.Client) -> None:
         ("PUT", "/models/iris/predict", "POST"),
         ("POST", "/models", "GET, HEAD"),
         ("PUT", "/rollouts", "GET, HEAD"),
+        ("GET", "/v2/models/iris/infer", "POST"),
+        ("POST", "/v2/models/iris", "GET, HEAD"),
         ("POST", "/", "GET, HEAD"),
         ("DELETE", "/docs", "GET, HEAD"),
         ("POST", "/status/airflow", "GET, HEAD"),
@@ -156,7 +177,7 @@ def test_the_start_page_runs_no_script_but_its_own(gateway: httpx.Client) -> Non
     assert "script-src 'self';" in policy
     assert "unsafe" not in policy
     assert page.headers["X-Content-Type-Options"] == "nosniff"
-    for name in ("start.css", "start.js"):
+    for name in ("start.css", "start.js", "models.js"):
         assert name in page.text
         assert gateway.get(f"/{name}").status_code == 200
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
@@ -13,7 +14,10 @@ from typing import Any
 
 import httpx
 
+from serving.model_files import ModelFiles
+from serving.served import Version
 from tests.servers import free_port, run_process
+from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
 
 START_SECONDS = 300
 
@@ -44,6 +48,14 @@ class Replica:
 @contextmanager
 def run_replica(folder: Path, mlflow_url: str, password: str, **settings: str) -> Iterator[Replica]:
     """Runs a replica on a state directory, and waits until it is alive."""
+    with start_replica(folder, mlflow_url, password, **settings) as replica:
+        wait_until(lambda: _is_alive(replica.url), lambda: replica.log.read_text(errors="replace")[-3000:])
+        yield replica
+
+
+@contextmanager
+def start_replica(folder: Path, mlflow_url: str, password: str, **settings: str) -> Iterator[Replica]:
+    """Runs a replica on a state directory, and waits for nothing."""
     environment = {
         **os.environ,
         "SERVING_MLFLOW_URL": mlflow_url,
@@ -60,10 +72,22 @@ def run_replica(folder: Path, mlflow_url: str, password: str, **settings: str) -
     }
     log = folder / "replica.log"
     with run_process([sys.executable, "-m", "serving"], log, env=environment) as process:
-        url = f"http://{environment['SERVING_HOST']}:{environment['SERVING_PORT']}"
-        replica = Replica(url, process.pid, log)
-        wait_until(lambda: _is_alive(replica.url), lambda: log.read_text(errors="replace")[-3000:])
-        yield replica
+        yield Replica(f"http://{environment['SERVING_HOST']}:{environment['SERVING_PORT']}", process.pid, log)
+
+
+def store_models(folder: Path) -> Path:
+    """Puts iris and ships where a replica finds them as served last, and answers the catalog that has both."""
+    files = ModelFiles(folder / "state", "other")
+    catalog = folder / "catalog"
+    catalog.mkdir()
+    for name, content in (("iris", make_classifier()), ("ships", make_mixed_regressor())):
+        (catalog / f"{name}.toml").touch()
+        digest = hashlib.sha256(content).hexdigest()
+        temporary = files.temporary_path()
+        temporary.write_bytes(content)
+        files.keep(temporary, digest)
+        files.record(Version(name, "1", digest), "2026-11-20T00:00:00+00:00")
+    return catalog
 
 
 def wait_until(is_true: Callable[[], bool], describe: Callable[[], object], seconds: float = START_SECONDS) -> None:

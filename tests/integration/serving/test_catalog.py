@@ -55,5 +55,5 @@ def serve(dataset: Dataset, content: bytes, rows: pd.DataFrame) -> list[float]:
     served = ServedModel(identity, "champion", "2026-11-20T00:00:00+00:00", model, RowParser(model.spec))
     body = rows[dataset.features].to_json(orient="records").encode()
     answer = asyncio.run(served.answer(body, b"test", with_probabilities=False))
-    predictions: list[float] = json.loads(answer)["predictions"]
+    predictions: list[float] = json.loads(answer.body)["predictions"]
     return predictions

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import asyncio
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from serving.follower import Follower
+from serving.model_files import ModelFiles
+from serving.registry import MlflowRegistry
+from serving.served import Version
+from tests.unit.serving.app_client import Ask, make_client
 from tests.unit.serving.follower_replica import FakeRegistry, Replica
-from tests.unit.serving.onnx_files import make_classifier
+from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
 
 
 @pytest.fixture
@@ -20,3 +29,30 @@ def registry() -> FakeRegistry:
 @pytest.fixture
 def replica(tmp_path: Path, registry: FakeRegistry) -> Replica:
     return Replica(tmp_path, registry)
+
+
+@pytest.fixture
+def follower(tmp_path: Path) -> Iterator[Follower]:
+    """A follower that has iris and ships on disk and never reads its registry."""
+    files = ModelFiles(tmp_path, "one")
+    for name, content in (("iris", make_classifier()), ("ships", make_mixed_regressor())):
+        digest = hashlib.sha256(content).hexdigest()
+        temporary = files.temporary_path()
+        temporary.write_bytes(content)
+        files.keep(temporary, digest)
+        files.record(Version(name, "7", digest), "2026-11-20T00:00:00+00:00")
+    registry = MlflowRegistry("http://127.0.0.1:1", "nobody", "nothing")
+    allowed = {name: name for name in ("iris", "ships", "housing")}
+    yield Follower(registry, files, pool="stable", read_allowed=lambda: allowed, limit_bytes=1_000_000)
+    asyncio.run(registry.close())
+
+
+@pytest.fixture
+def metrics() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def ask(follower: Follower, metrics: CollectorRegistry) -> Ask:
+    asyncio.run(follower.restore())
+    return make_client(follower, metrics)

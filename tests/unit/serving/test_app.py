@@ -1,75 +1,19 @@
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from serving.app import PredictionApp
 from serving.follower import Follower
-from serving.metrics import PredictionMetrics
-from serving.model_files import ModelFiles
-from serving.pages import make_pages
-from serving.registry import MlflowRegistry
 from serving.rows import MAX_BODY_BYTES
-from serving.served import CHAMPION, Version
-from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
+from serving.served import CHAMPION
+from tests.unit.serving.app_client import ARRAYS, JSON, Ask, make_client, read
 
-type Ask = Callable[..., httpx.Response]
-
-ARRAYS = "[[5.1, 3.5, 1.4, 0.2]]"
 OBJECTS = (
     '[{"sepal_length":5.1,"sepal_width":3.5,"petal_length":1.4,"petal_width":0.2},'
     '{"sepal_length":6.0,"sepal_width":2.9,"petal_length":4.5,"petal_width":1.5}]'
 )
-JSON = {"content-type": "application/json"}
-
-
-@pytest.fixture
-def follower(tmp_path: Path) -> Iterator[Follower]:
-    """A follower that has iris and ships on disk and never reads its registry."""
-    files = ModelFiles(tmp_path, "one")
-    for name, content in (("iris", make_classifier()), ("ships", make_mixed_regressor())):
-        digest = hashlib.sha256(content).hexdigest()
-        temporary = files.temporary_path()
-        temporary.write_bytes(content)
-        files.keep(temporary, digest)
-        files.record(Version(name, "7", digest), "2026-11-20T00:00:00+00:00")
-    registry = MlflowRegistry("http://127.0.0.1:1", "nobody", "nothing")
-    allowed = {name: name for name in ("iris", "ships", "housing")}
-    yield Follower(registry, files, pool="stable", read_allowed=lambda: allowed, limit_bytes=1_000_000)
-    asyncio.run(registry.close())
-
-
-@pytest.fixture
-def metrics() -> CollectorRegistry:
-    return CollectorRegistry()
-
-
-@pytest.fixture
-def ask(follower: Follower, metrics: CollectorRegistry) -> Ask:
-    asyncio.run(follower.restore())
-    return make_client(follower, metrics)
-
-
-def make_client(follower: Follower, metrics: CollectorRegistry) -> Ask:
-    pages = make_pages(follower, pool="stable", replica="one", default_model="iris")
-    app = PredictionApp(follower, PredictionMetrics(metrics), default_model="iris", pages=pages)
-
-    def ask(method: str, path: str, **options: Any) -> httpx.Response:
-        async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(app=app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://serving") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(send())
-
-    return ask
 
 
 def test_arrays_are_answered_with_predictions_model_and_request_id(ask: Ask) -> None:
@@ -202,7 +146,9 @@ def test_a_replica_without_models_is_not_ready_and_says_so(follower: Follower, m
 
 def test_the_api_describes_the_rows_of_each_model_that_serves(ask: Ask) -> None:
     paths = ask("GET", "/openapi.json").json()["paths"]
-    assert set(paths) == {"/predict", "/models", "/rollouts", "/models/iris/predict", "/models/ships/predict"}
+    plain = {path for path in paths if not path.startswith("/v2")}
+    assert plain == {"/predict", "/models", "/rollouts", "/models/iris/predict", "/models/ships/predict"}
+    assert {"/v2", "/v2/models/iris/infer", "/v2/models/ships/ready"} <= set(paths)
     body = paths["/models/ships/predict"]["post"]["requestBody"]["content"]["application/json"]
     by_name = body["schema"]["items"]["anyOf"][1]
     assert by_name["required"] == ["size", "port"]
@@ -251,8 +197,3 @@ def test_a_version_that_fails_is_charged_with_it(
 def test_an_error_too_says_which_version_answered(ask: Ask) -> None:
     assert ask("POST", "/predict", content="[[1]]", headers=JSON).headers["x-model-version"] == "7"
     assert ask("POST", "/predict", content=ARRAYS).headers["x-model-version"] == "7"
-
-
-def read(metrics: CollectorRegistry, name: str, **labels: str) -> float | None:
-    version = {"model": "iris", "version": "7", "variant": "champion", "traffic": "live"}
-    return metrics.get_sample_value(name, version | labels)

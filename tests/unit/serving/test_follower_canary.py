@@ -22,6 +22,20 @@ def test_a_canary_replica_answers_with_the_challenger_only_when_asked(tmp_path: 
     assert [model["variant"] for model in list_served(canary.follower)] == ["challenger", "champion"]
 
 
+def test_a_version_that_is_asked_for_answers_or_nothing_does(tmp_path: Path, registry: FakeRegistry) -> None:
+    open_canary(registry)
+    canary = Replica(tmp_path, registry, pool="canary")
+    canary.step()
+
+    def pick(version: str, *, wants_challenger: bool) -> str | None:
+        served = canary.follower.pick("iris", wants_challenger=wants_challenger, version=version)
+        return served.identity.version if served else None
+
+    assert [pick("1", wants_challenger=True), pick("2", wants_challenger=True)] == ["1", "2"]
+    assert [pick("1", wants_challenger=False), pick("2", wants_challenger=False)] == ["1", None]
+    assert pick("3", wants_challenger=True) is None
+
+
 def test_a_canary_ends_by_itself_also_without_a_registry(tmp_path: Path, registry: FakeRegistry) -> None:
     open_canary(registry)
     canary = Replica(tmp_path, registry, pool="canary")

@@ -1,0 +1,153 @@
+"""A table that the project has never seen, up to its predictions; a model of another framework; the commands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.stack import Airflow, Stack, wait_until
+from tests.unit.ml_code.passengers import make_rows
+from tests.unit.ml_code.test_imported_model import make_network
+
+TRAIN = "mlops_training_pipeline"
+SERVE = "model_serving_pipeline"
+FLOWER = [5.1, 3.5, 1.4, 0.2]
+PASSENGER = {"age": 30, "fare": 12.5, "town": "S", "sex": "female"}
+FOLLOW_SECONDS = 240
+
+
+def succeed(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def ask(stack: Stack, *arguments: str) -> Any:
+    return json.loads(succeed(stack.mlops(*arguments, "--json")))
+
+
+def read_champion(stack: Stack, model: str) -> str | None:
+    return next(row["champion"] for row in ask(stack, "models") if row["model"] == model)
+
+
+@pytest.fixture(scope="module")
+def champion(stack: Stack, airflow: Airflow) -> str:
+    """A champion of iris that answers."""
+    if read_champion(stack, "iris") is None:
+        airflow.run(TRAIN, dataset="iris", model_type="sklearn", estimator="linear")
+    return wait_until(lambda: stack.read_version("iris", FLOWER), FOLLOW_SECONDS, "a version of iris answers")
+
+
+def test_a_table_of_ones_own_is_added_trained_and_answers_with_its_labels(
+    stack: Stack, airflow: Airflow, tmp_path: Path
+) -> None:
+    table = tmp_path / "passengers.csv"
+    make_rows("classification").to_csv(table, index=False)
+    drafted = succeed(stack.mlops("dataset", "add", str(table), "--target", "outcome"))
+    assert 'categorical = ["town", "sex"]' in drafted
+    body = {"logical_date": None, "conf": {"dataset": "passengers", "model_type": "lightgbm"}}
+    path = f"/dags/{TRAIN}/dagRuns"
+    started = wait_until(
+        lambda: answer if (answer := airflow.client.post(path, json=body)).status_code == 200 else None,
+        60,
+        "the form offers the new dataset",
+    )
+    run_id = started.json()["dag_run_id"]
+    assert airflow.wait_for_run(TRAIN, run_id) == "success", airflow.task_states(TRAIN, run_id)
+    wait_until(lambda: stack.read_version("passengers", PASSENGER), FOLLOW_SECONDS, "passengers answers")
+    answer = stack.predict([PASSENGER, {**PASSENGER, "sex": "male", "age": 5}], model="passengers")
+    assert answer.json()["predictions"] == ["alive", "dead"]
+
+
+def test_the_same_table_again_is_refused_and_changes_nothing(stack: Stack, tmp_path: Path) -> None:
+    table = tmp_path / "passengers.csv"
+    make_rows("classification").to_csv(table, index=False)
+    again = stack.mlops("dataset", "add", str(table), "--target", "outcome")
+    assert again.returncode == 2
+    assert "expected a new name" in again.stderr
+
+
+def test_a_broken_toml_takes_down_its_own_dataset_only(stack: Stack, airflow: Airflow) -> None:
+    file = stack.folder / "ml_code" / "catalog" / "tulips.toml"
+    file.write_text('name = "tulips"\ntask = "guessing"\n')
+    try:
+        shown = wait_until(
+            lambda: doc if "tulips.toml" in (doc := airflow.get(f"/dags/{TRAIN}/details")["doc_md"]) else None,
+            60,
+            "the DAG's page names the broken file",
+        )
+        assert "task" in shown
+        assert airflow.get("/importErrors")["import_errors"] == []
+    finally:
+        file.unlink()
+
+
+def test_a_network_of_another_framework_waits_for_a_person_and_serves_once_promoted(
+    stack: Stack, champion: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "network.onnx"
+    file.write_bytes(make_network().SerializeToString())
+    printed = succeed(stack.mlops("register", str(file), "--dataset", "iris"))
+    assert "It waits for a person" in printed
+    version = printed.partition("Registered iris version ")[2].partition(".")[0]
+    succeed(stack.mlops("promote", "iris", version, "--why", "it was looked at"))
+    wait_until(lambda: stack.read_version("iris", FLOWER) == version, 30, f"version {version} answers")
+    [last, *_] = ask(stack, "history", "iris")
+    assert (last["action"], last["to_version"], last["why"]) == ("promote", version, "it was looked at")
+    succeed(stack.mlops("rollback", "iris", "--why", "only tried"))
+    wait_until(lambda: stack.read_version("iris", FLOWER) == champion, 30, f"version {champion} answers again")
+    [last, *_] = ask(stack, "history", "iris")
+    assert (last["action"], last["from_version"], last["to_version"]) == ("rollback", version, champion)
+
+
+def test_a_frozen_model_is_not_promoted_until_it_is_unfrozen(stack: Stack, airflow: Airflow, champion: str) -> None:
+    succeed(stack.mlops("freeze", "iris", "--why", "the fair"))
+    try:
+        runs = airflow.get(f"/dags/{SERVE}/dagRuns")["total_entries"]
+        airflow.run(TRAIN, dataset="iris", model_type="xgboost", force=True)
+        wait_until(
+            lambda: airflow.get(f"/dags/{SERVE}/dagRuns")["total_entries"] > runs,
+            60,
+            "the model asset starts a rollout",
+        )
+        rollout = airflow.get(f"/dags/{SERVE}/dagRuns", order_by="-run_after", limit=1)["dag_runs"][0]["dag_run_id"]
+        assert airflow.wait_for_run(SERVE, rollout) == "success"
+        assert read_champion(stack, "iris") == champion
+    finally:
+        succeed(stack.mlops("unfreeze", "iris", "--why", "it is over"))
+    assert [move["action"] for move in ask(stack, "history", "iris")][:2] == ["unfreeze", "freeze"]
+
+
+def test_a_search_from_the_shell_ends_with_a_verdict(stack: Stack) -> None:
+    printed = succeed(stack.mlops("tune", "--dataset", "iris", "--estimator", "linear", "--trials", "3"))
+    assert "verdict" in printed
+
+
+@pytest.mark.parametrize(
+    ("command", "finding"),
+    [
+        (["promote", "iris", "999", "--why", "no"], "found no version 999"),
+        (["history", "tulips"], "found 'tulips', expected one of"),
+        (["train", "--dataset", "tulips"], "tulips"),
+        (["train", "--dataset", "iris", "--model-type", "prophet"], "prophet"),
+        (["train", "--dataset", "iris", "--hyperparameters", '{"trees": 3}'], "n_estimators"),
+    ],
+)
+def test_what_is_not_there_is_refused_with_what_is(stack: Stack, command: list[str], finding: str) -> None:
+    done = stack.mlops(*command)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert finding in done.stderr
+
+
+def test_status_says_what_answers_and_fails_when_something_does_not(stack: Stack) -> None:
+    assert {row["state"] for row in ask(stack, "status")} == {"answers"}
+    stack.compose("stop", "nginx")
+    try:
+        done = stack.mlops("status", "--json")
+        assert done.returncode == 1
+        assert [row["part"] for row in json.loads(done.stdout) if row["state"] != "answers"] == ["gateway"]
+    finally:
+        stack.compose("up", "--detach", "--no-deps", "--wait", "nginx")

@@ -1,0 +1,141 @@
+"""Replicas that die, hang, come and go under constant arrival: what `make reliability` measures without a rollout.
+
+The short form tries each fault once and asks that no request fails; the long form repeats them and asks for the
+latencies as well, which a machine that runs other tests beside it cannot promise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+
+from tests.benchmarks.load import LoadReport
+from tests.e2e.publishing import Publisher, find_champion
+from tests.e2e.reliability import REPEATS, check_report, wait_seconds
+from tests.e2e.stack import Stack, docker, wait_until
+from tests.e2e.traffic import Traffic
+from tests.unit.serving.onnx_files import make_classifier
+
+RATE_PER_SECOND = 200
+READ_TIMEOUT_MS = 15_000
+"""`proxy_read_timeout` of the gateway."""
+
+SIGNAL_ALL = "import os, sys; os.kill(-1, int(sys.argv[1]))"
+"""Sends a signal to every process of a container but its first one, which only waits for them."""
+
+SIGKILL, SIGCONT, SIGSTOP = "9", "18", "19"
+
+
+@pytest.fixture(scope="module")
+def publisher(stack: Stack) -> Iterator[Publisher]:
+    with closing(Publisher(stack)) as publisher:
+        publisher.serve(publisher.publish(make_classifier()))
+        yield publisher
+
+
+@pytest.fixture(autouse=True)
+def _whole_fleet(stack: Stack, publisher: Publisher) -> Iterator[None]:
+    """Two stable replicas and a canary after each test, whatever it has left."""
+    yield
+    stack.compose("up", "--detach", "--no-recreate", "mlflow", "minio", "serving", "serving-canary")
+
+    def is_whole() -> bool:
+        champions = [find_champion(state, publisher.model) for state in stack.ask_fleet("/readyz").values()]
+        return len(champions) == 3 and len(set(champions) - {None}) == 1
+
+    wait_until(is_whole, 90, "three replicas answer with one version")
+
+
+def signal_all(container: str, number: str) -> None:
+    docker("exec", container, "python", "-c", SIGNAL_ALL, number)
+
+
+def crash(container: str) -> None:
+    """The service dies; its restart policy brings it back."""
+    signal_all(container, SIGKILL)
+
+
+def kill_for_good(container: str) -> None:
+    docker("kill", container)
+
+
+def stop(container: str) -> None:
+    docker("stop", container)
+
+
+def drive(stack: Stack, act: Callable[[], object]) -> LoadReport:
+    """Constant arrival while something happens, with some seconds before it and after."""
+    with Traffic(f"{stack.gateway}/predict", rate_per_second=RATE_PER_SECOND) as traffic:
+        time.sleep(wait_seconds(2))
+        act()
+        time.sleep(wait_seconds(4))
+    return traffic.report
+
+
+@pytest.mark.parametrize("repeat", range(REPEATS))
+@pytest.mark.parametrize("kill", [crash, kill_for_good])
+def test_kill_9_of_a_replica_loses_no_request(stack: Stack, kill: Callable[[str], None], repeat: int) -> None:
+    victim = stack.containers("serving")[0]
+    report = drive(stack, lambda: kill(victim))
+    check_report(f"kill -9 ({kill.__name__}) {repeat}", report, p999_ms=100)
+
+
+@pytest.mark.parametrize("repeat", range(REPEATS))
+def test_sigterm_of_a_replica_loses_no_request(stack: Stack, repeat: int) -> None:
+    victim = stack.containers("serving")[0]
+    report = drive(stack, lambda: stop(victim))
+    check_report(f"SIGTERM {repeat}", report, worst_ms=READ_TIMEOUT_MS + 100)
+
+
+@pytest.mark.parametrize("repeat", range(REPEATS))
+def test_a_replica_that_hangs_for_seven_seconds_loses_no_request(stack: Stack, repeat: int) -> None:
+    victim = stack.containers("serving")[0]
+
+    def hang() -> None:
+        signal_all(victim, SIGSTOP)
+        time.sleep(7)
+        signal_all(victim, SIGCONT)
+
+    report = drive(stack, hang)
+    check_report(f"SIGSTOP for 7 s {repeat}", report, worst_ms=READ_TIMEOUT_MS + 100)
+
+
+@pytest.mark.parametrize("repeat", range(REPEATS))
+def test_a_replica_that_restarts_without_mlflow_and_store_serves_the_last_version(
+    stack: Stack, publisher: Publisher, repeat: int
+) -> None:
+    [version] = publisher.read_fleet()
+    victim = stack.containers("serving")[0]
+    stack.compose("stop", "mlflow", "minio")
+
+    def restart() -> None:
+        docker("restart", victim)
+        started = time.monotonic()
+        wait_until(lambda: publisher.read_fleet() == {version}, 30, f"every replica answers with {version}")
+        print(f"\na replica restarted without MLflow and store answers after {time.monotonic() - started:.0f} s")
+
+    try:
+        report = drive(stack, restart)
+    finally:
+        stack.compose("up", "--detach", "--no-recreate", "--wait", "mlflow", "minio")
+    check_report(f"restart without MLflow and store {repeat}", report)
+    assert set(report.versions) == {version}
+
+
+@pytest.mark.parametrize("repeat", range(REPEATS))
+def test_scaling_up_and_down_loses_no_request(stack: Stack, publisher: Publisher, repeat: int) -> None:
+    def count_answering() -> int:
+        metrics = stack.ask_fleet("/metrics").values()
+        return sum("mlops_prediction_rows_total{" in str(text) for text in metrics)
+
+    def scale() -> None:
+        stack.compose("up", "--detach", "--no-recreate", "--scale", "serving=4", "serving")
+        wait_until(lambda: count_answering() == 5, 60, "four stable replicas and the canary answer")
+        stack.compose("up", "--detach", "--no-recreate", "--scale", "serving=2", "serving")
+
+    report = drive(stack, scale)
+    check_report(f"scaling to 4 and back {repeat}", report)
+    assert len(stack.containers("serving")) == 2

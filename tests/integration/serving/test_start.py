@@ -1,0 +1,59 @@
+"""How a replica comes and goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from tests.integration.serving.replica import Replica, run_replica, start_replica, store_models, wait_until
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+def test_a_replica_takes_no_connection_while_it_starts(tmp_path: Path) -> None:
+    catalog = store_models(tmp_path)
+    with start_replica(tmp_path, NOWHERE, "nothing", SERVING_CATALOG_DIR=str(catalog)) as replica:
+        wait_until(lambda: connects(replica), lambda: replica.log.read_text(errors="replace"))
+        assert "Service predictions initialized" in replica.log.read_text()
+        assert replica.predict().status_code == 200
+
+
+def test_a_replica_that_is_told_to_stop_answers_what_it_has_begun(tmp_path: Path) -> None:
+    catalog = store_models(tmp_path)
+    answers: list[int] = []
+    with run_replica(tmp_path, NOWHERE, "nothing", SERVING_CATALOG_DIR=str(catalog)) as replica:
+        sender = threading.Thread(target=lambda: answers.append(send_slowly(replica)))
+        sender.start()
+        time.sleep(0.5)
+        os.kill(replica.process_id, signal.SIGTERM)
+        wait_until(lambda: not connects(replica), lambda: replica.log.read_text(errors="replace"))
+        sender.join()
+    assert answers == [200]
+
+
+def connects(replica: Replica) -> bool:
+    parts = urlsplit(replica.url)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def send_slowly(replica: Replica) -> int:
+    """A request whose body takes two seconds to arrive."""
+
+    def write() -> object:
+        yield b"[[5.1, 3.5,"
+        time.sleep(2)
+        yield b" 1.4, 0.2]]"
+
+    headers = {"content-type": "application/json"}
+    return httpx.post(f"{replica.url}/predict", content=write(), headers=headers, timeout=20).status_code
