@@ -387,3 +387,22 @@ def test_what_a_failed_run_left_is_cleaned_up_without_blaming_the_version() -> N
     assert "aborted" in rollout.clean_up(control, number, "again")
     run(table, "dag/next")
     assert_settled(table, "4", "3")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "cause"),
+    [
+        (Behaviour(failing_share=1.0), "found status 500, expected 200"),
+        (Behaviour(constant=1), "found the answer 1, expected 0 as of the file"),
+    ],
+    ids=["errors", "other answers"],
+)
+def test_a_champion_that_does_not_answer_through_the_gateway_gives_way_to_the_one_before(
+    behaviour: Behaviour, cause: str
+) -> None:
+    table = set_table("4", has_canary_pool=False, champion="3")
+    table.stack.behaviours["4"] = behaviour
+    with pytest.raises(BreachError, match=cause):
+        run(table)
+    assert_settled(table, "3", None)
+    assert table.aliases.tags["4"]["rollout"] == "aborted"
