@@ -129,6 +129,9 @@ class Dataset(_Part):
         default_factory=dict, description="by family (random_forest, xgboost, ...), where nobody asks for others"
     )
     gate: Gate
+    require_approval: bool = Field(
+        default=False, description="whether a person lets each version on to the replicas, after its canary"
+    )
 
     @property
     def features(self) -> list[str]:

@@ -1,16 +1,31 @@
-"""Reads and moves the aliases of a registered model; only a rollout may move them."""
+"""The registry as a rollout needs it: aliases, tags and files of versions; only a rollout may move an alias."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 
 from serving.errors import RegistryError
 
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+PREVIOUS = "previous"
+
 ROLLED_BACK = "rolled_back"
 """Tag of a version that was taken back, with the reason; it is never picked unasked."""
+
+VERDICT = "rollout"
+"""Tag of a version that says how its rollout ended; and of a model, that says how far its rollout is, as JSON."""
+
+BAD_VERDICTS = frozenset({"aborted", "inconclusive"})
+"""A version with one of these is never picked unasked."""
+
+MODEL_FILE = "model.onnx"
 
 PAGE_SIZE = 100
 """Newest versions that are looked through for a candidate."""
@@ -23,13 +38,13 @@ class Aliases(Protocol):
         """The version that each alias names."""
 
     def find_newest_passed(self, model: str) -> str | None:
-        """The newest version that the gate let through and that nobody rolled back."""
+        """The newest version that the gate let through and that no rollout has failed."""
 
-    def exists(self, model: str, version: str) -> bool:
-        """Whether the model has a version of this number."""
+    def read_tags(self, model: str, version: str) -> dict[str, str] | None:
+        """The tags of a version; None where there is no such version."""
 
-    def has_passed(self, model: str, version: str) -> bool:
-        """Whether the model has a version of this number that the gate let through."""
+    def download(self, model: str, version: str, target: Path, limit_bytes: int) -> str:
+        """Writes a version's model file to a path and answers the sha256 of what came."""
 
     def move(self, model: str, alias: str, version: str) -> None:
         """Lets an alias name a version."""
@@ -39,6 +54,9 @@ class Aliases(Protocol):
 
     def tag(self, model: str, version: str, key: str, value: str) -> None:
         """Writes a tag on a version."""
+
+    def tag_model(self, model: str, key: str, value: str | None) -> None:
+        """Writes a tag on a model; None removes it."""
 
 
 class MlflowAliases:
@@ -63,7 +81,7 @@ class MlflowAliases:
         return {entry["alias"]: str(entry["version"]) for entry in entries}
 
     def find_newest_passed(self, model: str) -> str | None:
-        """Finds the newest version with the tag `gate=passed` and without the tag `rolled_back`.
+        """Finds the newest version with the tag `gate=passed` that was neither rolled back nor failed by a rollout.
 
         Raises:
             RegistryError: MLflow does not answer as expected.
@@ -74,26 +92,40 @@ class MlflowAliases:
             "order_by": "version_number DESC",
         }
         for version in self._call("GET", "model-versions/search", query).get("model_versions", []):
-            tags = {tag["key"]: tag.get("value", "") for tag in version.get("tags", [])}
-            if tags.get("gate") == "passed" and ROLLED_BACK not in tags:
+            tags = _read_tags(version)
+            is_bad = ROLLED_BACK in tags or tags.get(VERDICT) in BAD_VERDICTS
+            if tags.get("gate") == "passed" and not is_bad:
                 return str(version["version"])
         return None
 
-    def has_passed(self, model: str, version: str) -> bool:
-        """Whether the model has a version of this number with the tag `gate=passed`.
+    def read_tags(self, model: str, version: str) -> dict[str, str] | None:
+        """The tags of a version; None where there is no such version.
 
         Raises:
             RegistryError: MLflow does not answer as expected.
         """
-        return {"key": "gate", "value": "passed"} in self._find_version(model, version).get("tags", [])
+        if not version.isdecimal():
+            return None
+        answer = self._call("GET", "model-versions/get", {"name": model, "version": version}, missing_ok=True)
+        found = answer.get("model_version")
+        return None if found is None else _read_tags(found)
 
-    def exists(self, model: str, version: str) -> bool:
-        """Whether the model has a version of this number.
+    def download(self, model: str, version: str, target: Path, limit_bytes: int) -> str:
+        """Streams a version's model file to a path.
 
         Raises:
-            RegistryError: MLflow does not answer as expected.
+            RegistryError: there is no such file, it is larger than the limit, or the stream breaks off.
         """
-        return version.isdecimal() and bool(self._find_version(model, version))
+        digest, size, subject = hashlib.sha256(), 0, f"{model} version {version}: {MODEL_FILE}"
+        query = {"name": model, "version": version, "path": MODEL_FILE}
+        with self._stream(subject, query) as response, target.open("wb") as file:
+            for chunk in response.iter_bytes():
+                size += len(chunk)
+                if size > limit_bytes:
+                    raise RegistryError(f"{subject}: found more than {limit_bytes} bytes, expected fewer", 413)
+                digest.update(chunk)
+                file.write(chunk)
+        return digest.hexdigest()
 
     def move(self, model: str, alias: str, version: str) -> None:
         """Lets an alias name a version.
@@ -119,11 +151,29 @@ class MlflowAliases:
         """
         self._call("POST", "model-versions/set-tag", {"name": model, "version": version, "key": key, "value": value})
 
-    def _find_version(self, model: str, version: str) -> dict[str, Any]:
-        query = {"name": model, "version": version}
-        answer = self._call("GET", "model-versions/get", query, missing_ok=True)
-        found: dict[str, Any] = answer.get("model_version", {})
-        return found
+    def tag_model(self, model: str, key: str, value: str | None) -> None:
+        """Writes a tag on a model; None removes it, and it may be gone already.
+
+        Raises:
+            RegistryError: MLflow refuses.
+        """
+        if value is None:
+            self._call("DELETE", "registered-models/delete-tag", {"name": model, "key": key}, missing_ok=True)
+        else:
+            self._call("POST", "registered-models/set-tag", {"name": model, "key": key, "value": value})
+
+    @contextmanager
+    def _stream(self, subject: str, query: Mapping[str, str]) -> Iterator[httpx.Response]:
+        try:
+            with self._client.stream("GET", "/model-versions/get-artifact", params=query) as response:
+                if response.status_code != httpx.codes.OK:
+                    raise RegistryError(
+                        f"{subject}: found status {response.status_code}, expected 200; was the file deleted?",
+                        response.status_code,
+                    )
+                yield response
+        except httpx.HTTPError as error:
+            raise RegistryError(f"{subject}: found {error!r}, expected the file; is MLflow up?") from error
 
     def _call(
         self, method: str, path: str, fields: Mapping[str, str | int], *, missing_ok: bool = False
@@ -138,7 +188,12 @@ class MlflowAliases:
         if response.status_code != httpx.codes.OK:
             raise RegistryError(
                 f"MLflow {method} {path} {dict(fields)}: found status {response.status_code}, expected 200: "
-                f"{response.text[:300]}; check ROLLOUT_MLFLOW_URL, the user and the version"
+                f"{response.text[:300]}; check ROLLOUT_MLFLOW_URL, the user and the version",
+                response.status_code,
             )
         answer: dict[str, Any] = response.json()
         return answer
+
+
+def _read_tags(entity: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag.get("value", "") for tag in entity.get("tags", [])}

@@ -19,13 +19,13 @@ from ml_code.cli import app
 from ml_code.command_errors import FAILURE, USAGE_ERROR, fail
 from ml_code.datasets import load_catalog
 from ml_code.errors import CatalogError, MlopsError
-from ml_code.promotion_log import PromotionLog, WarehouseLog
 from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
 from ml_code.warehouse import open_warehouse
-from serving.aliases import Aliases, MlflowAliases
+from serving.aliases import CHAMPION, PREVIOUS
+from serving.control import Control, connect_registry
 from serving.errors import NoCandidateError, ServingError
-from serving.rollout import CHAMPION, PREVIOUS, Rollout, promote, roll_back
+from serving.rollback import promote_by_hand, roll_back
 
 __all__ = ["app"]
 
@@ -41,8 +41,8 @@ def models(*, as_json: AsJson = False) -> None:
     """List the models: which version serves, the one before, the newest that passed the gate."""
     with _explained():
         settings = load_settings()
-        aliases, log = _connect(settings)
-        rows = [_describe_model(aliases, log, name) for name in load_catalog(settings.catalog_dir).list_models()]
+        control = _connect(settings)
+        rows = [_describe_model(control, name) for name in load_catalog(settings.catalog_dir).list_models()]
     _show(rows, as_json=as_json)
 
 
@@ -52,7 +52,7 @@ def history(model: Model, *, as_json: AsJson = False) -> None:
     with _explained():
         settings = load_settings()
         _refuse_stranger(settings, model)
-        moves = _connect(settings)[1].list_moves(model)
+        moves = _connect(settings).log.list_moves(model)
         rows = [asdict(move) | {"moved_at": f"{move.moved_at:%Y-%m-%d %H:%M:%S%z}"} for move in moves]
     _show(rows, as_json=as_json)
 
@@ -65,13 +65,7 @@ def promote_version(
     with _explained():
         settings = load_settings()
         _refuse_stranger(settings, model)
-        aliases, log = _connect(settings)
-        if not aliases.exists(model, version):
-            raise NoCandidateError(
-                f"{model}: found no version {version}, expected one that is registered; MLflow lists them"
-            )
-        rollout = Rollout(model, aliases.read(model).get(CHAMPION), version)
-        promote(aliases, log, rollout, _name_person(), why)
+        rollout = promote_by_hand(_connect(settings), model, version, why)
     Console().print(f"{model}: champion {rollout.from_version or 'none'} -> {version}", highlight=False)
 
 
@@ -81,8 +75,7 @@ def rollback(model: Model, why: Reason) -> None:
     with _explained():
         settings = load_settings()
         _refuse_stranger(settings, model)
-        aliases, log = _connect(settings)
-        rollout = roll_back(aliases, log, model, _name_person(), why)
+        rollout = roll_back(_connect(settings), model, why)
     Console().print(f"{model}: champion {rollout.from_version} -> {rollout.to_version}", highlight=False)
 
 
@@ -104,7 +97,7 @@ def status(*, as_json: AsJson = False) -> None:
     with _explained():
         settings = load_settings()
     rows = [
-        _check("MLflow", settings.mlflow_url, lambda: _connect(settings)[0].read("iris")),
+        _check("MLflow", settings.mlflow_url, lambda: _connect(settings).aliases.read("iris")),
         _check("warehouse", "postgres", lambda: _ask_warehouse(settings)),
         _check("object store", settings.s3_endpoint_url, lambda: Storage(settings).find(settings.datasets_uri)),
         _check("gateway", settings.gateway_url, lambda: _ask_gateway(settings)),
@@ -114,19 +107,19 @@ def status(*, as_json: AsJson = False) -> None:
         raise typer.Exit(FAILURE)
 
 
-def _connect(settings: Settings) -> tuple[Aliases, PromotionLog]:
-    password = settings.mlflow_password.get_secret_value()
-    aliases = MlflowAliases(settings.mlflow_url, settings.mlflow_username, password)
-    return aliases, WarehouseLog(open_warehouse(settings))
+def _connect(settings: Settings) -> Control:
+    return connect_registry(settings, _name_person())
 
 
-def _describe_model(aliases: Aliases, log: PromotionLog, name: str) -> dict[str, str | None]:
-    found, frozen = aliases.read(name), log.find_freeze(name)
+def _describe_model(control: Control, name: str) -> dict[str, str | None]:
+    found, frozen = control.aliases.read(name), control.log.find_freeze(name)
+    active = control.rows.find_active(name)
     return {
         "model": name,
         "champion": found.get(CHAMPION),
         "previous": found.get(PREVIOUS),
-        "newest passed": aliases.find_newest_passed(name),
+        "newest passed": control.aliases.find_newest_passed(name),
+        "under way": f"{active.state}: version {active.to_version}" if active else None,
         "frozen": f"{frozen.who}: {frozen.why}" if frozen else None,
     }
 
@@ -135,7 +128,7 @@ def _record(model: str, action: Literal["freeze", "unfreeze"], why: str) -> None
     with _explained():
         settings = load_settings()
         _refuse_stranger(settings, model)
-        _connect(settings)[1].record(model, action, _name_person(), why)
+        _connect(settings).log.record(model, action, _name_person(), why)
     Console().print(f"{model}: {action}", highlight=False)
 
 

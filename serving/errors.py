@@ -5,8 +5,15 @@ ServingError
 ├── RefusedModelError   a registered version that must not serve: the old one keeps serving
 ├── RequestError        a request that cannot be answered, with its HTTP status
 ├── NoCandidateError    a rollout of a model that has no version which passed the gate, or not the one asked for
-├── FrozenModelError    a rollout that nobody asked for of a model that a person has frozen
-└── FleetError          replicas that did not come to the version in time
+├── FleetError          replicas that did not come to the version in time
+├── BreachError         a version that must not be promoted: its rollout was aborted
+│   └── InconclusiveError   one of which too little was seen to tell
+└── StandsAsideError    a rollout that has nothing to do, which is no failure
+    ├── FrozenModelError    nobody asked for it, and a person has frozen the model
+    ├── NothingNewError     what would be rolled out serves already
+    ├── UnderWayError       another one is at the same version
+    ├── NoCanaryError       there is nothing to compare with, or no pool for it
+    └── RolloutLostError    it has ended, or another run drives it by now
 """
 
 from __future__ import annotations
@@ -20,6 +27,10 @@ class ServingError(Exception):
 
 class RegistryError(ServingError):
     """MLflow is not reached, refuses or answers what cannot be read; worth another try."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class RefusedModelError(ServingError):
@@ -52,9 +63,37 @@ class NoCandidateError(ServingError):
     """A rollout of a model that has no version which passed the gate, or not the one asked for."""
 
 
-class FrozenModelError(ServingError):
+class FleetError(ServingError):
+    """Replicas that did not come to the version in time."""
+
+
+class BreachError(ServingError):
+    """A version that must not be promoted: its rollout was aborted, and the one before serves everybody."""
+
+
+class InconclusiveError(BreachError):
+    """A version of which too little was seen to tell, so that it was not promoted."""
+
+
+class StandsAsideError(ServingError):
+    """A rollout that has nothing to do: a result, and no failure."""
+
+
+class FrozenModelError(StandsAsideError):
     """A rollout that nobody asked for of a model that a person has frozen."""
 
 
-class FleetError(ServingError):
-    """Replicas that did not come to the version in time."""
+class NothingNewError(StandsAsideError):
+    """A rollout of what serves already."""
+
+
+class UnderWayError(StandsAsideError):
+    """A rollout of a version that another one is taking to the replicas, or that waits for a person."""
+
+
+class NoCanaryError(StandsAsideError):
+    """A canary of the first version ever, or where there is no canary pool."""
+
+
+class RolloutLostError(StandsAsideError):
+    """A rollout that has ended, or that another run drives by now."""

@@ -1,147 +1,249 @@
 """The steps that take a registered version to every replica; each may be repeated and says what it found.
 
-A rollout takes its versions as arguments and never from the aliases it moves, so that a repeated step does not take
-the new champion for the one before it.
+A step takes its versions from the rollout's row and never from the aliases that it moves, so that a repeated one does
+not take the new champion for the one before it. A breach ends the rollout within the step that finds it.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from ml_code.promotion_log import PromotionLog, WarehouseLog
-from ml_code.settings import load_settings
-from ml_code.warehouse import open_warehouse
-from serving.aliases import ROLLED_BACK, Aliases, MlflowAliases
-from serving.errors import FrozenModelError, NoCandidateError
-from serving.fleet import DnsFleet, Fleet, wait_for_version
-from serving.settings import RolloutSettings
+from ml_code.datasets import load_catalog
+from ml_code.holdout_rows import HoldoutRows
+from serving.aliases import CHALLENGER, CHAMPION
+from serving.analysis import Rules
+from serving.canary import watch_canary
+from serving.control import Control, connect, hold, keep_canary_open, note, read_own, renew
+from serving.errors import BreachError, FleetError, NoCanaryError, RolloutLostError
+from serving.fleet import wait_for_challenger, wait_for_version
+from serving.gateway import Answer, Variant
+from serving.outcome import abort, abort_held, close_canary, finish
+from serving.rollback import move_aliases
+from serving.rollout_rows import MOVING, Rollout
+from serving.validation import Candidate, validate
 
-CHAMPION = "champion"
-PREVIOUS = "previous"
+__all__ = ["connect"]
+
+VERIFIED_ROWS = 5
+VERIFY_SECONDS = 20.0
+"""The gateway asks Docker's DNS every two seconds, and a replica's last connection may be a few seconds old."""
+
+CANARY_SECONDS = 60.0
+"""Longest wait for the canary pool: a download, and the time that a replica gives a file to open."""
 
 logger = logging.getLogger("serving")
 
 
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """One rollout of a model: from the version that serves, if any, to the one that shall."""
-
-    model: str
-    from_version: str | None
-    to_version: str
-
-    def as_dict(self) -> dict[str, str | None]:
-        """The rollout as it travels between tasks."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """What a rollout works with: the registry's aliases, the log of promotions and the replicas."""
-
-    aliases: Aliases
-    log: PromotionLog
-    fleet: Fleet
-    timeout_seconds: float
-
-
-def plan(aliases: Aliases, log: PromotionLog, model: str, version: str | None = None) -> Rollout:
-    """Decides what to roll out: the version asked for, or the newest that the gate let through.
+def validate_artifact(control: Control, rollout_id: int, *, allow_schema_change: bool = False) -> str:
+    """Checks the version's file before anything serves it; says what was found.
 
     Raises:
-        NoCandidateError: no version of the model has passed the gate, or the one asked for has not.
-        FrozenModelError: no version was asked for, and a person has frozen the model.
+        BreachError: it must not serve.
+        RegistryError: MLflow or its store is away.
     """
-    # Found out here, because `promote` moves `previous` first: the way back would be lost for a version that is not.
-    if version and not (version.isdecimal() and aliases.has_passed(model, version)):
-        raise NoCandidateError(
-            f"{model}: found no version {version} with the tag gate=passed, expected one; leave the version empty for "
-            "the newest, or set the tag in MLflow if you vouch for it"
+    rollout = read_own(control, rollout_id)
+    if rollout.state in MOVING:
+        return _skip(rollout)
+    rollout = note(
+        control, rollout, state="validating", reason="the file is opened and measured in a process of its own"
+    )
+    with _aborting(control, rollout):
+        found = validate(
+            Candidate(*(control.aliases, rollout.model, rollout.to_version, rollout.from_version, control.limit_bytes)),
+            dataset=load_catalog(control.catalog_dir).list_models()[rollout.model],
+            allow_schema_change=allow_schema_change,
+            renew=lambda: renew(control, rollout),
         )
-    champion = aliases.read(model).get(CHAMPION)
-    newest = aliases.find_newest_passed(model)
-    # Unasked there is no way back: a champion that a person chose over the newest stays.
-    unasked = champion if champion and newest and int(newest) < int(champion) else newest
-    target = version or unasked
-    if target is None:
-        raise NoCandidateError(
-            f"{model}: found no version with the tag gate=passed, expected one; run mlops_training_pipeline first"
-        )
-    if version is None and target != champion and (freeze := log.find_freeze(model)):
-        raise FrozenModelError(
-            f"{model}: found it frozen by {freeze.who} ({freeze.why}), expected no freeze; version {target} waits: "
-            f"`mlops unfreeze {model}`, or `mlops promote {model} {target}`"
-        )
-    logger.info("%s: the champion is %s, the version to roll out is %s", model, champion or "none yet", target)
-    return Rollout(model, champion, target)
+    return _say(
+        rollout,
+        f"the file is sound: opens in {found.load_seconds:.2f} s, one row takes {found.one_row_ms:.2f} ms, 1,000 rows "
+        f"{found.thousand_rows_ms:.1f} ms, {found.memory_mb:.0f} MB",
+    )
 
 
-def promote(aliases: Aliases, log: PromotionLog, rollout: Rollout, who: str, why: str) -> None:
-    """Makes the target the champion and the version before it `previous`, and logs it."""
-    if rollout.from_version and rollout.from_version != rollout.to_version:
-        aliases.move(rollout.model, PREVIOUS, rollout.from_version)
-    aliases.move(rollout.model, CHAMPION, rollout.to_version)
-    if rollout.from_version != rollout.to_version:
-        versions = {"from_version": rollout.from_version, "to_version": rollout.to_version}
-        log.record(rollout.model, "promote", who, why, **versions)
-    logger.info("%s: champion is now version %s", rollout.model, rollout.to_version)
-
-
-def roll_back(aliases: Aliases, log: PromotionLog, model: str, who: str, why: str) -> Rollout:
-    """Makes the version before the champion again, and marks the one that served so that nothing picks it unasked.
-
-    The version before that one becomes `previous`, as far as the log knows it; otherwise there is none.
+def start_canary(control: Control, rollout_id: int) -> str:
+    """Lets the canary pool answer with the version.
 
     Raises:
-        NoCandidateError: there is no version before.
+        NoCanaryError: it is the first version ever, or there is no canary pool.
+        RolloutLostError: the rollout has ended, or another run drives it.
     """
-    found = aliases.read(model)
-    bad, target = found.get(CHAMPION), found.get(PREVIOUS)
-    if bad is None or target is None:
-        raise NoCandidateError(
-            f"{model}: found no {'champion' if bad is None else 'version before the champion'}, expected one; "
-            f"`mlops promote {model} VERSION` names any other"
-        )
-    if bad == target:  # a rollback was cut off between its moves
-        bad = next((move.to_version for move in log.list_moves(model) if move.to_version), None)
-    else:
-        aliases.tag(model, bad, ROLLED_BACK, why)
-        aliases.move(model, CHAMPION, target)
-    before = _find_version_before(log, model, target)
-    if before is None:
-        aliases.delete(model, PREVIOUS)
-    else:
-        aliases.move(model, PREVIOUS, before)
-    log.record(model, "rollback", who, why, from_version=bad, to_version=target)
-    logger.info("%s: rolled back from version %s to %s", model, bad, target)
-    return Rollout(model, bad, target)
+    with hold(control, rollout_id) as rollout:
+        if rollout.state in MOVING:
+            return _skip(rollout)
+        if rollout.from_version is None or not control.fleet.has_canary_pool:
+            why = "it is the first version" if rollout.from_version is None else "there is no canary pool"
+            raise NoCanaryError(f"{rollout.name}: {why}, so it goes straight to the replicas")
+        keep_canary_open(control, rollout.model)
+        control.aliases.move(rollout.model, CHALLENGER, rollout.to_version)
+        note(control, rollout, state="canary", reason="the canary pool fetches the version")
+    return _say(rollout, f"the challenger is version {rollout.to_version}")
 
 
-def _find_version_before(log: PromotionLog, model: str, version: str) -> str | None:
-    """What served before a version was promoted for the last time."""
-    moves = log.list_moves(model)
-    return next((move.from_version for move in moves if move.action == "promote" and move.to_version == version), None)
-
-
-def wait_for_fleet(fleet: Fleet, rollout: Rollout, timeout_seconds: float) -> list[str]:
-    """Waits until every replica answers with the target; returns their addresses.
+def wait_for_canary(control: Control, rollout_id: int) -> str:
+    """Waits until the canary pool answers with the version.
 
     Raises:
-        FleetError: the replicas did not come to it in time.
+        BreachError: it refuses the version, or does not come to it in time.
     """
-    return wait_for_version(fleet, rollout.model, rollout.to_version, timeout_seconds)
+    rollout = read_own(control, rollout_id)
+    if rollout.state in MOVING:
+        return _skip(rollout)
+    with _aborting(control, rollout):
+        try:
+            replicas = wait_for_challenger(
+                *(control.fleet, rollout.model, rollout.to_version, CANARY_SECONDS),
+                pause=_renewing(control, rollout),
+                clock=control.clock,
+            )
+        except FleetError as error:
+            raise BreachError(str(error)) from error
+    return _say(rollout, f"the canary pool answers with version {rollout.to_version}: {', '.join(replicas)}")
 
 
-def connect(settings: RolloutSettings | None = None) -> Control:
-    """Connects to the registry, the warehouse and the replicas that the environment names.
+def analyse_canary(control: Control, rollout_id: int, rules: Rules, window_seconds: float) -> str:
+    """Compares the canary with the stable version, and ends the rollout on a breach.
 
     Raises:
-        SettingsError: it names no warehouse.
+        BreachError: the canary does worse than it may.
+        InconclusiveError: too little was seen to tell.
     """
-    settings = settings or RolloutSettings()
-    password = settings.mlflow_password.get_secret_value()
-    aliases = MlflowAliases(settings.mlflow_url, settings.mlflow_username, password)
-    hosts = [host for host in (settings.stable_host, settings.canary_host) if host]
-    log = WarehouseLog(open_warehouse(load_settings()))
-    return Control(aliases, log, DnsFleet(hosts, settings.port), settings.timeout_seconds)
+    rollout = read_own(control, rollout_id)
+    if rollout.state in MOVING:
+        return _skip(rollout)
+    holdout = control.read_holdout(rollout.model, rollout.to_version)
+    rollout = note(
+        control, rollout, state="analysing", reason="the canary answers its share of the requests", figures={}
+    )
+    with _aborting(control, rollout):
+        figures = watch_canary(control, rollout, rules, window_seconds, holdout)
+    note(control, rollout, reason="the canary does as well as the stable version", figures=figures)
+    return _say(rollout, f"the canary does as well as the stable version: {figures}")
+
+
+def promote(control: Control, rollout_id: int) -> str:
+    """Makes the version the champion and the one before it `previous`, and closes the canary.
+
+    Raises:
+        BreachError: the champion was moved by hand meanwhile, which counts for more.
+    """
+    with hold(control, rollout_id) as rollout:
+        champion = control.aliases.read(rollout.model).get(CHAMPION)
+        if champion not in {rollout.from_version, rollout.to_version}:
+            reason = f"the champion: found version {champion}, expected {rollout.from_version}; it was moved by hand"
+            abort_held(control, rollout, reason, is_verdict=False)
+            raise BreachError(f"{rollout.name}: {reason}")
+        by_whom = f"; {rollout.reason}" if rollout.state == "awaiting approval" else ""
+        promoting = note(control, rollout, state="promoting", reason=_describe_success(rollout) + by_whom)
+        move_aliases(control, promoting, promoting.reason)
+        close_canary(control.aliases, promoting)
+        note(control, promoting, state="verifying", reason="the replicas follow")
+    return _say(rollout, f"the champion is version {rollout.to_version}")
+
+
+def wait_for_fleet(control: Control, rollout_id: int) -> list[str]:
+    """Waits until every replica answers with the version; returns their addresses.
+
+    Raises:
+        BreachError: they did not come to it in time, so the version before serves again.
+        FleetError: the same, and there is no version before.
+    """
+    rollout = read_own(control, rollout_id)
+    with _aborting(control, rollout):
+        try:
+            return wait_for_version(
+                *(control.fleet, rollout.model, rollout.to_version, control.timeout_seconds),
+                pause=_renewing(control, rollout),
+                clock=control.clock,
+            )
+        except FleetError as error:
+            if rollout.from_version is None:
+                raise
+            raise BreachError(str(error)) from error
+
+
+def verify_through_gateway(control: Control, rollout_id: int) -> str:
+    """Asks as a client does, on every way through the gateway, and ends the rollout.
+
+    Raises:
+        BreachError: another version answers, or otherwise than the file did; the version before serves again.
+    """
+    rollout = read_own(control, rollout_id)
+    holdout = control.read_holdout(rollout.model, rollout.to_version)
+    variants: list[Variant | None] = [None, "stable", "canary"]
+    deadline = control.clock() + VERIFY_SECONDS
+    while True:
+        problem = next(filter(None, (_verify(control, rollout, holdout, variant) for variant in variants)), None)
+        if problem is None:
+            break
+        if control.clock() > deadline:
+            breach = BreachError(f"{rollout.name}: through the gateway: {problem}")
+            if rollout.from_version is not None:
+                abort(control, rollout_id, breach)
+            raise breach
+        control.pause(1.0)
+        renew(control, rollout)
+    with hold(control, rollout_id) as held:
+        finish(control, held, _describe_success(held))
+    return _say(rollout, f"version {rollout.to_version} answers through the gateway")
+
+
+def clean_up(control: Control, rollout_id: int, reason: str) -> str:
+    """Ends a rollout whose run failed without ending it, such as by an outage; not the version's fault."""
+    try:
+        with hold(control, rollout_id) as rollout:
+            abort_held(control, rollout, reason, is_verdict=False)
+    except RolloutLostError as error:
+        return str(error)
+    return _say(rollout, f"aborted: {reason}")
+
+
+def _verify(control: Control, rollout: Rollout, holdout: HoldoutRows, variant: Variant | None) -> str | None:
+    rows = list(holdout.rows[:VERIFIED_ROWS])
+    answers = control.gateway.predict(rollout.model, rows, variant)
+    return next(filter(None, (_find_fault(rollout, answer) for answer in answers)), None)
+
+
+def _find_fault(rollout: Rollout, answer: Answer) -> str | None:
+    if answer.status != 200:
+        return f"found status {answer.status}, expected 200 ({answer.problem})"
+    if answer.version != rollout.to_version:
+        return f"found version {answer.version}, expected {rollout.to_version}"
+    return None
+
+
+@contextmanager
+def _aborting(control: Control, rollout: Rollout) -> Iterator[None]:
+    """Ends the rollout on a breach, before anybody hears of it."""
+    try:
+        yield
+    except BreachError as breach:
+        abort(control, rollout.rollout_id, breach)
+        raise type(breach)(f"{rollout.name}: {breach}") from breach
+
+
+def _renewing(control: Control, rollout: Rollout) -> Callable[[float], None]:
+    def pause(seconds: float) -> None:
+        control.pause(seconds)
+        renew(control, rollout)
+
+    return pause
+
+
+def _describe_success(rollout: Rollout) -> str:
+    canary = rollout.figures.get("canary")
+    if canary is None:
+        return "the first version" if rollout.from_version is None else "its file is sound"
+    seen = f"{canary['live']} live and {canary['replayed']} replayed requests"
+    return f"its canary did as well as version {rollout.from_version} in {seen}"
+
+
+def _skip(rollout: Rollout) -> str:
+    return _say(rollout, f"found it {rollout.state} already, nothing to do here")
+
+
+def _say(rollout: Rollout, text: str) -> str:
+    logger.info("%s: %s", rollout.name, text)
+    return text

@@ -59,3 +59,9 @@ class RolloutSettings(BaseSettings):
     canary_host: str | None = Field(default="serving-canary", description="the same for the canary pool; empty: none")
     port: int = Field(default=3000, gt=0, le=65535, description="port that the replicas listen on")
     timeout_seconds: float = Field(default=120.0, gt=0, description="longest wait for the replicas to follow")
+    lease_seconds: float = Field(
+        default=120.0, gt=0, description="after this time without a sign of life a canary closes and may be taken over"
+    )
+    max_model_mb: int = Field(default=LARGEST_FILE_MB, gt=0, description="largest model file that is validated, in MB")
+    mlflow_public_url: str | None = Field(default=None, description="MLflow as a browser reaches it, for links")
+    gateway_public_url: str | None = Field(default=None, description="the start page as a browser reaches it")

@@ -42,6 +42,7 @@ def environment(airflow_environment: dict[str, str], stack_settings: Settings, r
         "ROLLOUT_MLFLOW_URL": stack_settings.mlflow_url,
         "ROLLOUT_MLFLOW_USERNAME": stack_settings.mlflow_username,
         "ROLLOUT_MLFLOW_PASSWORD": password,
+        "MLOPS_GATEWAY_URL": replica.url,
         "ROLLOUT_STABLE_HOST": "127.0.0.1",
         "ROLLOUT_CANARY_HOST": "",
         "ROLLOUT_PORT": str(urlsplit(replica.url).port),

@@ -56,7 +56,6 @@ def run_replica(folder: Path, mlflow_url: str, password: str, **settings: str) -
 @contextmanager
 def start_replica(folder: Path, mlflow_url: str, password: str, **settings: str) -> Iterator[Replica]:
     """Runs a replica on a state directory, and waits for nothing."""
-    port = free_port()
     environment = {
         **os.environ,
         "SERVING_MLFLOW_URL": mlflow_url,
@@ -65,7 +64,7 @@ def start_replica(folder: Path, mlflow_url: str, password: str, **settings: str)
         "SERVING_STATE_DIR": str(folder / "state"),
         "SERVING_REPLICA": "one",
         "SERVING_HOST": "127.0.0.1",
-        "SERVING_PORT": str(port),
+        "SERVING_PORT": str(free_port()),
         "SERVING_POLL_SECONDS": "0.3",
         "BENTOML_HOME": str(folder / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "true",
@@ -73,7 +72,7 @@ def start_replica(folder: Path, mlflow_url: str, password: str, **settings: str)
     }
     log = folder / "replica.log"
     with run_process([sys.executable, "-m", "serving"], log, env=environment) as process:
-        yield Replica(f"http://127.0.0.1:{port}", process.pid, log)
+        yield Replica(f"http://{environment['SERVING_HOST']}:{environment['SERVING_PORT']}", process.pid, log)
 
 
 def store_models(folder: Path) -> Path:

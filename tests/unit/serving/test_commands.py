@@ -12,35 +12,34 @@ from ml_code.datasets import CATALOG
 from ml_code.settings import Settings
 from serving import commands
 from serving.commands import app
-from tests.unit.serving.test_rollout import FakeAliases, FakeLog, promote_in_turn
+from tests.unit.serving.rollout_fakes import Table, promote_in_turn
 
 IRIS = (CATALOG / "iris.toml").read_text()
 
 
 @pytest.fixture
-def registry(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[FakeAliases, FakeLog]:
+def registry(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Table:
     """Iris with the versions 1 to 3, of which 3 serves."""
     (tmp_path / "iris.toml").write_text(IRIS)
-    aliases, log = promote_in_turn("1", "2", "3")
-    aliases.newest_passed = "3"
+    table = promote_in_turn("1", "2", "3")
     monkeypatch.setattr(commands, "load_settings", lambda: settings)
-    monkeypatch.setattr(commands, "_connect", lambda _: (aliases, log))
-    return aliases, log
+    monkeypatch.setattr(commands, "_connect", lambda _: table.control("ada@lab"))
+    return table
 
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
 
 
-def test_models_are_listed_with_what_serves(registry: tuple[FakeAliases, FakeLog]) -> None:
+def test_models_are_listed_with_what_serves(registry: Table) -> None:
     done = run("models", "--json")
     assert [model for model in json.loads(done.stdout) if model["model"] == "iris"] == [
-        {"model": "iris", "champion": "3", "previous": "2", "newest passed": "3", "frozen": None}
+        {"model": "iris", "champion": "3", "previous": "2", "newest passed": "3", "under way": None, "frozen": None}
     ]
     assert "newest passed" in run("models").stdout
 
 
-def test_a_rollback_moves_the_alias_and_the_history_says_why(registry: tuple[FakeAliases, FakeLog]) -> None:
+def test_a_rollback_moves_the_alias_and_the_history_says_why(registry: Table) -> None:
     done = run("rollback", "iris", "--why", "it answers nonsense")
     assert (done.exit_code, done.stdout) == (0, "iris: champion 3 -> 2\n")
     newest = json.loads(run("history", "iris", "--json").stdout)[0]
@@ -49,14 +48,14 @@ def test_a_rollback_moves_the_alias_and_the_history_says_why(registry: tuple[Fak
     assert "@" in newest["who"]
 
 
-def test_a_reason_is_asked_for(registry: tuple[FakeAliases, FakeLog]) -> None:
+def test_a_reason_is_asked_for(registry: Table) -> None:
     done = CliRunner().invoke(app, ["promote", "iris", "1"], input="the old one was better\n")
     assert done.exit_code == 0
-    assert registry[0].aliases == {"champion": "1", "previous": "3"}
-    assert registry[1].moves[-1].why == "the old one was better"
+    assert registry.aliases.aliases == {"champion": "1", "previous": "3"}
+    assert registry.log.moves[-1].why == "the old one was better"
 
 
-def test_a_freeze_holds_until_it_is_lifted(registry: tuple[FakeAliases, FakeLog]) -> None:
+def test_a_freeze_holds_until_it_is_lifted(registry: Table) -> None:
     assert run("freeze", "iris", "--why", "the fair").exit_code == 0
     assert json.loads(run("models", "--json").stdout)[0]["frozen"].endswith(": the fair")
     assert run("unfreeze", "iris", "--why", "it is over").exit_code == 0
@@ -73,16 +72,14 @@ def test_a_freeze_holds_until_it_is_lifted(registry: tuple[FakeAliases, FakeLog]
         (["rollback", "tulips", "--why", "x"], "found 'tulips', expected one of IrisModel, iris"),
     ],
 )
-def test_what_is_not_there_is_a_usage_error(
-    registry: tuple[FakeAliases, FakeLog], arguments: list[str], message: str
-) -> None:
+def test_what_is_not_there_is_a_usage_error(registry: Table, arguments: list[str], message: str) -> None:
     done = run(*arguments)
     assert done.exit_code == 2
     assert message in done.output
 
 
-def test_without_a_version_before_there_is_no_way_back(registry: tuple[FakeAliases, FakeLog]) -> None:
-    del registry[0].aliases["previous"]
+def test_without_a_version_before_there_is_no_way_back(registry: Table) -> None:
+    del registry.aliases.aliases["previous"]
     done = run("rollback", "iris", "--why", "x")
     assert done.exit_code == 2
     assert "found no version before the champion" in done.output

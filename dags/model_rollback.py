@@ -1,0 +1,70 @@
+"""Lets the version before serve again, on every replica, at once.
+
+**What it does**: cancels a rollout of the model that is under way, lets the alias `champion` name the version before,
+and waits until every replica answers with it. Replicas have kept its file: nothing is downloaded, nothing is lost. The
+version that served gets the tag `rolled_back` and is never picked by itself any more. `mlops rollback` does the same
+from a shell, without waiting for Airflow.
+
+**What starts it**: a person, with `model` and `reason`.
+
+**What it writes**: the aliases `champion` and `previous` in MLflow's registry, and rows of `warehouse.rollout` and
+`warehouse.promotion_log`.
+
+## Triage
+- `roll_back` red: there is no version before the champion (`mlops history MODEL` lists what served; `mlops promote`
+  names any other), or MLflow or the warehouse is not reached.
+- `wait_for_fleet` red: a replica did not come to the version in time; `docker compose logs serving` says why.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import Param, dag, get_current_context, task
+from notices import tell_success
+from rollout_tasks import control_rollout
+from task_defaults import make_task_defaults
+
+from ml_code.datasets import load_catalog
+
+CATALOG = load_catalog()
+
+
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    catchup=False,
+    max_active_runs=4,
+    is_paused_upon_creation=False,
+    tags=["ml", "serving"],
+    doc_md=__doc__,
+    on_success_callback=tell_success(),
+    default_args=make_task_defaults("serving.errors.NoCandidateError"),
+    params={
+        "model": Param(CATALOG.choose_default(), enum=list(CATALOG.list_models()), description="Model to roll back"),
+        "reason": Param("", type="string", minLength=3, description="Why, for the log"),
+    },
+)
+def model_rollback() -> None:
+    @task(map_index_template="{{ rollout_label }}")
+    def roll_back(params: dict[str, Any]) -> int:
+        from serving.rollback import roll_back
+
+        with control_rollout() as control:
+            done = roll_back(control, params["model"], params["reason"])
+        get_current_context()["rollout_label"] = f"{done.model}: {done.from_version} -> {done.to_version}"
+        return done.rollout_id
+
+    @task
+    def wait_for_fleet(rollout_id: int) -> list[str]:
+        from serving.fleet import wait_for_version
+
+        with control_rollout() as control:
+            done = control.rows.read(rollout_id)
+            return wait_for_version(control.fleet, done.model, done.to_version, control.timeout_seconds)
+
+    wait_for_fleet(roll_back())
+
+
+model_rollback()

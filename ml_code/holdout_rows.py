@@ -1,0 +1,60 @@
+"""The rows that a version was held out from, with the answers that its file gives them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ml_code.errors import DataCheckError, StorageError
+from ml_code.model_spec import ModelSpec, Value
+from ml_code.onnx_model import OnnxModel
+from ml_code.settings import Settings, load_settings
+
+LARGEST_HOLDOUT = 2000
+"""Rows that are kept: enough for a distribution, and few enough to travel."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldoutRows:
+    """Rows in the order of the spec's features, and one answer to each; of the holdout, or else the golden ones."""
+
+    spec: ModelSpec
+    rows: Sequence[Sequence[Value]]
+    answers: Sequence[float | int | str]
+
+
+def read_holdout_rows(model: str, version: str, *, settings: Settings | None = None) -> HoldoutRows:
+    """Reads the holdout of the run that made a version, and lets the version's file answer it.
+
+    A version whose run or snapshot is gone is asked its golden rows, which its file carries.
+
+    Raises:
+        TrackingError: MLflow refuses, or the version has no file.
+        ModelFileError: its file cannot be opened.
+    """
+    # Not at the top: of the steps of a rollout only those that replay need what trains.
+    from ml_code.snapshots import read_holdout  # noqa: PLC0415
+    from ml_code.tracking import Tracker  # noqa: PLC0415
+
+    settings = settings or load_settings()
+    tracker = Tracker(settings)
+    opened = OnnxModel(tracker.read_model_file(model, version))
+    names = [feature.name for feature in opened.spec.features]
+    try:
+        _, frame = read_holdout(tracker.read_run(tracker.read_version(model, version).run_id).tags, settings)
+        rows = [[_as_value(cell) for cell in row] for row in frame[names].head(LARGEST_HOLDOUT).to_numpy().tolist()]
+    except (KeyError, StorageError, DataCheckError) as error:
+        log.warning("%s version %s: found no holdout (%r), so its golden rows stand in", model, version, error)
+        rows = opened.spec.golden.rows
+    return HoldoutRows(opened.spec, rows, opened.predict_rows(rows).values)
+
+
+def _as_value(cell: object) -> Value:
+    """A cell as JSON has it: a missing one is null."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return None
+    return cell if isinstance(cell, (int, float, str)) else str(cell)

@@ -1,0 +1,74 @@
+"""What the tasks of the rollout DAGs share: their connections, how they stand aside, and how a person is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, override
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowSkipException
+from notices import escape, send
+
+if TYPE_CHECKING:
+    from serving.control import Control
+    from serving.rollout_rows import Rollout
+
+APPROVAL_HOURS = 72
+
+
+@contextmanager
+def control_rollout() -> Iterator[Control]:
+    """The rollout's connections, in the name of this run; a rollout that has nothing to do skips its task."""
+    from serving.control import connect  # noqa: PLC0415  not at the top: every parsing of the DAG would pay for it
+    from serving.errors import StandsAsideError  # noqa: PLC0415
+
+    ti = get_current_context()["ti"]
+    try:
+        yield connect(f"{ti.dag_id}/{ti.run_id}", ti.log_url.partition("/tasks/")[0])
+    except StandsAsideError as error:
+        raise AirflowSkipException(str(error)) from error
+
+
+def describe_end(rollout: Rollout) -> str:
+    """How a rollout ended, in Slack's markup."""
+    link = f"\n<{escape(rollout.run_url)}|open in Airflow>" if rollout.run_url else ""
+    return f"*{escape(rollout.name)}* {rollout.state}\n{escape(rollout.reason)}{link}"
+
+
+class RolloutApproval(ApprovalOperator):
+    """Asks a person whether a rollout may go on, where one must; waits without a worker, and skips where none must."""
+
+    template_fields = ("rollout_id", "subject", "body")
+
+    def __init__(self, *, rollout_id: Any, **kwargs: Any) -> None:
+        super().__init__(subject="", response_timeout=timedelta(hours=APPROVAL_HOURS), retries=0, **kwargs)
+        self.rollout_id = rollout_id
+
+    @override
+    def execute(self, context: Any) -> Any:
+        from serving import approval  # noqa: PLC0415
+
+        with control_rollout() as control:
+            is_asked_for = bool(context["params"].get("require_approval"))
+            if not approval.needs_approval(control, self.rollout_id, is_asked_for=is_asked_for):
+                raise AirflowSkipException("nobody has to approve it")
+            self.subject, self.body = approval.ask_person(control, self.rollout_id)
+        send(f"*{self.subject}* waits for a person\n<{self.generate_link_to_ui_from_context(context=context)}|decide>")
+        return super().execute(context)
+
+    @override
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        from serving import approval  # noqa: PLC0415
+
+        # Not the parent's: its way to skip what follows is blind to this task's map index.
+        if "error" in event:
+            self.process_trigger_event_error(event)
+        person = str((event.get("responded_by_user") or {}).get("name") or "a person")
+        with control_rollout() as control:
+            if event["chosen_options"] != [self.APPROVE]:
+                raise approval.reject(control, self.rollout_id, person)
+            approval.approve(control, self.rollout_id, person)
+        return person

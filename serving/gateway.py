@@ -1,0 +1,73 @@
+"""The gateway as a client sees it: requests of a rollout itself, marked so that they count for nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import httpx
+
+from ml_code.model_spec import Value
+
+CONNECTIONS = 4
+"""Requests under way at once: enough to be quick, few enough that people do not notice."""
+
+TIMEOUT_SECONDS = 6.0
+"""A row takes milliseconds: what takes so long has failed, and holds up the end of a bad canary."""
+
+REPLAYED = {"X-Replay": "1"}
+
+type Variant = Literal["stable", "canary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came to one row: the status (0: nothing came), the version that answered, and its prediction."""
+
+    status: int
+    version: str | None = None
+    prediction: Any = None
+    problem: str = ""
+
+
+class Gateway(Protocol):
+    """What a rollout asks of the gateway."""
+
+    def predict(self, model: str, rows: Sequence[Sequence[Value]], variant: Variant | None) -> list[Answer]:
+        """Sends each row as a request of its own, to one pool or to whichever is drawn; the answers in order."""
+
+
+class HttpGateway:
+    """A gateway by its base URL.
+
+    >>> HttpGateway("http://nginx:8000").predict("iris", [[5.1, 3.5, 1.4, 0.2]], "canary")
+    [Answer(status=200, version='4', prediction=0, problem='')]
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def predict(self, model: str, rows: Sequence[Sequence[Value]], variant: Variant | None) -> list[Answer]:
+        """Sends each row as a request of its own, a few at once."""
+        headers = REPLAYED | ({"X-Variant": variant} if variant else {})
+        url = f"{self._url}/models/{model}/predict"
+        with (
+            httpx.Client(timeout=TIMEOUT_SECONDS, headers=headers) as client,
+            ThreadPoolExecutor(CONNECTIONS) as pool,
+        ):
+            return list(pool.map(lambda row: _ask(client, url, row), rows))
+
+
+def _ask(client: httpx.Client, url: str, row: Sequence[Value]) -> Answer:
+    try:
+        answer = client.post(url, json=[list(row)])
+        version = answer.headers.get("X-Model-Version")
+        if answer.status_code != httpx.codes.OK:
+            return Answer(answer.status_code, version, problem=answer.text[:200])
+        return Answer(answer.status_code, version, answer.json()["predictions"][0])
+    except httpx.HTTPError as error:
+        return Answer(0, problem=repr(error))
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        return Answer(0, problem=f"found what is no prediction ({error!r})")

@@ -1,0 +1,215 @@
+"""The rows of rollouts: at most one of a model is active, and whoever drives it holds a lease on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from ml_code.warehouse import Warehouse
+
+type Kind = Literal["rollout", "ab", "rollback"]
+type State = Literal[
+    "validating",
+    "canary",
+    "analysing",
+    "awaiting approval",
+    "promoting",
+    "verifying",
+    "promoted",
+    "aborted",
+    "inconclusive",
+    "rolled back",
+]
+
+MOVING: frozenset[State] = frozenset({"promoting", "verifying"})
+"""States in which the aliases may name the new version already."""
+
+LOCK_SECONDS = 30
+"""Longest wait for another process that moves aliases of the same model."""
+
+HELD_SECONDS = 90
+"""A process that holds the lock and says nothing for so long has hung: Postgres takes the lock from it."""
+
+COLUMNS = (
+    "rollout_id, model, kind, from_version, to_version, state, owner, run_url, reason, figures, started_at, "
+    "updated_at, ended_at, lease_until, lease_until < clock_timestamp()"
+)
+
+INSERT = f"""
+    INSERT INTO warehouse.rollout (model, kind, from_version, to_version, state, owner, run_url, lease_until)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))
+    RETURNING {COLUMNS}
+"""  # noqa: S608  from this module
+UPDATE = f"""
+    UPDATE warehouse.rollout SET
+      owner = COALESCE(%s, owner), run_url = COALESCE(%s, run_url), state = COALESCE(%s, state),
+      reason = COALESCE(%s, reason), figures = COALESCE(%s::jsonb, figures),
+      lease_until = clock_timestamp() + make_interval(secs => %s), updated_at = clock_timestamp(),
+      ended_at = CASE WHEN %s THEN clock_timestamp() END
+    WHERE rollout_id = %s AND ended_at IS NULL AND (%s IS NULL OR owner = %s)
+    RETURNING {COLUMNS}
+"""  # noqa: S608  from this module
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One row: from the version that served, if any, to the one that shall."""
+
+    rollout_id: int
+    model: str
+    kind: Kind
+    from_version: str | None
+    to_version: str
+    state: State
+    owner: str
+    run_url: str | None
+    reason: str
+    figures: Mapping[str, Any]
+    started_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+    lease_until: datetime
+    is_expired: bool = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return f"{self.model}: {self.kind} {self.rollout_id} ({self.from_version or 'none'} -> {self.to_version})"
+
+
+class RolloutRows(Protocol):
+    """What a rollout asks of the table."""
+
+    def lock(self, model: str) -> AbstractContextManager[None]:
+        """Keeps every other process from moving aliases of the model; not to be taken twice."""
+
+    def find_active(self, model: str) -> Rollout | None:
+        """The row of the model that has not ended."""
+
+    def read(self, rollout_id: int) -> Rollout:
+        """A row by its number."""
+
+    def open(  # noqa: PLR0917  a row's columns
+        self,
+        model: str,
+        kind: Kind,
+        from_version: str | None,
+        to_version: str,
+        state: State,
+        owner: str,
+        run_url: str | None,
+        lease_seconds: float,
+    ) -> Rollout:
+        """Adds the active row of a model that has none."""
+
+    def write(
+        self,
+        rollout_id: int,
+        *,
+        lease_seconds: float,
+        only_of: str | None = None,
+        owner: str | None = None,
+        run_url: str | None = None,
+        state: State | None = None,
+        reason: str | None = None,
+        figures: Mapping[str, Any] | None = None,
+        is_over: bool = False,
+    ) -> Rollout | None:
+        """Changes an active row, where `only_of` is given only that owner's; None where there is no such row."""
+
+
+class WarehouseRollouts:
+    """The rows in the warehouse's table `rollout`.
+
+    >>> WarehouseRollouts(open_warehouse(settings)).find_active("iris")
+    """
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    @contextmanager
+    def lock(self, model: str) -> Iterator[None]:
+        """Holds the model's advisory lock, which ends with the connection: a process that dies leaves none behind.
+
+        Raises:
+            WarehouseError: the database cannot be reached, or another process did not let go in time.
+        """
+        with self._warehouse.transaction() as connection, connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+            cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{HELD_SECONDS}s'")
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"rollout/{model}",))
+            yield
+
+    def find_active(self, model: str) -> Rollout | None:
+        """The row of the model that has not ended.
+
+        Raises:
+            WarehouseError: the database cannot be reached.
+        """
+        return self._fetch(f"SELECT {COLUMNS} FROM warehouse.rollout WHERE model = %s AND ended_at IS NULL", model)  # noqa: S608  from this module
+
+    def read(self, rollout_id: int) -> Rollout:
+        """A row by its number.
+
+        Raises:
+            WarehouseError: the database cannot be reached.
+            LookupError: there is no such row.
+        """
+        found = self._fetch(f"SELECT {COLUMNS} FROM warehouse.rollout WHERE rollout_id = %s", rollout_id)  # noqa: S608  from this module
+        if found is None:
+            raise LookupError(f"warehouse.rollout: found no row {rollout_id}, expected one; was a backup restored?")
+        return found
+
+    def open(  # noqa: PLR0917  a row's columns
+        self,
+        model: str,
+        kind: Kind,
+        from_version: str | None,
+        to_version: str,
+        state: State,
+        owner: str,
+        run_url: str | None,
+        lease_seconds: float,
+    ) -> Rollout:
+        """Adds the active row of a model that has none.
+
+        Raises:
+            WarehouseError: the database cannot be reached.
+        """
+        opened = self._fetch(INSERT, *(model, kind, from_version, to_version, state, owner, run_url, lease_seconds))
+        assert opened is not None  # noqa: S101  RETURNING answers a row
+        return opened
+
+    def write(
+        self,
+        rollout_id: int,
+        *,
+        lease_seconds: float,
+        only_of: str | None = None,
+        owner: str | None = None,
+        run_url: str | None = None,
+        state: State | None = None,
+        reason: str | None = None,
+        figures: Mapping[str, Any] | None = None,
+        is_over: bool = False,
+    ) -> Rollout | None:
+        """Changes an active row and renews its lease; what is not given stays.
+
+        Raises:
+            WarehouseError: the database cannot be reached.
+        """
+        return self._fetch(
+            UPDATE,
+            *(owner, run_url, state, reason, None if figures is None else json.dumps(figures)),
+            *(lease_seconds, is_over, rollout_id, only_of, only_of),
+        )
+
+    def _fetch(self, statement: str, *parameters: object) -> Rollout | None:
+        with self._warehouse.transaction() as connection, connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            row = cursor.fetchone()
+        return None if row is None else Rollout(*row)

@@ -1,0 +1,180 @@
+"""What a rollout needs, as processes: a warehouse, MLflow, a stable and a canary replica, and a stand-in for Nginx."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, override
+from urllib.parse import urlsplit
+
+import httpx
+from mlflow import MlflowClient
+
+from ml_code.settings import Settings
+from ml_code.warehouse import Warehouse
+from serving.aliases import MlflowAliases
+from serving.control import Control, connect_registry
+from serving.fleet import DnsFleet
+from tests.integration.serving.replica import Replica, run_replica
+from tests.servers import MlflowServer, PostgresServer
+
+STABLE_HOST, CANARY_HOST = "127.0.0.1", "127.0.0.2"
+"""Two addresses with one port, as the replicas of two pools have it in Docker's network."""
+
+
+class Gateway(ThreadingHTTPServer):
+    """Hands a third of the predictions to the canary pool, or those that name a pool to that one."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__((STABLE_HOST, 0), _Handler)
+        self.port = port
+        self.drawn = itertools.cycle(["stable", "stable", "canary"])
+        self.client = httpx.Client(timeout=20)
+
+    @property
+    def url(self) -> str:
+        return f"http://{STABLE_HOST}:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Gateway
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        pool = self.headers.get("X-Variant") or next(self.server.drawn)
+        host = CANARY_HOST if pool == "canary" else STABLE_HOST
+        headers = {"Content-Type": "application/json", "X-Pool": pool}
+        if self.headers.get("X-Replay"):
+            headers["X-Replay"] = self.headers["X-Replay"]
+        answer = self.server.client.post(f"http://{host}:{self.server.port}{self.path}", content=body, headers=headers)
+        self.send_response(answer.status_code)
+        self.send_header("Content-Length", str(len(answer.content)))
+        self.send_header("X-Model-Version", answer.headers.get("X-Model-Version", ""))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    @override
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@dataclass(frozen=True)
+class RolloutStack:
+    """The running servers."""
+
+    settings: Settings
+    gateway: Gateway
+    stable: Replica
+    canary: Replica
+    client: MlflowClient
+    experiment_id: str
+
+    def control(self, owner: str, **options: Any) -> Control:
+        """A controller of that name."""
+        password = self.settings.mlflow_password.get_secret_value()
+        return connect_registry(
+            self.settings,
+            owner,
+            aliases=MlflowAliases(self.settings.mlflow_url, self.settings.mlflow_username, password),
+            fleet=DnsFleet([STABLE_HOST], [CANARY_HOST], self.gateway.port),
+            **{"timeout_seconds": 60.0, **options},
+        )
+
+    def register(self, content: bytes | None, *, gate: str = "passed", digest: str | None = None) -> str:
+        """Makes a version of iris of a file as it is, or of none."""
+        run = self.client.create_run(self.experiment_id)
+        if content is not None:
+            with _named_file(content) as file:
+                self.client.log_artifact(run.info.run_id, str(file), "model")
+        made = self.client.create_model_version(
+            "iris",
+            f"{run.info.artifact_uri}/model",
+            run.info.run_id,
+            tags={"gate": gate, "sha256": digest or hashlib.sha256(content or b"").hexdigest()},
+        )
+        return str(made.version)
+
+    def served(self) -> dict[str, dict[str, str]]:
+        """The version of iris by variant, on each replica."""
+        found = {}
+        for name, replica in (("stable", self.stable), ("canary", self.canary)):
+            models = httpx.get(f"{replica.url}/models").json()["models"]
+            found[name] = {model["variant"]: model["version"] for model in models if model["name"] == "iris"}
+        return found
+
+    def aliases(self) -> Mapping[str, str]:
+        """The version that each alias names."""
+        return {alias: str(version) for alias, version in self.client.get_registered_model("iris").aliases.items()}
+
+    def version_tags(self, version: str) -> Mapping[str, str]:
+        """The tags of a version."""
+        return self.client.get_model_version("iris", version).tags
+
+
+@contextmanager
+def run_rollout_stack(
+    folder: Path, settings: Settings, mlflow: MlflowServer, postgres: PostgresServer
+) -> Iterator[RolloutStack]:
+    """Runs all of it, with a warehouse of its own."""
+    dsn = postgres.create_database("warehouse_rollout")
+    Warehouse(dsn).migrate()
+    password = mlflow.passwords["serving"]
+    with ExitStack() as stack:
+        (folder / "stable").mkdir()
+        (folder / "canary").mkdir()
+        stable = stack.enter_context(run_replica(folder / "stable", mlflow.url, password))
+        port = urlsplit(stable.url).port or 0
+        canary = stack.enter_context(
+            run_replica(
+                folder / "canary",
+                *(mlflow.url, password),
+                SERVING_POOL="canary",
+                SERVING_HOST=CANARY_HOST,
+                SERVING_PORT=str(port),
+            )
+        )
+        gateway = stack.enter_context(_run_gateway(port))
+        client = MlflowClient(mlflow.url)
+        client.create_registered_model("iris")
+        of_warehouse = {"warehouse_dsn": type(settings.mlflow_password)(dsn), "gateway_url": gateway.url}
+        experiment_id = client.create_experiment("rollouts")
+        yield RolloutStack(settings.model_copy(update=of_warehouse), gateway, stable, canary, client, experiment_id)
+
+
+@contextmanager
+def _run_gateway(port: int) -> Iterator[Gateway]:
+    gateway = Gateway(port)
+    thread = threading.Thread(target=gateway.serve_forever)
+    thread.start()
+    try:
+        yield gateway
+    finally:
+        gateway.shutdown()
+        thread.join()
+        gateway.server_close()
+        gateway.client.close()
+
+
+@contextmanager
+def _named_file(content: bytes) -> Iterator[Path]:
+    import tempfile  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        file.write_bytes(content)
+        yield file
+
+
+def in_five_minutes() -> str:
+    """A moment as the tag `canary_until` has it."""
+    return (datetime.now(UTC) + timedelta(minutes=5)).isoformat()

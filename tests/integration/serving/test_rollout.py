@@ -1,0 +1,237 @@
+"""Rollouts with real replicas, MLflow and Postgres: promoted, or ended in each way in which a version may be bad."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from ml_code.settings import Settings
+from serving import rollout
+from serving.analysis import Rules
+from serving.control import Control
+from serving.errors import BreachError, NoCanaryError, RolloutLostError, StandsAsideError
+from serving.plan import open_rollout
+from serving.rollback import roll_back
+from serving.rollout_rows import Rollout
+from tests.integration.serving.replica import wait_until
+from tests.integration.serving.rollout_stack import RolloutStack, run_rollout_stack
+from tests.servers import MlflowServer, PostgresServer
+from tests.unit.serving.bad_files import (
+    BAD_ROWS,
+    CALM_ROWS,
+    make_bad_classifier,
+    make_crashing,
+    make_slow_to_open,
+)
+from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+"""MLflow's client warns about its own insides."""
+
+RULES = Rules(minimum_requests=150)
+
+
+@pytest.fixture(scope="module")
+def stack(
+    tmp_path_factory: pytest.TempPathFactory,
+    stack_settings: Settings,
+    mlflow_server: MlflowServer,
+    postgres: PostgresServer,
+) -> Iterator[RolloutStack]:
+    with pytest.MonkeyPatch.context() as patch:
+        username, password = mlflow_server.auth("trainer")
+        patch.setenv("MLFLOW_TRACKING_USERNAME", username)
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+        mlflow_server.delete_models()
+        folder = tmp_path_factory.mktemp("rollout")
+        with run_rollout_stack(folder, stack_settings, mlflow_server, postgres) as stack:
+            yield stack
+    mlflow_server.delete_models()
+
+
+@pytest.fixture(scope="module")
+def champion(stack: RolloutStack) -> str:
+    """The first version, rolled out."""
+    version = stack.register(make_bad_classifier())
+    done = roll_out(stack, version)
+    assert (done.state, done.reason) == ("promoted", "the first version")
+    return version
+
+
+def roll_out(stack: RolloutStack, version: str, *, window_seconds: float = 4.0, owner: str | None = None) -> Rollout:
+    """What the DAG does."""
+    control = stack.control(owner or f"test/{version}/{time.monotonic()}")
+    number = open_rollout(control, "iris", version).rollout_id
+    rollout.validate_artifact(control, number)
+    try:
+        rollout.start_canary(control, number)
+        rollout.wait_for_canary(control, number)
+        rollout.analyse_canary(control, number, RULES, window_seconds)
+    except NoCanaryError:
+        pass
+    rollout.promote(control, number)
+    rollout.wait_for_fleet(control, number)
+    rollout.verify_through_gateway(control, number)
+    return control.rows.read(number)
+
+
+@contextmanager
+def people(stack: RolloutStack, rows: Sequence[Sequence[float]]) -> Iterator[Counter[str]]:
+    """Some who ask all the time, a third of them in the canary pool; which version answered with which status."""
+    seen: Counter[str] = Counter()
+    has_ended = threading.Event()
+
+    def ask(rows: Iterator[Sequence[float]]) -> None:
+        with httpx.Client(timeout=20) as client:
+            while not has_ended.is_set():
+                answer = client.post(f"{stack.gateway.url}/models/iris/predict", json=[list(next(rows))])
+                seen[f"{answer.headers['X-Model-Version']} {answer.status_code}"] += 1
+                time.sleep(0.005)
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask, itertools.cycle(rows[i:] + rows[:i])) for i in range(4)]  # type: ignore[operator]
+        try:
+            yield seen
+        finally:
+            has_ended.set()
+    for person in asking:
+        person.result()
+
+
+def assert_old_version_serves(stack: RolloutStack, version: str, bad: str) -> None:
+    assert stack.aliases()["champion"] == version
+    assert "challenger" not in stack.aliases()
+    wait_until(lambda: stack.served()["canary"] == {"champion": version}, stack.served, 30)
+    assert stack.served()["stable"] == {"champion": version}
+    assert stack.version_tags(bad)["rollout"] in {"aborted", "inconclusive"}
+    assert stack.control("test").rows.find_active("iris") is None
+
+
+def test_a_good_version_is_promoted_on_the_requests_of_people_alone(stack: RolloutStack, champion: str) -> None:
+    version = stack.register(make_bad_classifier())
+    with people(stack, CALM_ROWS) as seen:
+        done = roll_out(stack, version, window_seconds=8)
+    assert done.state == "promoted"
+    assert done.figures["canary"]["replayed"] == 0
+    assert done.figures["canary"]["live"] >= 150
+    assert stack.aliases() == {"champion": version, "previous": champion}
+    assert set(seen) == {f"{champion} 200", f"{version} 200"}
+    back = roll_back(stack.control("ada@lab"), "iris", "only a test")
+    assert back.to_version == champion
+    wait_until(lambda: stack.served()["stable"] == {"champion": champion}, stack.served, 10)
+
+
+def test_where_nobody_asks_the_holdout_is_replayed(stack: RolloutStack, champion: str) -> None:
+    version = stack.register(make_bad_classifier())
+    done = roll_out(stack, version, window_seconds=2)
+    assert done.state == "promoted"
+    assert (done.figures["canary"]["live"], done.figures["canary"]["replayed"]) == (0, 150)
+    roll_back(stack.control("ada@lab"), "iris", "only a test")
+    wait_until(lambda: stack.served()["stable"] == {"champion": champion}, stack.served, 10)
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [("errors", "errors"), ("slow", "latency"), ("nan", "no number"), ("constant", "answers")],
+)
+def test_a_version_that_behaves_badly_is_ended_on_the_requests_of_people(
+    stack: RolloutStack, champion: str, fault: str, cause: str
+) -> None:
+    version = stack.register(make_bad_classifier(fault))  # type: ignore[arg-type]
+    rows = [*CALM_ROWS, BAD_ROWS[0]] if fault == "errors" else BAD_ROWS
+    started = time.monotonic()
+    with people(stack, rows) as seen, pytest.raises(BreachError, match=cause):
+        roll_out(stack, version, window_seconds=20)
+    print(f"\n{fault}: ended after {time.monotonic() - started:.0f} s; {dict(seen)}")
+    assert_old_version_serves(stack, champion, version)
+    assert cause in stack.version_tags(version)["rollout_reason"]
+    assert seen[f"{champion} 200"] > seen[f"{version} 200"] + seen[f"{version} 500"]
+    assert seen[f"{champion} 500"] == 0
+
+
+BAD_FILES = {
+    "truncated": (make_bad_classifier()[:-500], None, "cannot open"),
+    "wrong digest": (make_bad_classifier(), "0" * 64, "cut off or altered"),
+    "not ONNX": (b"<html>not found</html>", None, "cannot open"),
+    "other schema": (
+        make_bad_classifier(names=("sepal_length", "sepal_width", "petal_length", "colour")),
+        None,
+        "schema",
+    ),
+    "other dataset": (make_mixed_regressor(), None, "of the dataset ships"),
+    "golden differs": (make_classifier(golden_predictions=[2, 2, 2]), None, "golden row"),
+    "slow load": (make_slow_to_open(), None, "was not validated after|SIGXCPU"),
+    "crash at load": (make_crashing(), None, "ends its process by SIGSEGV"),
+    "missing": (None, None, "its file is missing"),
+}
+
+
+@pytest.mark.parametrize("way", BAD_FILES)
+def test_a_bad_file_is_refused_before_anything_serves_it(stack: RolloutStack, champion: str, way: str) -> None:
+    content, digest, cause = BAD_FILES[way]
+    version = stack.register(content, digest=digest)
+    started = time.monotonic()
+    with pytest.raises(BreachError, match=cause):
+        roll_out(stack, version)
+    print(f"\n{way}: ended after {time.monotonic() - started:.0f} s")
+    assert time.monotonic() - started < 90
+    assert_old_version_serves(stack, champion, version)
+    with pytest.raises(StandsAsideError, match="serving already"):
+        open_rollout(stack.control("test/next"), "iris")
+
+
+def test_two_rollouts_at_once_have_one_outcome(stack: RolloutStack, champion: str) -> None:
+    versions = [stack.register(make_bad_classifier()) for _ in range(2)]
+
+    def attempt(version: str) -> str:
+        try:
+            return roll_out(stack, version, window_seconds=2).state
+        except StandsAsideError as error:
+            return type(error).__name__
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(attempt, versions))
+    assert "promoted" in outcomes, outcomes
+    last = stack.aliases()["champion"]
+    assert last in versions
+    wait_until(lambda: stack.served() == {"stable": {"champion": last}, "canary": {"champion": last}}, stack.served, 30)
+    assert stack.control("test").rows.find_active("iris") is None
+
+
+def test_a_newer_version_takes_the_place_of_a_canary(stack: RolloutStack) -> None:
+    before = stack.aliases()["champion"]
+    older, newer = stack.register(make_bad_classifier()), stack.register(make_bad_classifier())
+    control = stack.control("test/older")
+    number = open_rollout(control, "iris", older).rollout_id
+    rollout.start_canary(control, number)
+    assert roll_out(stack, newer, window_seconds=1).state == "promoted"
+    assert stack.aliases() == {"champion": newer, "previous": before}
+    with pytest.raises(RolloutLostError, match=f"version {newer} takes its place"):
+        rollout.wait_for_canary(control, number)
+
+
+def test_a_rollout_that_was_cut_off_is_taken_over_when_its_lease_ends(stack: RolloutStack) -> None:
+    version = stack.register(make_bad_classifier())
+    dead = stack.control("test/dead", lease_seconds=3.0)
+    number = open_rollout(dead, "iris", version).rollout_id
+    rollout.start_canary(dead, number)
+    assert roll_out(stack, version, window_seconds=1, owner="test/heir").rollout_id == number
+    assert stack.aliases()["champion"] == version
+
+
+def test_a_canary_whose_controller_died_closes_by_itself(stack: RolloutStack) -> None:
+    champion, version = stack.aliases()["champion"], stack.register(make_bad_classifier())
+    dead: Control = stack.control("test/dead", lease_seconds=4.0)
+    number = open_rollout(dead, "iris", version).rollout_id
+    rollout.start_canary(dead, number)
+    wait_until(lambda: stack.served()["canary"].get("challenger") == version, stack.served, 30)
+    wait_until(lambda: stack.served()["canary"] == {"champion": champion}, stack.served, 30)
+    rollout.clean_up(dead, number, "only a test")

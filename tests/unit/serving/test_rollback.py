@@ -1,0 +1,85 @@
+"""The way back, and versions that a person lets serve."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from serving.errors import NoCandidateError
+from serving.plan import open_rollout
+from serving.rollback import promote_by_hand, roll_back
+from tests.unit.serving.rollout_fakes import Table, promote_in_turn, set_table
+from tests.unit.serving.test_rollout import Killed, kill_after, revive
+
+
+def take_back(table: Table, why: str = "wrong") -> tuple[str | None, str]:
+    done = roll_back(table.control("ada@lab"), "iris", why)
+    assert done.state == "rolled back"
+    assert table.rows.find_active("iris") is None
+    return done.from_version, done.to_version
+
+
+def test_a_rollback_goes_back_one_version_at_a_time() -> None:
+    table = promote_in_turn("1", "2", "3")
+    assert take_back(table) == ("3", "2")
+    assert table.aliases.aliases == {"champion": "2", "previous": "1"}
+    assert take_back(table, "wrong too") == ("2", "1")
+    assert table.aliases.aliases == {"champion": "1"}
+    assert table.aliases.tags["3"]["rolled_back"] == "wrong"
+    assert table.aliases.tags["2"]["rolled_back"] == "wrong too"
+    assert [move.action for move in table.log.moves] == ["promote"] * 3 + ["rollback"] * 2
+    with pytest.raises(NoCandidateError, match="found no version before the champion"):
+        take_back(table)
+
+
+def test_a_rollback_that_is_killed_at_any_change_is_finished_by_the_next_one() -> None:
+    for calls in range(100):
+        table = promote_in_turn("1", "2", "3")
+        kill_after(table, calls)
+        try:
+            take_back(table)
+            break
+        except Killed:
+            revive(table)
+        assert take_back(table) == ("3", "2")
+        assert table.aliases.aliases == {"champion": "2", "previous": "1"}
+        assert "rolled_back" not in table.aliases.tags["2"]
+    assert calls > 5
+
+
+def test_a_rollback_that_was_cut_off_is_finished_before_a_rollout() -> None:
+    table = promote_in_turn("1", "2", "3")
+    table.aliases.add("4")
+    kill_after(table, 4)
+    with pytest.raises(Killed):
+        take_back(table)
+    revive(table)
+    table.rows.now += timedelta(minutes=10)
+    opened = open_rollout(table.control(), "iris")
+    assert (opened.from_version, opened.to_version) == ("2", "4")
+    assert table.aliases.tags["3"]["rolled_back"] == "wrong"
+
+
+def test_a_person_may_let_any_version_serve_and_cancels_what_is_under_way() -> None:
+    table = set_table("4", champion="3")
+    table.aliases.add("5", gate="rejected")
+    under_way = open_rollout(table.control(), "iris")
+    done = promote_by_hand(table.control("ada@lab"), "iris", "5", "I vouch for it")
+    assert (done.state, done.from_version) == ("promoted", "3")
+    assert table.aliases.aliases == {"champion": "5", "previous": "3"}
+    assert table.rows.read(under_way.rollout_id).state == "aborted"
+    assert table.log.moves[-1].why == "I vouch for it"
+
+
+def test_promoting_what_serves_already_does_not_make_it_its_own_predecessor() -> None:
+    table = set_table("4", champion="4", previous="3")
+    moves = len(table.log.moves)
+    promote_by_hand(table.control("ada@lab"), "iris", "4", "again")
+    assert table.aliases.aliases == {"champion": "4", "previous": "3"}
+    assert len(table.log.moves) == moves
+
+
+def test_a_version_that_is_not_registered_cannot_serve() -> None:
+    with pytest.raises(NoCandidateError, match="found no version 9"):
+        promote_by_hand(set_table("4", champion="3").control(), "iris", "9", "x")
