@@ -1,8 +1,10 @@
-"""The places where this service reaches into BentoML 1.4: a test fails clearly when one of them moves.
+"""The places where this service reaches into BentoML 1.4 and uvicorn: a test fails clearly when one of them moves.
 
 BentoML's OpenTelemetry middleware takes 35 % of a request's time; its timeout keeps every request's objects for the
 whole of the ten seconds (100 MB more and collections of 200 ms at 1,500 requests/s); its traffic metrics label by raw
-path, which any client can grow without end; its metrics client expects a directory that a supervisor makes.
+path, which any client can grow without end; its metrics client expects a directory that a supervisor makes. uvicorn
+writes the head of an answer and its body one after the other, so that one in ten replicas that are killed under load
+leaves the gateway with half an answer, which it cannot ask another one for.
 """
 
 from __future__ import annotations
@@ -23,11 +25,12 @@ REAL_PATH = "serving.path"
 
 TRACING = ("opentelemetry.instrumentation.asgi", "OpenTelemetryMiddleware")
 TIMEOUT = ("bentoml._internal.server.http.traffic", "TimeoutMiddleware")
+CYCLE = ("uvicorn.protocols.http.httptools_impl", "RequestResponseCycle")
 METRICS = ("bentoml._internal.server.http.instruments", "RunnerTrafficMetricsMiddleware")
 
 
 def adapt_bentoml() -> None:
-    """Replaces three of the middlewares that BentoML's app will be built of, and its metrics client.
+    """Replaces three of the middlewares that BentoML's app will be built of, its metrics client, and uvicorn's writing.
 
     Raises:
         RuntimeError: BentoML has moved one of the places.
@@ -35,6 +38,7 @@ def adapt_bentoml() -> None:
     _replace(*TRACING, lambda _: pass_through)
     _replace(*TIMEOUT, lambda _: limit_time)
     _replace(*METRICS, bound_labels)
+    _replace(*CYCLE, send_whole)
     containers = import_module("bentoml._internal.configuration.containers")
     prometheus = import_module("bentoml._internal.server.metrics.prometheus")
     containers.BentoMLContainer.metrics_client.set(prometheus.PrometheusClient(multiproc=False))
@@ -95,13 +99,66 @@ def bound_labels(middleware: Callable[..., ASGIApp]) -> Callable[..., ASGIApp]:
     return build
 
 
+class HeldTransport:
+    """A transport that keeps what is written until it is let go."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Keeps it."""
+        self._parts.append(data)
+
+    def let_go(self) -> None:
+        """Writes everything at once."""
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts = []
+
+    def close(self) -> None:
+        """Closes the transport behind what was kept."""
+        self.let_go()
+        self._transport.close()
+
+
+def send_whole(cycle: Any) -> Any:
+    """The same class of uvicorn's, which writes the head of a response with the first part of its body."""
+
+    class WholeResponseCycle(cycle):  # type: ignore[misc]
+        head: Message | None = None
+        transport: Any
+
+        async def send(self, message: Message) -> None:
+            if message["type"] == "http.response.start" and not self.response_started:
+                self.head = message
+                return
+            if self.head is None:
+                await super().send(message)
+                return
+            head, self.head = self.head, None
+            transport, held = self.transport, HeldTransport(self.transport)
+            self.transport = held
+            try:
+                await super().send(head)
+                await super().send(message)
+            finally:
+                held.let_go()
+                self.transport = transport
+
+    return WholeResponseCycle
+
+
 def _replace(module: str, name: str, make: Callable[[Any], Any]) -> None:
     place = import_module(module)
     original = getattr(place, name, None)
     if original is None:
         raise RuntimeError(
-            f"BentoML's middleware {module}.{name}: found none, expected the one of BentoML 1.4; "
-            "pin bentoml to 1.4.39 or move serving/bentoml_seam.py after it"
+            f"{module}.{name}: found none, expected the one of BentoML 1.4 and uvicorn 0.54; "
+            "pin both or move serving/bentoml_seam.py after them"
         )
     if not getattr(original, "is_adapted", False):
         adapted = make(original)

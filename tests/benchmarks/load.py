@@ -132,7 +132,8 @@ async def _work(run: _Run) -> None:
                 keeps = await _exchange(run, run.requests[number % len(run.requests)], *connection)
             run.latencies.append((loop.time() - due) * 1000)
         except (OSError, EOFError, TimeoutError, ValueError) as error:
-            run.failures[type(error).__name__] += 1
+            is_half = isinstance(error, asyncio.IncompleteReadError) and error.expected is not None
+            run.failures["half an answer" if is_half else type(error).__name__] += 1
             keeps = False
         if not keeps and connection is not None:
             connection[1].close()

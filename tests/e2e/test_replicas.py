@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
+import numpy as np
 import pytest
+import tritonclient.http as triton
 
 from tests.benchmarks.load import LoadReport
 from tests.e2e.publishing import Publisher, find_champion
@@ -139,3 +141,15 @@ def test_scaling_up_and_down_loses_no_request(stack: Stack, publisher: Publisher
     report = drive(stack, scale)
     check_report(f"scaling to 4 and back {repeat}", report)
     assert len(stack.containers("serving")) == 2
+
+
+def test_a_client_of_the_inference_protocol_is_answered_through_the_gateway(stack: Stack, publisher: Publisher) -> None:
+    [version] = publisher.read_fleet()
+    with closing(triton.InferenceServerClient(stack.gateway.removeprefix("http://"))) as client:
+        assert client.is_server_ready()
+        assert client.is_model_ready("iris", version)
+        rows = triton.InferInput("rows", [2, 4], "FP32")
+        rows.set_data_from_numpy(np.array([[5.1, 3.5, 1.4, 0.2], [6.0, 2.9, 4.5, 1.5]], np.float32), binary_data=False)
+        answer = client.infer("iris", [rows])
+    assert answer.get_response()["model_version"] == version
+    assert answer.as_numpy("predictions").tolist() == [0, 1]

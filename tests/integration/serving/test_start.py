@@ -38,6 +38,21 @@ def test_a_replica_that_is_told_to_stop_answers_what_it_has_begun(tmp_path: Path
     assert answers == [200]
 
 
+def test_an_answer_leaves_in_one_piece_so_that_a_kill_never_leaves_half_of_one(lone_replica: Replica) -> None:
+    parts, body = urlsplit(lone_replica.url), b"[[5.1, 3.5, 1.4, 0.2]]"
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10) as connection:
+        for _ in range(100):
+            connection.sendall(head % len(body) + body)
+            assert connection.recv(65536).endswith(b'"}')
+
+
+def test_an_answer_on_a_connection_that_is_to_be_closed_comes_whole(lone_replica: Replica) -> None:
+    for path in ("/predict", "/v2/models/iris/infer", "/models", "/docs/assets/swagger-ui.css", "/nothing"):
+        answer = httpx.get(f"{lone_replica.url}{path}", headers={"connection": "close"})
+        assert len(answer.content) == int(answer.headers["content-length"])
+
+
 def connects(replica: Replica) -> bool:
     parts = urlsplit(replica.url)
     try:

@@ -24,7 +24,9 @@ LOOP_ROUNDS = 8000
 """Products of two small matrices: more than 100 ms on any machine."""
 
 
-def make_bad_classifier(fault: Fault | None = None, *, names: tuple[str, ...] = IRIS) -> bytes:
+def make_bad_classifier(
+    fault: Fault | None = None, *, names: tuple[str, ...] = IRIS, rounds: int = LOOP_ROUNDS
+) -> bytes:
     """The classifier of `onnx_files`, which errs in one way on bad rows; None: in none."""
     classifier = helper.make_node(
         "LinearClassifier",
@@ -50,7 +52,7 @@ def make_bad_classifier(fault: Fault | None = None, *, names: tuple[str, ...] = 
         "zeros": np.zeros(1, np.int64),
         "one": np.int64(1),
         "nan": np.float32(np.nan),
-        "rounds": np.int64(LOOP_ROUNDS),
+        "rounds": np.int64(rounds),
         "nothing": np.float32(0),
         "identity": np.eye(96, dtype=np.float32),
     }
