@@ -185,6 +185,8 @@ class Services:
                 "ROLLOUT_STABLE_HOST": LOOPBACK,
                 "ROLLOUT_CANARY_HOST": "",
                 "ROLLOUT_PORT": str(self._ports["serving"]),
+                "ROLLOUT_MLFLOW_PUBLIC_URL": f"http://{LOOPBACK}:{self._ports['mlflow']}",
+                "ROLLOUT_GATEWAY_PUBLIC_URL": f"http://{LOOPBACK}:{self._ports['serving']}",
             }
         whole = [str(PROGRAMS / "airflow"), *command]
         return Program(name, whole, environment, self._state.path / "airflow", stop_seconds=60)

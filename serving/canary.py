@@ -143,7 +143,7 @@ def replay(control: Control, rollout: Rollout, watch: Watch, rules: Rules, count
     for (row, expected), answer in zip(chunk, answers, strict=True):
         if answer.status != OK:
             watch.example = watch.example or f"status {answer.status}, {answer.problem}"
-        elif answer.version == rollout.to_version and not _is_same(expected, answer.prediction):
+        elif answer.version == rollout.to_version and not is_same(expected, answer.prediction):
             watch.wrong += 1
             watch.example = watch.example or f"{row}: found {answer.prediction!r}, expected {expected!r}"
     _raise(find_bad_replays(watch, rules))
@@ -178,16 +178,17 @@ def describe(rollout: Rollout, watch: Watch) -> dict[str, Any]:
     return {"canary": canary.describe(), "stable": stable.describe()}
 
 
+def is_same(expected: float | int | str, found: object) -> bool:
+    """Whether an answer through the gateway is that of the file itself."""
+    if isinstance(expected, float) and isinstance(found, (int, float)):
+        return abs(expected - found) <= TOLERANCE * max(1.0, abs(expected))
+    return expected == found
+
+
 def _repeat(holdout: HoldoutRows) -> Iterator[tuple[list[Value], Any]]:
     while True:
         for row, answer in zip(holdout.rows, holdout.answers, strict=True):
             yield list(row), answer
-
-
-def _is_same(expected: float | int | str, found: object) -> bool:
-    if isinstance(expected, float) and isinstance(found, (int, float)):
-        return abs(expected - found) <= TOLERANCE * max(1.0, abs(expected))
-    return expected == found
 
 
 def _raise(breach: str | None) -> None:

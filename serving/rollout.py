@@ -14,7 +14,7 @@ from ml_code.datasets import load_catalog
 from ml_code.holdout_rows import HoldoutRows
 from serving.aliases import CHALLENGER, CHAMPION
 from serving.analysis import Rules
-from serving.canary import watch_canary
+from serving.canary import is_same, watch_canary
 from serving.control import Control, connect, hold, keep_canary_open, note, read_own, renew
 from serving.errors import BreachError, FleetError, NoCanaryError, RolloutLostError
 from serving.fleet import wait_for_challenger, wait_for_version
@@ -201,16 +201,20 @@ def clean_up(control: Control, rollout_id: int, reason: str) -> str:
 
 
 def _verify(control: Control, rollout: Rollout, holdout: HoldoutRows, variant: Variant | None) -> str | None:
-    rows = list(holdout.rows[:VERIFIED_ROWS])
-    answers = control.gateway.predict(rollout.model, rows, variant)
-    return next(filter(None, (_find_fault(rollout, answer) for answer in answers)), None)
+    answers = control.gateway.predict(rollout.model, list(holdout.rows[:VERIFIED_ROWS]), variant)
+    faults = (
+        _find_fault(rollout, expected, answer) for expected, answer in zip(holdout.answers, answers, strict=False)
+    )
+    return next(filter(None, faults), None)
 
 
-def _find_fault(rollout: Rollout, answer: Answer) -> str | None:
+def _find_fault(rollout: Rollout, expected: float | int | str, answer: Answer) -> str | None:
     if answer.status != 200:
         return f"found status {answer.status}, expected 200 ({answer.problem})"
     if answer.version != rollout.to_version:
         return f"found version {answer.version}, expected {rollout.to_version}"
+    if not is_same(expected, answer.prediction):
+        return f"found the answer {answer.prediction!r}, expected {expected!r} as of the file"
     return None
 
 

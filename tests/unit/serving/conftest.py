@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from serving import rollout
 from serving.follower import Follower
 from serving.model_files import ModelFiles
 from serving.registry import MlflowRegistry
 from serving.served import Version
+from serving.validation import Measured
 from tests.unit.serving.app_client import Ask, make_client
 from tests.unit.serving.follower_replica import FakeRegistry, Replica
 from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
+from tests.unit.serving.rollout_fakes import read_holdout
 
 
 @pytest.fixture
@@ -56,3 +59,10 @@ def metrics() -> CollectorRegistry:
 def ask(follower: Follower, metrics: CollectorRegistry) -> Ask:
     asyncio.run(follower.restore())
     return make_client(follower, metrics)
+
+
+@pytest.fixture
+def quick_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child process has tests of its own; here it would take a second each time."""
+    measured = Measured(read_holdout("iris", "1").spec, 0.1, 0.1, 1.0, 10.0)
+    monkeypatch.setattr(rollout, "validate", lambda candidate, **_: measured)

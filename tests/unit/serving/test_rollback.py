@@ -10,7 +10,7 @@ from serving.errors import NoCandidateError
 from serving.plan import open_rollout
 from serving.rollback import promote_by_hand, roll_back
 from tests.unit.serving.rollout_fakes import Table, promote_in_turn, set_table
-from tests.unit.serving.test_rollout import Killed, kill_after, revive
+from tests.unit.serving.test_rollout_killed import Killed, kill_after, revive
 
 
 def take_back(table: Table, why: str = "wrong") -> tuple[str | None, str]:

@@ -3,73 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from serving import rollout
-from serving.analysis import Rules
-from serving.control import Control
 from serving.errors import (
     BreachError,
     FleetError,
     InconclusiveError,
-    NoCanaryError,
-    NothingNewError,
     RegistryError,
     RolloutLostError,
     StandsAsideError,
 )
 from serving.plan import open_rollout
 from serving.rollback import roll_back
-from tests.unit.serving.rollout_fakes import Behaviour, Table, set_table
+from tests.unit.serving.fake_stack import Behaviour
+from tests.unit.serving.rollout_fakes import set_table
+from tests.unit.serving.rollout_run import STEPS, assert_settled, run
 
-WINDOW_SECONDS = 20.0
-
-STEPS: dict[str, Callable[[Control, int], object]] = {
-    "validate_artifact": rollout.validate_artifact,
-    "start_canary": rollout.start_canary,
-    "wait_for_canary": rollout.wait_for_canary,
-    "analyse_canary": lambda control, number: rollout.analyse_canary(control, number, Rules(), WINDOW_SECONDS),
-    "promote": rollout.promote,
-    "wait_for_fleet": rollout.wait_for_fleet,
-    "verify_through_gateway": rollout.verify_through_gateway,
-}
-
-
-@pytest.fixture(autouse=True)
-def quick_validation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child process has tests of its own; here it would take a second each time."""
-    from serving.validation import Measured  # noqa: PLC0415
-    from tests.unit.serving.rollout_fakes import read_holdout  # noqa: PLC0415
-
-    measured = Measured(read_holdout("iris", "1").spec, 0.1, 0.1, 1.0, 10.0)
-    monkeypatch.setattr(rollout, "validate", lambda candidate, **_: measured)
-
-
-def run(table: Table, owner: str = "dag/run", version: str | None = None) -> int:
-    """What the DAG does; a step that the first version does not need is skipped with those after it."""
-    control = table.control(owner)
-    number = open_rollout(control, "iris", version).rollout_id
-    has_canary = True
-    for name, step in STEPS.items():
-        if not has_canary and name in {"wait_for_canary", "analyse_canary"}:
-            continue
-        try:
-            step(control, number)
-        except NoCanaryError:
-            has_canary = False
-    return number
-
-
-def assert_settled(table: Table, champion: str, previous: str | None) -> None:
-    expected = {"champion": champion} | ({"previous": previous} if previous else {})
-    assert table.aliases.aliases == expected
-    assert "canary_until" not in table.aliases.model_tags
-    assert table.rows.find_active("iris") is None
+pytestmark = pytest.mark.usefixtures("quick_validation")
 
 
 def test_a_good_version_is_promoted_and_the_one_before_remembered() -> None:
@@ -229,92 +183,6 @@ def test_a_champion_that_was_moved_by_hand_meanwhile_counts_for_more() -> None:
     assert table.rows.find_active("iris") is None
 
 
-class Killed(BaseException):
-    """The end of a process."""
-
-
-def kill_after(table: Table, calls: int) -> None:
-    """Lets the process die at its n-th change of the registry, the rows or the log, before or after it."""
-    left = [calls]
-
-    def deadly(call: Callable[..., Any]) -> Callable[..., Any]:
-        def die_or_call(*arguments: Any, **options: Any) -> Any:
-            left[0] -= 1
-            if left[0] < 0:
-                raise Killed
-            return call(*arguments, **options)
-
-        return die_or_call
-
-    for part, names in (
-        (table.aliases, ("move", "delete", "tag", "tag_model")),
-        (table.rows, ("open", "write")),
-        (table.log, ("record",)),
-    ):
-        for name in names:
-            setattr(part, name, deadly(getattr(type(part), name).__get__(part)))
-
-
-def revive(table: Table) -> None:
-    for part in (table.aliases, table.rows, table.log):
-        for name in ("move", "delete", "tag", "tag_model", "open", "write", "record"):
-            part.__dict__.pop(name, None)
-
-
-def count_changes() -> int:
-    """How many changes a whole rollout makes."""
-    for calls in range(1, 500):
-        table = set_table("4", champion="3", previous="2")
-        kill_after(table, calls)
-        try:
-            run(table)
-        except Killed:
-            continue
-        return calls
-    raise AssertionError("it never ended")
-
-
-@pytest.mark.parametrize("owner", ["dag/run", "dag/another"], ids=["the same run", "another run"])
-def test_killed_at_any_change_and_run_again_it_ends_with_the_new_version(owner: str) -> None:
-    for calls in range(count_changes()):
-        table = set_table("4", champion="3", previous="2")
-        kill_after(table, calls)
-        with pytest.raises(Killed):
-            run(table)
-        revive(table)
-        assert table.stack.champion() in {"3", "4"}
-        with suppress(NothingNewError):  # it was killed after the last change
-            run(table, owner)
-        assert_settled(table, "4", "3")
-        promotions = [move for move in table.log.moves if move.to_version == "4"]
-        assert len(promotions) == 1, (calls, table.log.moves)
-
-
-def test_an_abort_that_is_killed_at_any_change_ends_with_the_old_version() -> None:
-    def begin(calls: int) -> tuple[Table, bool]:
-        table = set_table("4", champion="3", previous="2")
-        table.stack.behaviours["4"] = Behaviour(failing_share=0.5)
-        kill_after(table, calls)
-        try:
-            run(table)
-        except Killed:
-            revive(table)
-            return table, True
-        except BreachError:
-            pass
-        return table, False
-
-    for calls in range(500):
-        table, is_killed = begin(calls)
-        if not is_killed:
-            break
-        with pytest.raises((BreachError, StandsAsideError)):
-            run(table)
-        assert_settled(table, "3", "2")
-        assert table.aliases.tags["4"]["rollout"] == "aborted", calls
-    assert calls > 10
-
-
 def test_a_registry_that_is_away_for_a_while_ends_no_analysis() -> None:
     table = set_table("4", champion="3")
     control = table.control()
@@ -387,3 +255,22 @@ def test_what_a_failed_run_left_is_cleaned_up_without_blaming_the_version() -> N
     assert "aborted" in rollout.clean_up(control, number, "again")
     run(table, "dag/next")
     assert_settled(table, "4", "3")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "cause"),
+    [
+        (Behaviour(failing_share=1.0), "found status 500, expected 200"),
+        (Behaviour(constant=1), "found the answer 1, expected 0 as of the file"),
+    ],
+    ids=["errors", "other answers"],
+)
+def test_a_champion_that_does_not_answer_through_the_gateway_gives_way_to_the_one_before(
+    behaviour: Behaviour, cause: str
+) -> None:
+    table = set_table("4", has_canary_pool=False, champion="3")
+    table.stack.behaviours["4"] = behaviour
+    with pytest.raises(BreachError, match=cause):
+        run(table)
+    assert_settled(table, "3", None)
+    assert table.aliases.tags["4"]["rollout"] == "aborted"

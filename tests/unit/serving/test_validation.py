@@ -9,8 +9,8 @@ import pytest
 from serving.errors import BreachError, RegistryError
 from serving.validation import Candidate, Measured, find_schema_change, measure, validate
 from tests.unit.serving.bad_files import make_bad_classifier, make_crashing, make_slow_to_open
+from tests.unit.serving.fake_registry import FakeAliases
 from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
-from tests.unit.serving.rollout_fakes import FakeAliases
 
 LIMIT_BYTES = 10_000_000
 

@@ -1,0 +1,98 @@
+"""What the tasks of the rollout DAGs share; that a run waits for a person is tried with the real stack."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.standard.exceptions import HITLTimeoutError
+from airflow.sdk.exceptions import AirflowSkipException
+
+from serving import approval
+from serving.control import Control
+from serving.errors import BreachError, StandsAsideError
+from serving.plan import open_rollout
+from tests.unit.serving.rollout_fakes import Table, set_table
+
+PLUGINS = Path(__file__).parents[3] / "plugins"
+
+
+@pytest.fixture
+def table() -> Table:
+    return set_table("4", champion="3")
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch, table: Table) -> ModuleType:
+    """The module as Airflow imports it, with the connections of the fakes."""
+    monkeypatch.syspath_prepend(str(PLUGINS))
+    module = importlib.import_module("rollout_tasks")
+    monkeypatch.setattr(module, "send", lambda text: "")
+    for name, value in {"URL": "http://mlflow", "USERNAME": "trainer", "PASSWORD": "x"}.items():
+        monkeypatch.setenv(f"ROLLOUT_MLFLOW_{name}", value)
+
+    @contextmanager
+    def control_rollout() -> Iterator[Control]:
+        yield table.control()
+
+    monkeypatch.setattr(module, "control_rollout", control_rollout)
+    return module
+
+
+def answer(*options: str) -> dict[str, Any]:
+    return {"chosen_options": list(options), "params_input": {}, "responded_by_user": {"id": "1", "name": "ada"}}
+
+
+def test_where_nobody_has_to_approve_the_task_is_skipped(tasks: ModuleType, table: Table) -> None:
+    number = open_rollout(table.control(), "iris").rollout_id
+    task = tasks.RolloutApproval(task_id="approve", rollout_id=number)
+    with pytest.raises(AirflowSkipException, match="nobody has to approve"):
+        task.execute({"params": {"require_approval": False}})
+
+
+def test_an_approval_names_who_gave_it(tasks: ModuleType, table: Table) -> None:
+    number = open_rollout(table.control(), "iris").rollout_id
+    approval.ask_person(table.control(), number)
+    task = tasks.RolloutApproval(task_id="approve", rollout_id=number)
+    assert task.execute_complete({}, answer("Approve")) == "ada"
+    assert table.rows.read(number).reason == "approved by ada"
+
+
+def test_a_rejection_fails_the_task_and_ends_the_rollout(tasks: ModuleType, table: Table) -> None:
+    number = open_rollout(table.control(), "iris").rollout_id
+    approval.ask_person(table.control(), number)
+    task = tasks.RolloutApproval(task_id="approve", rollout_id=number)
+    with pytest.raises(BreachError, match="rejected by ada"):
+        task.execute_complete({}, answer("Reject"))
+    assert table.rows.find_active("iris") is None
+
+
+def test_nobody_in_time_fails_the_task(tasks: ModuleType, table: Table) -> None:
+    task = tasks.RolloutApproval(task_id="approve", rollout_id=1)
+    with pytest.raises(HITLTimeoutError):
+        task.execute_complete({}, {"error": "too late", "error_type": "timeout"})
+
+
+def test_a_rollout_with_nothing_to_do_skips_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PLUGINS))
+    module = importlib.import_module("rollout_tasks")
+    ti = SimpleNamespace(dag_id="d", run_id="r", log_url="http://airflow/dags/d/runs/r/tasks/t?try_number=1")
+    monkeypatch.setattr(module, "get_current_context", lambda: {"ti": ti})
+    monkeypatch.setattr("serving.control.connect", lambda owner, url: (owner, url))
+    with module.control_rollout() as control:
+        assert control == ("d/r", "http://airflow/dags/d/runs/r")
+    with pytest.raises(AirflowSkipException, match="it serves already"), module.control_rollout():
+        raise StandsAsideError("it serves already")
+
+
+def test_the_end_of_a_rollout_is_told_with_a_link(tasks: ModuleType, table: Table) -> None:
+    rollout = open_rollout(table.control(), "iris")
+    told = tasks.describe_end(
+        table.rows.write(rollout.rollout_id, lease_seconds=1, reason="a < b", run_url="http://a/r")
+    )
+    assert told == "*iris: rollout 1 (3 -&gt; 4)* validating\na &lt; b\n<http://a/r|open in Airflow>"

@@ -1,0 +1,173 @@
+"""What stays when a controller dies: the registry, the log of promotions and the rows of rollouts, in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ml_code.model_spec import Value
+from ml_code.promotion_log import Action, Move
+from serving.errors import RegistryError
+from serving.rollout_rows import Kind, Rollout, State
+from tests.unit.serving.onnx_files import make_classifier
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+FILE = make_classifier()
+ROWS: list[list[Value]] = [[5.1, 3.5, 1.4, 0.2], [6.0, 2.9, 4.5, 1.5], [7.7, 3.0, 6.1, 2.3]]
+
+
+class FakeAliases:
+    """Versions with their tags and files; `newest_passed` and those before it have passed the gate."""
+
+    def __init__(self, newest_passed: str | None = None, **aliases: str) -> None:
+        self.aliases = aliases
+        self.tags: dict[str, dict[str, str]] = {}
+        self.files: dict[str, bytes | None] = {}
+        self.model_tags: dict[str, str] = {}
+        for version in range(1, int(newest_passed or 0) + 1):
+            self.add(str(version))
+
+    def add(self, version: str, content: bytes | None = FILE, **tags: str) -> None:
+        digest = hashlib.sha256(content or b"").hexdigest()
+        self.tags[version] = {"gate": "passed", "sha256": digest, **tags}
+        self.files[version] = content
+
+    def read(self, model: str) -> dict[str, str]:
+        return dict(self.aliases)
+
+    def find_newest_passed(self, model: str) -> str | None:
+        good = [
+            version
+            for version, tags in self.tags.items()
+            if tags.get("gate") == "passed"
+            and "rolled_back" not in tags
+            and tags.get("rollout") not in {"aborted", "inconclusive"}
+        ]
+        return max(good, key=int, default=None)
+
+    def read_tags(self, model: str, version: str) -> dict[str, str] | None:
+        return self.tags.get(version)
+
+    def download(self, model: str, version: str, target: Path, limit_bytes: int) -> str:
+        content = self.files.get(version)
+        if content is None:
+            raise RegistryError("found status 500", 500)
+        target.write_bytes(content)
+        return hashlib.sha256(content).hexdigest()
+
+    def move(self, model: str, alias: str, version: str) -> None:
+        self.aliases[alias] = version
+
+    def delete(self, model: str, alias: str) -> None:
+        self.aliases.pop(alias, None)
+
+    def tag(self, model: str, version: str, key: str, value: str) -> None:
+        self.tags.setdefault(version, {})[key] = value
+
+    def tag_model(self, model: str, key: str, value: str | None) -> None:
+        if value is None:
+            self.model_tags.pop(key, None)
+        else:
+            self.model_tags[key] = value
+
+
+class FakeLog:
+    """The newest move stands last."""
+
+    def __init__(self, *moves: Move) -> None:
+        self.moves = list(moves)
+
+    def record(
+        self,
+        model: str,
+        action: Action,
+        who: str,
+        why: str,
+        *,
+        from_version: str | None = None,
+        to_version: str | None = None,
+    ) -> None:
+        last = next((move for move in self.list_moves(model) if move.to_version), None)
+        if to_version and last and (last.from_version, last.to_version) == (from_version, to_version):
+            return
+        self.moves.append(Move(NOON, model, action, from_version, to_version, who, why))
+
+    def list_moves(self, model: str, limit: int = 50) -> list[Move]:
+        return self.moves[::-1][:limit]
+
+    def find_freeze(self, model: str) -> Move | None:
+        last = next((move for move in self.list_moves(model) if move.action in {"freeze", "unfreeze"}), None)
+        return last if last and last.action == "freeze" else None
+
+
+class FakeRows:
+    """The rows of rollouts, on a clock of their own."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, Rollout] = {}
+        self.now = NOON
+        self.is_locked = False
+
+    @contextmanager
+    def lock(self, model: str) -> Iterator[None]:
+        assert not self.is_locked, "the lock was taken twice"
+        self.is_locked = True
+        try:
+            yield
+        finally:
+            self.is_locked = False
+
+    def find_active(self, model: str) -> Rollout | None:
+        found = [row for row in self.rows.values() if row.model == model and row.ended_at is None]
+        assert len(found) <= 1
+        return self.read(found[0].rollout_id) if found else None
+
+    def read(self, rollout_id: int) -> Rollout:
+        found = self.rows[rollout_id]
+        return replace(found, is_expired=found.lease_until < self.now)
+
+    def open(  # noqa: PLR0917
+        self,
+        model: str,
+        kind: Kind,
+        from_version: str | None,
+        to_version: str,
+        state: State,
+        owner: str,
+        run_url: str | None,
+        lease_seconds: float,
+    ) -> Rollout:
+        assert self.find_active(model) is None
+        number = len(self.rows) + 1
+        until = self.now + timedelta(seconds=lease_seconds)
+        self.rows[number] = Rollout(
+            *(number, model, kind, from_version, to_version, state, owner, run_url, "", {}),
+            *(self.now, self.now, None, until),
+            is_expired=False,
+        )
+        return self.rows[number]
+
+    def write(
+        self,
+        rollout_id: int,
+        *,
+        lease_seconds: float,
+        only_of: str | None = None,
+        is_over: bool = False,
+        **changes: Any,
+    ) -> Rollout | None:
+        row = self.read(rollout_id)
+        if row.ended_at is not None or (only_of is not None and row.owner != only_of):
+            return None
+        given = {name: value for name, value in changes.items() if value is not None}
+        until = self.now + timedelta(seconds=lease_seconds)
+        ended = self.now if is_over else None
+        self.rows[rollout_id] = replace(
+            row, **given, lease_until=until, updated_at=self.now, ended_at=ended, is_expired=False
+        )
+        return self.rows[rollout_id]

@@ -1,0 +1,121 @@
+"""Replicas that follow the aliases at once, the gateway before them, and people who ask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from math import inf
+from typing import Any
+
+from ml_code.model_spec import Value
+from ml_code.onnx_model import OnnxModel
+from serving.counters import Counters, Key, Reading
+from serving.fleet import Challenger
+from serving.gateway import Answer, Variant
+from tests.unit.serving.fake_registry import FILE, NOON, ROWS, FakeAliases, FakeRows
+
+
+@dataclass
+class Behaviour:
+    """How a version behaves where it serves: latency of every answer, and what is wrong with some of them."""
+
+    seconds: float = 0.002
+    failing_share: float = 0.0
+    nan_share: float = 0.0
+    constant: Any = None
+
+
+@dataclass
+class Served:
+    """What one replica's process has counted of one version and kind of traffic."""
+
+    answered: int = 0
+    seconds: Counter[float] = field(default_factory=Counter)
+    failures: int = 0
+    nan_rows: int = 0
+    classes: Counter[str] = field(default_factory=Counter)
+
+
+class FakeStack:
+    """One stable and one canary replica that follow the aliases at once, the gateway before them, and people."""
+
+    def __init__(self, aliases: FakeAliases, rows: FakeRows, *, has_canary_pool: bool = True) -> None:
+        self.aliases = aliases
+        self.rows = rows
+        self.has_canary_pool = has_canary_pool
+        self.behaviours: dict[str, Behaviour] = {}
+        self.people_per_second = {"stable": 0.0, "canary": 0.0}
+        self.person_rows = ROWS
+        self.counted: dict[Key, Served] = {}
+        self.refused: dict[str, str] = {}
+        self.stuck: str | None = None
+        self.is_canary_absent = False
+        self.seen = {"stable": Counter[str](), "canary": Counter[str]()}
+        self._model = OnnxModel(FILE)
+
+    def champion(self) -> str | None:
+        return self.stuck or self.aliases.aliases.get("champion")
+
+    def challenger(self) -> str | None:
+        is_open = "canary_until" in self.aliases.model_tags and not self.is_canary_absent
+        found = self.aliases.aliases.get("challenger") if is_open else None
+        return None if found in self.refused else found
+
+    def read_versions(self, model: str) -> Mapping[str, str | None]:
+        return {"stable:1": self.champion(), "canary:1": self.champion()}
+
+    def read_challengers(self, model: str) -> Mapping[str, Challenger]:
+        wanted = self.aliases.aliases.get("challenger")
+        if wanted in self.refused:
+            return {"canary:1": Challenger(None, wanted, self.refused[wanted])}
+        return {"canary:1": Challenger(self.challenger())}
+
+    def read_figures(self, model: str) -> Mapping[str, Reading]:
+        return {"all:1": {key: _make_counters(served) for key, served in self.counted.items()}}
+
+    def predict(self, model: str, rows: Sequence[Sequence[Value]], variant: Variant | None) -> list[Answer]:
+        return [self._answer(row, variant or "stable", "replay") for row in rows]
+
+    def pause(self, seconds: float) -> None:
+        self.rows.now += timedelta(seconds=seconds)
+        for pool, rate in self.people_per_second.items():
+            for number in range(round(rate * seconds)):
+                answer = self._answer(self.person_rows[number % len(self.person_rows)], pool, "live")
+                self.seen[pool][answer.version or "none"] += 1
+
+    def clock(self) -> float:
+        return (self.rows.now - NOON).total_seconds()
+
+    def _answer(self, row: Sequence[Value], pool: str, traffic: str) -> Answer:
+        version = (self.challenger() if pool == "canary" else None) or self.champion() or "none"
+        behaviour = self.behaviours.get(version, Behaviour())
+        served = self.counted.setdefault((version, traffic), Served())
+        served.answered += 1
+        if _is_due(served.answered, behaviour.failing_share):
+            served.failures += 1
+            return Answer(500, version, problem="the server failed")
+        served.seconds[behaviour.seconds] += 1
+        if _is_due(served.answered, behaviour.nan_share):
+            served.nan_rows += 1
+        prediction = self._model.predict_rows([row]).values[0] if behaviour.constant is None else behaviour.constant
+        served.classes[str(prediction)] += 1
+        return Answer(200, version, prediction)
+
+
+def _is_due(number: int, share: float) -> bool:
+    return int(number * share + 1e-9) > int((number - 1) * share + 1e-9)
+
+
+def _make_counters(served: Served) -> Counters:
+    bounds = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 1.0, 10.0, inf]
+    buckets = {bound: float(sum(n for at, n in served.seconds.items() if at <= bound)) for bound in bounds}
+    rows = float(sum(served.classes.values()))
+    return Counters(
+        buckets=buckets,
+        failures=served.failures,
+        rows=rows,
+        nan_rows=served.nan_rows,
+        classes={name: float(count) for name, count in served.classes.items()},
+    )
