@@ -252,10 +252,10 @@ def _read(path: Path) -> Dataset:
         dataset = Dataset.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:  # such as the dangling link that an editor leaves beside a file that it holds open
         raise CatalogError(f"{path}: found {error.strerror}, expected a readable file; mend or remove it") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{path}: found no valid TOML ({error}), expected a dataset; correct the file") from error
     except ValidationError as error:
         raise CatalogError(f"{path}: {describe_problems(error)}; correct the file") from error
+    except (ValueError, RecursionError) as error:  # also of a number of thousands of digits, or of nested brackets
+        raise CatalogError(f"{path}: found no valid TOML ({error}), expected a dataset; correct the file") from error
     if dataset.name != path.stem:
         raise CatalogError(f"{path}: name: found {dataset.name!r}, expected {path.stem!r}; rename the one or the other")
     return dataset

@@ -22,9 +22,10 @@ def test_iris_has_the_columns_and_the_threshold_that_users_rely_on() -> None:
     assert (iris.gate.metric, iris.gate.threshold, iris.holdout.share) == ("accuracy", 0.85, 0.34)
 
 
-def test_a_broken_file_takes_down_its_own_dataset_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"name = ", b"seed = " + b"9" * 5000, b"x = " + b"[" * 5000, b"name = '\xff'"])
+def test_a_broken_file_takes_down_its_own_dataset_only(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "iris.toml").write_text(IRIS)
-    (tmp_path / "broken.toml").write_text("name = ")
+    (tmp_path / "broken.toml").write_bytes(content)
     catalog = load_catalog(tmp_path)
     assert list(catalog.datasets) == ["iris"]
     assert "broken.toml: found no valid TOML" in catalog.problems["broken"]
