@@ -12,6 +12,15 @@ import pandera.pandas as pa
 from ml_code.datasets import ColumnCheck, Dataset
 from ml_code.errors import DataCheckError
 
+WHOLE_NUMBER = r"0|-?[1-9][0-9]{0,17}"
+"""A class label that is a number: as int64 holds it, and as it is written back; 007 stays a text."""
+
+LARGEST_NUMBER = float(np.finfo(np.float32).max)
+"""A model computes in float32: a larger number would be infinite there, and no library trains on that."""
+
+SHOWN_CELL = 300
+"""How much of a cell a reason shows: it travels through Airflow's database and into logs."""
+
 
 @dataclass(frozen=True, slots=True)
 class BadCell:
@@ -73,9 +82,15 @@ def find_bad_cells(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> dict[int,
     bad: dict[int, BadCell] = {}
     for column, check, index in zip(cases["column"], cases["check"], cases["index"], strict=True):
         expected = "expected a value" if check == "not_nullable" else check
-        found = "nothing" if check == "not_nullable" else repr(frame.at[index, column])
+        found = "nothing" if check == "not_nullable" else show_cell(frame.at[index, column])
         bad.setdefault(int(index), BadCell(str(column), f"found {found}, {expected}"))
     return bad
+
+
+def show_cell(cell: object) -> str:
+    """A cell as it stands in a reason, cut where it is long."""
+    text = repr(cell)
+    return text if len(text) <= SHOWN_CELL else f"{text[:SHOWN_CELL]}... ({len(text)} characters)"
 
 
 def refuse_too_many_bad(name: str, bad: Iterable[str], bad_rows: int, rows: int, accepted_share: float) -> None:
@@ -100,7 +115,7 @@ def refuse_too_many_bad(name: str, bad: Iterable[str], bad_rows: int, rows: int,
 
 def narrow_target(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
     """Makes class labels that are whole numbers throughout int64, so that `/predict` answers numbers."""
-    if dataset.task == "regression" or not frame[dataset.target].str.fullmatch(r"-?\d+").all():
+    if dataset.task == "regression" or not frame[dataset.target].str.fullmatch(WHOLE_NUMBER).all():
         return frame
     return frame.assign(**{dataset.target: frame[dataset.target].astype("int64")})
 
@@ -139,7 +154,7 @@ def _is_number(dataset: Dataset, name: str) -> bool:
 
 
 def _is_finite(cells: pd.Series) -> pd.Series:
-    return _to_numbers(cells).abs() < np.inf
+    return _to_numbers(cells).abs() <= LARGEST_NUMBER
 
 
 def _to_numbers(cells: pd.Series) -> pd.Series:
