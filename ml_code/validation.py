@@ -49,7 +49,7 @@ def check_rows(dataset: Dataset, frame: pd.DataFrame) -> CheckedRows:
         DataCheckError: a column is missing.
     """
     refuse_missing_columns(dataset, list(frame.columns))
-    cells = frame.assign(**{name: _strip(frame[name]) for name in dataset.columns})
+    cells = frame.assign(**{name: strip_cells(frame[name]) for name in dataset.columns})
     bad = find_bad_cells(make_schema(dataset), cells)
     good = cells.drop(index=list(bad))
     numbers = {
@@ -69,6 +69,13 @@ def refuse_missing_columns(dataset: Dataset, found: list[str]) -> None:
             f"{dataset.name}: found no column {', '.join(missing)} among {', '.join(found)}, "
             "expected every column that the catalog declares; mend the source or the catalog"
         )
+
+
+def strip_cells(cells: pd.Series) -> pd.Series:
+    """Text without the blanks around it, or missing where nothing is left; typed numbers stay as they are."""
+    if pd.api.types.is_float_dtype(cells):
+        return cells
+    return cells.astype("str").str.strip().replace("", None)
 
 
 def find_bad_cells(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> dict[int, BadCell]:
@@ -159,9 +166,3 @@ def _is_finite(cells: pd.Series) -> pd.Series:
 
 def _to_numbers(cells: pd.Series) -> pd.Series:
     return pd.to_numeric(cells, errors="coerce")
-
-
-def _strip(cells: pd.Series) -> pd.Series:
-    if pd.api.types.is_float_dtype(cells):
-        return cells
-    return cells.astype("str").str.strip().replace("", None)
