@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml_code.csv_records import Block, CsvRecords
+from ml_code.csv_records import Block, CsvRecords, show_names
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.model_spec import Feature
@@ -159,7 +159,7 @@ def _refuse_missing(uri: str, names: Sequence[str], found: Sequence[str]) -> Non
     lacking = [name for name in names if name not in found]
     if lacking:
         raise DataCheckError(
-            f"{uri}: found no column {', '.join(lacking)} among {', '.join(found)}, expected {', '.join(names)}; "
+            f"{uri}: found no column {', '.join(lacking)} among {show_names(found)}, expected {', '.join(names)}; "
             "add what is missing, the order does not matter"
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
+from ml_code.csv_records import show_names
 from ml_code.datasets import ColumnCheck, Dataset
 from ml_code.errors import DataCheckError
 
@@ -66,7 +67,7 @@ def refuse_missing_columns(dataset: Dataset, found: list[str]) -> None:
     """
     if missing := [name for name in dataset.columns if name not in found]:
         raise DataCheckError(
-            f"{dataset.name}: found no column {', '.join(missing)} among {', '.join(found)}, "
+            f"{dataset.name}: found no column {', '.join(missing)} among {show_names(found)}, "
             "expected every column that the catalog declares; mend the source or the catalog"
         )
 

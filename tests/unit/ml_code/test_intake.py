@@ -145,3 +145,20 @@ def test_a_run_produces_one_file_that_passes_the_checks(settings: Settings) -> N
     assert intake.produce_sample("other run", settings=settings) != first
     report = take_in(settings, *intake.list_waiting(settings=settings))
     assert report["rows"] == 2 * intake.PRODUCED_ROWS
+
+
+@pytest.mark.parametrize(
+    "content", [b"x" * 900_000, b",".join(b"c%d" % n for n in range(50_000)) + b"\n1", b'"' * 9999]
+)
+def test_what_a_run_says_of_a_file_is_short_however_large_its_header(
+    root: Path, settings: Settings, content: bytes
+) -> None:
+    report = take_in(settings, drop(root, "incoming/iris/wide.csv", content))
+    assert report["files"][0]["outcome"] == "rejected"
+    assert len(report["files"][0]["says"]) < 4000
+
+
+def test_what_a_run_says_of_a_file_is_short_however_large_its_cells(root: Path, settings: Settings) -> None:
+    report = take_in(settings, drop(root, "incoming/iris/wide.csv", HEADER + (b"x" * 900_000 + b",1,1,1,1\n") * 3))
+    assert report["files"][0]["outcome"] == "rejected"
+    assert len(report["files"][0]["says"]) < 4000
