@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ml_code import quarantine
 from ml_code.clean_files import CleanFiles
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.settings import Settings
@@ -56,6 +57,17 @@ def test_too_many_bad_rows_keep_nothing_but_the_report(files: CleanFiles, settin
         files.accept(make_csv(make_rows().assign(fare="a lot")), "june.csv", "tag")
     assert files.list_names() == []
     assert len(read_quarantine(settings)) == 400
+
+
+def test_a_file_with_more_bad_rows_than_a_report_holds_is_refused(
+    files: CleanFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantine, "REPORT_ROWS", 2)
+    lines = make_csv(make_rows()).split(b"\n")
+    content = b"\n".join([*lines, b"1", b"2", b"3"])
+    with pytest.raises(DataCheckError, match="found 3 bad rows, which is more than a report holds"):
+        files.accept(content, "june.csv", "tag")
+    assert files.list_names() == []
 
 
 def test_a_file_that_is_checked_anew_does_not_become_newer(files: CleanFiles) -> None:
