@@ -75,6 +75,14 @@ def test_a_file_that_is_checked_anew_does_not_become_newer(files: CleanFiles) ->
     assert files.accept(content, "june.csv", "a").accepted_at == files.accept(content, "july.csv", "b").accepted_at
 
 
+def test_files_with_a_column_more_or_in_another_order_are_the_same_rows(files: CleanFiles) -> None:
+    rows = make_rows()
+    turned = rows[rows.columns[::-1]].assign(note="new")
+    first, second = (files.accept(make_csv(frame), "june.csv", "tag") for frame in (rows, turned))
+    names = list(rows.columns)
+    pd.testing.assert_frame_equal(files.read(first.sha256)[1][names], files.read(second.sha256)[1][names])
+
+
 def test_a_packed_file_is_unpacked(files: CleanFiles) -> None:
     assert files.accept(gzip.compress(make_csv(make_rows())), "june.csv.gz", "tag").rows == 400
 

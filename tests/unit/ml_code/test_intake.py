@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,23 @@ def test_a_step_that_was_cut_off_and_repeated_still_says_accepted(root: Path, se
     key = drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes())
     assert take_in(settings, key) == take_in(settings, key)
     assert take_in(settings, key)["accepted"] == [key]
+
+
+def test_two_runs_that_take_in_the_same_files_at_once_lose_nothing_and_keep_each_once(
+    root: Path, settings: Settings
+) -> None:
+    lines = SAMPLE.read_bytes().splitlines()
+    for number in range(6):
+        drop(root, f"incoming/iris/{number}.csv", b"\n".join([*lines[: 20 + number], b""]))
+    [batch] = intake.plan_batches(intake.list_waiting(settings=settings))
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(lambda _: intake.accept(batch, settings=settings), range(2)))
+    for report in reports:
+        intake.file_away(report, settings=settings)
+    assert {file["outcome"] for report in reports for file in report["files"]} == {"accepted"}
+    assert list_files(root, "processed") == [f"{number}.csv" for number in range(6)]
+    assert len(list_clean(settings)) == 6
+    assert list(root.rglob("*.partial")) == []
 
 
 def test_what_another_run_has_filed_away_is_gone_and_no_failure(settings: Settings, root: Path) -> None:
