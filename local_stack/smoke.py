@@ -13,9 +13,8 @@ from local_stack.airflow_api import AirflowApi, TaskState
 from local_stack.demo import ROW, SERVE, TRAIN, follow, wait_for
 from local_stack.errors import LocalStackError, RunError
 from ml_code.errors import MlopsError
-from serving.aliases import Aliases
+from serving.aliases import CHAMPION, Aliases
 from serving.errors import ServingError
-from serving.rollout import CHAMPION
 
 MODEL = "iris"
 CLASSES = (0, 1, 2)
@@ -110,7 +109,7 @@ class Smoke:
         if self._find_task("promoted").state == "success":
             run_id = wait_for(lambda: set(api.list_runs(SERVE)) - self._rollouts_before, f"a run of {SERVE}").pop()
             follow(api, SERVE, run_id, self._remember)
-        elif self._target.aliases.has_passed(MODEL, champion := self._read_champion()):
+        elif self._has_passed(champion := self._read_champion()):
             follow(api, SERVE, api.trigger(SERVE, {"model": MODEL, "version": champion}), self._remember)
         else:
             self._version = champion
@@ -144,6 +143,9 @@ class Smoke:
         if champion is None:
             raise RunError(f"{MODEL}: expected a champion, found none; the gate's verdict says why nothing passed")
         return champion
+
+    def _has_passed(self, version: str) -> bool:
+        return (self._target.aliases.read_tags(MODEL, version) or {}).get("gate") == "passed"
 
     def _remember(self, _: str, task: TaskState) -> None:
         self._tasks[task.name.rpartition(".")[2].partition("[")[0]] = task
