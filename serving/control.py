@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ml_code.holdout_rows import HoldoutRows, read_holdout_rows
 from ml_code.promotion_log import PromotionLog, WarehouseLog
 from ml_code.settings import Settings, load_settings
 from ml_code.warehouse import open_warehouse
@@ -22,6 +21,9 @@ from serving.fleet import DnsFleet, Fleet
 from serving.gateway import Gateway, HttpGateway
 from serving.rollout_rows import Rollout, RolloutRows, State, WarehouseRollouts
 from serving.settings import RolloutSettings
+
+if TYPE_CHECKING:
+    from ml_code.holdout_rows import HoldoutRows
 
 CANARY_UNTIL = "canary_until"
 """Tag of a model: until when the canary pool answers with the challenger."""
@@ -94,7 +96,7 @@ def connect_registry(
         WarehouseRollouts(warehouse),
         fleet or DnsFleet([], [], 3000),
         HttpGateway(settings.gateway_url),
-        lambda model, version: read_holdout_rows(model, version, settings=settings),
+        lambda model, version: _read_holdout(model, version, settings),
         owner,
         catalog_dir=settings.catalog_dir,
         **further,
@@ -206,3 +208,9 @@ def _explain_loss(found: Rollout) -> RolloutLostError:
     if found.ended_at is not None:
         return RolloutLostError(f"{found.name}: found it {found.state} ({found.reason}), expected it under way")
     return RolloutLostError(f"{found.name}: found it driven by {found.owner}, which took it over")
+
+
+def _read_holdout(model: str, version: str, settings: Settings) -> HoldoutRows:
+    from ml_code.holdout_rows import read_holdout_rows  # noqa: PLC0415  brings ONNX Runtime, which --help does without
+
+    return read_holdout_rows(model, version, settings=settings)
