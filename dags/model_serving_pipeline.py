@@ -157,6 +157,7 @@ def abort(rollout_id: int | None) -> str:
         "success_drop": Param(
             0.02, type="number", minimum=0, maximum=1, description="How much lower its success rate may be"
         ),
+        "tolerated_failures": Param(2, type="integer", minimum=0, description="So many failures are no breach"),
         "latency_factor": Param(2.0, type="number", minimum=1, description="How many times slower its p99 may be,"),
         "latency_margin_ms": Param(50.0, type="number", minimum=0, description="or by how many ms, whichever is more"),
         "distribution_distance": Param(

@@ -70,6 +70,10 @@ class MlflowAliases:
         retry = httpx.HTTPTransport(retries=3)
         self._client = httpx.Client(base_url=url, auth=(username, password), timeout=30.0, transport=retry)
 
+    def close(self) -> None:
+        """Closes the connections, which end with the process otherwise."""
+        self._client.close()
+
     def read(self, model: str) -> dict[str, str]:
         """Reads the aliases of a model; none where the model is not registered.
 

@@ -101,13 +101,14 @@ def validate(
 
 
 def measure(
-    file: Path, subject: str, *, wall_seconds: float = WALL_SECONDS, renew: Callable[[], None] = lambda: None
+    file: Path, subject: str, *, wall_seconds: float | None = None, renew: Callable[[], None] = lambda: None
 ) -> Measured:
     """Opens a file in a process of its own, replays its golden rows and measures it.
 
     Raises:
         BreachError: the file does not open, answers wrongly, ends its process or takes too long.
     """
+    wall_seconds = wall_seconds or WALL_SECONDS
     command = [sys.executable, "-m", "serving.validation_child", str(file), str(int(wall_seconds))]
     deadline = time.monotonic() + wall_seconds
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603  this package

@@ -7,7 +7,7 @@ import itertools
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -78,14 +78,17 @@ class RolloutStack:
     canary: Replica
     client: MlflowClient
     experiment_id: str
+    connected: list[MlflowAliases] = field(default_factory=list)
 
     def control(self, owner: str, **options: Any) -> Control:
         """A controller of that name."""
         password = self.settings.mlflow_password.get_secret_value()
+        aliases = MlflowAliases(self.settings.mlflow_url, self.settings.mlflow_username, password)
+        self.connected.append(aliases)
         return connect_registry(
             self.settings,
             owner,
-            aliases=MlflowAliases(self.settings.mlflow_url, self.settings.mlflow_username, password),
+            aliases=aliases,
             fleet=DnsFleet([STABLE_HOST], [CANARY_HOST], self.gateway.port),
             **{"timeout_seconds": 60.0, **options},
         )
@@ -148,7 +151,14 @@ def run_rollout_stack(
         client.create_registered_model("iris")
         of_warehouse = {"warehouse_dsn": type(settings.mlflow_password)(dsn), "gateway_url": gateway.url}
         experiment_id = client.create_experiment("rollouts")
-        yield RolloutStack(settings.model_copy(update=of_warehouse), gateway, stable, canary, client, experiment_id)
+        rollouts = RolloutStack(
+            settings.model_copy(update=of_warehouse), gateway, stable, canary, client, experiment_id
+        )
+        try:
+            yield rollouts
+        finally:
+            for aliases in rollouts.connected:
+                aliases.close()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from ml_code.settings import Settings
-from serving import rollout
+from serving import rollout, validation
 from serving.analysis import Rules
 from serving.control import Control
 from serving.errors import BreachError, NoCanaryError, RolloutLostError, StandsAsideError
@@ -175,8 +175,12 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("way", BAD_FILES)
-def test_a_bad_file_is_refused_before_anything_serves_it(stack: RolloutStack, champion: str, way: str) -> None:
+def test_a_bad_file_is_refused_before_anything_serves_it(
+    stack: RolloutStack, champion: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content, digest, cause = BAD_FILES[way]
+    if way == "slow load":
+        monkeypatch.setattr(validation, "WALL_SECONDS", 8.0)
     version = stack.register(content, digest=digest)
     started = time.monotonic()
     with pytest.raises(BreachError, match=cause):
