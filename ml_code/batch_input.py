@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml_code.csv_records import Block, CsvRecords
+from ml_code.csv_records import Block, CsvRecords, show_names
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.model_spec import Feature
@@ -94,7 +94,7 @@ def read_batches(
     categories = [feature.name for feature in features if feature.kind == "categorical"]
     with Storage(settings).open_parts(uri) as stream:
         file = _open_parquet(uri, stream, categories)
-        _refuse_missing(uri, names, file.schema_arrow.names)
+        _refuse_columns(uri, names, file.schema_arrow.names)
         key = key if key in file.schema_arrow.names else None
         columns = list(dict.fromkeys([*names, *([key] if key else [])]))
         if rows is not None:
@@ -108,8 +108,10 @@ def read_batches(
             for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns):
                 yield first, _join(batch.select(names), batch.column(key) if key else _number(first, len(batch)))
                 first += len(batch)
-        except pa.ArrowInvalid as error:
-            raise SourceError(f"{uri}: found {error} after row {first}, expected rows; write the file anew") from error
+        except (pa.ArrowInvalid, OSError) as error:  # Arrow says by an OSError that a page does not unpack
+            raise SourceError(
+                f"{uri}: found {_in_one_line(error)} after row {first}, expected rows; write the file anew"
+            ) from error
 
 
 def _read_csv(
@@ -118,7 +120,7 @@ def _read_csv(
     first = 0
     with Storage(settings).open(uri) as stream:
         records = CsvRecords(stream, uri)
-        _refuse_missing(uri, [feature.name for feature in features], records.header)
+        _refuse_columns(uri, [feature.name for feature in features], records.header)
         for block in records:
             if block.bad:
                 bad = block.bad[0]
@@ -151,17 +153,26 @@ def _open_parquet(uri: str, stream: io.IOBase, categories: Sequence[str] = ()) -
     """Texts of the categories stay numbers into a dictionary, as they lie in the file."""
     try:
         return pq.ParquetFile(stream, read_dictionary=list(categories))
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"{uri}: found {error}, expected a Parquet file; write it anew") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SourceError(f"{uri}: found {_in_one_line(error)}, expected a Parquet file; write it anew") from error
 
 
-def _refuse_missing(uri: str, names: Sequence[str], found: Sequence[str]) -> None:
+def _refuse_columns(uri: str, names: Sequence[str], found: Sequence[str]) -> None:
     lacking = [name for name in names if name not in found]
     if lacking:
         raise DataCheckError(
-            f"{uri}: found no column {', '.join(lacking)} among {', '.join(found)}, expected {', '.join(names)}; "
+            f"{uri}: found no column {', '.join(lacking)} among {show_names(found)}, expected {', '.join(names)}; "
             "add what is missing, the order does not matter"
         )
+    twice = [name for name in names if list(found).count(name) > 1]
+    if twice:
+        raise DataCheckError(
+            f"{uri}: found the column {', '.join(twice)} twice, expected each once; rename or drop one"
+        )
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _number(first: int, count: int) -> pa.Array:

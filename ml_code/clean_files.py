@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from ml_code.csv_records import BadRow, CsvRecords
 from ml_code.datasets import Dataset
-from ml_code.quarantine import format_bad_rows, quarantine_uri
+from ml_code.errors import DataCheckError
+from ml_code.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine, quarantine_uri
 from ml_code.settings import Settings
 from ml_code.storage import Storage
 from ml_code.validation import check_rows, refuse_too_many_bad
@@ -95,7 +96,7 @@ class CleanFiles:
 
         Raises:
             SourceError: it is no CSV file with rows.
-            DataCheckError: a column is missing, or more rows are bad than the catalog accepts.
+            DataCheckError: a column is missing, or more rows are bad than the catalog accepts or a report holds.
             StorageError: the store refuses.
         """
         sha256 = hashlib.sha256(content).hexdigest()
@@ -103,10 +104,17 @@ class CleanFiles:
         rows = len(good) + len(bad)
         if bad:
             report = quarantine_uri(self._datasets_uri, self._dataset.name, sha256)
-            self._storage.write_bytes(report, format_bad_rows(origin, bad))
+            quarantine = Quarantine(origin)
+            quarantine.add(bad)
+            self._storage.write_bytes(report, quarantine.to_csv())
             shown = [f"line {row.line}: {row.column}: {row.reason}" for row in bad[:SHOWN_BAD_ROWS]]
             share = self._dataset.checks.bad_rows_share
             refuse_too_many_bad(f"{self._dataset.name}: {origin} ({report})", shown, len(bad), rows, share)
+            if quarantine.is_full:
+                raise DataCheckError(
+                    f"{self._dataset.name}: {origin} ({report}): found {len(bad)} bad rows, which is more than a "
+                    f"report holds, expected at most {REPORT_ROWS} rows or {REPORT_BYTES} bytes; mend or split the file"
+                )
         known = self.find(sha256)
         # Rows of a file that is checked anew, under other checks, do not become newer by that.
         accepted_at = known.accepted_at if known else datetime.now(UTC).isoformat()

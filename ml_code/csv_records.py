@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import BinaryIO, cast
@@ -26,7 +26,7 @@ RECORD_LINES = 100
 """Most physical lines of one record; a quote that nobody closed costs one line and not the rest of the file."""
 
 SHOWN_BYTES = 1000
-"""How much of an overlong line is kept as its raw text."""
+"""How much of an overlong line is kept as its raw text, and of any line in an error."""
 
 BOM = b"\xef\xbb\xbf"
 
@@ -136,14 +136,15 @@ class CsvRecords:
             raise self._refuse("an empty file", "a header and rows")
         if len(line) >= RECORD_BYTES or b"\0" in line or not _CLEAN.fullmatch(line):
             raise self._refuse(
-                f"the first line {_show(line)!r}", "a header of comma-separated names on one line, ended by LF or CRLF"
+                f"the first line {_show(line[:SHOWN_BYTES])!r}",
+                "a header of comma-separated names on one line, ended by LF or CRLF",
             )
         try:
             names = [_unquote(field).decode() for field in _FIELDS.findall(line)]
         except UnicodeDecodeError as error:
-            raise self._refuse(f"the header {_show(line)!r}", "UTF-8") from error
+            raise self._refuse(f"the header {_show(line[:SHOWN_BYTES])!r}", "UTF-8") from error
         if len(set(names)) < len(names) or not all(name.strip() for name in names):
-            raise self._refuse(f"the column names {names}", "every one given and used once")
+            raise self._refuse(f"the column names {show_names(names)}", "every one given and used once")
         return names
 
     def _refuse(self, found: str, expected: str) -> SourceError:
@@ -239,6 +240,12 @@ class _Lines:
             if b"\0" in field:
                 return BadRow(line, column, "found a NUL byte", _show(record))
         return None
+
+
+def show_names(names: Sequence[str]) -> str:
+    """Column names as they stand in an error, cut where they are long."""
+    text = ", ".join(names)
+    return text if len(text) <= SHOWN_BYTES else f"{text[:SHOWN_BYTES]}... ({len(names)} columns)"
 
 
 def _parse_rows(header: list[str], raw: list[bytes]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from ml_code.datasets import CATALOG, Dataset, Task, describe_problems, load_cat
 from ml_code.errors import CatalogError, DataCheckError, SourceError
 from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
+from ml_code.validation import LARGEST_NUMBER, WHOLE_NUMBER, strip_cells
 
 MOST_CATEGORIES = 50
 """A text column with more values is taken for a name or a remark, which no model learns from."""
@@ -58,11 +59,11 @@ def add_dataset(
     """
     settings = settings or load_settings()
     name = name or path.name.partition(".")[0].lower()
+    draft = draft_dataset(path, target, name=name, key=key, task=task)
     catalog = load_catalog(settings.catalog_dir)
     file = (settings.catalog_dir or CATALOG) / f"{name}.toml"
     if name in catalog.datasets or file.exists():
         raise CatalogError(f"dataset {name}: found {file}, expected a new name; choose another by --name, or remove it")
-    draft = draft_dataset(path, target, name=name, key=key, task=task)
     # The catalog gets the file after the rows, without which it would be red in every DAG; the disk refuses it before.
     unfinished = file.with_name(f"{file.name}.unfinished")
     try:
@@ -92,7 +93,7 @@ def draft_dataset(path: Path, target: str, *, name: str, key: str | None = None,
     with path.open("rb") as stream:
         records = CsvRecords(stream, path.name)
         _refuse_header(path, records.header, target, key)
-        frame = pd.concat([block.frame for block in records], ignore_index=True)
+        frame = pd.concat([block.frame for block in records], ignore_index=True).apply(strip_cells)
     key = key or _find_key(frame, target)
     left_out: dict[str, str] = {}
     numeric: dict[str, pd.Series] = {}
@@ -144,10 +145,10 @@ def _find_key(frame: pd.DataFrame, target: str) -> str | None:
 
 
 def _to_numbers(cells: pd.Series) -> pd.Series | None:
-    """The column as float64, if every cell that is not missing is a finite number."""
+    """The column as float64, if every cell that is not missing is a number that a model can compute with."""
     present = cells.dropna()
     numbers = pd.to_numeric(present, errors="coerce").astype("float64")
-    return numbers if len(numbers) and numbers.map(math.isfinite).all() else None
+    return numbers if len(numbers) and (numbers.abs() <= LARGEST_NUMBER).all() else None
 
 
 def _choose_task(cells: pd.Series) -> Task:
@@ -205,19 +206,19 @@ def _write_toml(  # noqa: PLR0917  one argument for each part of the file
 
 
 def _widen(numbers: pd.Series) -> tuple[float, float]:
-    """Twice the range that was seen on either side; what was never negative stays so."""
+    """The range that was seen and as much again on either side; what was never negative stays so."""
     low, high = float(numbers.min()), float(numbers.max())
     margin = high - low
-    step = 10 ** math.floor(math.log10(margin)) if margin else 1.0
-    minimum = math.floor((low - margin) / step) * step
-    maximum = math.ceil((high + margin) / step) * step
-    return (0.0 if low >= 0 else float(f"{minimum:.6g}")), float(f"{maximum:.6g}")
+    exponent = math.floor(math.log10(margin)) if margin else 0
+    minimum = round(math.floor((low - margin) / 10.0**exponent) * 10.0**exponent, -exponent)
+    maximum = round(math.ceil((high + margin) / 10.0**exponent) * 10.0**exponent, -exponent)
+    return (0.0 if low >= 0 else minimum), maximum
 
 
 def _list_labels(cells: pd.Series) -> list[str]:
     """As TOML; whole numbers are numbers, as in the answers of `/predict`."""
     labels: list[Any] = cells.dropna().unique().tolist()
-    if all(re.fullmatch(r"-?\d+", label) for label in labels):
+    if all(re.fullmatch(WHOLE_NUMBER, label) for label in labels):
         return [str(label) for label in sorted(map(int, labels))]
     return [_quote(label) for label in sorted(labels)]
 

@@ -73,8 +73,8 @@ type Source = Annotated[BundledSource | UrlSource | FileSource | ObjectSource, F
 class ColumnCheck(_Part):
     """What a cell of one column may hold; a missing cell breaks no check but `required`."""
 
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: float | None = Field(default=None, allow_inf_nan=False)
+    maximum: float | None = Field(default=None, allow_inf_nan=False)
     allowed: list[Label] | None = None
     required: bool = False
 
@@ -100,7 +100,7 @@ class Gate(_Part):
     """What a model must reach; figures in the unit of the metric."""
 
     metric: Metric
-    threshold: float
+    threshold: float = Field(allow_inf_nan=False)
     minimum_improvement: float = Field(default=0.0, ge=0)
     largest_regression: float = Field(default=0.02, ge=0)
 
@@ -112,7 +112,9 @@ class Dataset(_Part):
     'species'
     """
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="equal to the name of the file without .toml")
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$", max_length=60, description="equal to the name of the file without .toml"
+    )
     description: str = ""
     models: list[ModelName] = Field(
         default_factory=list, description="further registered models of this dataset, each with its own champion"
@@ -152,6 +154,9 @@ class Dataset(_Part):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"numeric, categorical, target: found {', '.join(twice)} twice, expected each name once")
+        if self.key == self.target:
+            raise ValueError(f"key: found {self.key}, the target, which is no name of a row; expected another column")
+        self._refuse_checks_that_no_cell_passes()
         for field, used in (("checks.columns", self.checks.columns), ("holdout.columns", self.holdout.columns or [])):
             unknown = sorted(set(used) - set(self.columns))
             if unknown:
@@ -167,6 +172,15 @@ class Dataset(_Part):
             except TrainingError as error:
                 raise ValueError(f"hyperparameters.{name}: {error}") from error
         return self
+
+    def _refuse_checks_that_no_cell_passes(self) -> None:
+        for name, check in self.checks.columns.items():
+            low, high = check.minimum, check.maximum
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"checks.columns.{name}: found the minimum {low:g} above the maximum {high:g}")
+            texts = [label for label in check.allowed or [] if isinstance(label, str)]
+            if texts and (name in self.numeric or (name == self.target and self.task == "regression")):
+                raise ValueError(f"checks.columns.{name}.allowed: found {texts[0]!r} for a number, expected numbers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,10 +269,10 @@ def _read(path: Path) -> Dataset:
         dataset = Dataset.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:  # such as the dangling link that an editor leaves beside a file that it holds open
         raise CatalogError(f"{path}: found {error.strerror}, expected a readable file; mend or remove it") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{path}: found no valid TOML ({error}), expected a dataset; correct the file") from error
     except ValidationError as error:
         raise CatalogError(f"{path}: {describe_problems(error)}; correct the file") from error
+    except (ValueError, RecursionError) as error:  # also of a number of thousands of digits, or of nested brackets
+        raise CatalogError(f"{path}: found no valid TOML ({error}), expected a dataset; correct the file") from error
     if dataset.name != path.stem:
         raise CatalogError(f"{path}: name: found {dataset.name!r}, expected {path.stem!r}; rename the one or the other")
     return dataset

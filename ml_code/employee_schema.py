@@ -7,6 +7,7 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
 from ml_code.csv_records import BadRow, Block
+from ml_code.validation import show_cell
 
 # What passes here is taken by COPY into the column's type, whatever the settings of the server.
 EXPECTED = {
@@ -57,6 +58,6 @@ def find_bad_rows(block: Block) -> dict[int, BadRow]:
         if index not in bad:
             column = str(block.frame.columns[number])
             cell: object = block.frame[column].iat[index]
-            reason = f"found {repr(cell) if isinstance(cell, str) else 'nothing'}, expected {EXPECTED[column]}"
+            reason = f"found {show_cell(cell) if isinstance(cell, str) else 'nothing'}, expected {EXPECTED[column]}"
             bad[index] = BadRow(block.lines[index], column, reason, block.raw[index].decode())
     return bad

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ml_code.csv_records import BadRow, CsvRecords
+from ml_code.csv_records import BadRow, CsvRecords, show_names
 from ml_code.employee_schema import EXPECTED, find_bad_rows
 from ml_code.errors import DataCheckError, StorageError
 from ml_code.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine, quarantine_uri
@@ -245,7 +245,7 @@ def _record(cursor: Cursor, report: LoadReport) -> None:
 def _check_header(records: CsvRecords, uri: str) -> None:
     if set(records.header) != set(EXPECTED):
         raise DataCheckError(
-            f"file {uri}: found the columns {', '.join(records.header)}, expected {', '.join(EXPECTED)} in any order; "
+            f"file {uri}: found the columns {show_names(records.header)}, expected {', '.join(EXPECTED)} in any order; "
             "rename, add or remove columns in the file"
         )
 

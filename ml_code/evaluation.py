@@ -76,12 +76,12 @@ def compare(
     return Difference(sign * value, float(np.std(rounds, ddof=1)))
 
 
-def count_confusions(truth: pd.Series, prediction: Prediction, labels: Sequence[object]) -> npt.NDArray[np.int64]:
-    """Rows by true label (first axis) and answered label (second axis)."""
+def count_confusions(truth: pd.Series, prediction: Prediction, labels: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Rows by true label (first axis) and answered label (second axis), as texts: a foreign model may answer these."""
     place = {label: number for number, label in enumerate(labels)}
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     for expected, found in zip(truth.tolist(), prediction.values, strict=True):
-        counts[place[expected], place[found]] += 1
+        counts[place[str(expected)], place[str(found)]] += 1
     return counts
 
 

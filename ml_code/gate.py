@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -144,6 +145,9 @@ def _find_loss(rules: Gate, score: float, comparison: Comparison, trigger: Trigg
     """
     if comparison.champion_score is None or comparison.difference is None or comparison.standard_error is None:
         return f"the champion, version {comparison.champion_version}, was not measured"
+    # Each comparison below is false of NaN, so that a loss would go unnoticed.
+    if not math.isfinite(comparison.champion_score + comparison.difference + comparison.standard_error):
+        return f"its difference to the champion, version {comparison.champion_version}, is no number"
     pair = f"{score:.4g} against {comparison.champion_score:.4g} of version {comparison.champion_version}"
     if trigger == "drift" or comparison.has_seen_data:
         needed = max(comparison.standard_error, rules.minimum_improvement)

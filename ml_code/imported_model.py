@@ -116,6 +116,8 @@ def adapt(dataset: Dataset, proto: onnx.ModelProto, split: Split, name: str) -> 
     adapted = onnx.ModelProto()
     adapted.CopyFrom(proto)
     del adapted.metadata_props[:]
+    if not adapted.graph.output:
+        raise ModelFileError(f"{name}: found a graph without output, expected an answer as the first; export it so")
     _split_matrix_input(dataset, adapted, name)
     classes = features.list_classes(dataset, split.train)
     _put_answer_first(dataset, adapted, classes, name)

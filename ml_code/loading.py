@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from dataclasses import dataclass
 
 import requests
 
+from ml_code.csv_records import CsvRecords
 from ml_code.datasets import CATALOG, BundledSource, Dataset, FileSource, ObjectSource, UrlSource
-from ml_code.errors import SourceError
+from ml_code.errors import DataCheckError, SourceError
 from ml_code.settings import Settings
 from ml_code.storage import Storage
+from ml_code.validation import refuse_missing_columns
 
 DOWNLOAD_SECONDS = 60
 
@@ -29,7 +32,7 @@ def load_source(dataset: Dataset, settings: Settings) -> SourceFile:
     """Reads the source; `<datasets_dir>/<name>.csv` goes before it where that file exists.
 
     A file from the internet is kept in the store as `sources/<name>.csv`, and is read from there once its address
-    does not answer any more.
+    does not answer any more, or with something else.
 
     Raises:
         SourceError: the source cannot be reached.
@@ -43,7 +46,7 @@ def load_source(dataset: Dataset, settings: Settings) -> SourceFile:
         case BundledSource():
             return SourceFile(_read_bundled_iris(), "iris.csv bundled with scikit-learn")
         case UrlSource(url=url):
-            return _load_from_internet(dataset.name, url, settings)
+            return _load_from_internet(dataset, url, settings)
         case FileSource(path=path):
             file = (settings.catalog_dir or CATALOG) / path
             return SourceFile(storage.read_bytes(str(file)), str(file))
@@ -52,18 +55,21 @@ def load_source(dataset: Dataset, settings: Settings) -> SourceFile:
             return SourceFile(storage.read_bytes(uri), uri)
 
 
-def _load_from_internet(name: str, url: str, settings: Settings) -> SourceFile:
+def _load_from_internet(dataset: Dataset, url: str, settings: Settings) -> SourceFile:
+    name = dataset.name
     kept = f"{settings.datasets_uri.rstrip('/')}/sources/{name}.csv"
     storage = Storage(settings)
     try:
         content = _download(url)
-    except requests.RequestException as error:
+        # A page of a portal comes with status 200 too, and must not take the place of the rows that are kept.
+        refuse_missing_columns(dataset, CsvRecords(io.BytesIO(content), url).header)
+    except (requests.RequestException, SourceError, DataCheckError) as error:
         if storage.find(kept) is None:
             raise SourceError(
                 f"source of {name}: found {error}, expected a CSV file; make {url} reachable, or put {name}.csv into "
                 f"a folder and set MLOPS_DATASETS_DIR to it, or upload it as {kept}"
             ) from error
-        log.warning("%s: %s was not reached (%s), so %s is read", name, url, error, kept)
+        log.warning("%s: %s gave no rows (%s), so %s is read", name, url, error, kept)
         return SourceFile(storage.read_bytes(kept), kept)
     storage.write_bytes(kept, content)
     return SourceFile(content, url)

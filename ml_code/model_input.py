@@ -102,7 +102,12 @@ def _read_texts(column: pa.Array, name: str, first_row: int) -> npt.NDArray[np.o
     if not (kinds.is_string(column.type.value_type) or kinds.is_large_string(column.type.value_type)):
         raise DataCheckError(f"column {name}: found {column.type.value_type}, expected texts; write it as texts")
     # Each distinct text becomes one Python object, however many rows have it.
-    texts = np.array([*column.dictionary.to_pylist(), ""], dtype=object)
+    try:
+        texts = np.array([*column.dictionary.to_pylist(), ""], dtype=object)
+    except UnicodeDecodeError as error:
+        raise DataCheckError(
+            f"column {name}, from row {first_row}: found {error}, expected UTF-8; write the file anew"
+        ) from error
     texts[texts == None] = ""  # noqa: E711  cell by cell
     places = column.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)
     cells: npt.NDArray[np.object_] = texts[places]

@@ -141,14 +141,14 @@ def evaluate(run_id: str, *, settings: Settings | None = None) -> dict[str, floa
     truth = holdout[dataset.target]
     metrics = evaluation.measure(dataset, truth, answers)
     intervals = evaluation.measure_intervals(dataset, truth, answers)
-    if model.spec.classes is None:
+    if dataset.task == "regression":
         figures = {"residuals": plots.draw_residuals(np.asarray(truth, np.float64), np.asarray(answers.values))}
     else:
-        labels = sorted({*model.spec.classes, *truth.tolist()}, key=str)
+        labels = sorted({*map(str, answers.values), *map(str, truth.tolist())})
         figures = {
             "confusion_matrix": plots.draw_confusions(evaluation.count_confusions(truth, answers, labels), labels)
         }
-        if answers.probabilities is not None:
+        if model.spec.classes is not None and answers.probabilities is not None:
             is_class = np.array([[label == cell for label in model.spec.classes] for cell in truth.tolist()])
             figures["calibration"] = plots.draw_calibration(is_class, answers.probabilities, model.spec.classes)
     tracker.log_figures(run_id, figures)

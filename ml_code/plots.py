@@ -8,6 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+WRITTEN_LABELS = 30
+"""Labels up to which each cell has its number: more cannot be read, and 200 take 45 s to write."""
+
 
 def draw_confusions(counts: npt.NDArray[np.int64], labels: Sequence[object]) -> Figure:
     """Rows by true label (down) and answered label (across)."""
@@ -18,7 +21,8 @@ def draw_confusions(counts: npt.NDArray[np.int64], labels: Sequence[object]) -> 
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted", ylabel="true", title="Holdout rows")
-    for (row, column), count in np.ndenumerate(counts):
+    cells = np.ndenumerate(counts) if len(names) <= WRITTEN_LABELS else ()
+    for (row, column), count in cells:
         colour = "white" if count > counts.max() / 2 else "black"
         axes.text(column, row, str(count), ha="center", va="center", color=colour)
     figure.colorbar(image)

@@ -50,13 +50,6 @@ class Quarantine:
         self._report.write(line.getvalue().encode())
 
 
-def format_bad_rows(file: str, rows: Iterable[BadRow]) -> bytes:
-    """The report of rows that are all known already."""
-    quarantine = Quarantine(file)
-    quarantine.add(rows)
-    return quarantine.to_csv()
-
-
 def quarantine_uri(datasets_uri: str, name: str, sha256: str) -> str:
     """Where the report of a file's content lies; the same content has the same report."""
     return f"{datasets_uri.rstrip('/')}/quarantine/{name}/{sha256[:16]}.csv"

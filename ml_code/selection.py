@@ -6,6 +6,7 @@ A version that waits is registered with the tag `gate=pending`: no gate has judg
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,10 +53,10 @@ def choose_best(run_uris: Sequence[str], *, settings: Settings | None = None) ->
             f"runs {list(run_uris)}: found none or several holdouts, expected one; train them on the same rows"
         )
     metric = load_dataset(runs[0].tags["dataset"], settings.catalog_dir).gate.metric
-    unmeasured = [run.run_id for run in runs if metric not in run.metrics]
+    unmeasured = [run.run_id for run in runs if not math.isfinite(run.metrics.get(metric, math.nan))]
     if unmeasured:
         raise GateError(
-            f"runs {unmeasured}: found no {metric}, expected one of each; let `evaluate` measure them first"
+            f"runs {unmeasured}: found no {metric}, expected a number for each; let `evaluate` measure them first"
         )
     sign = -1 if metric in LOWER_IS_BETTER else 1
     best = max(runs, key=lambda run: sign * run.metrics[metric])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError
@@ -24,7 +24,13 @@ class Settings(BaseSettings):
     'http://mlflow:5000'
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # the input is all settings, with the secrets in clear
+    )
 
     mlflow_url: str = Field(description="MLflow's tracking server, such as http://mlflow:5000")
     mlflow_username: str = Field(description="an MLflow user who may make runs and model versions")
@@ -109,7 +115,8 @@ def _read_env_file(env_file: Path) -> dict[str, object]:
             "compare with .env.example, or set the MLOPS_* variables"
         )
     warehouse = (
-        f"postgresql://warehouse:{found['WAREHOUSE_DB_PASSWORD']}@127.0.0.1:{found.get('POSTGRES_PORT', '5432')}"
+        f"postgresql://warehouse:{quote(found['WAREHOUSE_DB_PASSWORD'], safe='')}"
+        f"@127.0.0.1:{found.get('POSTGRES_PORT', '5432')}"
     )
     return {
         "mlflow_url": f"http://127.0.0.1:{found.get('MLFLOW_PORT', '5000')}",

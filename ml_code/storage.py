@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -276,11 +277,14 @@ def _split(uri: str) -> tuple[str, str]:
 
 @contextmanager
 def _replaced(path: Path) -> Iterator[Path]:
-    """A path beside the file, which takes its place in the end."""
+    """A path of its own beside the file, which takes its place in the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    yield partial
-    partial.replace(path)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _list_files(prefix: str) -> list[StoredObject]:

@@ -9,8 +9,18 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
+from ml_code.csv_records import show_names
 from ml_code.datasets import ColumnCheck, Dataset
 from ml_code.errors import DataCheckError
+
+WHOLE_NUMBER = r"0|-?[1-9][0-9]{0,17}"
+"""A class label that is a number: as int64 holds it, and as it is written back; 007 stays a text."""
+
+LARGEST_NUMBER = float(np.finfo(np.float32).max)
+"""A model computes in float32: a larger number would be infinite there, and no library trains on that."""
+
+SHOWN_CELL = 300
+"""How much of a cell a reason shows: it travels through Airflow's database and into logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,7 @@ def check_rows(dataset: Dataset, frame: pd.DataFrame) -> CheckedRows:
         DataCheckError: a column is missing.
     """
     refuse_missing_columns(dataset, list(frame.columns))
-    cells = frame.assign(**{name: _strip(frame[name]) for name in dataset.columns})
+    cells = frame.assign(**{name: strip_cells(frame[name]) for name in dataset.columns})
     bad = find_bad_cells(make_schema(dataset), cells)
     good = cells.drop(index=list(bad))
     numbers = {
@@ -57,9 +67,16 @@ def refuse_missing_columns(dataset: Dataset, found: list[str]) -> None:
     """
     if missing := [name for name in dataset.columns if name not in found]:
         raise DataCheckError(
-            f"{dataset.name}: found no column {', '.join(missing)} among {', '.join(found)}, "
+            f"{dataset.name}: found no column {', '.join(missing)} among {show_names(found)}, "
             "expected every column that the catalog declares; mend the source or the catalog"
         )
+
+
+def strip_cells(cells: pd.Series) -> pd.Series:
+    """Text without the blanks around it, or missing where nothing is left; typed numbers stay as they are."""
+    if pd.api.types.is_float_dtype(cells):
+        return cells
+    return cells.astype("str").str.strip().replace("", None)
 
 
 def find_bad_cells(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> dict[int, BadCell]:
@@ -73,9 +90,15 @@ def find_bad_cells(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> dict[int,
     bad: dict[int, BadCell] = {}
     for column, check, index in zip(cases["column"], cases["check"], cases["index"], strict=True):
         expected = "expected a value" if check == "not_nullable" else check
-        found = "nothing" if check == "not_nullable" else repr(frame.at[index, column])
+        found = "nothing" if check == "not_nullable" else show_cell(frame.at[index, column])
         bad.setdefault(int(index), BadCell(str(column), f"found {found}, {expected}"))
     return bad
+
+
+def show_cell(cell: object) -> str:
+    """A cell as it stands in a reason, cut where it is long."""
+    text = repr(cell)
+    return text if len(text) <= SHOWN_CELL else f"{text[:SHOWN_CELL]}... ({len(text)} characters)"
 
 
 def refuse_too_many_bad(name: str, bad: Iterable[str], bad_rows: int, rows: int, accepted_share: float) -> None:
@@ -100,7 +123,7 @@ def refuse_too_many_bad(name: str, bad: Iterable[str], bad_rows: int, rows: int,
 
 def narrow_target(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
     """Makes class labels that are whole numbers throughout int64, so that `/predict` answers numbers."""
-    if dataset.task == "regression" or not frame[dataset.target].str.fullmatch(r"-?\d+").all():
+    if dataset.task == "regression" or not frame[dataset.target].str.fullmatch(WHOLE_NUMBER).all():
         return frame
     return frame.assign(**{dataset.target: frame[dataset.target].astype("int64")})
 
@@ -139,14 +162,8 @@ def _is_number(dataset: Dataset, name: str) -> bool:
 
 
 def _is_finite(cells: pd.Series) -> pd.Series:
-    return _to_numbers(cells).abs() < np.inf
+    return _to_numbers(cells).abs() <= LARGEST_NUMBER
 
 
 def _to_numbers(cells: pd.Series) -> pd.Series:
     return pd.to_numeric(cells, errors="coerce")
-
-
-def _strip(cells: pd.Series) -> pd.Series:
-    if pd.api.types.is_float_dtype(cells):
-        return cells
-    return cells.astype("str").str.strip().replace("", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -12,6 +13,9 @@ from ml_code.errors import WeatherAnswerError, WeatherRequestError
 
 KST = timezone(timedelta(hours=9), "KST")
 """Korea's zone, in which the API counts; without summer time, so no database of zones is needed."""
+
+CATEGORY = re.compile(r"[A-Z0-9_]{1,20}")
+"""As the guide's are written; a text with a NUL or half a character is none that Postgres takes."""
 
 MAX_ROWS = 10_000
 """An issue has 60 rows or so; a larger count is a broken answer, and would be paged through for ever."""
@@ -60,7 +64,7 @@ def count_rows(subject: str, text: str) -> tuple[int, int]:
         count, total = len(_rows_of(body)), int(body["totalCount"])
     except KeyError as error:
         raise answer_error(subject, f"no field {error}", "the fields of the guide") from None
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         raise answer_error(subject, "no such JSON", "response.body with items and totalCount") from None
     if not 0 <= total <= MAX_ROWS:
         raise answer_error(subject, f"the totalCount {total}", f"at most {MAX_ROWS}")
@@ -82,7 +86,7 @@ def read_items(document: bytes) -> list[ForecastItem]:
         items = [_read_item(row) for row in rows]
     except KeyError as error:
         raise answer_error(subject, f"no field {error}", "the fields of the guide") from None
-    except (TypeError, ValueError, RecursionError, WeatherRequestError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError, WeatherRequestError) as error:
         raise answer_error(subject, f"{type(error).__name__}: {str(error)[:200]}", "pages as in the guide") from None
     if totals != {len(items)}:
         raise answer_error(subject, f"{len(items)} rows", f"the totalCount {sorted(totals)}")
@@ -105,12 +109,14 @@ def _rows_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _read_item(row: Mapping[str, Any]) -> ForecastItem:
-    value = row["fcstValue"]
+    value, category = row["fcstValue"], str(row["category"])
+    if not CATEGORY.fullmatch(category):
+        raise ValueError(f"the category {category[:40]!a}")
     return ForecastItem(
         place=Place(int(row["nx"]), int(row["ny"])),
         issued_at=_read_time(row["baseDate"], row["baseTime"]),
         forecast_at=_read_time(row["fcstDate"], row["fcstTime"]),
-        category=str(row["category"]),
+        category=category,
         raw=None if value is None else str(value),
     )
 

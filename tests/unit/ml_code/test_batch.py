@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -178,6 +179,27 @@ def test_a_retyped_column_of_a_parquet_file_is_refused(
     rows = make_typed_rows(rows=2).assign(**{column: cells})
     with pytest.raises(DataCheckError, match=message):
         run(ready, write_parquet(tmp_path / "new.parquet", rows))
+
+
+def test_a_column_twice_is_refused(tmp_path: Path, ready: Settings) -> None:
+    table = pa.Table.from_pandas(make_typed_rows(rows=2))
+    pq.write_table(table.append_column("age", table["fare"]), tmp_path / "twice.parquet")
+    with pytest.raises(DataCheckError, match=r"twice\.parquet: found the column age twice, expected each once"):
+        run(ready, str(tmp_path / "twice.parquet"))
+
+
+def test_a_text_that_is_no_utf8_is_refused(tmp_path: Path, ready: Settings) -> None:
+    table = pa.Table.from_pandas(make_typed_rows(rows=1)).drop_columns("town")
+    pq.write_table(table.append_column("town", pa.array([b"\xff"]).view(pa.string())), tmp_path / "latin.parquet")
+    with pytest.raises(DataCheckError, match=r"column town, from row 0: found .* expected UTF-8"):
+        run(ready, str(tmp_path / "latin.parquet"))
+
+
+def test_a_damaged_file_is_no_fault_of_the_store(tmp_path: Path, ready: Settings) -> None:
+    whole = Path(write_parquet(tmp_path / "new.parquet", make_typed_rows(rows=4000), row_group_size=4000)).read_bytes()
+    (tmp_path / "new.parquet").write_bytes(whole[:4] + bytes(200) + whole[204:])
+    with pytest.raises(SourceError, match=r"new\.parquet: found .* expected rows; write the file anew"):
+        run(ready, str(tmp_path / "new.parquet"))
 
 
 def test_categories_that_pandas_made_floats_of_are_the_whole_numbers_that_they_were(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ml_code import quarantine
 from ml_code.clean_files import CleanFiles
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.settings import Settings
@@ -58,9 +59,28 @@ def test_too_many_bad_rows_keep_nothing_but_the_report(files: CleanFiles, settin
     assert len(read_quarantine(settings)) == 400
 
 
+def test_a_file_with_more_bad_rows_than_a_report_holds_is_refused(
+    files: CleanFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantine, "REPORT_ROWS", 2)
+    lines = make_csv(make_rows()).split(b"\n")
+    content = b"\n".join([*lines, b"1", b"2", b"3"])
+    with pytest.raises(DataCheckError, match="found 3 bad rows, which is more than a report holds"):
+        files.accept(content, "june.csv", "tag")
+    assert files.list_names() == []
+
+
 def test_a_file_that_is_checked_anew_does_not_become_newer(files: CleanFiles) -> None:
     content = make_csv(make_rows())
     assert files.accept(content, "june.csv", "a").accepted_at == files.accept(content, "july.csv", "b").accepted_at
+
+
+def test_files_with_a_column_more_or_in_another_order_are_the_same_rows(files: CleanFiles) -> None:
+    rows = make_rows()
+    turned = rows[rows.columns[::-1]].assign(note="new")
+    first, second = (files.accept(make_csv(frame), "june.csv", "tag") for frame in (rows, turned))
+    names = list(rows.columns)
+    pd.testing.assert_frame_equal(files.read(first.sha256)[1][names], files.read(second.sha256)[1][names])
 
 
 def test_a_packed_file_is_unpacked(files: CleanFiles) -> None:

@@ -128,7 +128,7 @@ def test_a_packed_file_that_is_cut_off_is_refused() -> None:
         (HEADER, "found a header and no rows"),
         (HEADER.rstrip() + b"\r\n\r\n\n", "found a header and no rows"),
         (HEADER.rstrip(), "found a header and no rows"),
-        (b"number,name,number\n1,2,3\n", r"found the column names \['number', 'name', 'number'\]"),
+        (b"number,name,number\n1,2,3\n", "found the column names number, name, number, "),
         (b"number,,town\n1,2,3\n", "expected every one given and used once"),
         (b"\n1,2,3\n", "expected every one given and used once"),
         (b'number,"name,town\n1,2,3\n', "expected a header of comma-separated names on one line"),

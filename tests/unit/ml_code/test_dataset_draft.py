@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ml_code import features, pipeline
+from ml_code.clean_files import CleanFiles
 from ml_code.cli import app
 from ml_code.dataset_draft import add_dataset, draft_dataset
 from ml_code.datasets import load_dataset
@@ -63,6 +64,32 @@ def test_an_added_dataset_can_be_prepared_at_once(tmp_path: Path, settings: Sett
     assert features.list_classes(load_dataset("ships", tmp_path), frame) == ["tanker", "화물선"]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        "{n}, {word}",  # blanks behind the commas
+        "{n},0{digit}",  # labels that are no numbers
+        "126.978{n:04},{digit}",  # a narrow range far from zero
+        "{n}e-9,{digit}",
+        "{n}e34,{digit}",
+    ],
+)
+def test_every_row_of_the_file_passes_the_checks_that_were_drafted_from_it(
+    tmp_path: Path, settings: Settings, row: str
+) -> None:
+    file = tmp_path / "things.csv"
+    rows = [row.format(n=number, digit=number % 2, word=("no", "yes")[number % 2]) for number in range(1, 121)]
+    file.write_text("\n".join(["size,kind", *rows]))
+    draft = draft_dataset(file, "kind", name="things")
+    assert CleanFiles(draft.dataset, settings).accept(file.read_bytes(), "things.csv").bad_rows == 0
+
+
+def test_numbers_that_no_model_can_compute_with_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "stars.csv"
+    file.write_text("mass,size,kind\n" + "".join(f"{n}e300,{n},{n % 2}\n" for n in range(1, 99)))
+    assert draft_dataset(file, "kind", name="stars").dataset.numeric == ["size"]
+
+
 def test_a_name_that_is_taken_changes_nothing(tmp_path: Path, settings: Settings) -> None:
     (tmp_path / "ships.toml").write_text("mine")
     with pytest.raises(CatalogError, match=r"ships\.toml, expected a new name"):
@@ -104,10 +131,10 @@ def test_a_file_that_is_no_table_to_learn_from_is_refused(
         draft_dataset(file, target, name="ships")
 
 
-@pytest.mark.parametrize(("name", "task"), [("Ships!", None), ("ships", "guessing")])
-def test_a_wrong_name_or_task_is_refused(tmp_path: Path, name: str, task: str | None) -> None:
+@pytest.mark.parametrize(("name", "task"), [("Ships!", None), ("../ships", None), ("s" * 300, None), ("ships", "no")])
+def test_a_wrong_name_or_task_is_refused(tmp_path: Path, settings: Settings, name: str, task: str | None) -> None:
     with pytest.raises(CatalogError, match=f"found {(task or name)!r}"):
-        draft_dataset(write_ships(tmp_path), "kind", name=name, task=task)
+        add_dataset(write_ships(tmp_path), "kind", name=name, task=task, settings=settings)
 
 
 def test_the_command_shows_what_it_wrote(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

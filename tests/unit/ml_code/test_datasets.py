@@ -22,9 +22,10 @@ def test_iris_has_the_columns_and_the_threshold_that_users_rely_on() -> None:
     assert (iris.gate.metric, iris.gate.threshold, iris.holdout.share) == ("accuracy", 0.85, 0.34)
 
 
-def test_a_broken_file_takes_down_its_own_dataset_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"name = ", b"seed = " + b"9" * 5000, b"x = " + b"[" * 5000, b"name = '\xff'"])
+def test_a_broken_file_takes_down_its_own_dataset_only(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "iris.toml").write_text(IRIS)
-    (tmp_path / "broken.toml").write_text("name = ")
+    (tmp_path / "broken.toml").write_bytes(content)
     catalog = load_catalog(tmp_path)
     assert list(catalog.datasets) == ["iris"]
     assert "broken.toml: found no valid TOML" in catalog.problems["broken"]
@@ -49,6 +50,11 @@ def test_a_file_that_cannot_be_read_takes_down_its_own_dataset_only(tmp_path: Pa
         ('metric = "accuracy"', 'metric = "r2"', "gate.metric: found r2 for classification, expected one of accuracy"),
         ('"petal_width"]', '"petal width"]', "numeric.3: found 'petal width'"),
         ('"petal_width"]', '"species"]', "found species twice"),
+        ('target = "species"', 'target = "species"\nkey = "species"', "key: found species, the target"),
+        ("threshold = 0.85", "threshold = nan", "gate.threshold: found nan"),
+        ("petal_width = { minimum = 0.01", "petal_width = { minimum = 31", "petal_width: found the minimum 31 above"),
+        ("petal_width = { minimum = 0.01", "petal_width = { minimum = -inf", "petal_width.minimum: found -inf"),
+        ("petal_width = { min", "petal_width = { allowed = ['x'], min", "petal_width.allowed: found 'x' for a number"),
         ("petal_width = { min", "petal_wdith = { min", "checks.columns: found petal_wdith"),
         ('name = "iris"', 'name = "irises"', "name: found 'irises', expected 'iris'"),
     ],

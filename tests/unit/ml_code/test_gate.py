@@ -115,6 +115,14 @@ def test_a_figure_that_is_no_number_passes_nothing(
     assert not decide("iris", rules, math.nan, 500, comparison, trigger=trigger).is_promoted
 
 
+@pytest.mark.parametrize("trigger", ["manual", "data", "drift"])
+@pytest.mark.parametrize(("difference", "error"), [(math.nan, 0.01), (-0.5, math.nan), (math.inf, 0.01)])
+def test_a_difference_that_is_no_number_passes_nothing(trigger: Trigger, difference: float, error: float) -> None:
+    decision = judge(0.95, difference, error=error, trigger=trigger, seen=False)
+    assert not decision.is_promoted
+    assert "difference to the champion, version 3, is no number" in decision.reason
+
+
 def test_a_champion_that_was_not_measured_is_not_beaten() -> None:
     decision = decide("iris", RULES, 0.95, 500, Comparison("3"))
     assert "was not measured" in decision.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from ml_code import pipeline
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import ModelFileError
 from ml_code.features import Split, select_inputs, split_holdout
@@ -18,6 +20,7 @@ from ml_code.onnx_model import OnnxModel
 from ml_code.pipeline import prepare
 from ml_code.settings import Settings
 from ml_code.snapshots import read_snapshot
+from ml_code.tracking import RunRecord
 from tests.unit.ml_code.passengers import make_dataset, make_typed_rows
 
 # Distances to the mean flower of each species, as a product of matrices and a sum.
@@ -54,6 +57,12 @@ def make_network(*, softmax: bool = True, width: int = 4, rows: int = -1) -> onn
         ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+
+
+def make_mute_network() -> onnx.ModelProto:
+    proto = make_network()
+    del proto.graph.output[:]
+    return proto
 
 
 def score(dataset: Dataset, content: bytes, rows: pd.DataFrame) -> float:
@@ -101,6 +110,47 @@ def test_text_classes_are_answered_as_they_are_spelt() -> None:
     assert model.predict_rows([[30.0, 1.0], [1.0, 30.0]]).values == ["dead", "alive"]
 
 
+class FakeTracker:
+    """One run with a model file; keeps what is logged."""
+
+    def __init__(self, content: bytes, tags: dict[str, str]) -> None:
+        self.content = content
+        self.run = RunRecord("run", "FINISHED", {}, {}, tags)
+        self.pictures: set[str] = set()
+
+    def read_run(self, run_id: str) -> RunRecord:
+        return self.run
+
+    def read_candidate(self, run: RunRecord) -> bytes:
+        return self.content
+
+    def log_figures(self, run_id: str, figures: Mapping[str, object]) -> None:
+        self.pictures |= set(figures)
+
+    def log(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        assert all(np.isfinite(value) for value in metrics.values())
+
+
+def test_a_network_that_answers_labels_as_texts_is_measured_as_any_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings.model_copy(update={"catalog_dir": None})
+    uri = prepare("iris", settings=settings)
+    dataset = load_dataset("iris")
+    proto = make_network()
+    labels = {"keys_int64s": [0, 1, 2], "values_strings": ["0", "1", "2"]}
+    proto.graph.node.append(helper.make_node("ArgMax", ["scores"], ["place"], axis=1, keepdims=0))
+    proto.graph.node.append(helper.make_node("LabelEncoder", ["place"], ["label"], domain="ai.onnx.ml", **labels))
+    proto.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    proto.graph.output.insert(0, helper.make_tensor_value_info("label", TensorProto.STRING, [None]))
+    content = adapt(dataset, proto, split_holdout(dataset, read_snapshot(uri, settings)), "network.onnx")
+    assert OnnxModel(content).predict_rows([[5.1, 3.5, 1.4, 0.2]]).values == ["0"]
+    tracker = FakeTracker(content, {"dataset": "iris", "snapshot_uri": uri})
+    monkeypatch.setattr(pipeline, "Tracker", lambda _: tracker)
+    assert pipeline.evaluate("run", settings=settings)["accuracy"] > 0.85
+    assert tracker.pictures == {"confusion_matrix"}
+
+
 def test_a_graph_that_knows_no_gaps_is_refused_where_the_rows_have_some() -> None:
     dataset, rows = make_passengers()
     with pytest.raises(ModelFileError, match="it answers NaN where a cell is missing"):
@@ -112,6 +162,7 @@ def test_a_graph_that_knows_no_gaps_is_refused_where_the_rows_have_some() -> Non
     [
         (make_network(width=5), r"found the input x \[None, 5\], expected \(rows, 4\) in the order sepal_length"),
         (make_network(rows=7), "expected an answer to any number of rows"),
+        (make_mute_network(), "found a graph without output"),
     ],
 )
 def test_a_file_that_does_not_fit_says_what_was_expected(

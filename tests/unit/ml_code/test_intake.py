@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,23 @@ def test_a_step_that_was_cut_off_and_repeated_still_says_accepted(root: Path, se
     key = drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes())
     assert take_in(settings, key) == take_in(settings, key)
     assert take_in(settings, key)["accepted"] == [key]
+
+
+def test_two_runs_that_take_in_the_same_files_at_once_lose_nothing_and_keep_each_once(
+    root: Path, settings: Settings
+) -> None:
+    lines = SAMPLE.read_bytes().splitlines()
+    for number in range(6):
+        drop(root, f"incoming/iris/{number}.csv", b"\n".join([*lines[: 20 + number], b""]))
+    [batch] = intake.plan_batches(intake.list_waiting(settings=settings))
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(lambda _: intake.accept(batch, settings=settings), range(2)))
+    for report in reports:
+        intake.file_away(report, settings=settings)
+    assert {file["outcome"] for report in reports for file in report["files"]} == {"accepted"}
+    assert list_files(root, "processed") == [f"{number}.csv" for number in range(6)]
+    assert len(list_clean(settings)) == 6
+    assert list(root.rglob("*.partial")) == []
 
 
 def test_what_another_run_has_filed_away_is_gone_and_no_failure(settings: Settings, root: Path) -> None:
@@ -145,3 +163,20 @@ def test_a_run_produces_one_file_that_passes_the_checks(settings: Settings) -> N
     assert intake.produce_sample("other run", settings=settings) != first
     report = take_in(settings, *intake.list_waiting(settings=settings))
     assert report["rows"] == 2 * intake.PRODUCED_ROWS
+
+
+@pytest.mark.parametrize(
+    "content", [b"x" * 900_000, b",".join(b"c%d" % n for n in range(50_000)) + b"\n1", b'"' * 9999]
+)
+def test_what_a_run_says_of_a_file_is_short_however_large_its_header(
+    root: Path, settings: Settings, content: bytes
+) -> None:
+    report = take_in(settings, drop(root, "incoming/iris/wide.csv", content))
+    assert report["files"][0]["outcome"] == "rejected"
+    assert len(report["files"][0]["says"]) < 4000
+
+
+def test_what_a_run_says_of_a_file_is_short_however_large_its_cells(root: Path, settings: Settings) -> None:
+    report = take_in(settings, drop(root, "incoming/iris/wide.csv", HEADER + (b"x" * 900_000 + b",1,1,1,1\n") * 3))
+    assert report["files"][0]["outcome"] == "rejected"
+    assert len(report["files"][0]["says"]) < 4000

@@ -25,6 +25,7 @@ def website(tmp_path: Path) -> Iterator[str]:
     folder = tmp_path / "website"
     folder.mkdir()
     (folder / "passengers.csv").write_bytes(ROWS)
+    (folder / "portal.html").write_bytes(b"<!doctype html>\n<html><body>Please sign in</body></html>\n")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -48,6 +49,14 @@ def test_a_table_from_the_internet_is_kept_and_read_again_once_its_address_is_go
     assert kept.content == ROWS
     assert kept.origin.endswith("sources/passengers.csv")
     assert "404" in caplog.text
+
+
+def test_a_page_in_the_place_of_a_table_does_not_replace_what_is_kept(website: str, settings: Settings) -> None:
+    with pytest.raises(SourceError, match=r"found no column .* or upload it as"):
+        load_source(from_url(f"{website}/portal.html"), settings)
+    assert load_source(from_url(f"{website}/passengers.csv"), settings).content == ROWS
+    assert load_source(from_url(f"{website}/portal.html"), settings).content == ROWS
+    assert load_source(from_url(f"{website}/gone.csv"), settings).content == ROWS
 
 
 def test_a_file_in_the_datasets_folder_goes_before_the_address(tmp_path: Path, settings: Settings) -> None:

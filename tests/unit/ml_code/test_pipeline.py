@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ml_code import judging, pipeline
+from ml_code import judging, pipeline, tracking
 from ml_code.datasets import CATALOG
 from ml_code.errors import CatalogError, SourceError, StorageError, TrainingError
 from ml_code.gate import Decision
-from ml_code.plans import RunOrigin, plan_training, training_arguments
+from ml_code.plans import RunOrigin, plan_retrainings, plan_training, training_arguments
 from ml_code.settings import Settings
 from ml_code.storage import Storage
 from ml_code.tracking import RunRecord, VersionRecord
@@ -84,6 +84,36 @@ def test_the_form_plans_one_training_by_hand() -> None:
         "estimator": None,
         "hyperparameters": {},
     }
+
+
+def test_each_dataset_of_several_events_is_trained_once_as_its_champion_was(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = VersionRecord("iris", "3", "run", {"model_type": "sklearn", "estimator": "linear"})
+    monkeypatch.setattr(tracking, "Tracker", lambda _: FakeRegistry(champion, {"hyperparameters": '{"C": 2.0}'}))
+    shipped = settings.model_copy(update={"catalog_dir": None})
+    found = plan_retrainings(["iris", "housing", "iris"], settings=shipped)
+    assert [(plan["dataset"], plan["trigger"]) for plan in found] == [("housing", "data"), ("iris", "data")]
+    assert [(plan["estimator"], plan["hyperparameters"]) for plan in found] == [
+        ("random_forest", {}),
+        ("linear", {"C": 2.0}),
+    ]
+
+
+class FakeRegistry:
+    """One model with a champion."""
+
+    def __init__(self, champion: VersionRecord, params: dict[str, str]) -> None:
+        self.champion, self.params = champion, params
+
+    def read_aliases(self, name: str) -> dict[str, str]:
+        return {"champion": self.champion.version} if name == self.champion.name else {}
+
+    def read_version(self, name: str, version: str) -> VersionRecord:
+        return self.champion
+
+    def read_run(self, run_id: str) -> RunRecord:
+        return RunRecord(run_id, "FINISHED", self.params, {}, {})
 
 
 def test_a_form_that_asks_for_too_much_is_refused_before_anything_runs() -> None:

@@ -20,6 +20,12 @@ def test_every_cell_of_the_confusions_is_written() -> None:
     assert is_picture(figure)
 
 
+def test_the_cells_of_many_labels_are_colours_only() -> None:
+    figure = draw_confusions(np.eye(31, dtype=np.int64), list(range(31)))
+    assert list(figure.axes[0].texts) == []
+    assert is_picture(figure)
+
+
 def test_the_largest_importance_is_on_top() -> None:
     figure = draw_importances({"age": 0.2, "sex": 0.7, "town": 0.1})
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["town", "age", "sex"]

@@ -7,7 +7,7 @@ import pytest
 
 from ml_code import quarantine
 from ml_code.csv_records import BadRow
-from ml_code.quarantine import Quarantine, format_bad_rows, quarantine_uri
+from ml_code.quarantine import Quarantine, quarantine_uri
 
 
 def test_a_report_has_file_line_column_reason_and_the_raw_text() -> None:
@@ -15,7 +15,9 @@ def test_a_report_has_file_line_column_reason_and_the_raw_text() -> None:
         BadRow(7, "salary", "found 'x', expected a number", '7,"Lee, Jr.",x\nmore'),
         BadRow(9, "", "broken quotes", '"'),
     ]
-    rows = list(csv.reader(io.StringIO(format_bad_rows("s3://data/a.csv", bad).decode())))
+    report = Quarantine("s3://data/a.csv")
+    report.add(bad)
+    rows = list(csv.reader(io.StringIO(report.to_csv().decode())))
     assert rows == [
         ["file", "line", "column", "reason", "raw"],
         ["s3://data/a.csv", "7", "salary", "found 'x', expected a number", '7,"Lee, Jr.",x\nmore'],
@@ -24,7 +26,7 @@ def test_a_report_has_file_line_column_reason_and_the_raw_text() -> None:
 
 
 def test_a_report_of_nothing_is_its_header() -> None:
-    assert format_bad_rows("a.csv", []) == b"file,line,column,reason,raw\n"
+    assert Quarantine("a.csv").to_csv() == b"file,line,column,reason,raw\n"
 
 
 @pytest.mark.parametrize(("limit", "value"), [("REPORT_ROWS", 3), ("REPORT_BYTES", 80)])

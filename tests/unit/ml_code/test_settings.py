@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import traceback
 from pathlib import Path
 
 import pytest
+from psycopg2.extensions import parse_dsn
 
 from ml_code.errors import SettingsError
 from ml_code.settings import find_env_file, load_settings
@@ -49,6 +51,23 @@ def test_the_environment_is_read_where_it_names_a_server(monkeypatch: pytest.Mon
 def test_a_secret_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, MLOPS_MLFLOW_PASSWORD="do-not-show")
     assert "do-not-show" not in repr(load_settings())
+
+
+def test_the_traceback_of_a_missing_value_shows_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, MLOPS_S3_ACCESS_KEY="", MLOPS_WAREHOUSE_DSN="do-not-show")
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "s3_access_key" in shown
+    assert "do-not-show" not in shown
+
+
+def test_a_password_with_marks_is_a_part_of_the_address(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(ENV_FILE.replace("DB_PASSWORD=four", "DB_PASSWORD='a@b/c%'"))
+    dsn = load_settings(tmp_path / ".env").warehouse_dsn
+    assert dsn is not None
+    parts = parse_dsn(dsn.get_secret_value())
+    assert (parts["password"], parts["host"]) == ("a@b/c%", "127.0.0.1")
 
 
 def test_the_env_file_of_the_stack_means_this_machine(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ def test_good_rows_come_out_typed_and_complete() -> None:
     [
         ("fare", "a lot", "fare: found 'a lot', expected a number"),
         ("fare", "inf", "fare: found 'inf', expected a number"),
+        ("fare", "1e39", "fare: found '1e39', expected a number"),
+        ("fare", "x" * 5000, f"fare: found '{'x' * 299}... (5002 characters), expected a number"),
         ("age", "-1", "age: found '-1', expected at least 0"),
         ("age", "121", "age: found '121', expected at most 120"),
         ("town", "X", "town: found 'X', expected one of S, C, Q"),
@@ -72,3 +74,10 @@ def test_labels_that_are_whole_numbers_become_numbers() -> None:
     numbered = rows.assign(outcome=(rows["outcome"] == "alive").astype(int).astype("str"))
     assert narrow_target(make_dataset(), numbered)["outcome"].dtype == "int64"
     assert narrow_target(make_dataset(), rows)["outcome"].dtype == rows["outcome"].dtype
+
+
+@pytest.mark.parametrize("label", ["007", "9" * 20, "-0", "\N{ARABIC-INDIC DIGIT SEVEN}"])
+def test_labels_that_numbers_would_change_stay_texts(label: str) -> None:
+    rows = make_rows().assign(outcome="7")
+    rows.loc[3, "outcome"] = label
+    assert set(narrow_target(make_dataset(), rows)["outcome"]) == {"7", label}

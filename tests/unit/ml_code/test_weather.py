@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 import traceback
 from collections.abc import Iterator
@@ -158,6 +159,10 @@ def test_what_a_code_means_for_a_retry(kma: KmaServer, code: str, kind: type) ->
         (page_with(nx=61), errors.WeatherAnswerError, "another place or issue"),
         (page_with(nx=0), errors.WeatherAnswerError, "nx=0"),
         (page_with(fcstDate="2026-11"), errors.WeatherAnswerError, "ValueError"),
+        (page_with(nx=math.inf), errors.WeatherAnswerError, "OverflowError"),
+        (page_with(totalCount=math.inf), errors.WeatherAnswerError, "no such JSON"),
+        (page_with(category="T1H\0"), errors.WeatherAnswerError, "the category 'T1H"),
+        (page_with(category="\ud800"), errors.WeatherAnswerError, "the category"),
         (page_with(totalCount=0), errors.WeatherNotReadyError, "no rows"),
         (page_with(totalCount=10**9), errors.WeatherAnswerError, "totalCount 1000000000"),
         (plain("", 500), errors.WeatherUnavailableError, "status 500"),
