@@ -158,14 +158,15 @@ def test_a_version_that_behaves_badly_is_taken_back(
 def test_a_version_that_is_five_times_as_slow_as_a_slow_one_is_taken_back(
     stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str
 ) -> None:
-    rounds = count_rounds(milliseconds=25)
+    # 15 ms against 75: more than the 50 ms that a p99 may grow, and little enough for a machine of two cores.
+    rounds = count_rounds(milliseconds=15)
     slow = publisher.publish(make_bad_classifier("slow", rounds=rounds))
     publisher.serve(slow)
     slower = publisher.publish(make_bad_classifier("slow", rounds=5 * rounds))
     url, bodies = f"{stack.gateway}/predict", make_rows(longest_sepal=4.9)
     with (
-        Traffic(url, rate_per_second=5, bodies=bodies, X_Variant="stable") as stable,
-        Traffic(url, rate_per_second=5, bodies=bodies, X_Variant="canary") as canary,
+        Traffic(url, rate_per_second=3, bodies=bodies, X_Variant="stable") as stable,
+        Traffic(url, rate_per_second=3, bodies=bodies, X_Variant="canary") as canary,
     ):
         if IS_LONG:
             rollouts.run_dag(slower)
@@ -182,11 +183,14 @@ def test_a_version_that_is_five_times_as_slow_as_a_slow_one_is_taken_back(
 
 
 def count_rounds(milliseconds: float) -> int:
-    """How many rounds of the slow file's loop take so long on this machine."""
+    """How many rounds of the slow file's loop take so long on this machine when it is quiet."""
     model = OnnxModel(make_bad_classifier("slow", rounds=1000))
-    started = time.perf_counter()
-    model.predict_rows([[4.5, 3.5, 1.4, 0.2]])
-    return int(1000 * milliseconds / 1000 / (time.perf_counter() - started))
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        model.predict_rows([[4.5, 3.5, 1.4, 0.2]])
+        seconds.append(time.perf_counter() - started)
+    return round(milliseconds / min(seconds))
 
 
 def test_no_user_of_the_stable_pool_gets_the_challenger_when_that_pool_dies(
