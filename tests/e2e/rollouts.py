@@ -1,0 +1,68 @@
+"""Rollouts of the running stack: begun by Airflow or by the steps alone, and how they ended."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.e2e.stack import Airflow, Stack, wait_until
+
+SERVE = "model_serving_pipeline"
+ROLLBACK = "model_rollback"
+DRIVER = Path(__file__).with_name("drive_rollout.py")
+STEPS = (
+    "validate_artifact",
+    "start_canary",
+    "wait_for_canary",
+    "analyse_canary",
+    "promote",
+    "wait_for_fleet",
+    "verify_through_gateway",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """Begins rollouts of iris and tells how they end."""
+
+    stack: Stack
+    airflow: Airflow
+
+    def run_dag(self, version: str, seconds: float = 300, **params: Any) -> dict[str, Any]:
+        """Runs `model_serving_pipeline` to its end; answers what is told of the rollout."""
+        options = {"window_seconds": 5, "minimum_requests": 60, **params}
+        run_id = self.airflow.trigger(SERVE, model="iris", version=version, **options)
+        self.airflow.wait_for_run(SERVE, run_id, seconds)
+        return self.wait_for_end(version, 30) | {"run_id": run_id}
+
+    def start_steps(self, version: str, owner: str, *cut_off: str) -> subprocess.Popen[str]:
+        """Begins the steps alone; with a step and seconds they are cut off there."""
+        scheduler = self.stack.containers("airflow-scheduler")[0]
+        command = ["docker", "exec", "--interactive", scheduler, "python", "-", version, owner, *cut_off]
+        with DRIVER.open() as script:
+            return subprocess.Popen(command, stdin=script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run_steps(self, version: str, owner: str, *cut_off: str, seconds: float = 180) -> tuple[int, str]:
+        """Takes the steps to their end; answers their exit code and what they said."""
+        process = self.start_steps(version, owner, *cut_off)
+        output, errors = process.communicate(timeout=seconds)
+        return process.returncode, output + errors
+
+    def read(self) -> dict[str, Any]:
+        """What is told of iris: its aliases, and the current or last rollout."""
+        models = httpx.get(f"{self.stack.gateway}/rollouts", timeout=20).raise_for_status().json()["models"]
+        return next(model for model in models if model["name"] == "iris")
+
+    def wait_for_end(self, version: str, seconds: float) -> dict[str, Any]:
+        """Waits until the rollout of a version is told to be over."""
+
+        def find() -> dict[str, Any] | None:
+            rollout: dict[str, Any] = self.read()["rollout"] or {}
+            is_over = rollout.get("state") in {"promoted", "aborted", "inconclusive", "rolled back"}
+            return rollout if is_over and rollout["to_version"] == version else None
+
+        return wait_until(find, seconds, f"the end of the rollout of version {version}; found {self.read()}")

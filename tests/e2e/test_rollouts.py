@@ -1,0 +1,330 @@
+"""Rollouts under constant arrival: what `make reliability` measures of good versions and of bad ones.
+
+The short form tries everything once with windows of five seconds. In the long form the rollouts run one after the other
+in Airflow, repeat, and must keep to the latencies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import onnx
+import pytest
+
+from ml_code.onnx_model import OnnxModel
+from tests.e2e.publishing import Publisher
+from tests.e2e.reliability import IS_LONG, REPEATS, check_report
+from tests.e2e.rollouts import SERVE, STEPS, Rollouts
+from tests.e2e.stack import Airflow, Stack, docker, wait_until
+from tests.e2e.traffic import Traffic, make_rows
+from tests.unit.serving.bad_files import Fault, make_bad_classifier, make_crashing, make_slow_to_open
+from tests.unit.serving.onnx_files import IRIS, make_classifier
+
+ABORT_SECONDS = 90
+RECOVER_SECONDS = 60
+SERIES = 30 if IS_LONG else 2
+RACES = 20 if IS_LONG else 1
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A version whose file must not serve, and a word of the reason for which it is refused."""
+
+    make: Callable[[], bytes | None]
+    cause: str
+    says_digest_of: Callable[[], bytes] | None = None
+
+
+def make_good() -> bytes:
+    """A sound file whose bytes nobody has seen before, so that replicas have to fetch and open it."""
+    model = onnx.load_from_string(make_classifier())
+    model.doc_string = f"made at {time.time_ns()}"
+    content: bytes = model.SerializeToString()
+    return content
+
+
+BAD_FILES = {
+    "truncated": BadFile(lambda: make_classifier()[:-50], "sha256", make_classifier),
+    "wrong digest": BadFile(make_good, "sha256", make_classifier),
+    "not ONNX": BadFile(lambda: b"sepal_length,sepal_width", "ONNX"),
+    "other schema": BadFile(lambda: make_bad_classifier(names=(*IRIS[:3], "petal_colour")), "schema"),
+    "golden differs": BadFile(lambda: make_classifier(golden_predictions=[2, 2, 2]), "golden"),
+    "slow load": BadFile(make_slow_to_open, "not validated"),
+    "crash at load": BadFile(make_crashing, "ends its process"),
+    "missing": BadFile(lambda: None, "missing", make_classifier),
+}
+
+
+@pytest.fixture(scope="module")
+def publisher(stack: Stack) -> Iterator[Publisher]:
+    with closing(Publisher(stack)) as publisher:
+        yield publisher
+
+
+@pytest.fixture(scope="module")
+def rollouts(stack: Stack, airflow: Airflow) -> Rollouts:
+    return Rollouts(stack, airflow)
+
+
+@pytest.fixture
+def champion(publisher: Publisher) -> str:
+    """The version that every replica answers with; one is made where there is none."""
+    aliases = publisher.read_model()["aliases"] if publisher.exists() else {}
+    version = aliases.get("champion") or publisher.publish(make_good())
+    publisher.serve(version)
+    return version
+
+
+@pytest.mark.parametrize("repeat", range(REPEATS))
+def test_a_version_takes_over_by_canary_on_live_traffic_alone(
+    stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str, repeat: int
+) -> None:
+    new = publisher.publish(make_good())
+    with Traffic(f"{stack.gateway}/predict", rate_per_second=200) as traffic:
+        told = rollouts.run_dag(new, window_seconds=20 if IS_LONG else 5, minimum_requests=300 if IS_LONG else 60)
+        time.sleep(3)
+    assert told["state"] == "promoted", told
+    assert told["figures"]["canary"]["replayed"] == 0, told
+    check_report(f"from version {champion} to {new} at 200 rps {repeat}", traffic.report, p999_ms=150)
+    assert set(traffic.report.versions) == {champion, new}
+    assert traffic.report.last_seconds[champion] < traffic.report.last_seconds[new] - 2
+    assert publisher.read_fleet() == {new}
+    assert publisher.read_model()["aliases"] == {"champion": new, "previous": champion}
+
+
+@pytest.mark.parametrize("way", BAD_FILES)
+def test_a_bad_file_is_refused_before_anything_serves_it(
+    stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str, way: str
+) -> None:
+    file = BAD_FILES[way]
+    digest = hashlib.sha256(file.says_digest_of()).hexdigest() if file.says_digest_of else None
+    bad = publisher.publish(file.make(), digest=digest)
+    started = time.monotonic()
+    with Traffic(f"{stack.gateway}/predict", rate_per_second=50) as traffic:
+        if IS_LONG or way == "missing":
+            told = rollouts.run_dag(bad)
+            failed = list_failed_tasks(rollouts.airflow, told["run_id"])
+            assert [name.split(".")[-1] for name in failed] == ["validate_artifact[0]"], "one failure, so one notice"
+        else:
+            rollouts.run_steps(bad, f"steps-{bad}")
+            told = rollouts.wait_for_end(bad, 30)
+    seconds = time.monotonic() - started
+    check_report(f"{way}: aborted after {seconds:.0f} s ({told['reason'][:100]})", traffic.report)
+    assert told["state"] == "aborted"
+    assert file.cause in told["reason"]
+    assert seconds < ABORT_SECONDS
+    assert set(traffic.report.versions) == {champion}
+    assert publisher.read_model()["aliases"]["champion"] == champion
+    assert publisher.read_fleet() == {champion}
+
+
+def list_failed_tasks(airflow: Airflow, run_id: str) -> list[str]:
+    return [name for name, (state, _) in airflow.task_states(SERVE, run_id).items() if state == "failed"]
+
+
+@pytest.mark.parametrize("fault", ["errors", "slow", "nan", "constant"])
+def test_a_version_that_behaves_badly_is_taken_back(
+    stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str, fault: Fault
+) -> None:
+    bad = publisher.publish(make_bad_classifier(fault))
+    # A fifth of the rows show the fault; a constant answer is one where all of them do.
+    bodies = make_rows(longest_sepal=4.9 if fault == "constant" else 7.9)
+    with Traffic(f"{stack.gateway}/predict", rate_per_second=200, bodies=bodies) as traffic:
+        if IS_LONG or fault == "errors":
+            told = rollouts.run_dag(bad, window_seconds=20, minimum_requests=300)
+        else:
+            rollouts.run_steps(bad, f"steps-{bad}")
+            told = rollouts.wait_for_end(bad, 30)
+        time.sleep(3)
+    report = traffic.report
+    seen = report.versions.get(bad, 0) + report.failed
+    exposed_seconds = report.last_seconds.get(bad, 0) - report.first_seconds.get(bad, 0)
+    print(
+        f"\n{fault}: {told['state']} ({told['reason'][:120]}); {seen} of {report.sent} requests met version {bad}, "
+        f"for {exposed_seconds:.0f} s; worst {report.worst_ms:.0f} ms"
+    )
+    assert told["state"] == "aborted", told
+    assert seen < 0.15 * report.sent, "the canary's share is 10 %"
+    assert exposed_seconds < RECOVER_SECONDS
+    assert report.last_seconds[champion] > report.last_seconds.get(bad, 0) + 1
+    assert report.failures.keys() <= ({"status 500"} if fault == "errors" else set())
+    assert publisher.read_fleet() == {champion}
+
+
+def test_a_version_that_is_five_times_as_slow_as_a_slow_one_is_taken_back(
+    stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str
+) -> None:
+    # 15 ms against 75: more than the 50 ms that a p99 may grow, and little enough for a machine of two cores.
+    rounds = count_rounds(milliseconds=15)
+    slow = publisher.publish(make_bad_classifier("slow", rounds=rounds))
+    publisher.serve(slow)
+    slower = publisher.publish(make_bad_classifier("slow", rounds=5 * rounds))
+    url, bodies = f"{stack.gateway}/predict", make_rows(longest_sepal=4.9)
+    with (
+        Traffic(url, rate_per_second=3, bodies=bodies, X_Variant="stable") as stable,
+        Traffic(url, rate_per_second=3, bodies=bodies, X_Variant="canary") as canary,
+    ):
+        if IS_LONG:
+            rollouts.run_dag(slower)
+        else:
+            rollouts.run_steps(slower, f"steps-{slower}")
+        told = rollouts.wait_for_end(slower, 30)
+        time.sleep(2)
+    assert told["state"] == "aborted", told
+    assert "latency" in told["reason"]
+    check_report(f"5x latency ({told['reason'][:100]}), stable", stable.report)
+    check_report(f"5x latency ({told['figures']}), canary", canary.report)
+    assert set(stable.report.versions) == {slow}
+    publisher.serve(champion)
+
+
+def count_rounds(milliseconds: float) -> int:
+    """How many rounds of the slow file's loop take so long on this machine when it is quiet."""
+    model = OnnxModel(make_bad_classifier("slow", rounds=1000))
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        model.predict_rows([[4.5, 3.5, 1.4, 0.2]])
+        seconds.append(time.perf_counter() - started)
+    return round(milliseconds / min(seconds))
+
+
+def test_no_user_of_the_stable_pool_gets_the_challenger_when_that_pool_dies(
+    stack: Stack, publisher: Publisher, champion: str
+) -> None:
+    challenger = publisher.publish(make_good())
+    publisher.open_canary(challenger)
+    wait_until(lambda: ask(stack, "canary") == challenger, 30, "the canary answers with the challenger")
+    user = next(
+        user
+        for user in map(str, range(1000))
+        if stack.predict([[5.1, 3.5, 1.4, 0.2]], **{"X-User-Id": user}).headers["X-Model-Version"] == champion
+    )
+    url = f"{stack.gateway}/predict"
+    with (
+        Traffic(url, rate_per_second=100, X_Variant="stable") as forced,
+        Traffic(url, rate_per_second=100, X_User_Id=user) as drawn,
+    ):
+        time.sleep(1)
+        for container in stack.containers("serving"):
+            docker("kill", container)
+        time.sleep(5)
+        assert ask(stack, "canary") == challenger
+    stack.compose("up", "--detach", "--wait", "--no-recreate", "serving")
+    publisher.close_canary()
+    for name, report in (("forced", forced.report), ("drawn", drawn.report)):
+        check_report(f"the stable pool dies while a canary runs, {name}", report)
+        assert set(report.versions) == {champion}
+
+
+def ask(stack: Stack, variant: str) -> str | None:
+    answer = stack.predict([[5.1, 3.5, 1.4, 0.2]], **{"X-Variant": variant})
+    return answer.headers.get("X-Model-Version")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_rollout_that_is_killed_converges_when_it_is_begun_again(
+    stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str, step: str
+) -> None:
+    new = publisher.publish(make_good())
+    with Traffic(f"{stack.gateway}/predict", rate_per_second=50) as traffic:
+        code, said = rollouts.run_steps(new, f"steps-{new}", step, "0.2")
+        assert code in {0, 9}, said
+        # Under the same name, as a cleared run of the DAG has it: another one would wait for the lease.
+        code, said = rollouts.run_steps(new, f"steps-{new}")
+        time.sleep(3)
+    check_report(f"killed in {step}, begun again", traffic.report)
+    assert set(traffic.report.versions) <= {champion, new}
+    assert code == 0 or "NothingNewError" in said, said
+    assert publisher.read_fleet() == {new}
+    assert publisher.read_model()["aliases"] == {"champion": new, "previous": champion}
+    assert rollouts.wait_for_end(new, 30)["state"] == "promoted"
+
+
+@pytest.mark.parametrize("race", range(RACES))
+def test_of_two_rollouts_at_once_one_version_comes_out(
+    stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str, race: int
+) -> None:
+    versions = [publisher.publish(make_good()) for _ in range(2)]
+    with Traffic(f"{stack.gateway}/predict", rate_per_second=50) as traffic:
+        started = [rollouts.start_steps(version, f"race-{version}") for version in versions]
+        said = [process.communicate(timeout=240) for process in started]
+        wait_until(lambda: len(publisher.read_fleet()) == 1, 30, "all replicas agree")
+        time.sleep(3)
+    check_report(f"two rollouts at once {race}", traffic.report)
+    [serving] = publisher.read_fleet()
+    assert serving in versions, said
+    model = publisher.read_model()
+    assert model["aliases"]["champion"] == serving
+    assert "challenger" not in model["aliases"], said
+    assert "canary_until" not in model["tags"], said
+
+
+def test_a_rollback_by_the_command_reaches_all_replicas_in_ten_seconds(
+    stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str
+) -> None:
+    before, bad = promote_another(publisher, rollouts, champion)
+    with Traffic(f"{stack.gateway}/predict", rate_per_second=50) as traffic:
+        started = time.monotonic()
+        done = stack.mlops("rollback", "iris", "--why", "it was wrong")
+        assert done.returncode == 0, done.stdout + done.stderr
+        wait_until(lambda: publisher.read_fleet() == {before}, 30, "all replicas are back")
+        seconds = time.monotonic() - started
+        time.sleep(2)
+    check_report(f"rollback by the command in {seconds:.1f} s", traffic.report)
+    assert seconds < 10
+    assert publisher.read_model()["aliases"]["champion"] == before != bad
+
+
+def test_a_rollback_by_the_dag_reaches_all_replicas_in_thirty_seconds(
+    stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str
+) -> None:
+    before, _ = promote_another(publisher, rollouts, champion)
+    with Traffic(f"{stack.gateway}/predict", rate_per_second=50) as traffic:
+        started = time.monotonic()
+        run_id = rollouts.airflow.trigger("model_rollback", model="iris", reason="it was wrong")
+        wait_until(lambda: publisher.read_fleet() == {before}, 60, "all replicas are back")
+        seconds = time.monotonic() - started
+        assert rollouts.airflow.wait_for_run("model_rollback", run_id, 120) == "success"
+    check_report(f"rollback by the DAG in {seconds:.1f} s", traffic.report)
+    assert seconds < 30
+
+
+def promote_another(publisher: Publisher, rollouts: Rollouts, champion: str) -> tuple[str, str]:
+    new = publisher.publish(make_good())
+    code, said = rollouts.run_steps(new, f"steps-{new}")
+    assert code == 0, said
+    assert publisher.read_fleet() == {new}
+    return champion, new
+
+
+def test_rollouts_in_a_row_lose_no_request_and_keep_no_memory(
+    stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str
+) -> None:
+    memory: list[dict[str, float]] = []
+    with Traffic(f"{stack.gateway}/predict", rate_per_second=50) as traffic:
+        for _ in range(SERIES):
+            new = publisher.publish(make_good())
+            if IS_LONG:
+                assert rollouts.run_dag(new)["state"] == "promoted"
+            else:
+                code, said = rollouts.run_steps(new, f"steps-{new}")
+                assert code == 0, said
+            memory.append(read_memory_mib(stack))
+    check_report(f"{SERIES} rollouts in a row", traffic.report)
+    assert publisher.read_fleet() == {new}
+    for container, last in memory[-1].items():
+        print(f"{container}: {memory[0][container]:.0f} MiB after the first rollout, {last:.0f} MiB after the last")
+        if SERIES > 5:
+            assert last < 1.1 * memory[4][container]
+
+
+def read_memory_mib(stack: Stack) -> dict[str, float]:
+    names = [*stack.containers("serving"), *stack.containers("serving-canary")]
+    table = docker("stats", "--no-stream", "--format", "{{.ID}} {{.MemUsage}}", *names).stdout
+    used = {line.split()[0]: line.split()[1] for line in table.splitlines()}
+    return {name: float(text[:-3]) * {"KiB": 1 / 1024, "MiB": 1, "GiB": 1024}[text[-3:]] for name, text in used.items()}
