@@ -12,12 +12,11 @@ import sys
 import threading
 from collections.abc import Callable
 
+from serving import rollout
 from serving.analysis import Rules
 from serving.control import connect
-from serving.plan import open_rollout
-
-from serving import rollout
 from serving.errors import NoCanaryError, ServingError
+from serving.plan import open_rollout
 
 MODEL = "iris"
 RULES = Rules(minimum_requests=60)
