@@ -30,6 +30,9 @@ SOURCE = "source-"
 
 SHOWN_BAD_ROWS = 3
 
+LARGEST_FILE_MB = 500
+"""Unpacked: it takes five times that for a moment, and half a megabyte of gzip may hold it."""
+
 
 @dataclass(frozen=True, slots=True)
 class CleanFile:
@@ -97,6 +100,7 @@ class CleanFiles:
         Raises:
             SourceError: it is no CSV file with rows.
             DataCheckError: a column is missing, or more rows are bad than the catalog accepts or a report holds.
+            DataCheckError: the rows are larger than the memory may be.
             StorageError: the store refuses.
         """
         sha256 = hashlib.sha256(content).hexdigest()
@@ -126,7 +130,14 @@ class CleanFiles:
     def _sort_rows(self, content: bytes, origin: str) -> tuple[pd.DataFrame, list[BadRow]]:
         good: list[pd.DataFrame] = []
         bad: list[BadRow] = []
+        size_bytes = 0
         for block in CsvRecords(io.BytesIO(content), origin):
+            size_bytes += sum(map(len, block.raw))
+            if size_bytes > LARGEST_FILE_MB * 1_000_000:
+                raise DataCheckError(
+                    f"{self._dataset.name}: {origin}: found rows of more than {LARGEST_FILE_MB} MB once unpacked, "
+                    "expected at most that, which fits the memory; split the file"
+                )
             checked = check_rows(self._dataset, block.frame)
             good.append(checked.good)
             bad += block.bad

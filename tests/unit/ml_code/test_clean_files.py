@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ml_code import quarantine
+from ml_code import clean_files, quarantine
 from ml_code.clean_files import CleanFiles
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.settings import Settings
@@ -73,6 +73,17 @@ def test_a_file_with_more_bad_rows_than_a_report_holds_is_refused(
 def test_a_file_that_is_checked_anew_does_not_become_newer(files: CleanFiles) -> None:
     content = make_csv(make_rows())
     assert files.accept(content, "june.csv", "a").accepted_at == files.accept(content, "july.csv", "b").accepted_at
+
+
+def test_a_packed_file_that_unpacks_to_more_than_the_memory_is_refused(
+    files: CleanFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clean_files, "LARGEST_FILE_MB", 1)
+    content = gzip.compress(b"age,fare,town,sex,outcome\n" + b"30,8,S,male,dead\n" * 100_000)
+    assert len(content) < 10_000
+    with pytest.raises(DataCheckError, match=r"june\.csv\.gz: found rows of more than 1 MB once unpacked"):
+        files.accept(content, "june.csv.gz", "tag")
+    assert files.list_names() == []
 
 
 def test_files_with_a_column_more_or_in_another_order_are_the_same_rows(files: CleanFiles) -> None:
