@@ -169,6 +169,7 @@ def test_mlflow_going_away_between_logging_and_registering_leaves_one_version_af
     OnnxModel(tracker.read_model_file("iris", version)).replay_golden()
 
 
+@pytest.mark.usefixtures("_no_champion")
 def test_an_identical_second_model_is_rejected_and_not_registered(
     stack_settings: Settings, mlflow_server: MlflowServer, tracker: Tracker, snapshot_uri: str
 ) -> None:
