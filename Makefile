@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install env up demo down logs build check test e2e reliability bench bench-stack lock images-publish kma-live
+.PHONY: help install env up demo down logs build check test newcomer e2e reliability docs screenshots bench bench-stack lock images-publish kma-live
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -35,11 +35,7 @@ build: ## build the three images
 install: .venv/installed ## make .venv with every tool, from hash-pinned requirements
 
 .venv/installed: docker/requirements/dev.txt docker/requirements/uv.txt pyproject.toml
-	python3.12 -m venv .venv
-	$(PYTHON) -m pip install --quiet --require-hashes -r docker/requirements/uv.txt
-	$(UV) pip install --quiet -p $(PYTHON) --no-deps --require-hashes -r docker/requirements/dev.txt
-	$(UV) pip install --quiet -p $(PYTHON) --no-deps --offline -e .
-	@touch $@
+	@docker/install.sh
 
 check: .venv/installed ## lint, formatting, types, shell scripts, workflows
 	$(RUN) ruff check .
@@ -51,11 +47,20 @@ check: .venv/installed ## lint, formatting, types, shell scripts, workflows
 test: check ## every test; the e2e tests need a Docker engine
 	$(RUN) pytest
 
+newcomer: ## run `make demo` from a clean checkout in an empty container, then without a network (needs Docker)
+	@docker/newcomer.sh
+
 e2e: .venv/installed ## only the tests against a real Docker engine
 	$(RUN) pytest tests/e2e
 
 reliability: .venv/installed ## rollouts, faults and repeats under constant arrival, with figures; takes an hour
 	RELIABILITY=long $(RUN) pytest -s tests/e2e/test_replicas.py tests/e2e/test_rollouts.py
+
+docs: ## write docs/dags.md anew from what the DAG files say of themselves
+	@python3 docs/dags.py
+
+screenshots: .venv/installed ## take the pictures of the README from the stack that runs (needs Chromium)
+	$(RUN) python docs/screenshots.py
 
 bench: .venv/installed ## measure /predict, side by side with what one would write by hand (needs wrk)
 	$(RUN) python -m tests.benchmarks
