@@ -78,7 +78,9 @@ class AirflowApi:
 
 
 def _read_task(task: Mapping[str, Any]) -> TaskState:
-    index = "" if task["map_index"] == -1 else f"[{task['map_index']}]"
+    number, label = str(task["map_index"]), task["rendered_map_index"]
+    index = "" if number == "-1" else f"[{number}]"
+    # A task that says nothing of itself is labelled with its number.
     return TaskState(
-        f"{task['task_id']}{index}", task["state"], task["rendered_map_index"], float(task["duration"] or 0)
+        f"{task['task_id']}{index}", task["state"], None if label == number else label, float(task["duration"] or 0)
     )

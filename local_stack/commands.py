@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +16,7 @@ from rich.table import Table
 from local_stack.airflow_api import TaskState
 from local_stack.demo import ROW, run_demo
 from local_stack.errors import LocalStackError
+from local_stack.interruption import INTERRUPTED, ended_like_ctrl_c, undisturbed
 from local_stack.stack import LocalStack
 from local_stack.state import StateFolder
 from ml_code.command_errors import FAILURE, fail
@@ -57,28 +57,44 @@ def demo(
     ] = False,
 ) -> None:
     """Run the whole loop on this machine without Docker: train, gate, deploy, predict."""
-    console = Console()
+    console, stack, has_answered = Console(), LocalStack(_open(state)), False
+    with ended_like_ctrl_c():
+        try:
+            with _explained():
+                _run_loop(console, stack)
+                has_answered = True
+                if not stop and stack.is_started_here:
+                    console.print("Ctrl-C ends it; data stays.")
+                    stack.wait()
+        except KeyboardInterrupt:
+            if not has_answered:
+                raise typer.Exit(INTERRUPTED) from None
+        finally:
+            if stack.is_started_here:
+                _end(console, stack)
+            elif has_answered:
+                console.print("It ran before and keeps running; `mlops local down` ends it.")
+
+
+def _run_loop(console: Console, stack: LocalStack) -> None:
     started = time.monotonic()
-    stack = LocalStack(_open(state))
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with _explained():
-            console.print("Starting the stack")
-            stack.up(lambda name, seconds: _print_step(console, name, "ready", seconds), with_parent=True)
-            console.print("Running the loop: train, gate, deploy")
-            prediction = run_demo(stack, lambda dag_id, task: _print_task(console, dag_id, task))
-            console.print(f"\ncurl -X POST {prediction.url}/predict -H 'Content-Type: application/json' -d '{ROW}'")
-            console.print_json(data=prediction.body)
-            console.print(f"version {prediction.version} answered {time.monotonic() - started:.0f} s after the start\n")
-            _print_logins(console, stack)
-            console.print(NEXT, highlight=False)
-        if not stop:
-            console.print("Ctrl-C ends it; data stays.")
-            signal.pause()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        console.print("Ending the processes")
+    console.print("Starting the stack")
+    stack.up(lambda name, seconds: _print_step(console, name, "ready", seconds), with_parent=True)
+    console.print("Running the loop: train, gate, deploy")
+    prediction = run_demo(stack, lambda dag_id, task: _print_task(console, dag_id, task))
+    command = f"curl -X POST {prediction.url}/predict -H 'Content-Type: application/json' -d '{ROW}'"
+    console.print(f"\n{command}", soft_wrap=True)
+    console.print_json(data=prediction.body)
+    console.print(f"version {prediction.version} answered {time.monotonic() - started:.0f} s after the start\n")
+    _print_logins(console, stack)
+    console.print(NEXT, highlight=False, soft_wrap=True)
+
+
+def _end(console: Console, stack: LocalStack) -> None:
+    """Ends the processes, whether or not anybody is left to read about it."""
+    with undisturbed():
+        with suppress(OSError):
+            console.print("Ending the processes")
         with _explained():
             stack.down()
 
@@ -137,12 +153,8 @@ def _open(folder: Path | None) -> StateFolder:
     return StateFolder(folder.resolve()) if folder else StateFolder()
 
 
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def _print_step(console: Console, name: str, what: str, seconds: float) -> None:
-    console.print(f"  {name:<44} {what:<24} {seconds:6.1f} s", highlight=False)
+    console.print(f"  {name:<44} {what:<24} {seconds:6.1f} s", highlight=False, soft_wrap=True)
 
 
 def _print_task(console: Console, dag_id: str, task: TaskState) -> None:
@@ -161,3 +173,6 @@ def _explained() -> Iterator[None]:
         yield
     except LocalStackError as error:
         fail(error, FAILURE)
+    except OSError as error:
+        found = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        fail(LocalStackError(f"local stack: expected to read and write its folder, found: {found}"), FAILURE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,10 @@ ROW = [[5.1, 3.5, 1.4, 0.2]]
 
 Say = Callable[[str, TaskState], None]
 """Takes a DAG and one of its tasks that has ended."""
+
+
+Check = Callable[[], None]
+"""Raises what is known to be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +51,18 @@ def run_demo(stack: LocalStack, say: Say) -> Prediction:
     )
     with closing(api):
         if find_version(url) is None:
-            wait_for(lambda: {TRAIN, SERVE} <= api.list_dags(), f"the DAGs {TRAIN} and {SERVE} to be known")
+            check = stack.check
+            wait_for(
+                lambda: {TRAIN, SERVE} <= api.list_dags(), f"the DAGs {TRAIN} and {SERVE} to be known", check=check
+            )
             before = set(api.list_runs(SERVE))
-            follow(api, TRAIN, api.trigger(TRAIN, {"dataset": "iris"}), say)
-            rollout = wait_for(lambda: set(api.list_runs(SERVE)) - before, f"a run of {SERVE}").pop()
-            follow(api, SERVE, rollout, say)
+            follow(api, TRAIN, api.trigger(TRAIN, {"dataset": "iris"}), say, check)
+            rollout = wait_for(lambda: set(api.list_runs(SERVE)) - before, f"a run of {SERVE}", check=check).pop()
+            follow(api, SERVE, rollout, say, check)
     return predict(url)
 
 
-def follow(api: AirflowApi, dag_id: str, run_id: str, say: Say) -> None:
+def follow(api: AirflowApi, dag_id: str, run_id: str, say: Say, check: Check = lambda: None) -> None:
     """Tells of each task as it ends, until the run has.
 
     Raises:
@@ -71,22 +78,35 @@ def follow(api: AirflowApi, dag_id: str, run_id: str, say: Say) -> None:
                 say(dag_id, task)
         return state if state in ENDED else None
 
-    if wait_for(has_ended, f"{dag_id} to end") != "success":
+    if wait_for(has_ended, f"{dag_id} to end", check=check) != "success":
         failed = ", ".join(task.name for task in api.list_tasks(dag_id, run_id) if task.state == "failed")
-        raise RunError(f"{dag_id}: expected its run to succeed, found failed tasks: {failed}; Airflow has their logs")
+        raise RunError(
+            f"{dag_id}: expected its run to succeed, found failed tasks: {failed}; "
+            "Airflow, or `mlops local up` and Airflow, has their logs"
+        )
 
 
-def wait_for[Found](probe: Callable[[], Found | None], what: str, seconds: float = RUN_SECONDS) -> Found:
+def wait_for[Found](
+    probe: Callable[[], Found | None], what: str, seconds: float = RUN_SECONDS, check: Check = lambda: None
+) -> Found:
     """Asks every two seconds until something is found, also of a server that does not answer for a while.
+
+    Args:
+        probe: what to ask.
+        what: what is waited for, in words.
+        seconds: how long.
+        check: raises what is known to be wrong where a server does not answer.
 
     Raises:
         RunError: nothing was, in time.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with suppress(NoAnswerError):
+        try:
             if found := probe():
                 return found
+        except NoAnswerError:
+            check()
         time.sleep(2)
     raise RunError(f"expected within {seconds:.0f} s {what}, found it not so; Airflow shows what it does")
 

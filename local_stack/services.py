@@ -19,7 +19,7 @@ from local_stack import compose_file
 from local_stack.errors import ServiceError
 from local_stack.settings import PROGRAMS, REPOSITORY, is_root
 from local_stack.state import LOOPBACK, StateFolder
-from local_stack.supervisor import Program
+from local_stack.supervisor import Program, mark, with_death_signal
 
 POSTGRES_USER = 65534
 """Whom Postgres runs as when root starts the stack, because it refuses to run as root."""
@@ -47,8 +47,8 @@ class Services:
         self._postgres_programs = _find_postgres()
 
     def list_all(self) -> list[Service]:
-        """Every service, in the order in which they are started."""
-        return [self.postgres(), self.objects(), self.mlflow(), *self.airflow(), self.serving()]
+        """Every service, before those that need it: they end the other way round."""
+        return [self.postgres(), self.objects(), self.mlflow(), self.serving(), *self.airflow()]
 
     def postgres(self) -> Service:
         """The databases of Airflow, MLflow and the warehouse."""
@@ -87,7 +87,7 @@ class Services:
         }
         url = f"http://{LOOPBACK}:{self._ports['mlflow']}/api/2.0/mlflow/registered-models/search?max_results=1"
         login = ("serving", self._settings["MLFLOW_SERVING_PASSWORD"])
-        program = Program("mlflow", ["sh", str(_DOCKER / "mlflow/start.sh")], environment, folder)
+        program = Program("mlflow", ["sh", str(_DOCKER / "mlflow/start.sh")], environment, folder, has_helpers=True)
         return Service(program, lambda: _answers(url, login))
 
     def airflow(self) -> list[Service]:
@@ -189,7 +189,8 @@ class Services:
                 "ROLLOUT_GATEWAY_PUBLIC_URL": f"http://{LOOPBACK}:{self._ports['serving']}",
             }
         whole = [str(PROGRAMS / "airflow"), *command]
-        return Program(name, whole, environment, self._state.path / "airflow", stop_seconds=60)
+        # Long enough for most tasks to end; one that is cut off is tried again.
+        return Program(name, whole, environment, self._state.path / "airflow", stop_seconds=30)
 
     def _airflow_paths(self) -> dict[str, str]:
         return {
@@ -222,8 +223,14 @@ class Services:
         """
         log = self._state.logs / f"{name}.log"
         with log.open("wb") as output:
-            whole = {**self._environment, **environment}
-            done = subprocess.run(command, env=whole, cwd=self._state.path, stdout=output, stderr=output, check=False)
+            done = subprocess.run(
+                with_death_signal(command),
+                env={**self._environment, **environment, **mark(self._state.path)},
+                cwd=self._state.path,
+                stdout=output,
+                stderr=output,
+                check=False,
+            )
         if done.returncode != 0:
             raise ServiceError(f"{name}: expected it to end well, found exit code {done.returncode}; {read_end(log)}")
 
@@ -240,6 +247,8 @@ def as_ordinary_user(command: Sequence[str]) -> list[str]:
     if setpriv is None:
         raise ServiceError("Postgres: expected an ordinary user, found root and no `setpriv`; run this as another user")
     user = ["--reuid", str(POSTGRES_USER), "--regid", str(POSTGRES_USER), "--clear-groups"]
+    # Becoming another user takes back the death signal that this process was given.
+    user += ["--pdeathsig", "INT"]
     return [setpriv, *user, "--inh-caps", "+dac_override", "--ambient-caps", "+dac_override", *command]
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event
 
+from local_stack import openmp
 from local_stack.errors import ServiceError, StateFolderError
 from local_stack.services import Service, Services, read_end
 from local_stack.settings import read_base_environment
@@ -18,6 +20,9 @@ READY_SECONDS = 900
 """Longest wait for a service: a minute on two quiet cores, many on a machine that is shared."""
 
 POLL_SECONDS = 0.5
+
+MAX_STARTS = 4
+"""A program that ended as often before it was ready will not become so."""
 
 Report = Callable[[str, float], None]
 """Takes what has become ready, and how many seconds that took."""
@@ -42,6 +47,12 @@ class LocalStack:
     def __init__(self, state: StateFolder) -> None:
         self.state = state
         self._started: Supervisor | None = None
+        self._given_up = Event()
+
+    @property
+    def is_started_here(self) -> bool:
+        """Whether this process started it, and not another one before."""
+        return self._started is not None
 
     def up(self, report: Report, *, with_parent: bool = False) -> None:
         """Starts what does not run, and waits until all of it is ready.
@@ -55,19 +66,44 @@ class LocalStack:
         """
         self.state.prepare()
         with self.state.locked():
-            environment = read_base_environment()
+            environment = self._read_environment()
             if not self._is_running():
                 self._end_leftovers()
                 services = Services(self.state, self.state.choose_ports(), environment)
-                supervisor = self._supervisor()
+                supervisor = self._started = self._supervisor()
                 services.make_folders()
                 with _reported("database folder", report):
                     services.make_database_folder()
                 supervisor.write_configuration([service.program for service in services.list_all()])
                 supervisor.start(environment, with_parent=with_parent)
-                self._started = supervisor
             services = Services(self.state, self.state.read_ports(), environment)
             self._start(services, self._supervisor(), report)
+
+    def wait(self) -> None:
+        """Waits until another command ends the stack that was started here.
+
+        Raises:
+            ServiceError: its supervisor died.
+        """
+        if self._started is None:
+            return
+        if code := self._started.wait():
+            raise ServiceError(
+                f"supervisord: expected it to run until it is told to end, found it ended by itself ({code}); "
+                "`mlops local up` starts all again"
+            )
+        self._started = None
+
+    def check(self) -> None:
+        """Looks whether its programs are still watched.
+
+        Raises:
+            ServiceError: they are not.
+        """
+        if not self._is_running():
+            raise ServiceError(
+                "supervisord: expected it to run, found that it does not; `mlops local up` starts all again"
+            )
 
     def down(self) -> None:
         """Ends every process of the stack; its data stays."""
@@ -109,7 +145,7 @@ class LocalStack:
 
     def _start(self, services: Services, supervisor: Supervisor, report: Report) -> None:
         """Starts in the order in which they need each other, two at a time."""
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(1) as pool, self._given_up_on_an_error():
             objects = pool.submit(self._start_one, services.objects(), supervisor, report)
             self._start_one(services.postgres(), supervisor, report)
             objects.result()
@@ -124,6 +160,13 @@ class LocalStack:
             mlflow.result()
             self._start_one(services.serving(), supervisor, report)
 
+    def _read_environment(self) -> dict[str, str]:
+        """What every process starts from."""
+        environment, libraries = read_base_environment(), self.state.path / "lib"
+        if not openmp.is_installed() and openmp.link_bundled(libraries):
+            environment["LD_LIBRARY_PATH"] = f"{libraries}:{environment.get('LD_LIBRARY_PATH', '')}".rstrip(":")
+        return environment
+
     def _make(self, step: Callable[[], None], name: str, report: Report) -> None:
         with _reported(name, report):
             step()
@@ -132,13 +175,24 @@ class LocalStack:
         name = service.program.name
         with _reported(name, report):
             supervisor.start_program(name)
-            deadline = time.monotonic() + READY_SECONDS
-            while not service.is_ready():
-                state = supervisor.read_state(name).state
-                if state in {"FATAL", "EXITED", "STOPPED"} or time.monotonic() > deadline:
+            deadline, starts = time.monotonic() + READY_SECONDS, set[int]()
+            while not service.is_ready() and not self._given_up.is_set():
+                found = supervisor.read_state(name)
+                starts |= {found.process_id} - {0}
+                is_hopeless = found.state in {"FATAL", "EXITED", "STOPPED"} or len(starts) >= MAX_STARTS
+                if is_hopeless or time.monotonic() > deadline:
                     end = read_end(self.state.logs / f"{name}.log")
-                    raise ServiceError(f"{name}: expected it to become ready, found it {state.lower()}; {end}")
+                    raise ServiceError(f"{name}: expected it to become ready, found it {found.state.lower()}; {end}")
                 time.sleep(POLL_SECONDS)
+
+    @contextmanager
+    def _given_up_on_an_error(self) -> Iterator[None]:
+        """Lets the other thread end its waiting, also after Ctrl-C."""
+        try:
+            yield
+        except BaseException:
+            self._given_up.set()
+            raise
 
     def _supervisor(self) -> Supervisor:
         if self._started:

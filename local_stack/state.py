@@ -21,6 +21,9 @@ from local_stack.settings import REPOSITORY, read_asked_ports
 VERSION = "1"
 """Raised when a folder of before can no longer be used, such as with another major version of Postgres."""
 
+MIN_FREE_MB = 500
+"""A stack that has gone once around the loop takes a fifth of it."""
+
 LOOPBACK = "127.0.0.1"
 
 PORTS = {
@@ -79,6 +82,7 @@ class StateFolder:
                     f"{self.path}: found version {found} of a local stack, expected {VERSION}; "
                     "`mlops local reset` deletes it and its data"
                 )
+            self._check_space()
             self._version_file.write_text(f"{VERSION}\n")
             command = [REPOSITORY / "docker/env.sh", self.env_file.resolve()]
             subprocess.run(command, check=True, capture_output=True, text=True)
@@ -157,12 +161,37 @@ class StateFolder:
         """What tells this folder from any other, which `reset` must not delete."""
         return self.path / "mlops-local-stack"
 
+    def _check_space(self) -> None:
+        free_mb = shutil.disk_usage(self.path).free / 1e6
+        if free_mb < MIN_FREE_MB:
+            raise StateFolderError(
+                f"{self.path}: expected at least {MIN_FREE_MB} MB free, found {free_mb:.0f}; "
+                "free some, or `--state DIR` takes another disk"
+            )
+
     def _write_down(self, values: Mapping[str, str]) -> None:
         lines = [line for line in self.env_file.read_text().splitlines() if line.partition("=")[0] not in values]
         partial = self.env_file.with_name("env.partial")
         partial.touch(mode=0o600)
         partial.write_text("\n".join([*lines, *(f"{name}={value}" for name, value in values.items())]) + "\n")
         os.replace(partial, self.env_file)
+
+
+def read_airflow(env_file: Path) -> tuple[str, str, str]:
+    """Address, user and password of Airflow, from the settings of a stack on this machine.
+
+    Raises:
+        StateFolderError: the file is not there, or has no password.
+    """
+    found = dotenv_values(env_file, interpolate=False) if env_file.is_file() else {}
+    password = found.get("AIRFLOW_ADMIN_PASSWORD")
+    if not password:
+        raise StateFolderError(
+            f"{env_file}: expected the settings of a stack, found no AIRFLOW_ADMIN_PASSWORD; "
+            "`make up` or `mlops local up` makes one"
+        )
+    url = f"http://{LOOPBACK}:{found.get('AIRFLOW_PORT') or 8080}"
+    return url, found.get("AIRFLOW_ADMIN_USERNAME") or "admin", password
 
 
 def _is_free(port: int) -> bool:

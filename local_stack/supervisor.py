@@ -23,6 +23,8 @@ MARK = "LOCAL_STACK_STATE"
 """Names the state folder in the environment of every process of a stack, so that none is overlooked."""
 
 _START_SECONDS = 60
+_START_RETRIES = 12
+"""A second longer before each: what needs a database that was killed is patient for a minute."""
 _STOP_SECONDS = 150
 """A running task is given time to end."""
 _END_SECONDS = 20
@@ -38,6 +40,8 @@ class Program:
     folder: Path
     stop_signal: str = "TERM"
     stop_seconds: int = 20
+    has_helpers: bool = False
+    """Whether it starts processes that do not end with it: they are told as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Supervisor:
         self._process: subprocess.Popen[bytes] | None = None
 
     def write_configuration(self, programs: Sequence[Program]) -> None:
-        """Writes what to run; nothing starts by itself."""
+        """Writes what to run, in the order in which one needs another; nothing starts by itself."""
         file = self._folder / "supervisord.conf"
         file.touch(mode=0o600)
         head = f"""\
@@ -81,7 +85,7 @@ password={_quote_value(self._password)}
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
-        file.write_text("\n".join([head, *(self._describe(program) for program in programs)]))
+        file.write_text("\n".join([head, *(self._describe(program, rank) for rank, program in enumerate(programs))]))
 
     def start(self, environment: Mapping[str, str], *, with_parent: bool) -> None:
         """Starts supervisord, in a session of its own so that a closed terminal does not reach it.
@@ -94,7 +98,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
         with (self._logs / "supervisord.out").open("wb") as output:
             process = self._process = subprocess.Popen(
                 with_death_signal(command) if with_parent else command,
-                env={**environment, MARK: str(self._folder)},
+                env={**environment, **mark(self._folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -107,11 +111,15 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
                 raise ServiceError(f"supervisord: expected it to run, found that it does not: {said[-2000:]}")
             time.sleep(0.1)
 
+    def wait(self) -> int:
+        """Waits until the supervisord that was started here has ended, and returns its exit code."""
+        return self._process.wait() if self._process else 0
+
     def is_running(self) -> bool:
         """Whether it answers."""
         try:
             return bool(self._ask("getState")["statename"] == "RUNNING")
-        except (OSError, HTTPException, xmlrpc.client.Error):
+        except (ServiceError, xmlrpc.client.Error):
             return False
 
     def start_program(self, name: str) -> None:
@@ -132,11 +140,12 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
     def stop(self) -> None:
         """Ends every program and supervisord, and what is left of the stack's processes in any case."""
-        processes, patience = find_processes(self._folder), 0.0
         if self.is_running():
+            process_id = self._ask("getPID")
+            processes = [process for process in find_processes(self._folder) if process.pid == process_id]
             self._ask("shutdown")
-            patience = _STOP_SECONDS
-        _, left = psutil.wait_procs(processes, timeout=patience)
+            psutil.wait_procs(processes, timeout=_STOP_SECONDS)
+        left: list[psutil.Process] = []
         for end in (psutil.Process.terminate, psutil.Process.kill):
             left = _end(find_processes(self._folder), end)
         if left:
@@ -149,12 +158,18 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
     def _ask(self, method: str, *arguments: object) -> Any:
         """Calls supervisord, over a connection of its own because one serves one thread."""
         url = f"http://local:{self._password}@127.0.0.1:{self._port}/RPC2"
-        with xmlrpc.client.ServerProxy(url, transport=_PatientTransport()) as proxy:
-            return getattr(proxy.supervisor, method)(*arguments)
+        try:
+            with xmlrpc.client.ServerProxy(url, transport=_PatientTransport()) as proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
+        except (OSError, HTTPException) as error:
+            raise ServiceError(
+                f"supervisord: expected it to run, found that it does not answer ({error}); "
+                "`mlops local up` starts all again"
+            ) from error
 
-    def _describe(self, program: Program) -> str:
+    def _describe(self, program: Program, rank: int) -> str:
         # A program that changes its title would write it over the environment, and the mark in it.
-        environment = {**program.environment, MARK: str(self._folder), "SPT_NOENV": "1"}
+        environment = {**program.environment, **mark(self._folder), "SPT_NOENV": "1"}
         assignments = ",".join(_quote_assigned(name, value) for name, value in environment.items())
         return f"""\
 [program:{program.name}]
@@ -162,11 +177,13 @@ command={_quote_value(shlex.join(with_death_signal(program.command)))}
 directory={_quote_value(program.folder)}
 environment={assignments}
 autostart=false
+priority={rank}
 autorestart=true
 startsecs=2
-startretries=3
+startretries={_START_RETRIES}
 stopsignal={program.stop_signal}
 stopwaitsecs={program.stop_seconds}
+stopasgroup={str(program.has_helpers).lower()}
 killasgroup=true
 redirect_stderr=true
 stdout_logfile={_quote_value(self._logs / program.name)}.log
@@ -182,6 +199,11 @@ class _PatientTransport(xmlrpc.client.Transport):
         connection = super().make_connection(host)
         connection.timeout = _START_SECONDS
         return connection
+
+
+def mark(folder: Path) -> dict[str, str]:
+    """What a process of the stack has in its environment, by which it is found."""
+    return {MARK: str(folder)}
 
 
 def with_death_signal(command: Sequence[str]) -> list[str]:

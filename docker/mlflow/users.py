@@ -13,6 +13,8 @@ import urllib.request
 URL = f"http://127.0.0.1:{os.environ.get('MLFLOW_PORT', '5000')}"
 START_SECONDS = 900
 ANSWER_SECONDS = 60
+MLFLOW = os.getppid()
+"""The server starts this and goes on in the process that did."""
 
 
 def request(method: str, path: str, login: tuple[str, str], body: dict[str, str] | None = None) -> int:
@@ -29,6 +31,8 @@ def request(method: str, path: str, login: tuple[str, str], body: dict[str, str]
         except urllib.error.HTTPError as error:
             return error.code
         except OSError:
+            if os.getppid() != MLFLOW:
+                sys.exit("FAIL: MLflow: expected it to come up, found that it ended; its log above says why")
             time.sleep(0.5)
     sys.exit(f"FAIL: MLflow: expected an answer to {path} within {START_SECONDS} s, found none; its log above says why")
 

@@ -87,3 +87,12 @@ def test_a_server_that_never_answers_ends_the_wait(
     monkeypatch.setattr(users, "START_SECONDS", 1)
     with pytest.raises(SystemExit, match=r"expected an answer to .* within 1 s, found none"):
         users.main()
+
+
+def test_a_server_that_ended_is_not_waited_for(
+    users: ModuleType, mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow.unanswered = 1_000
+    monkeypatch.setattr(users, "MLFLOW", users.MLFLOW + 1)
+    with pytest.raises(SystemExit, match="expected it to come up, found that it ended"):
+        users.main()

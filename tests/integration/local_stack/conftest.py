@@ -1,0 +1,60 @@
+"""The stack without Docker, once for all tests that need a whole one: no engine is asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local_stack.stack import LocalStack
+from local_stack.state import StateFolder
+from local_stack.supervisor import find_processes
+from tests.integration.local_stack.demo_process import DemoProcess
+
+SLOW_IMPORT_SECONDS = 15
+"""Three seconds on a quiet machine; where it takes five times as long, the demo does not end within half an hour."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(3600))
+
+
+@pytest.fixture(scope="session")
+def quick_machine() -> None:
+    """Skips, and says so, where a stack would take the better part of an hour."""
+    # The first time is not like the others where nothing was compiled yet.
+    took = min(measure_import() for _ in range(2))
+    if took > SLOW_IMPORT_SECONDS and not os.environ.get("TEST_SLOWLY"):
+        pytest.skip(
+            f"importing Airflow took {took:.0f} s, more than {SLOW_IMPORT_SECONDS}; TEST_SLOWLY=1 runs it anyway"
+        )
+
+
+def measure_import() -> float:
+    started = time.monotonic()
+    command = [sys.executable, "-c", "import airflow.models, airflow.api_fastapi.main"]
+    subprocess.run(command, check=True, capture_output=True)
+    return time.monotonic() - started
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, quick_machine: None) -> Iterator[LocalStack]:
+    """What `mlops demo` leaves running: version 1 of iris answers."""
+    folder = tmp_path_factory.mktemp("demo") / "a state"
+    demo = DemoProcess(folder)
+    try:
+        demo.wait_for("Ctrl-C ends it")
+        yield LocalStack(StateFolder(folder))
+    finally:
+        code = demo.end(signal.SIGINT)
+        print(demo.output)
+    assert code == 0
+    assert find_processes(folder) == []

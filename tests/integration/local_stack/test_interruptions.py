@@ -1,0 +1,110 @@
+"""`mlops demo` ended at each of its stages, in one state folder: nothing is left, and the next start works."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local_stack.demo import wait_for
+from local_stack.interruption import INTERRUPTED
+from local_stack.state import StateFolder
+from local_stack.supervisor import find_processes, with_death_signal
+from tests.integration.local_stack.demo_process import MLOPS, ROOT, DemoProcess, make_environment, run_mlops
+
+needs_death_signal = pytest.mark.skipif(with_death_signal([]) == [], reason="needs Linux's setpriv")
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory, quick_machine: None) -> Iterator[Path]:
+    state = tmp_path_factory.mktemp("interrupted") / "a state"
+    yield state
+    assert run_mlops("local", "reset", "--yes", "--state", str(state)).returncode == 0
+    assert not state.exists()
+
+
+def find_listeners(state: Path) -> set[int]:
+    """Ports of the stack that something listens on."""
+    return {port for port in StateFolder(state).read_ports().values() if port and is_taken(port)}
+
+
+def is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "how"),
+    [
+        ("Starting the stack", signal.SIGINT),
+        ("database folder", signal.SIGTERM),
+        ("buckets", signal.SIGINT),
+        ("schemas", signal.SIGINT),
+        ("airflow-scheduler", signal.SIGHUP),
+    ],
+)
+def test_an_end_at_any_stage_leaves_no_process_and_no_port(state: Path, said: str, how: int) -> None:
+    assert_ends(state, said, how)
+
+
+def assert_ends(state: Path, said: str, how: int) -> None:
+    demo = DemoProcess(state)
+    demo.wait_for(said)
+    assert demo.end(how) == INTERRUPTED, demo.output
+    assert "Traceback" not in demo.output
+    assert find_processes(state) == []
+    assert find_listeners(state) == set()
+
+
+def test_a_terminal_that_is_closed_ends_it_too(state: Path) -> None:
+    terminal, end_of_it = pty.openpty()
+    with os.fdopen(terminal, "rb", buffering=0) as screen:
+        demo = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", str(MLOPS), "demo", "--state", str(state)],
+            stdin=end_of_it, stdout=end_of_it, stderr=end_of_it, env=make_environment(), cwd=ROOT,
+        )  # fmt: skip
+        os.close(end_of_it)
+        said = b""
+        while b"postgres" not in said:
+            said += screen.read(1000)
+        assert find_processes(state) != []
+    demo.wait(timeout=300)
+    assert find_processes(state) == []
+
+
+@needs_death_signal
+@pytest.mark.parametrize("said", ["database folder", "buckets"])
+def test_killing_the_demo_takes_all_of_it_along(state: Path, said: str) -> None:
+    demo = DemoProcess(state)
+    demo.wait_for(said)
+    demo.end(signal.SIGKILL)
+    wait_for(lambda: find_processes(state) == [], "every process to end", 120)
+
+
+def test_killing_the_supervisor_is_said(state: Path) -> None:
+    demo = DemoProcess(state)
+    demo.wait_for("buckets")
+    os.kill(int((state / "supervisord.pid").read_text()), signal.SIGKILL)
+    assert demo.process.wait(timeout=300) == 1
+    assert "supervisord: expected it to run" in demo.output
+    assert find_processes(state) == []
+
+
+def test_a_second_command_meanwhile_is_told_to_wait(state: Path) -> None:
+    demo = DemoProcess(state)
+    demo.wait_for("database folder")
+    done = run_mlops("demo", "--exit", "--state", str(state))
+    assert done.returncode == 1
+    assert "another `mlops local` or `mlops demo` is at work on it" in done.stderr
+    assert demo.process.poll() is None
+    demo.end(signal.SIGINT)
+
+
+def test_a_stack_that_was_interrupted_so_often_starts_and_ends_in_the_middle_of_a_training(state: Path) -> None:
+    assert_ends(state, "prepare", signal.SIGINT)
