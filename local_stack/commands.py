@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from local_stack.airflow_api import TaskState
+from local_stack.airflow_api import AirflowApi, TaskState
 from local_stack.demo import ROW, run_demo
+from local_stack.doctor import examine
 from local_stack.errors import LocalStackError
+from local_stack.findings import is_healthy
 from local_stack.interruption import INTERRUPTED, ended_like_ctrl_c, undisturbed
+from local_stack.smoke import Smoke, Step, Target, describe, is_passed
 from local_stack.stack import LocalStack
-from local_stack.state import StateFolder
+from local_stack.state import StateFolder, read_airflow
 from ml_code.command_errors import FAILURE, fail
-from serving.commands import app
+from ml_code.errors import MlopsError
+from ml_code.settings import find_env_file, load_settings
+from serving.aliases import MlflowAliases
+from serving.commands import AsJson, app
 
 __all__ = ["app"]
 
 State = Annotated[
     Path | None, typer.Option("--state", help="Folder that keeps all of the stack.", show_default=".local")
+]
+
+EnvFile = Annotated[
+    Path | None,
+    typer.Option("--env-file", help="Settings of the stack.", show_default="those of the stack that runs here"),
 ]
 
 NEXT = """\
@@ -34,6 +48,8 @@ Next:
   mlops dataset add FILE.csv --target COLUMN                 a table of your own
   mlops models                                               which version serves
 """
+
+MARKS = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "failure": "[red]✗[/red]"}
 
 local = typer.Typer(help="The same stack as plain processes, without Docker.", no_args_is_help=True)
 app.add_typer(local, name="local")
@@ -149,6 +165,39 @@ def logs(
     os.execvp("tail", ["tail", "-n", "20", "-F", *files])  # noqa: S606, S607  whatever tail this machine has
 
 
+@app.command()
+def smoke(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
+    """Try the loop of a running stack: train, gate, deploy, predict, check; the exit code is 1 if a step fails."""
+    console = Console()
+    with _explained():
+        with closing(AirflowApi(*read_airflow(env_file or find_env_file()))) as api:
+            settings = load_settings(env_file)
+            password = settings.mlflow_password.get_secret_value()
+            aliases = MlflowAliases(settings.mlflow_url, settings.mlflow_username, password)
+            trial = Smoke(Target(api, aliases, settings.gateway_url))
+            steps = trial.run(lambda step: None if as_json else _print_tick(console, step))
+        if as_json:
+            print(json.dumps([describe(step) for step in steps], indent=2))  # noqa: T201  not wrapped
+    if not is_passed(steps):
+        raise typer.Exit(FAILURE)
+
+
+@app.command()
+def doctor(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
+    """Say what is wrong on this machine, and what to do; the exit code is 1 if it keeps the stack from working."""
+    with _explained():
+        findings = examine(env_file or find_env_file())
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))  # noqa: T201  not wrapped
+    else:
+        table = Table("", "subject", "found", "what to do")
+        for finding in findings:
+            table.add_row(MARKS[finding.state], finding.subject, finding.found, finding.advice)
+        Console().print(table)
+    if not is_healthy(findings):
+        raise typer.Exit(FAILURE)
+
+
 def _open(folder: Path | None) -> StateFolder:
     return StateFolder(folder.resolve()) if folder else StateFolder()
 
@@ -161,6 +210,13 @@ def _print_task(console: Console, dag_id: str, task: TaskState) -> None:
     _print_step(console, f"{dag_id} {task.name.rpartition('.')[2]}", task.label or task.state or "", task.seconds)
 
 
+def _print_tick(console: Console, step: Step) -> None:
+    mark = MARKS["warning" if step.is_ok is None else "ok" if step.is_ok else "failure"]
+    console.print(
+        f" {mark}  {step.name:<8} {step.seconds:6.1f} s  {escape(step.found)}", highlight=False, soft_wrap=True
+    )
+
+
 def _print_logins(console: Console, stack: LocalStack) -> None:
     for login in stack.list_logins():
         console.print(f"  {login.name:<12} {login.url:<36} {login.user or ''} {login.password or ''}", soft_wrap=True)
@@ -171,7 +227,7 @@ def _explained() -> Iterator[None]:
     """Ends the command with one line where something is wrong."""
     try:
         yield
-    except LocalStackError as error:
+    except (LocalStackError, MlopsError) as error:
         fail(error, FAILURE)
     except OSError as error:
         found = f"{error.strerror}: {error.filename}" if error.filename else str(error)

@@ -1,0 +1,162 @@
+"""Reads of this machine what `mlops doctor` judges."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from importlib.metadata import distributions
+from pathlib import Path
+
+import httpx
+import psutil
+from dotenv import dotenv_values
+
+from local_stack import findings, openmp
+from local_stack.findings import Answer, Finding
+from local_stack.settings import REPOSITORY
+from local_stack.state import LOOPBACK
+
+ASK_SECONDS = 10.0
+GB = 1e9
+
+_POSTGRES_GREETING = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+"""Asks whether the server speaks TLS; any Postgres answers with one letter, also where it does not."""
+
+
+def examine(env_file: Path) -> list[Finding]:
+    """Looks at everything, for the stack that a settings file describes."""
+    values, example = _read(env_file), _read(REPOSITORY / ".env.example") or {}
+    ports = {name: int(value) for name, value in {**example, **(values or {})}.items() if _is_port(name, value)}
+    return [
+        _examine_docker(),
+        findings.check_memory(psutil.virtual_memory().total / GB),
+        findings.check_disk(shutil.disk_usage(REPOSITORY).free / GB),
+        findings.check_settings(values, example),
+        findings.check_packages(read_pins(REPOSITORY / "docker/requirements/dev.txt"), _list_installed()),
+        findings.check_openmp(is_installed=openmp.is_installed()),
+        *findings.check_services(ask_services(ports)),
+        *_examine_clocks(ports),
+    ]
+
+
+def ask_services(ports: Mapping[str, int]) -> dict[str, tuple[str, Answer]]:
+    """Asks every service of which the settings name a port."""
+    return {
+        service: (f"{name} {ports[name]}", _ask_port(ports[name], is_it))
+        for service, (name, is_it) in SERVICES.items()
+        if name in ports
+    }
+
+
+def read_pins(requirements: Path) -> dict[str, str]:
+    """Versions of the packages that this machine is to have, by their normalized names."""
+    pinned = {}
+    for name, version, marker in re.findall(r"^([\w.-]+)(?:\[.*?\])?==(\S+)(.*)$", requirements.read_text(), re.M):
+        # What is for some platforms only may rightly be missing.
+        if ";" not in marker:
+            pinned[_normalize(name)] = version
+    return pinned
+
+
+def _examine_docker() -> Finding:
+    if shutil.which("docker") is None:
+        return findings.check_docker(None, None, has_client=False)
+    engine = _ask_docker("version", "--format", "{{.Server.Version}}")
+    return findings.check_docker(engine, _ask_docker("compose", "version", "--short"), has_client=True)
+
+
+def _ask_docker(*arguments: str) -> str | None:
+    command = ["docker", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _examine_clocks(ports: Mapping[str, int]) -> list[Finding]:
+    """Compares with the first server that says its time: the object store refuses what is too far from its own."""
+    for service, name in (("the object store", "MINIO_PORT"), ("MLflow", "MLFLOW_PORT"), ("Airflow", "AIRFLOW_PORT")):
+        answer = _get(ports[name], "/") if name in ports else None
+        if answer is not None and (date := answer.headers.get("Date")):
+            return [findings.check_clock(service, parsedate_to_datetime(date), datetime.now(UTC))]
+    return []
+
+
+def _ask_port(port: int, is_it: Callable[[int], bool]) -> Answer:
+    with socket.socket() as probe:
+        probe.settimeout(ASK_SECONDS)
+        if probe.connect_ex((LOOPBACK, port)) != 0:
+            return "silent"
+    return "answers" if is_it(port) else "taken"
+
+
+def _is_gateway(port: int) -> bool:
+    return _says(port, "/openapi.json", "/predict")
+
+
+def _is_airflow(port: int) -> bool:
+    return _says(port, "/api/v2/monitor/health", "metadatabase")
+
+
+def _is_mlflow(port: int) -> bool:
+    return _says(port, "/health", "OK")
+
+
+def _is_object_store(port: int) -> bool:
+    """Without a signature S3 refuses, in XML."""
+    return _says(port, "/", "<Error>")
+
+
+def _is_postgres(port: int) -> bool:
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=ASK_SECONDS) as connection:
+            connection.sendall(_POSTGRES_GREETING)
+            return connection.recv(1) in {b"S", b"N"}
+    except OSError:
+        return False
+
+
+SERVICES: Mapping[str, tuple[str, Callable[[int], bool]]] = {
+    "gateway": ("GATEWAY_PORT", _is_gateway),
+    "Airflow": ("AIRFLOW_PORT", _is_airflow),
+    "MLflow": ("MLFLOW_PORT", _is_mlflow),
+    "object store": ("MINIO_PORT", _is_object_store),
+    "Postgres": ("POSTGRES_PORT", _is_postgres),
+}
+"""Variable of each service's port, and how it is told from a stranger."""
+
+
+def _says(port: int, path: str, expected: str) -> bool:
+    answer = _get(port, path)
+    return answer is not None and expected in answer.text
+
+
+def _get(port: int, path: str) -> httpx.Response | None:
+    try:
+        return httpx.get(f"http://{LOOPBACK}:{port}{path}", timeout=ASK_SECONDS, trust_env=False)
+    except httpx.HTTPError:
+        return None
+
+
+def _read(file: Path) -> dict[str, str] | None:
+    if not file.is_file():
+        return None
+    return {name: value or "" for name, value in dotenv_values(file, interpolate=False).items()}
+
+
+def _is_port(name: str, value: str) -> bool:
+    return name.endswith("_PORT") and value.isdigit()
+
+
+def _list_installed() -> dict[str, str]:
+    return {_normalize(found.metadata["Name"]): found.version for found in distributions()}
+
+
+def _normalize(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
