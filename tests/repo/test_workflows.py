@@ -75,6 +75,11 @@ def test_ci_runs_the_tests_on_every_push_and_pull_request() -> None:
     assert "make test" in {step.get("run") for step in list_steps(ci)}
 
 
+def test_ci_runs_the_demo_as_a_newcomer_does() -> None:
+    ci = load(ROOT / ".github/workflows/ci.yml")
+    assert ci["jobs"]["newcomer"]["steps"][-1]["run"] == "make newcomer"
+
+
 def test_ci_has_the_python_of_the_project() -> None:
     versions = [
         step["with"].get("python-version-file")
