@@ -1,0 +1,98 @@
+"""Rules of the pages that are written by a script, and of the README in its two languages."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.repo.repository import ROOT, find_files
+
+README, KOREAN = (ROOT / "README.md").read_text(), (ROOT / "README.ko.md").read_text()
+IMAGES = find_files("docs/images/*")
+MAX_IMAGE_KB = 150
+
+
+def load_dags_page() -> ModuleType:
+    """docs/ is no package."""
+    spec = importlib.util.spec_from_file_location("dags_page", ROOT / "docs/dags.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_the_dags_is_what_their_files_say() -> None:
+    page = load_dags_page()
+    assert page.PAGE.read_text() == page.write_page(), "make docs"
+
+
+def test_every_dag_has_its_part_of_the_page() -> None:
+    text = (ROOT / "docs/dags.md").read_text()
+    for file in find_files("dags/*.py"):
+        assert f"\n## {file.stem}\n" in text
+        assert f"(#{file.stem})" in text
+
+
+def list_headings(text: str) -> list[int]:
+    """Levels of the headings, one after another."""
+    outside_of_code = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return [len(marks) for marks in re.findall(r"^(#+) ", outside_of_code, flags=re.MULTILINE)]
+
+
+def list_commands(text: str) -> list[list[str]]:
+    """Code blocks without what is said beside the commands; a diagram's words are a language's own."""
+    blocks = re.findall(r"```(\w*)\n(.*?)```", text, flags=re.DOTALL)
+    return [[re.sub(r"\s+#.*", "", line) for line in block.splitlines()] for kind, block in blocks if kind != "mermaid"]
+
+
+def list_tables(text: str) -> list[tuple[int, int]]:
+    """Rows and columns of each table."""
+    tables = re.findall(r"(?:^\|.*\|\n)+", text, flags=re.MULTILINE)
+    return [(table.count("\n"), table.splitlines()[0].count("|") - 1) for table in tables]
+
+
+def list_spans(text: str) -> list[str]:
+    """What stands in code spans, and where links lead: neither is translated."""
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    links = list(re.findall(r"\]\(([^)]+)\)|<(http[^>]+)>", prose))
+    return sorted(re.findall(r"`([^`\n]+)`", prose)) + sorted(a or b for a, b in links if "README" not in a)
+
+
+@pytest.mark.parametrize("read", [list_headings, list_commands, list_tables, list_spans])
+def test_both_readmes_say_the_same(read: object) -> None:
+    assert callable(read)
+    assert read(README) == read(KOREAN) != []
+
+
+def test_each_readme_links_the_other() -> None:
+    assert "(README.ko.md)" in README
+    assert "(README.md)" in KOREAN
+
+
+def test_the_korean_readme_is_korean() -> None:
+    assert len(re.findall(r"[가-힣]", KOREAN)) > 1000
+
+
+def test_the_readme_is_two_screens() -> None:
+    assert len(README.splitlines()) <= 170
+
+
+def test_images_are_small_and_shown_somewhere() -> None:
+    shown = "\n".join(file.read_text() for file in find_files("*.md", "docs/*.md"))
+    assert IMAGES
+    for image in IMAGES:
+        assert image.stat().st_size < MAX_IMAGE_KB * 1000, image
+        assert image.name in shown
+
+
+def test_names_of_other_tutorials_lead_to_files_that_exist() -> None:
+    text = (ROOT / "docs/names.md").read_text()
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    paths = [path for row in rows for path in re.findall(r"`([\w./-]+/[\w./-]*)`", row[2])]
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / Path(path)).exists()] == []
