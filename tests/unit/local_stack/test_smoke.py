@@ -79,8 +79,8 @@ class FakeAliases:
     def read(self, model: str) -> dict[str, str]:
         return {"champion": self.champion} if self.champion else {}
 
-    def has_passed(self, model: str, version: str) -> bool:
-        return self.passed
+    def read_tags(self, model: str, version: str) -> dict[str, str]:
+        return {"gate": "passed" if self.passed else "pending"}
 
 
 @pytest.fixture(autouse=True)
