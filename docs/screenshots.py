@@ -149,7 +149,8 @@ def find_mlflow_run(url: str, login: tuple[str, str]) -> str:
     answer = httpx.get(f"{url}/api/2.0/mlflow/registered-models/alias", params=query, auth=login, timeout=60)
     run_id = answer.raise_for_status().json()["model_version"]["run_id"]
     found = httpx.get(f"{url}/api/2.0/mlflow/runs/get", params={"run_id": run_id}, auth=login, timeout=60)
-    return f"{url}/#/experiments/{found.raise_for_status().json()['run']['info']['experiment_id']}/runs/{run_id}/model-metrics"
+    experiment_id = found.raise_for_status().json()["run"]["info"]["experiment_id"]
+    return f"{url}/#/experiments/{experiment_id}/runs/{run_id}/model-metrics"
 
 
 if __name__ == "__main__":
