@@ -128,7 +128,9 @@ def main() -> None:
         token = httpx.post(f"{airflow_url}/auth/token", json={"username": login[0], "password": login[1]}, timeout=60)
         cookie = {"name": "_token", "value": token.json()["access_token"], "url": airflow_url}
         browser.tell("Network.setCookie", cookie)
-        show_graph = "localStorage.setItem('default_dag_view', JSON.stringify('graph'))"
+        # What a person would have clicked: the graph, with the group of tasks opened.
+        show_graph = "localStorage.setItem('default_dag_view', JSON.stringify('graph'));"
+        show_graph += f"localStorage.setItem('{TRAIN}/open-groups', JSON.stringify(['train_dataset']))"
         browser.tell("Page.addScriptToEvaluateOnNewDocument", {"source": show_graph})
         browser.take(f"{airflow_url}/dags/{TRAIN}/runs/{run_id}", "airflow-graph.png")
 
@@ -147,7 +149,8 @@ def find_mlflow_run(url: str, login: tuple[str, str]) -> str:
     answer = httpx.get(f"{url}/api/2.0/mlflow/registered-models/alias", params=query, auth=login, timeout=60)
     run_id = answer.raise_for_status().json()["model_version"]["run_id"]
     found = httpx.get(f"{url}/api/2.0/mlflow/runs/get", params={"run_id": run_id}, auth=login, timeout=60)
-    return f"{url}/#/experiments/{found.raise_for_status().json()['run']['info']['experiment_id']}/runs/{run_id}"
+    experiment_id = found.raise_for_status().json()["run"]["info"]["experiment_id"]
+    return f"{url}/#/experiments/{experiment_id}/runs/{run_id}/model-metrics"
 
 
 if __name__ == "__main__":

@@ -138,14 +138,15 @@ class Smoke:
     def _ask(self, rows: object) -> httpx.Response:
         return httpx.post(f"{self._target.gateway_url}/predict", json=rows, timeout=30)
 
+    def _has_passed(self, version: str) -> bool:
+        tags = self._target.aliases.read_tags(MODEL, version) or {}
+        return tags.get("gate") == "passed"
+
     def _read_champion(self) -> str:
         champion = self._target.aliases.read(MODEL).get(CHAMPION)
         if champion is None:
             raise RunError(f"{MODEL}: expected a champion, found none; the gate's verdict says why nothing passed")
         return champion
-
-    def _has_passed(self, version: str) -> bool:
-        return (self._target.aliases.read_tags(MODEL, version) or {}).get("gate") == "passed"
 
     def _remember(self, _: str, task: TaskState) -> None:
         self._tasks[task.name.rpartition(".")[2].partition("[")[0]] = task

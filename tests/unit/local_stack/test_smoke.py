@@ -79,8 +79,8 @@ class FakeAliases:
     def read(self, model: str) -> dict[str, str]:
         return {"champion": self.champion} if self.champion else {}
 
-    def read_tags(self, model: str, version: str) -> dict[str, str] | None:
-        return {"gate": "passed" if self.passed else "rejected"}
+    def read_tags(self, model: str, version: str) -> dict[str, str]:
+        return {"gate": "passed" if self.passed else "pending"}
 
 
 @pytest.fixture(autouse=True)
