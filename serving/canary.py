@@ -78,23 +78,16 @@ def watch_canary(
         InconclusiveError: too few requests, replayed ones included.
         RolloutLostError: another run took over.
     """
-    spread = spread_of_answers(holdout.answers, are_classes=holdout.spec.task == "classification")
     watch = Watch(_repeat(holdout))
-    replay(control, rollout, watch, rules, WARM_UP_ROWS)
-    watch.totals = Totals(control.fleet.read_figures(rollout.model))
-    deadline = control.clock() + window_seconds
-    while control.clock() < deadline:
-        control.pause(LOOK_SECONDS)
-        look(control, rollout, watch)
-        _raise(find_clear_breach(*read_pools(rollout, watch), rules, spread))
-    most = 2 * rules.minimum_requests
-    while find_shortage(*read_pools(rollout, watch), rules) and watch.replayed < most:
-        replay(control, rollout, watch, rules, REPLAY_ROWS)
-        look(control, rollout, watch)
-        _raise(find_clear_breach(*read_pools(rollout, watch), rules, spread))
-    _raise(find_breach(*read_pools(rollout, watch), rules, spread))
-    if shortage := find_shortage(*read_pools(rollout, watch), rules):
-        raise InconclusiveError(shortage)
+    try:
+        _watch_window(control, rollout, rules, window_seconds, holdout, watch)
+    except BreachError:
+        # Whoever looks why a version was ended wants the figures of that moment, not those of some looks before.
+        try:
+            note(control, rollout, figures=describe(rollout, watch))
+        except RegistryError as error:
+            logger.warning("%s: the registry is not reached, the figures are lost: %s", rollout.name, error)
+        raise
     return describe(rollout, watch)
 
 
@@ -189,6 +182,28 @@ def _repeat(holdout: HoldoutRows) -> Iterator[tuple[list[Value], Any]]:
     while True:
         for row, answer in zip(holdout.rows, holdout.answers, strict=True):
             yield list(row), answer
+
+
+def _watch_window(  # noqa: PLR0917
+    control: Control, rollout: Rollout, rules: Rules, window_seconds: float, holdout: HoldoutRows, watch: Watch
+) -> None:
+    """Looks, and replays what lacks, until the canary is judged."""
+    spread = spread_of_answers(holdout.answers, are_classes=holdout.spec.task == "classification")
+    replay(control, rollout, watch, rules, WARM_UP_ROWS)
+    watch.totals = Totals(control.fleet.read_figures(rollout.model))
+    deadline = control.clock() + window_seconds
+    while control.clock() < deadline:
+        control.pause(LOOK_SECONDS)
+        look(control, rollout, watch)
+        _raise(find_clear_breach(*read_pools(rollout, watch), rules, spread))
+    most = 2 * rules.minimum_requests
+    while find_shortage(*read_pools(rollout, watch), rules) and watch.replayed < most:
+        replay(control, rollout, watch, rules, REPLAY_ROWS)
+        look(control, rollout, watch)
+        _raise(find_clear_breach(*read_pools(rollout, watch), rules, spread))
+    _raise(find_breach(*read_pools(rollout, watch), rules, spread))
+    if shortage := find_shortage(*read_pools(rollout, watch), rules):
+        raise InconclusiveError(shortage)
 
 
 def _raise(breach: str | None) -> None:

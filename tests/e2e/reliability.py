@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from tests.benchmarks.load import LoadReport
 
 IS_LONG = os.environ.get("RELIABILITY") == "long"
 REPEATS = int(os.environ.get("RELIABILITY_REPEATS", "5" if IS_LONG else "1"))
+
+ONLY_LONG = pytest.mark.skipif(not IS_LONG, reason="takes long, and others of its kind are tried: make reliability")
 
 
 def wait_seconds(short: float) -> float:

@@ -1,6 +1,6 @@
 """Rollouts under constant arrival: what `make reliability` measures of good versions and of bad ones.
 
-The short form tries everything once with windows of five seconds. In the long form the rollouts run one after the other
+The short form tries nearly everything once with windows of five seconds. In the long form the rollouts run one after the other
 in Airflow, repeat, and must keep to the latencies.
 """
 
@@ -17,7 +17,7 @@ import pytest
 
 from ml_code.onnx_model import OnnxModel
 from tests.e2e.publishing import Publisher
-from tests.e2e.reliability import IS_LONG, REPEATS, check_report
+from tests.e2e.reliability import IS_LONG, ONLY_LONG, REPEATS, check_report
 from tests.e2e.rollouts import SERVE, STEPS, Rollouts
 from tests.e2e.stack import Airflow, Stack, docker, wait_until
 from tests.e2e.traffic import Traffic, make_rows
@@ -26,7 +26,8 @@ from tests.unit.serving.onnx_files import IRIS, make_classifier
 
 ABORT_SECONDS = 90
 RECOVER_SECONDS = 60
-SERIES = 30 if IS_LONG else 2
+SERIES = 30
+SHORT_STEPS = {"analyse_canary", "promote"}
 RACES = 20 if IS_LONG else 1
 
 
@@ -96,7 +97,7 @@ def test_a_version_takes_over_by_canary_on_live_traffic_alone(
     assert publisher.read_model()["aliases"] == {"champion": new, "previous": champion}
 
 
-@pytest.mark.parametrize("way", BAD_FILES)
+@pytest.mark.parametrize("way", [pytest.param(way, marks=ONLY_LONG if way == "slow load" else ()) for way in BAD_FILES])
 def test_a_bad_file_is_refused_before_anything_serves_it(
     stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str, way: str
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_version_that_behaves_badly_is_taken_back(
     assert publisher.read_fleet() == {champion}
 
 
+@ONLY_LONG
 def test_a_version_that_is_five_times_as_slow_as_a_slow_one_is_taken_back(
     stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str
 ) -> None:
@@ -168,10 +170,7 @@ def test_a_version_that_is_five_times_as_slow_as_a_slow_one_is_taken_back(
         Traffic(url, rate_per_second=3, bodies=bodies, X_Variant="stable") as stable,
         Traffic(url, rate_per_second=3, bodies=bodies, X_Variant="canary") as canary,
     ):
-        if IS_LONG:
-            rollouts.run_dag(slower)
-        else:
-            rollouts.run_steps(slower, f"steps-{slower}")
+        rollouts.run_dag(slower)
         told = rollouts.wait_for_end(slower, 30)
         time.sleep(2)
     assert told["state"] == "aborted", told
@@ -226,7 +225,7 @@ def ask(stack: Stack, variant: str) -> str | None:
     return answer.headers.get("X-Model-Version")
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", [pytest.param(step, marks=() if step in SHORT_STEPS else ONLY_LONG) for step in STEPS])
 def test_a_rollout_that_is_killed_converges_when_it_is_begun_again(
     stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str, step: str
 ) -> None:
@@ -302,6 +301,7 @@ def promote_another(publisher: Publisher, rollouts: Rollouts, champion: str) -> 
     return champion, new
 
 
+@ONLY_LONG
 def test_rollouts_in_a_row_lose_no_request_and_keep_no_memory(
     stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str
 ) -> None:
@@ -309,18 +309,13 @@ def test_rollouts_in_a_row_lose_no_request_and_keep_no_memory(
     with Traffic(f"{stack.gateway}/predict", rate_per_second=50) as traffic:
         for _ in range(SERIES):
             new = publisher.publish(make_good())
-            if IS_LONG:
-                assert rollouts.run_dag(new)["state"] == "promoted"
-            else:
-                code, said = rollouts.run_steps(new, f"steps-{new}")
-                assert code == 0, said
+            assert rollouts.run_dag(new)["state"] == "promoted"
             memory.append(read_memory_mib(stack))
     check_report(f"{SERIES} rollouts in a row", traffic.report)
     assert publisher.read_fleet() == {new}
     for container, last in memory[-1].items():
         print(f"{container}: {memory[0][container]:.0f} MiB after the first rollout, {last:.0f} MiB after the last")
-        if SERIES > 5:
-            assert last < 1.1 * memory[4][container]
+        assert last < 1.1 * memory[4][container]
 
 
 def read_memory_mib(stack: Stack) -> dict[str, float]:

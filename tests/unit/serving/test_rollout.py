@@ -86,6 +86,7 @@ def test_a_version_that_behaves_badly_is_ended_and_nobody_gets_it_any_more(
     told = json.loads(table.aliases.model_tags["rollout"])
     assert told["state"] == "aborted"
     assert cause in told["reason"]
+    assert told["figures"].keys() == {"canary", "stable"}
     with pytest.raises(StandsAsideError, match="serving already"):
         run(table, "dag/next")
 
