@@ -1,7 +1,7 @@
 """Rollouts under constant arrival: what `make reliability` measures of good versions and of bad ones.
 
-The short form tries nearly everything once with windows of five seconds. In the long form the rollouts run one after the other
-in Airflow, repeat, and must keep to the latencies.
+The short form tries nearly everything once with windows of five seconds. In the long form the rollouts run one after
+the other in Airflow, repeat, and must keep to the latencies.
 """
 
 from __future__ import annotations
