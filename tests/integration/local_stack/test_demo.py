@@ -89,7 +89,8 @@ def test_whatever_is_killed_comes_back(stack: LocalStack) -> None:
         wait_for(lambda before=program: is_back(stack, before.name, before.process_id), f"{program.name} back", 120)  # type: ignore[misc]
     done = run_mlops("local", "up", "--state", str(stack.state.path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert {program.state for program in stack.list_states()} == {"RUNNING"}
+    # What answers at once is still called STARTING for two seconds.
+    wait_for(lambda: {program.state for program in stack.list_states()} == {"RUNNING"}, "every program to run", 60)
     assert httpx.get(f"{url(stack)}/livez", timeout=30).status_code == 200
     wait_for(lambda: find_version(url(stack)) == "2", "version 2 to answer again", 120)
 
