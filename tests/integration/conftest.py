@@ -6,6 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from ml_code.settings import Settings
+from tests.integration.serving.rollout_stack import RolloutStack, run_rollout_stack
 from tests.servers import MlflowServer, ObjectStore, PostgresServer, run_mlflow, run_object_store, run_postgres
 
 
@@ -30,6 +31,25 @@ def mlflow_server(postgres: PostgresServer, object_store: ObjectStore) -> Iterat
 @pytest.fixture(scope="session")
 def stack_settings(postgres: PostgresServer, object_store: ObjectStore, mlflow_server: MlflowServer) -> Settings:
     return settings_for(postgres, object_store, mlflow_server)
+
+
+@pytest.fixture(scope="module")
+def rollout_stack(
+    tmp_path_factory: pytest.TempPathFactory,
+    stack_settings: Settings,
+    mlflow_server: MlflowServer,
+    postgres: PostgresServer,
+) -> Iterator[RolloutStack]:
+    """A stable and a canary replica behind a gateway, and a registry without models before and after."""
+    with pytest.MonkeyPatch.context() as patch:
+        username, password = mlflow_server.auth("trainer")
+        patch.setenv("MLFLOW_TRACKING_USERNAME", username)
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+        mlflow_server.delete_models()
+        folder = tmp_path_factory.mktemp("rollout")
+        with run_rollout_stack(folder, stack_settings, mlflow_server, postgres) as stack:
+            yield stack
+    mlflow_server.delete_models()
 
 
 def settings_for(postgres: PostgresServer, object_store: ObjectStore, mlflow_server: MlflowServer) -> Settings:

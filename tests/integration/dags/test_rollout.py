@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from ml_code.settings import Settings
 from tests.integration.dags.run_dag import run_dag
 from tests.integration.plugins.slack_stand_in import run_slack
 from tests.integration.serving.replica import wait_until
-from tests.integration.serving.rollout_stack import CANARY_HOST, STABLE_HOST, RolloutStack, run_rollout_stack
-from tests.servers import MlflowServer, PostgresServer
+from tests.integration.serving.rollout_stack import CANARY_HOST, STABLE_HOST, RolloutStack
 from tests.unit.serving.bad_files import make_bad_classifier
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -22,21 +18,8 @@ GROUP = "roll_out"
 
 
 @pytest.fixture(scope="module")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory,
-    stack_settings: Settings,
-    mlflow_server: MlflowServer,
-    postgres: PostgresServer,
-) -> Iterator[RolloutStack]:
-    with pytest.MonkeyPatch.context() as patch:
-        username, password = mlflow_server.auth("trainer")
-        patch.setenv("MLFLOW_TRACKING_USERNAME", username)
-        patch.setenv("MLFLOW_TRACKING_PASSWORD", password)
-        mlflow_server.delete_models()
-        folder = tmp_path_factory.mktemp("rollout")
-        with run_rollout_stack(folder, stack_settings, mlflow_server, postgres) as stack:
-            yield stack
-    mlflow_server.delete_models()
+def stack(rollout_stack: RolloutStack) -> RolloutStack:
+    return rollout_stack
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -128,8 +129,9 @@ class RolloutStack:
 def run_rollout_stack(
     folder: Path, settings: Settings, mlflow: MlflowServer, postgres: PostgresServer
 ) -> Iterator[RolloutStack]:
-    """Runs all of it, with a warehouse of its own."""
-    dsn = postgres.create_database("warehouse_rollout")
+    """Runs all of it, with a warehouse and an experiment of its own."""
+    name = f"rollouts_{secrets.token_hex(4)}"
+    dsn = postgres.create_database(name)
     Warehouse(dsn).migrate()
     password = mlflow.passwords["serving"]
     with ExitStack() as stack:
@@ -150,7 +152,7 @@ def run_rollout_stack(
         client = MlflowClient(mlflow.url)
         client.create_registered_model("iris")
         of_warehouse = {"warehouse_dsn": type(settings.mlflow_password)(dsn), "gateway_url": gateway.url}
-        experiment_id = client.create_experiment("rollouts")
+        experiment_id = client.create_experiment(name)
         rollouts = RolloutStack(
             settings.model_copy(update=of_warehouse), gateway, stable, canary, client, experiment_id
         )

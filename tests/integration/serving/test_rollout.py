@@ -13,7 +13,6 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from ml_code.settings import Settings
 from serving import rollout, validation
 from serving.analysis import Rules
 from serving.control import Control
@@ -22,8 +21,7 @@ from serving.plan import open_rollout
 from serving.rollback import roll_back
 from serving.rollout_rows import Rollout
 from tests.integration.serving.replica import wait_until
-from tests.integration.serving.rollout_stack import RolloutStack, run_rollout_stack
-from tests.servers import MlflowServer, PostgresServer
+from tests.integration.serving.rollout_stack import RolloutStack
 from tests.unit.serving.bad_files import (
     BAD_ROWS,
     CALM_ROWS,
@@ -40,21 +38,8 @@ RULES = Rules(minimum_requests=150)
 
 
 @pytest.fixture(scope="module")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory,
-    stack_settings: Settings,
-    mlflow_server: MlflowServer,
-    postgres: PostgresServer,
-) -> Iterator[RolloutStack]:
-    with pytest.MonkeyPatch.context() as patch:
-        username, password = mlflow_server.auth("trainer")
-        patch.setenv("MLFLOW_TRACKING_USERNAME", username)
-        patch.setenv("MLFLOW_TRACKING_PASSWORD", password)
-        mlflow_server.delete_models()
-        folder = tmp_path_factory.mktemp("rollout")
-        with run_rollout_stack(folder, stack_settings, mlflow_server, postgres) as stack:
-            yield stack
-    mlflow_server.delete_models()
+def stack(rollout_stack: RolloutStack) -> RolloutStack:
+    return rollout_stack
 
 
 @pytest.fixture(scope="module")
