@@ -51,7 +51,9 @@ def test_the_start_page_links_and_probes_every_ui(stack: Stack) -> None:
     assert page.status_code == 200
     assert "Airflow" in page.text
     for name in ("airflow", "mlflow", "minio"):
-        assert httpx.get(f"{stack.gateway}/status/{name}", timeout=15).status_code == 200, name
+        url = f"{stack.gateway}/status/{name}"
+        # A program that has just started may take longer than the three seconds that the page gives it.
+        wait_until(lambda url=url: httpx.get(url, timeout=15).status_code == 200, 60, f"{url} is up")
 
 
 def test_every_dag_file_parses(airflow: Airflow) -> None:
