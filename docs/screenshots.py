@@ -30,6 +30,7 @@ from ml_code.settings import find_env_file, load_settings
 
 IMAGES = Path(__file__).parent / "images"
 WIDTH, HEIGHT = 1360, 760
+WHOLE_PAGE_HEIGHT = 1060
 COLOURS = 96
 LOAD_SECONDS = 60.0
 QUIET_SECONDS = 6.0
@@ -45,8 +46,6 @@ class Browser:
         self._numbers = itertools.count(1)
         target = self._ask("Target.createTarget", {"url": "about:blank"})["targetId"]
         self._session = self._ask("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
-        size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
-        self.tell("Emulation.setDeviceMetricsOverride", size)
         self.tell("Network.enable", {})
         self.tell("Page.enable", {})
 
@@ -54,8 +53,10 @@ class Browser:
         """Calls a method of the page."""
         return self._ask(method, parameters, self._session)
 
-    def take(self, url: str, name: str) -> None:
+    def take(self, url: str, name: str, height: int = HEIGHT) -> None:
         """Opens a page, waits until it has drawn, and keeps a picture with few colours."""
+        size = {"width": WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.tell("Emulation.setDeviceMetricsOverride", size)
         self.tell("Page.navigate", {"url": url})
         deadline = time.monotonic() + LOAD_SECONDS
         script = {"expression": "document.readyState"}
@@ -140,7 +141,7 @@ def main() -> None:
 
         browser.tell("Network.setExtraHTTPHeaders", {"headers": {}})
         if httpx.get(f"{settings.gateway_url}/start.js", timeout=30).is_success:
-            browser.take(f"{settings.gateway_url}/", "start-page.png")
+            browser.take(f"{settings.gateway_url}/", "start-page.png", WHOLE_PAGE_HEIGHT)
 
 
 def find_mlflow_run(url: str, login: tuple[str, str]) -> str:
