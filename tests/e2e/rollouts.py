@@ -34,10 +34,14 @@ class Rollouts:
 
     def run_dag(self, version: str, seconds: float = 300, **params: Any) -> dict[str, Any]:
         """Runs `model_serving_pipeline` to its end; answers what is told of the rollout."""
-        options = {"window_seconds": 5, "minimum_requests": 60, **params}
-        run_id = self.airflow.trigger(SERVE, model="iris", version=version, **options)
+        run_id = self.start_dag(version, **params)
         self.airflow.wait_for_run(SERVE, run_id, seconds)
         return self.wait_for_end(version, 30) | {"run_id": run_id}
+
+    def start_dag(self, version: str, **params: Any) -> str:
+        """Triggers `model_serving_pipeline` with a window of five seconds; answers the run's id."""
+        options = {"window_seconds": 5, "minimum_requests": 60, **params}
+        return self.airflow.trigger(SERVE, model="iris", version=version, **options)
 
     def start_steps(self, version: str, owner: str, *cut_off: str) -> subprocess.Popen[str]:
         """Begins the steps alone; with a step and seconds they are cut off there."""

@@ -219,6 +219,18 @@ class Airflow:
         tasks = self.get(f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances")["task_instances"]
         return {_name_task(task): (task["state"], task["rendered_map_index"]) for task in tasks}
 
+    def read_question(self, dag_id: str, run_id: str) -> dict[str, Any] | None:
+        """What a person is asked under *Required actions* by a task of a run; None while nobody is."""
+        found = self.get(f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/hitlDetails")["hitl_details"]
+        return found[0] if found else None
+
+    def answer(self, question: dict[str, Any], option: str) -> None:
+        """Decides as a person does in the UI."""
+        task = question["task_instance"]
+        path = f"/dags/{task['dag_id']}/dagRuns/{quote(task['dag_run_id'], safe='')}/taskInstances/{task['task_id']}"
+        body = {"chosen_options": [option], "params_input": {}}
+        self.client.patch(f"{path}/{task['map_index']}/hitlDetails", json=body).raise_for_status()
+
     def log(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, attempt: int = 1) -> str:
         """The text of one task's log."""
         path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/logs/{attempt}"

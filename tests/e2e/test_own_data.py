@@ -151,3 +151,31 @@ def test_status_says_what_answers_and_fails_when_something_does_not(stack: Stack
         assert [row["part"] for row in json.loads(done.stdout) if row["state"] != "answers"] == ["gateway"]
     finally:
         stack.compose("up", "--detach", "--no-deps", "--wait", "nginx")
+
+
+def test_files_of_two_datasets_that_are_dropped_at_once_train_two_models(
+    stack: Stack, airflow: Airflow, tmp_path: Path
+) -> None:
+    flowers, passengers = tmp_path / "flowers.csv", tmp_path / "passengers.csv"
+    flowers.write_text("sepal_length,sepal_width,petal_length,petal_width,species\n6.1,2.9,4.7,1.4,1\n")
+    make_rows("classification").head(50).assign(age=41.5).to_csv(passengers, index=False)
+    before = airflow.get(f"/dags/{TRAIN}/dagRuns")["total_entries"]
+    for dataset, file in (("iris", flowers), ("passengers", passengers)):
+        succeed(stack.mlops("dataset", "put", dataset, str(file)))
+
+    def read_verdicts() -> dict[str, str] | None:
+        answer = airflow.get(f"/dags/{TRAIN}/dagRuns", order_by="-run_after", limit=10)
+        runs = answer["dag_runs"][: answer["total_entries"] - before]
+        tasks = [airflow.task_states(TRAIN, run["dag_run_id"]) for run in runs if run["state"] == "success"]
+        verdicts = {
+            states[f"train_dataset.prepare[{place}]"][1]: states[f"train_dataset.gate[{place}]"][1]
+            for states in tasks
+            for place in range(2)
+            if f"train_dataset.prepare[{place}]" in states
+        }
+        return verdicts if len(verdicts) == 2 else None
+
+    verdicts = wait_until(read_verdicts, 300, "two trainings, in one run or in two")
+    assert verdicts.keys() == {"iris", "passengers"}
+    assert all(verdicts.values()), verdicts
+    wait_until(lambda: airflow.get(f"/dags/{SERVE}/dagRuns", state="running")["total_entries"] == 0, 180, "no rollout")

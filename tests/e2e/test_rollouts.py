@@ -125,6 +125,28 @@ def test_a_bad_file_is_refused_before_anything_serves_it(
     assert publisher.read_fleet() == {champion}
 
 
+@pytest.mark.parametrize("decision", ["Reject", "Approve"])
+def test_a_person_decides_in_airflow_while_the_version_before_serves_all(
+    stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str, decision: str
+) -> None:
+    new = publisher.publish(make_good())
+    with Traffic(f"{stack.gateway}/predict", rate_per_second=50) as traffic:
+        run_id = rollouts.start_dag(new, require_approval=True, latency_margin_ms=250)
+        question = wait_until(lambda: rollouts.airflow.read_question(SERVE, run_id), 180, "a person is asked")
+        assert rollouts.read()["rollout"]["state"] == "awaiting approval"
+        assert ask(stack, "canary") == champion
+        rollouts.airflow.answer(question, decision)
+        rollouts.airflow.wait_for_run(SERVE, run_id, 180)
+    told = rollouts.wait_for_end(new, 30)
+    check_report(f"{decision}: {told['state']} ({told['reason'][:100]})", traffic.report)
+    assert question["subject"] == f"iris: version {champion} -> {new}?"
+    assert "| requests of people |" in question["body"]
+    assert told["state"] == ("promoted" if decision == "Approve" else "aborted"), told
+    serving = new if decision == "Approve" else champion
+    assert publisher.read_fleet() == {serving}
+    assert publisher.read_model()["aliases"]["champion"] == serving
+
+
 def list_failed_tasks(airflow: Airflow, run_id: str) -> list[str]:
     return [name for name, (state, _) in airflow.task_states(SERVE, run_id).items() if state == "failed"]
 
