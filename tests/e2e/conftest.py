@@ -26,7 +26,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         stack.up()
         yield stack
     finally:
-        stack.compose("down", "--volumes", "--remove-orphans")
+        # Nothing is to be kept, so nobody is given the time to end well.
+        stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
 
 
 @pytest.fixture(scope="session")

@@ -61,12 +61,13 @@ class Publisher:
         self.move("challenger", version)
 
     def close_canary(self) -> None:
-        """The opposite."""
+        """The opposite; the canary pool answers with the champion again when this returns."""
         for path, body in (("alias", {"alias": "challenger"}), ("delete-tag", {"key": "canary_until"})):
             answer = self._client.request(
                 "DELETE", f"/mlflow/registered-models/{path}", json=body | {"name": self.model}
             )
             answer.raise_for_status()
+        wait_until(lambda: not self._read_challengers(), 30, "no replica answers with a challenger")
 
     def exists(self) -> bool:
         """Whether the model is registered."""
@@ -84,7 +85,11 @@ class Publisher:
 
     def read_fleet(self) -> set[str | None]:
         """The champions that the replicas answer with: one, when all agree."""
-        return {find_champion(state, self.model) for state in self._stack.ask_fleet("/readyz").values()}
+        return {find_version(state, self.model) for state in self._stack.ask_fleet("/readyz").values()}
+
+    def _read_challengers(self) -> list[str]:
+        states = self._stack.ask_fleet("/readyz").values()
+        return [found for state in states if (found := find_version(state, self.model, "challenger"))]
 
     def _find_experiment(self) -> str:
         found = self._client.get("/mlflow/experiments/get-by-name", params={"experiment_name": EXPERIMENT})
@@ -99,7 +104,7 @@ class Publisher:
         return result
 
 
-def find_champion(state: dict[str, Any] | None, model: str) -> str | None:
-    """The version of a replica's champion, of the body of its `/readyz`."""
+def find_version(state: dict[str, Any] | None, model: str, variant: str = "champion") -> str | None:
+    """The version of a replica's champion or challenger, of the body of its `/readyz`."""
     models = (state or {}).get("models", [])
-    return next((m["version"] for m in models if m["name"] == model and m["variant"] == "champion"), None)
+    return next((m["version"] for m in models if m["name"] == model and m["variant"] == variant), None)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import httpx
 import pytest
 
-from tests.benchmarks.load import LoadReport, run_load
 from tests.e2e.stack import PROJECT, Airflow, Stack, wait_until
 
 TRAIN = "mlops_training_pipeline"
@@ -20,10 +17,6 @@ OBJECTS = [
     {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2},
     {"sepal_length": 6.0, "sepal_width": 2.9, "petal_length": 4.5, "petal_width": 1.5},
 ]
-
-
-def drive(url: str, rate_per_second: float, seconds: float) -> LoadReport:
-    return run_load(url, b"[[5.1,3.5,1.4,0.2]]", rate_per_second=rate_per_second, seconds=seconds)
 
 
 def read_versions(stack: Stack) -> dict[str, str]:
@@ -152,26 +145,6 @@ def test_a_new_dag_and_an_edit_of_it_show_within_30_seconds(stack: Stack, airflo
 def has_tag(airflow: Airflow, dag_id: str, tag: str) -> bool:
     answer = airflow.client.get(f"/dags/{dag_id}")
     return answer.status_code == 200 and tag in {entry["name"] for entry in answer.json()["tags"]}
-
-
-def test_killing_a_replica_under_load_loses_no_request(stack: Stack) -> None:
-    victim = stack.containers("serving")[0]
-    with ThreadPoolExecutor(1) as pool:
-        load = pool.submit(drive, f"{stack.gateway}/predict", 100, 12)
-        time.sleep(3)
-        subprocess.run(["docker", "kill", victim], check=True, capture_output=True)
-        report = load.result()
-    assert report.failed == 0, report
-    assert report.sent >= 1000
-    stack.compose("up", "--detach", "--wait", "serving")
-
-
-def test_a_replica_restarted_without_mlflow_serves_the_last_good_version(stack: Stack) -> None:
-    stack.compose("stop", "mlflow")
-    stack.compose("restart", "--no-deps", "serving", "serving-canary")
-    wait_until(lambda: stack.predict(ROW).status_code == 200, 60, "a prediction without MLflow")
-    assert stack.predict(ROW).headers["X-Model-Version"] == "1"
-    stack.up()
 
 
 def test_a_stack_that_was_cut_off_comes_back_with_its_data(stack: Stack) -> None:

@@ -15,7 +15,7 @@ import pytest
 import tritonclient.http as triton
 
 from tests.benchmarks.load import LoadReport
-from tests.e2e.publishing import Publisher, find_champion
+from tests.e2e.publishing import Publisher, find_version
 from tests.e2e.reliability import REPEATS, check_report, wait_seconds
 from tests.e2e.stack import Stack, docker, wait_until
 from tests.e2e.traffic import Traffic
@@ -45,7 +45,7 @@ def _whole_fleet(stack: Stack, publisher: Publisher) -> Iterator[None]:
     stack.compose("up", "--detach", "--no-recreate", "mlflow", "minio", "serving", "serving-canary")
 
     def is_whole() -> bool:
-        champions = [find_champion(state, publisher.model) for state in stack.ask_fleet("/readyz").values()]
+        champions = [find_version(state, publisher.model) for state in stack.ask_fleet("/readyz").values()]
         return len(champions) == 3 and len(set(champions) - {None}) == 1
 
     wait_until(is_whole, 90, "three replicas answer with one version")

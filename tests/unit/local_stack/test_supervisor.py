@@ -80,7 +80,10 @@ def test_a_program_that_is_killed_comes_back(supervisor: Supervisor, folder: Pat
     wait_until(lambda: supervisor.read_state("one").state == "RUNNING")
 
 
-def test_a_program_that_cannot_start_is_given_up_and_said(supervisor: Supervisor, folder: Path) -> None:
+def test_a_program_that_cannot_start_is_given_up_and_said(
+    supervisor: Supervisor, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local_stack.supervisor._START_RETRIES", 2)
     start(supervisor, folder, [sys.executable, "-c", "raise SystemExit('no luck')"])
     wait_until(lambda: supervisor.read_state("one").state == "FATAL")
     assert "no luck" in (folder / "one.log").read_text()
@@ -88,7 +91,7 @@ def test_a_program_that_cannot_start_is_given_up_and_said(supervisor: Supervisor
 
 def test_stopping_leaves_no_process_and_no_pid(supervisor: Supervisor, folder: Path) -> None:
     start(supervisor, folder, SLEEP)
-    assert len(find_processes(folder)) == 2
+    wait_until(lambda: len(find_processes(folder)) == 2)
     supervisor.stop()
     assert find_processes(folder) == []
     assert not (folder / "supervisord.pid").exists()
