@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,14 @@ def test_a_sound_file_is_measured(aliases: FakeAliases) -> None:
     assert measured.spec.dataset == "iris"
     assert 0 < measured.one_row_ms < measured.thousand_rows_ms
     assert measured.memory_mb < 100
+
+
+def test_what_the_process_that_asks_has_held_is_no_memory_of_the_file() -> None:
+    held = b"x" * 500_000_000
+    del held
+    program = "from serving.validation_child import read_peak_mb; print(read_peak_mb())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 0 < float(done.stdout) < 400
 
 
 @pytest.mark.parametrize(
