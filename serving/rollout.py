@@ -113,6 +113,7 @@ def analyse_canary(control: Control, rollout_id: int, rules: Rules, window_secon
     rollout = read_own(control, rollout_id)
     if rollout.state in MOVING:
         return _skip(rollout)
+    renew(control, rollout)  # before a second try it may have closed by itself
     holdout = control.read_holdout(rollout.model, rollout.to_version)
     rollout = note(
         control, rollout, state="analysing", reason="the canary answers its share of the requests", figures={}

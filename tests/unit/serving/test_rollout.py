@@ -147,6 +147,17 @@ def test_a_canary_that_goes_away_is_ended() -> None:
     assert_settled(table, "3", None)
 
 
+def test_a_canary_that_closed_by_itself_before_a_second_try_is_opened_again() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = open_rollout(control, "iris").rollout_id
+    for name in ("validate_artifact", "start_canary", "wait_for_canary"):
+        STEPS[name](control, number)
+    del table.aliases.model_tags["canary_until"]
+    STEPS["analyse_canary"](control, number)
+    assert table.rows.read(number).figures["canary"]["replayed"] == 300
+
+
 def test_replicas_that_do_not_follow_bring_the_version_before_back() -> None:
     table = set_table("4", champion="3", previous="2")
     table.log.moves.clear()
@@ -195,13 +206,13 @@ def test_a_registry_that_is_away_for_a_while_ends_no_analysis() -> None:
 
     def refuse_once(*arguments: Any) -> None:
         calls[0] += 1
-        if calls[0] == 2:
+        if calls[0] == 3:
             raise RegistryError("found nobody")
         tag_model(*arguments)
 
     table.aliases.tag_model = refuse_once  # type: ignore[method-assign]
     STEPS["analyse_canary"](control, number)
-    assert calls[0] > 2
+    assert calls[0] > 3
 
 
 def test_a_rollout_that_another_run_drives_stands_aside() -> None:
