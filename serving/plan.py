@@ -118,6 +118,7 @@ def _claim(control: Control, active: Rollout, version: str | None, first: Rollou
         return None
     if version is None and (wanted is None or int(wanted) < int(active.to_version)):
         raise UnderWayError(f"{active.name}: found it {active.state} by {active.owner}, which is newer; nothing to do")
+    choose_version(control.aliases, control.log, active.model, version)  # raises where nothing would take its place
     abort_held(control, active, f"version {wanted} takes its place ({control.owner})", is_verdict=False)
     return None
 

@@ -103,6 +103,19 @@ def test_a_person_who_asks_for_an_older_version_gets_it() -> None:
     assert open_rollout(table.control("dag/two"), "iris", "2").to_version == "2"
 
 
+@pytest.mark.parametrize(
+    ("version", "refusal"), [(None, FrozenModelError), ("9", NoCandidateError), ("3", NothingNewError)]
+)
+def test_what_may_not_be_rolled_out_takes_nobodys_place(version: str | None, refusal: type[Exception]) -> None:
+    table = set_table("4", champion="3")
+    table.log.record("iris", "freeze", "ada", "the fair")
+    under_way = open_rollout(table.control("dag/one"), "iris", "4")
+    table.aliases.add("5")
+    with pytest.raises(refusal):
+        open_rollout(table.control("dag/two"), "iris", version)
+    assert table.rows.find_active("iris") == under_way
+
+
 def test_the_same_version_twice_stands_aside_while_the_first_one_lives() -> None:
     table = set_table("4", champion="3")
     first = open_rollout(table.control("dag/one"), "iris")
