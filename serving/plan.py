@@ -9,7 +9,7 @@ from ml_code.promotion_log import PromotionLog
 from serving.aliases import CHAMPION, Aliases
 from serving.control import Control, tell
 from serving.errors import FrozenModelError, NoCandidateError, NothingNewError, UnderWayError
-from serving.outcome import abort_held, finish, note_moves_by_hand
+from serving.outcome import abort_held, close_canary, finish, note_moves_by_hand
 from serving.rollback import finish_rollback
 from serving.rollout_rows import MOVING, Rollout
 
@@ -128,6 +128,7 @@ def settle(control: Control, active: Rollout) -> None:
     if active.kind == "rollback":
         finish_rollback(control, active)
     elif active.kind == "rollout" and control.aliases.read(active.model).get(CHAMPION) == active.to_version:
+        close_canary(control.aliases, active)
         finish(control, _take_over(control, active), "its run was cut off after its version had become the champion")
     else:
         abort_held(control, active, f"its run ({active.owner}) was cut off", is_verdict=False)

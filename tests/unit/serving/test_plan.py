@@ -162,13 +162,14 @@ def test_one_that_was_cut_off_while_it_moved_the_aliases_is_settled_first(champi
     table.aliases.add("4")
     first = open_rollout(table.control("dag/one"), "iris")
     table.rows.write(first.rollout_id, lease_seconds=60, state="promoting")
-    table.aliases.aliases |= {"previous": "3", "champion": champion}
+    table.aliases.aliases |= {"previous": "3", "champion": champion, "challenger": "4"}
     table.aliases.add("5")
     table.rows.now += timedelta(minutes=10)
     opened = open_rollout(table.control("dag/two"), "iris")
     assert (opened.from_version, opened.to_version) == (champion, "5")
     assert table.rows.read(first.rollout_id).state == state
     assert table.aliases.aliases["previous"] == ("3" if champion == "4" else "2")
+    assert "challenger" not in table.aliases.aliases
 
 
 def test_one_that_waits_for_a_person_gives_way_to_a_newer_version_alone() -> None:
