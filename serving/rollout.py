@@ -76,8 +76,9 @@ def start_canary(control: Control, rollout_id: int) -> str:
         if rollout.from_version is None or not control.fleet.has_canary_pool:
             why = "it is the first version" if rollout.from_version is None else "there is no canary pool"
             raise NoCanaryError(f"{rollout.name}: {why}, so it goes straight to the replicas")
-        keep_canary_open(control, rollout.model)
+        # In this order: a challenger that somebody has left there is not to answer.
         control.aliases.move(rollout.model, CHALLENGER, rollout.to_version)
+        keep_canary_open(control, rollout.model)
         note(control, rollout, state="canary", reason="the canary pool fetches the version")
     return _say(rollout, f"the challenger is version {rollout.to_version}")
 

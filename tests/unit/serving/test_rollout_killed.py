@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from serving.errors import BreachError, NothingNewError, StandsAsideError
+from serving.plan import open_rollout
+from serving.rollout import start_canary
 from tests.unit.serving.fake_stack import Behaviour
 from tests.unit.serving.rollout_fakes import Table, set_table
 from tests.unit.serving.rollout_run import assert_settled, run
@@ -75,6 +77,19 @@ def test_killed_at_any_change_and_run_again_it_ends_with_the_new_version(owner: 
         assert_settled(table, "4", "3")
         promotions = [move for move in table.log.moves if move.to_version == "4"]
         assert len(promotions) == 1, (calls, table.log.moves)
+
+
+def test_a_challenger_that_somebody_left_never_answers() -> None:
+    for calls in range(100):
+        table = set_table("4", champion="3", challenger="2")
+        number = open_rollout(table.control(), "iris").rollout_id
+        kill_after(table, calls)
+        with suppress(Killed):
+            start_canary(table.control(), number)
+        assert table.stack.challenger() in {None, "4"}
+        if table.stack.challenger():
+            break
+    assert calls > 1
 
 
 def test_an_abort_that_is_killed_at_any_change_ends_with_the_old_version() -> None:
