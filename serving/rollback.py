@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from serving.aliases import CHAMPION, PREVIOUS, ROLLED_BACK
-from serving.control import Control, note
+from serving.control import Control, note, tell
 from serving.errors import NoCandidateError
 from serving.outcome import abort_held, finish, note_moves_by_hand, set_previous
 from serving.rollout_rows import MOVING, Rollout
@@ -17,12 +17,16 @@ def roll_back(control: Control, model: str, why: str) -> Rollout:
     """Makes the version before the champion again, and marks the one that served so that nothing picks it unasked.
 
     A rollout that is under way is cancelled; one that has begun to move the aliases is what is taken back. The version
-    before the one that serves then becomes `previous`, as far as the log knows it; otherwise there is none.
+    before the one that serves then becomes `previous`, as far as the log knows it; otherwise there is none. A task that
+    is tried again after its rollback was done finds it so; a person who repeats theirs goes back one more.
 
     Raises:
         NoCandidateError: there is no version before.
     """
     with control.rows.lock(model):
+        done = control.rows.find_rollback(model, control.owner) if control.run_url else None
+        if done is not None and done.ended_at is not None:
+            return done
         active = control.rows.find_active(model)
         if active is not None and active.kind == "rollback":  # one that was cut off
             return finish_rollback(control, active)
@@ -48,9 +52,13 @@ def finish_rollback(control: Control, rollback: Rollout) -> Rollout:
     control.aliases.move(model, CHAMPION, rollback.to_version)
     set_previous(control.aliases, control.log, model, rollback.to_version)
     control.log.record(*(model, "rollback", rollback.owner, why), from_version=bad, to_version=rollback.to_version)
-    ours = control.rows.write(rollback.rollout_id, lease_seconds=control.lease_seconds, owner=control.owner)
+    tell(control, rollback, state="rolled back")
+    ended = control.rows.write(
+        rollback.rollout_id, lease_seconds=control.lease_seconds, state="rolled back", is_over=True
+    )
+    assert ended is not None  # noqa: S101  the caller holds the lock, and it was active
     logger.info("%s: rolled back from version %s to %s", model, bad, rollback.to_version)
-    return note(control, ours or rollback, state="rolled back", reason=why, is_over=True)
+    return ended
 
 
 def promote_by_hand(control: Control, model: str, version: str, why: str) -> Rollout:

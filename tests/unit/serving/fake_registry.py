@@ -127,6 +127,10 @@ class FakeRows:
         assert len(found) <= 1
         return self.read(found[0].rollout_id) if found else None
 
+    def find_rollback(self, model: str, owner: str) -> Rollout | None:
+        found = [row for row in self.rows.values() if (row.model, row.owner, row.kind) == (model, owner, "rollback")]
+        return found[-1] if found else None
+
     def read(self, rollout_id: int) -> Rollout:
         found = self.rows[rollout_id]
         return replace(found, is_expired=found.lease_until < self.now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -46,6 +47,29 @@ def test_a_rollback_that_is_killed_at_any_change_is_finished_by_the_next_one() -
         assert table.aliases.aliases == {"champion": "2", "previous": "1"}
         assert "rolled_back" not in table.aliases.tags["2"]
     assert calls > 5
+
+
+def test_a_run_whose_task_is_tried_again_goes_back_once() -> None:
+    table = promote_in_turn("1", "2", "3")
+    first = replace(table.control("model_rollback/one"), run_url="http://airflow/one")
+    done = roll_back(first, "iris", "wrong")
+    assert roll_back(first, "iris", "wrong") == done
+    assert table.aliases.aliases == {"champion": "2", "previous": "1"}
+    assert roll_back(replace(first, owner="model_rollback/two"), "iris", "wrong too").to_version == "1"
+
+
+def test_a_run_that_was_cut_off_and_finished_by_another_one_goes_back_once() -> None:
+    table = promote_in_turn("1", "2", "3")
+    table.aliases.add("4")
+    run = replace(table.control("model_rollback/one"), run_url="http://airflow/one")
+    kill_after(table, 4)
+    with pytest.raises(Killed):
+        roll_back(run, "iris", "wrong")
+    revive(table)
+    table.rows.now += timedelta(minutes=10)
+    open_rollout(table.control(), "iris")
+    assert roll_back(run, "iris", "wrong").state == "rolled back"
+    assert table.aliases.aliases == {"champion": "2", "previous": "1"}
 
 
 def test_a_rollback_that_was_cut_off_is_finished_before_a_rollout() -> None:
