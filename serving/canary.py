@@ -196,7 +196,7 @@ def _watch_window(  # noqa: PLR0917
         control.pause(LOOK_SECONDS)
         look(control, rollout, watch)
         _raise(find_clear_breach(*read_pools(rollout, watch), rules, spread))
-    most = 2 * rules.minimum_requests
+    most = watch.replayed + 2 * rules.minimum_requests
     while find_shortage(*read_pools(rollout, watch), rules) and watch.replayed < most:
         replay(control, rollout, watch, rules, REPLAY_ROWS)
         look(control, rollout, watch)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from serving import rollout
+from serving.analysis import Rules
 from serving.errors import (
     BreachError,
     FleetError,
@@ -21,7 +22,7 @@ from serving.plan import open_rollout
 from serving.rollback import roll_back
 from tests.unit.serving.fake_stack import Behaviour
 from tests.unit.serving.rollout_fakes import set_table
-from tests.unit.serving.rollout_run import STEPS, assert_settled, run
+from tests.unit.serving.rollout_run import STEPS, WINDOW_SECONDS, assert_settled, run
 
 pytestmark = pytest.mark.usefixtures("quick_validation")
 
@@ -125,6 +126,16 @@ class Unreached:
         from serving.gateway import Answer  # noqa: PLC0415
 
         return [Answer(200, "3", 0) for _ in rows]
+
+
+def test_however_few_requests_are_asked_for_they_are_replayed() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = open_rollout(control, "iris").rollout_id
+    for name in ("validate_artifact", "start_canary", "wait_for_canary"):
+        STEPS[name](control, number)
+    rollout.analyse_canary(control, number, Rules(minimum_requests=1), WINDOW_SECONDS)
+    assert table.rows.read(number).figures["canary"]["replayed"] == 50
 
 
 def test_a_canary_that_the_pool_refuses_is_ended_with_its_reason() -> None:
