@@ -39,6 +39,16 @@ def run(table: Table, owner: str = "dag/run", version: str | None = None) -> int
     return number
 
 
+def begin(control: Control, last: str = "wait_for_canary") -> int:
+    """Takes the steps up to one of them; answers the number of the rollout."""
+    number = open_rollout(control, "iris").rollout_id
+    for name, step in STEPS.items():
+        step(control, number)
+        if name == last:
+            break
+    return number
+
+
 def assert_settled(table: Table, champion: str, previous: str | None) -> None:
     expected = {"champion": champion} | ({"previous": previous} if previous else {})
     assert table.aliases.aliases == expected

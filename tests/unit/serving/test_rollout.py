@@ -22,7 +22,7 @@ from serving.plan import open_rollout
 from serving.rollback import roll_back
 from tests.unit.serving.fake_stack import Behaviour
 from tests.unit.serving.rollout_fakes import set_table
-from tests.unit.serving.rollout_run import STEPS, WINDOW_SECONDS, assert_settled, run
+from tests.unit.serving.rollout_run import STEPS, WINDOW_SECONDS, assert_settled, begin, run
 
 pytestmark = pytest.mark.usefixtures("quick_validation")
 
@@ -110,9 +110,7 @@ def test_one_row_for_ever_is_not_the_fault_of_the_canary() -> None:
 def test_too_few_requests_are_inconclusive_and_not_promoted() -> None:
     table = set_table("4", champion="3")
     control = replace(table.control(), gateway=Unreached())  # type: ignore[arg-type]
-    number = open_rollout(control, "iris").rollout_id
-    for name in ("validate_artifact", "start_canary", "wait_for_canary"):
-        STEPS[name](control, number)
+    number = begin(control)
     with pytest.raises(InconclusiveError, match="expected at least 300 each"):
         STEPS["analyse_canary"](control, number)
     assert_settled(table, "3", None)
@@ -131,9 +129,7 @@ class Unreached:
 def test_however_few_requests_are_asked_for_they_are_replayed() -> None:
     table = set_table("4", champion="3")
     control = table.control()
-    number = open_rollout(control, "iris").rollout_id
-    for name in ("validate_artifact", "start_canary", "wait_for_canary"):
-        STEPS[name](control, number)
+    number = begin(control)
     rollout.analyse_canary(control, number, Rules(minimum_requests=1), WINDOW_SECONDS)
     assert table.rows.read(number).figures["canary"]["replayed"] == 50
 
@@ -149,9 +145,7 @@ def test_a_canary_that_the_pool_refuses_is_ended_with_its_reason() -> None:
 def test_a_canary_that_goes_away_is_ended() -> None:
     table = set_table("4", champion="3")
     control = table.control()
-    number = open_rollout(control, "iris").rollout_id
-    for name in ("validate_artifact", "start_canary", "wait_for_canary"):
-        STEPS[name](control, number)
+    number = begin(control)
     table.stack.is_canary_absent = True
     with pytest.raises(BreachError, match="the canary pool: found None, expected version 4"):
         STEPS["analyse_canary"](control, number)
@@ -161,9 +155,7 @@ def test_a_canary_that_goes_away_is_ended() -> None:
 def test_a_canary_that_closed_by_itself_before_a_second_try_is_opened_again() -> None:
     table = set_table("4", champion="3")
     control = table.control()
-    number = open_rollout(control, "iris").rollout_id
-    for name in ("validate_artifact", "start_canary", "wait_for_canary"):
-        STEPS[name](control, number)
+    number = begin(control)
     del table.aliases.model_tags["canary_until"]
     STEPS["analyse_canary"](control, number)
     assert table.rows.read(number).figures["canary"]["replayed"] == 300
@@ -195,9 +187,7 @@ def test_a_first_version_that_replicas_do_not_take_stays_and_may_be_waited_for_a
 def test_a_champion_that_was_moved_by_hand_meanwhile_counts_for_more() -> None:
     table = set_table("4", champion="3")
     control = table.control()
-    number = open_rollout(control, "iris").rollout_id
-    for name in ("validate_artifact", "start_canary", "wait_for_canary", "analyse_canary"):
-        STEPS[name](control, number)
+    number = begin(control, "analyse_canary")
     table.aliases.aliases["champion"] = "1"
     with pytest.raises(BreachError, match="found version 1, expected 3; it was moved by hand"):
         STEPS["promote"](control, number)
@@ -209,9 +199,7 @@ def test_a_champion_that_was_moved_by_hand_meanwhile_counts_for_more() -> None:
 def test_a_registry_that_is_away_for_a_while_ends_no_analysis() -> None:
     table = set_table("4", champion="3")
     control = table.control()
-    number = open_rollout(control, "iris").rollout_id
-    for name in ("validate_artifact", "start_canary", "wait_for_canary"):
-        STEPS[name](control, number)
+    number = begin(control)
     calls = [0]
     tag_model = table.aliases.tag_model
 
@@ -239,9 +227,7 @@ def test_a_rollout_that_another_run_drives_stands_aside() -> None:
 def test_a_rollback_during_a_canary_cancels_it_and_goes_back() -> None:
     table = set_table("4", champion="3", previous="2")
     control = table.control()
-    number = open_rollout(control, "iris").rollout_id
-    for name in ("validate_artifact", "start_canary", "wait_for_canary"):
-        STEPS[name](control, number)
+    number = begin(control)
     roll_back(table.control("ada@lab"), "iris", "all wrong")
     with pytest.raises(RolloutLostError, match="cancelled by the rollback of ada@lab"):
         STEPS["analyse_canary"](control, number)
@@ -255,12 +241,7 @@ def test_a_rollback_during_a_canary_cancels_it_and_goes_back() -> None:
 def test_a_rollback_of_a_rollout_that_has_moved_the_aliases_takes_that_one_back(last: str) -> None:
     table = set_table("4", champion="3", previous="2")
     table.log.moves.insert(0, replace(table.log.moves[0], from_version=None, to_version="2"))
-    control = table.control()
-    number = open_rollout(control, "iris").rollout_id
-    for name, step in STEPS.items():
-        step(control, number)
-        if name == last:
-            break
+    begin(table.control(), last)
     done = roll_back(table.control("ada@lab"), "iris", "all wrong")
     assert (done.from_version, done.to_version, done.state) == ("4", "3", "rolled back")
     assert_settled(table, "3", "2")
