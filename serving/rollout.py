@@ -15,7 +15,7 @@ from ml_code.holdout_rows import HoldoutRows
 from serving.aliases import CHALLENGER, CHAMPION
 from serving.analysis import Rules
 from serving.canary import is_same, watch_canary
-from serving.control import Control, connect, hold, keep_canary_open, note, read_own, renew
+from serving.control import Control, hold, keep_canary_open, note, read_own, renew
 from serving.errors import BreachError, FleetError, NoCanaryError, RolloutLostError
 from serving.fleet import wait_for_challenger, wait_for_version
 from serving.gateway import Answer, Variant
@@ -23,8 +23,6 @@ from serving.outcome import abort, abort_held, close_canary, finish
 from serving.rollback import move_aliases
 from serving.rollout_rows import MOVING, Rollout
 from serving.validation import Candidate, validate
-
-__all__ = ["connect"]
 
 VERIFIED_ROWS = 5
 VERIFY_SECONDS = 20.0

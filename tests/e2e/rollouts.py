@@ -12,7 +12,6 @@ import httpx
 from tests.e2e.stack import Airflow, Stack, wait_until
 
 SERVE = "model_serving_pipeline"
-ROLLBACK = "model_rollback"
 DRIVER = Path(__file__).with_name("drive_rollout.py")
 STEPS = (
     "validate_artifact",

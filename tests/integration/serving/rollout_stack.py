@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import secrets
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, override
@@ -179,14 +179,7 @@ def _run_gateway(port: int) -> Iterator[Gateway]:
 
 @contextmanager
 def _named_file(content: bytes) -> Iterator[Path]:
-    import tempfile  # noqa: PLC0415
-
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         file.write_bytes(content)
         yield file
-
-
-def in_five_minutes() -> str:
-    """A moment as the tag `canary_until` has it."""
-    return (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
