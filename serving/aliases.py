@@ -26,6 +26,7 @@ BAD_VERDICTS = frozenset({"aborted", "inconclusive"})
 """A version with one of these is never picked unasked."""
 
 MODEL_FILE = "model.onnx"
+"""Path of the ONNX file among a version's artifacts, as mlflow.onnx names it."""
 
 PAGE_SIZE = 100
 """Newest versions that are looked through for a candidate."""

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 
 from ml_code.errors import MlopsError
 from ml_code.onnx_model import OnnxModel
+from serving.aliases import CHALLENGER, CHAMPION
 from serving.errors import RefusedModelError, RegistryError
 from serving.memory import return_free_memory
 from serving.model_files import ModelFiles
 from serving.registry import RegisteredModel, Registry
 from serving.rows import RowParser
-from serving.served import CHALLENGER, CHAMPION, ServedModel, Version
+from serving.served import ServedModel, Version
 
 REFUSED_SECONDS = 300.0
 """Pause before a version that was refused is tried again; another version is tried at once."""

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ml_code.model_spec import ModelSpec, Value
+from serving.aliases import CHAMPION
 from serving.follower import Slot
 from serving.openapi_inference import describe_inference_model, describe_inference_server
 from serving.rows import MAX_ROWS, describe_cell
-from serving.served import CHAMPION, ServedModel
+from serving.served import ServedModel
 
 ERRORS = {
     400: "not JSON",

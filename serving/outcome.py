@@ -6,7 +6,7 @@ import logging
 
 from ml_code.promotion_log import PromotionLog
 from serving.aliases import CHALLENGER, CHAMPION, PREVIOUS, VERDICT, Aliases
-from serving.control import CANARY_UNTIL, Control, hold, note, tell
+from serving.control import CANARY_UNTIL, LONGEST_REASON, Control, hold, note, tell
 from serving.errors import BreachError, InconclusiveError
 from serving.rollout_rows import MOVING, Rollout, State
 
@@ -43,7 +43,7 @@ def abort_held(
     close_canary(control.aliases, rollout)
     if is_verdict and control.aliases.read_tags(rollout.model, rollout.to_version) is not None:
         control.aliases.tag(rollout.model, rollout.to_version, VERDICT, state)
-        control.aliases.tag(rollout.model, rollout.to_version, REASON, reason[:1000])
+        control.aliases.tag(rollout.model, rollout.to_version, REASON, reason[:LONGEST_REASON])
     tell(control, rollout, state=state, reason=reason)
     control.rows.write(
         rollout.rollout_id, lease_seconds=control.lease_seconds, state=state, reason=reason, is_over=True
@@ -71,7 +71,7 @@ def take_back(control: Control, rollout: Rollout, reason: str) -> None:
 def finish(control: Control, rollout: Rollout, reason: str) -> Rollout:
     """Ends a rollout whose version serves; the caller holds the model's lock."""
     control.aliases.tag(rollout.model, rollout.to_version, VERDICT, "promoted")
-    control.aliases.tag(rollout.model, rollout.to_version, REASON, reason[:1000])
+    control.aliases.tag(rollout.model, rollout.to_version, REASON, reason[:LONGEST_REASON])
     return note(control, rollout, state="promoted", reason=reason, is_over=True)
 
 

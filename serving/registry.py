@@ -12,10 +12,8 @@ from typing import Any, Protocol
 
 import httpx
 
+from serving.aliases import MODEL_FILE
 from serving.errors import RefusedModelError, RegistryError
-
-MODEL_FILE = "model.onnx"
-"""Path of the ONNX file among a version's artifacts, as mlflow.onnx names it."""
 
 SEARCH_LIMIT = 1000
 """Registered models read in one call, which is MLflow's own limit; who may only read may add models without end."""

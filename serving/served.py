@@ -11,13 +11,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from ml_code.onnx_model import OnnxModel
+from serving.aliases import CHALLENGER
 from serving.errors import RequestError
 from serving.inference import Inference
 from serving.rows import RowParser
 from serving.tally import Tallier, Tally
-
-CHAMPION = "champion"
-CHALLENGER = "challenger"
 
 THREAD_BYTES = 8_000
 """Larger bodies are answered in a thread, so that a batch of 10,000 rows does not hold up everybody else's one."""

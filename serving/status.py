@@ -7,11 +7,9 @@ from typing import Any
 
 import orjson
 
+from serving.aliases import CHALLENGER, CHAMPION, PREVIOUS
 from serving.follower import Follower
 from serving.registry import RegisteredModel
-from serving.served import CHALLENGER, CHAMPION
-
-PREVIOUS = "previous"
 
 
 def describe_readiness(follower: Follower) -> dict[str, Any]:

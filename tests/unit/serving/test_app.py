@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from serving.aliases import CHAMPION
 from serving.follower import Follower
 from serving.rows import MAX_BODY_BYTES
-from serving.served import CHAMPION
 from tests.unit.serving.app_client import ARRAYS, JSON, Ask, make_client, read
 
 OBJECTS = (
