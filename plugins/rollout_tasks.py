@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from serving.control import Control
     from serving.rollout_rows import Rollout
 
-APPROVAL_HOURS = 72
+APPROVAL_WAIT = timedelta(hours=72)
+"""Longest wait for a person; then the version counts as not approved."""
 
 
 @contextmanager
@@ -44,7 +45,7 @@ class RolloutApproval(ApprovalOperator):
     template_fields = ("rollout_id", "subject", "body")
 
     def __init__(self, *, rollout_id: Any, **kwargs: Any) -> None:
-        super().__init__(subject="", response_timeout=timedelta(hours=APPROVAL_HOURS), retries=0, **kwargs)
+        super().__init__(subject="", response_timeout=APPROVAL_WAIT, retries=0, **kwargs)
         self.rollout_id = rollout_id
 
     @override
@@ -55,7 +56,7 @@ class RolloutApproval(ApprovalOperator):
             is_asked_for = bool(context["params"].get("require_approval"))
             if not approval.needs_approval(control, self.rollout_id, is_asked_for=is_asked_for):
                 raise AirflowSkipException("nobody has to approve it")
-            self.subject, self.body = approval.ask_person(control, self.rollout_id)
+            self.subject, self.body = approval.ask_person(control, self.rollout_id, APPROVAL_WAIT.total_seconds())
         send(f"*{self.subject}* waits for a person\n<{self.generate_link_to_ui_from_context(context=context)}|decide>")
         return super().execute(context)
 

@@ -10,9 +10,6 @@ from serving.outcome import abort, close_canary
 from serving.rollout_rows import MOVING, Rollout
 from serving.settings import RolloutSettings
 
-APPROVAL_HOURS = 72
-"""Longest wait for a person; then the version counts as not approved."""
-
 FIGURES = {
     "live": "requests of people",
     "replayed": "replayed requests",
@@ -34,16 +31,16 @@ def needs_approval(control: Control, rollout_id: int, *, is_asked_for: bool = Fa
     )
 
 
-def ask_person(control: Control, rollout_id: int) -> tuple[str, str]:
+def ask_person(control: Control, rollout_id: int, wait_seconds: float) -> tuple[str, str]:
     """Closes the canary, lets the rollout wait, and answers headline and text of the question, as Markdown.
 
-    Nobody watches the canary while a person thinks, so nobody gets it.
+    Nobody watches the canary while a person thinks, so nobody gets it. Nobody renews the lease either: it lasts as long
+    as the person may take.
     """
     with hold(control, rollout_id) as rollout:
         close_canary(control.aliases, rollout)
         note(control, rollout, state="awaiting approval", reason="a person decides, in Airflow")
-        # Nobody renews it meanwhile.
-        control.rows.write(rollout_id, lease_seconds=APPROVAL_HOURS * 3600.0)
+        control.rows.write(rollout_id, lease_seconds=wait_seconds)
     settings = RolloutSettings()
     tags = control.aliases.read_tags(rollout.model, rollout.to_version) or {}
     lines = [*describe_gate(tags), *describe_canary(rollout), *_list_links(rollout, settings)]

@@ -57,7 +57,7 @@ def test_where_nobody_has_to_approve_the_task_is_skipped(tasks: ModuleType, tabl
 
 def test_an_approval_names_who_gave_it(tasks: ModuleType, table: Table) -> None:
     number = open_rollout(table.control(), "iris").rollout_id
-    approval.ask_person(table.control(), number)
+    approval.ask_person(table.control(), number, 3600)
     task = tasks.RolloutApproval(task_id="approve", rollout_id=number)
     assert task.execute_complete({}, answer("Approve")) == "ada"
     assert table.rows.read(number).reason == "approved by ada"
@@ -65,7 +65,7 @@ def test_an_approval_names_who_gave_it(tasks: ModuleType, table: Table) -> None:
 
 def test_a_rejection_fails_the_task_and_ends_the_rollout(tasks: ModuleType, table: Table) -> None:
     number = open_rollout(table.control(), "iris").rollout_id
-    approval.ask_person(table.control(), number)
+    approval.ask_person(table.control(), number, 3600)
     task = tasks.RolloutApproval(task_id="approve", rollout_id=number)
     with pytest.raises(BreachError, match="rejected by ada"):
         task.execute_complete({}, answer("Reject"))

@@ -15,6 +15,7 @@ from serving.errors import RolloutLostError, UnderWayError
 from serving.plan import open_rollout
 from tests.unit.serving.rollout_fakes import Table, set_table
 
+WAIT_SECONDS = 72 * 3600.0
 IRIS = (CATALOG / "iris.toml").read_text()
 DECISION = Decision("iris", "promote", "0.97 >= 0.85", "accuracy", 0.97, 0.85, 52, "manual", "3", 0.95)
 FIGURES = {
@@ -69,7 +70,7 @@ def test_a_person_is_asked_where_the_run_the_gate_or_the_catalog_says_so(
 
 
 def test_the_question_has_both_models_the_canary_and_links(control: Control, number: int) -> None:
-    headline, text = approval.ask_person(control, number)
+    headline, text = approval.ask_person(control, number, WAIT_SECONDS)
     assert headline == "iris: version 3 -> 4?"
     for expected in ("| new version | 0.97 |", "| champion | 0.95 |", "| requests of people | 310 | 2790 |"):
         assert expected in text
@@ -77,7 +78,7 @@ def test_the_question_has_both_models_the_canary_and_links(control: Control, num
 
 
 def test_nobody_gets_the_challenger_while_a_person_thinks(table: Table, control: Control, number: int) -> None:
-    approval.ask_person(control, number)
+    approval.ask_person(control, number, WAIT_SECONDS)
     assert table.aliases.aliases == {"champion": "3"}
     table.rows.now += timedelta(hours=24)
     with pytest.raises(UnderWayError, match="awaiting approval"):
@@ -85,7 +86,7 @@ def test_nobody_gets_the_challenger_while_a_person_thinks(table: Table, control:
 
 
 def test_an_approved_version_goes_on_and_has_passed(table: Table, control: Control, number: int) -> None:
-    approval.ask_person(control, number)
+    approval.ask_person(control, number, WAIT_SECONDS)
     approval.approve(control, number, "ada")
     rollout.promote(control, number)
     assert table.aliases.aliases["champion"] == "4"
@@ -95,7 +96,7 @@ def test_an_approved_version_goes_on_and_has_passed(table: Table, control: Contr
 
 
 def test_a_rejected_version_is_not_picked_again(table: Table, control: Control, number: int) -> None:
-    approval.ask_person(control, number)
+    approval.ask_person(control, number, WAIT_SECONDS)
     assert str(approval.reject(control, number, "ada")) == "rejected by ada"
     assert table.aliases.tags["4"]["rollout"] == "aborted"
     assert table.aliases.find_newest_passed("iris") == "3"
