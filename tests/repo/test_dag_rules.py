@@ -8,10 +8,12 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from serving.analysis import Rules
 from tests.repo.repository import ROOT, find_files, list_imports
 
 DAGS = find_files("dags/*.py")
@@ -104,6 +106,19 @@ def list_loaded(code: str, home: Path) -> set[str]:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+
+
+def test_a_canary_keeps_to_the_same_rules_in_the_form_as_in_the_code() -> None:
+    tree = ast.parse((ROOT / "dags/model_serving_pipeline.py").read_text())
+    defaults = {
+        ast.literal_eval(key): value.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if key and isinstance(value, ast.Call) and value.args and isinstance(value.args[0], ast.Constant)
+    }
+    rules = asdict(Rules())
+    assert {name: defaults[name] for name in rules} == rules
 
 
 def _name(node: ast.expr) -> str:
