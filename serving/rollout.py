@@ -136,7 +136,8 @@ def promote(control: Control, rollout_id: int) -> str:
             abort_held(control, rollout, reason, is_verdict=False)
             raise BreachError(f"{rollout.name}: {reason}")
         by_whom = f"; {rollout.reason}" if rollout.state == "awaiting approval" else ""
-        promoting = note(control, rollout, state="promoting", reason=_describe_success(rollout) + by_whom)
+        said = rollout.reason if rollout.state == "promoting" else ""  # by a try that was cut off
+        promoting = note(control, rollout, state="promoting", reason=said or _describe_success(rollout) + by_whom)
         move_aliases(control, promoting, promoting.reason)
         close_canary(control.aliases, promoting)
         note(control, promoting, state="verifying", reason="the replicas follow")

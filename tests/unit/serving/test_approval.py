@@ -14,6 +14,7 @@ from serving.control import Control
 from serving.errors import RolloutLostError, UnderWayError
 from serving.plan import open_rollout
 from tests.unit.serving.rollout_fakes import Table, set_table
+from tests.unit.serving.test_rollout_killed import Killed, kill_after, revive
 
 WAIT_SECONDS = 72 * 3600.0
 IRIS = (CATALOG / "iris.toml").read_text()
@@ -93,6 +94,17 @@ def test_an_approved_version_goes_on_and_has_passed(table: Table, control: Contr
     assert table.log.moves[-1].why.endswith("; approved by ada")
     assert table.aliases.tags["4"]["approved_by"] == "ada"
     assert table.aliases.tags["4"]["gate"] == "passed"
+
+
+def test_who_approved_a_version_is_logged_by_a_second_try_too(table: Table, control: Control, number: int) -> None:
+    approval.ask_person(control, number, WAIT_SECONDS)
+    approval.approve(control, number, "ada")
+    kill_after(table, 2)
+    with pytest.raises(Killed):
+        rollout.promote(control, number)
+    revive(table)
+    rollout.promote(control, number)
+    assert table.log.moves[-1].why.endswith("; approved by ada")
 
 
 def test_a_rejected_version_is_not_picked_again(table: Table, control: Control, number: int) -> None:
