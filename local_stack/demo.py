@@ -22,7 +22,6 @@ ROW = [[5.1, 3.5, 1.4, 0.2]]
 Say = Callable[[str, TaskState], None]
 """Takes a DAG and one of its tasks that has ended."""
 
-
 Check = Callable[[], None]
 """Raises what is known to be wrong."""
 
@@ -112,11 +111,12 @@ def wait_for[Found](
 
 
 def find_version(url: str) -> str | None:
-    """Version of the default model that answers; None while none does."""
-    try:
-        answer = httpx.post(f"{url}/predict", json=ROW, timeout=30)
-    except httpx.TransportError as error:
-        raise NoAnswerError(f"{url}: expected an answer, found none: {error}") from error
+    """Version of the default model that answers; None while none does.
+
+    Raises:
+        NoAnswerError: nothing answers there.
+    """
+    answer = _ask(url)
     return answer.headers.get("X-Model-Version") if answer.is_success else None
 
 
@@ -124,9 +124,19 @@ def predict(url: str) -> Prediction:
     """Sends the row that the README sends.
 
     Raises:
-        RunError: it was not answered.
+        NoAnswerError: nothing answers there.
+        RunError: it was not answered with a prediction.
     """
-    answer = httpx.post(f"{url}/predict", json=ROW, timeout=30)
+    answer = _ask(url)
     if not answer.is_success:
         raise RunError(f"{url}/predict: expected an answer, found {answer.status_code}: {answer.text}")
     return Prediction(url, answer.headers["X-Model-Version"], answer.json())
+
+
+def _ask(url: str) -> httpx.Response:
+    try:
+        return httpx.post(f"{url}/predict", json=ROW, timeout=30)
+    except httpx.TransportError as error:
+        raise NoAnswerError(
+            f"{url}: expected an answer, found none: {error}; `mlops local status` says what runs"
+        ) from error

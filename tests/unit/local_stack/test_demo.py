@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from local_stack import demo
@@ -60,6 +62,7 @@ def test_what_does_not_come_in_time_is_said() -> None:
         demo.wait_for(lambda: None, "a miracle", seconds=0)
 
 
-def test_a_model_that_nobody_answers_for_is_no_error_of_the_loop() -> None:
-    with pytest.raises(NoAnswerError):
-        demo.find_version("http://127.0.0.1:1")
+@pytest.mark.parametrize("ask", [demo.find_version, demo.predict])
+def test_a_model_that_nobody_answers_for_is_said(ask: Callable[[str], object]) -> None:
+    with pytest.raises(NoAnswerError, match="found none"):
+        ask("http://127.0.0.1:1")
