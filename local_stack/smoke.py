@@ -46,7 +46,7 @@ class Smoke:
     """One trial.
 
     Nothing that serves is harmed: a training that the gate rejects, as one on the same rows should be, leaves the
-    champion, which is then rolled out once more.
+    champion. Its rollout is then asked for, and finds that it serves already.
 
     >>> Smoke(target).run(print)
     [Step(name='reach', is_ok=True, seconds=0.1, found='Airflow, MLflow and the gateway answer'), ...]

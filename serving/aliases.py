@@ -127,7 +127,9 @@ class MlflowAliases:
             for chunk in response.iter_bytes():
                 size += len(chunk)
                 if size > limit_bytes:
-                    raise RegistryError(f"{subject}: found more than {limit_bytes} bytes, expected fewer", 413)
+                    raise RegistryError(
+                        f"{subject}: found more than {limit_bytes} bytes, expected fewer; train a smaller model", 413
+                    )
                 digest.update(chunk)
                 file.write(chunk)
         return digest.hexdigest()

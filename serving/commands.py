@@ -1,4 +1,4 @@
-"""The command `mlops` whole: that of `ml_code`, and what is about versions that serve."""
+"""The commands of `mlops` about versions that serve, beside those of `ml_code`."""
 
 from __future__ import annotations
 

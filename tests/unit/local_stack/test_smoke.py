@@ -111,7 +111,7 @@ def test_a_loop_that_works_passes_every_step(gateway: Gateway) -> None:
     assert steps["gate"].found == "iris: promoted"
 
 
-def test_a_rejection_is_no_failure_and_the_champion_is_rolled_out_once_more(gateway: Gateway) -> None:
+def test_a_rejection_is_no_failure_and_the_rollout_of_the_champion_is_asked_for(gateway: Gateway) -> None:
     gateway.version, airflow = "7", FakeAirflow(verdict="rejected")
     steps = run(gateway, airflow, champion="7")
     assert is_passed(list(steps.values())), steps
