@@ -57,7 +57,8 @@ def take_back(control: Control, rollout: Rollout, reason: str) -> None:
         return
     aliases, model = control.aliases, rollout.model
     found = aliases.read(model)
-    if found.get(CHAMPION) == rollout.to_version:
+    # Where the version before was deleted since, there is none to go back to.
+    if found.get(CHAMPION) == rollout.to_version and aliases.read_tags(model, rollout.from_version) is not None:
         aliases.move(model, CHAMPION, rollout.from_version)
         control.log.record(
             *(model, "rollback", control.owner, reason),
@@ -95,9 +96,12 @@ def close_canary(aliases: Aliases, rollout: Rollout) -> None:
 
 
 def set_previous(aliases: Aliases, log: PromotionLog, model: str, champion: str) -> None:
-    """Lets `previous` name what served before a version was promoted for the last time, as far as the log knows it."""
+    """Lets `previous` name what served before a version was promoted for the last time, as far as the log knows it.
+
+    A version that was deleted since is no way back, and must not keep the rollback from its end.
+    """
     before = find_version_before(log, model, champion)
-    if before is None:
+    if before is None or aliases.read_tags(model, before) is None:
         aliases.delete(model, PREVIOUS)
     else:
         aliases.move(model, PREVIOUS, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from serving.aliases import CHAMPION, PREVIOUS, ROLLED_BACK
-from serving.control import Control, note
+from serving.control import LONGEST_REASON, Control, note
 from serving.errors import NoCandidateError
 from serving.outcome import abort_held, finish, note_moves_by_hand, set_previous
 from serving.rollout_rows import MOVING, Rollout
@@ -29,6 +29,8 @@ def roll_back(control: Control, model: str, why: str) -> Rollout:
         note_moves_by_hand(control, model)
         if active is not None and active.state in MOVING and active.from_version is not None:
             bad, target = active.to_version, active.from_version
+            if control.aliases.read_tags(model, target) is None:
+                raise _explain_no_way_back(model, f"no version {target}, which served before")
         else:
             bad, target = _find_way_back(control, model)
         if active is not None:
@@ -44,7 +46,7 @@ def finish_rollback(control: Control, rollback: Rollout) -> Rollout:
     """Moves the aliases to where a rollback's row says, however far an earlier try came; the caller holds the lock."""
     model, bad, why = rollback.model, rollback.from_version, rollback.reason
     if bad is not None and control.aliases.read_tags(model, bad) is not None:
-        control.aliases.tag(model, bad, ROLLED_BACK, why or "rolled back")
+        control.aliases.tag(model, bad, ROLLED_BACK, why[:LONGEST_REASON] or "rolled back")
     control.aliases.move(model, CHAMPION, rollback.to_version)
     set_previous(control.aliases, control.log, model, rollback.to_version)
     control.log.record(*(model, "rollback", rollback.owner, why), from_version=bad, to_version=rollback.to_version)
@@ -96,8 +98,9 @@ def _find_way_back(control: Control, model: str) -> tuple[str, str]:
     found = control.aliases.read(model)
     bad, target = found.get(CHAMPION), found.get(PREVIOUS)
     if bad is None or target is None or bad == target:
-        raise NoCandidateError(
-            f"{model}: found no {'champion' if bad is None else 'version before the champion'}, expected one; "
-            f"`mlops promote {model} VERSION` names any other"
-        )
+        raise _explain_no_way_back(model, f"no {'champion' if bad is None else 'version before the champion'}")
     return bad, target
+
+
+def _explain_no_way_back(model: str, found: str) -> NoCandidateError:
+    return NoCandidateError(f"{model}: found {found}, expected one; `mlops promote {model} VERSION` names any other")

@@ -37,6 +37,11 @@ class FakeAliases:
         self.tags[version] = {"gate": "passed", "sha256": digest, **tags}
         self.files[version] = content
 
+    def forget(self, version: str) -> None:
+        """Deletes a version, as a person may in MLflow; its aliases go with it."""
+        del self.tags[version], self.files[version]
+        self.aliases = {alias: named for alias, named in self.aliases.items() if named != version}
+
     def read(self, model: str) -> dict[str, str]:
         return dict(self.aliases)
 
@@ -61,6 +66,8 @@ class FakeAliases:
         return hashlib.sha256(content).hexdigest()
 
     def move(self, model: str, alias: str, version: str) -> None:
+        if version not in self.tags:
+            raise RegistryError(f"found status 404 for version {version}", 404)
         self.aliases[alias] = version
 
     def delete(self, model: str, alias: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from serving.errors import NoCandidateError
 from serving.plan import open_rollout
 from serving.rollback import promote_by_hand, roll_back
+from serving.rollout import promote
 from tests.unit.serving.rollout_fakes import Table, promote_in_turn, set_table
 from tests.unit.serving.test_rollout_killed import Killed, kill_after, revive
 
@@ -59,6 +60,33 @@ def test_a_rollback_that_was_cut_off_is_finished_before_a_rollout() -> None:
     opened = open_rollout(table.control(), "iris")
     assert (opened.from_version, opened.to_version) == ("2", "4")
     assert table.aliases.tags["3"]["rolled_back"] == "wrong"
+
+
+def test_a_version_that_was_deleted_does_not_keep_a_rollback_from_its_end() -> None:
+    table = promote_in_turn("1", "2", "3")
+    table.aliases.forget("1")
+    assert take_back(table) == ("3", "2")
+    assert table.aliases.aliases == {"champion": "2"}
+
+
+def test_a_rollout_whose_version_before_was_deleted_has_no_way_back_but_another_version() -> None:
+    table = set_table("4", champion="3", previous="2")
+    control = table.control()
+    promote(control, open_rollout(control, "iris").rollout_id)
+    table.aliases.forget("3")
+    with pytest.raises(NoCandidateError, match="found no version 3, which served before"):
+        take_back(table)
+    assert table.aliases.aliases == {"champion": "4"}
+    promote_by_hand(table.control("ada@lab"), "iris", "2", "the last good one")
+    assert table.aliases.aliases == {"champion": "2", "previous": "4"}
+    assert table.rows.find_active("iris") is None
+
+
+def test_a_long_reason_is_cut_where_mlflow_keeps_it() -> None:
+    table = promote_in_turn("1", "2")
+    take_back(table, "x" * 200_000)
+    assert table.aliases.tags["2"]["rolled_back"] == "x" * 1000
+    assert table.log.moves[-1].why == "x" * 200_000
 
 
 def test_a_person_may_let_any_version_serve_and_cancels_what_is_under_way() -> None:
