@@ -12,6 +12,7 @@ ServingError
     ├── FrozenModelError    nobody asked for it, and a person has frozen the model
     ├── NothingNewError     what would be rolled out serves already
     ├── UnderWayError       another one is at the same version
+    ├── RolledBackError     somebody else was faster to roll back
     ├── NoCanaryError       there is nothing to compare with, or no pool for it
     └── RolloutLostError    it has ended, or another run drives it by now
 """
@@ -89,6 +90,10 @@ class NothingNewError(StandsAsideError):
 
 class UnderWayError(StandsAsideError):
     """A rollout of a version that another one is taking to the replicas, or that waits for a person."""
+
+
+class RolledBackError(StandsAsideError):
+    """A rollback of a version that another rollback took back meanwhile."""
 
 
 class NoCanaryError(StandsAsideError):

@@ -28,7 +28,13 @@ def abort(control: Control, rollout_id: int, breach: BreachError) -> None:
 
 
 def abort_held(
-    control: Control, rollout: Rollout, reason: str, *, state: State = "aborted", is_verdict: bool = True
+    control: Control,
+    rollout: Rollout,
+    reason: str,
+    *,
+    state: State = "aborted",
+    is_verdict: bool = True,
+    is_taken_back: bool = True,
 ) -> None:
     """Ends a rollout, whoever drives it; the caller holds the model's lock.
 
@@ -38,8 +44,10 @@ def abort_held(
         reason: why.
         state: that it ends in.
         is_verdict: whether the version is to blame, so that nothing picks it unasked any more.
+        is_taken_back: whether the version before serves again, where the aliases were moved already.
     """
-    take_back(control, rollout, reason)
+    if is_taken_back:
+        take_back(control, rollout, reason)
     close_canary(control.aliases, rollout)
     if is_verdict and control.aliases.read_tags(rollout.model, rollout.to_version) is not None:
         control.aliases.tag(rollout.model, rollout.to_version, VERDICT, state)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
+from ml_code.promotion_log import Move
 from serving.aliases import CHAMPION, PREVIOUS, ROLLED_BACK
 from serving.control import LONGEST_REASON, Control, note
-from serving.errors import NoCandidateError
+from serving.errors import NoCandidateError, RolledBackError
 from serving.outcome import abort_held, finish, note_moves_by_hand, set_previous
 from serving.rollout_rows import MOVING, Rollout
 
@@ -17,15 +18,26 @@ def roll_back(control: Control, model: str, why: str) -> Rollout:
     """Makes the version before the champion again, and marks the one that served so that nothing picks it unasked.
 
     A rollout that is under way is cancelled; one that has begun to move the aliases is what is taken back. The version
-    before the one that serves then becomes `previous`, as far as the log knows it; otherwise there is none.
+    before the one that serves then becomes `previous`, as far as the log knows it; otherwise there is none. A run that
+    is repeated does not go back once more.
 
     Raises:
         NoCandidateError: there is no version before.
+        RolledBackError: another rollback was faster.
     """
+    seen = _find_last_move(control, model)
     with control.rows.lock(model):
+        # A person is the same owner every time, a run is one.
+        if control.run_url and (done := control.rows.find_rollback(model, control.owner)):
+            return done
         active = control.rows.find_active(model)
         if active is not None and active.kind == "rollback":  # one that was cut off
             return finish_rollback(control, active)
+        if (last := _find_last_move(control, model)) and last != seen and last.action == "rollback":
+            raise RolledBackError(
+                f"{model}: found it rolled back to version {last.to_version} by {last.who} a moment ago, expected "
+                f"version {last.from_version} to serve; ask again to go back further"
+            )
         note_moves_by_hand(control, model)
         if active is not None and active.state in MOVING and active.from_version is not None:
             bad, target = active.to_version, active.from_version
@@ -34,7 +46,10 @@ def roll_back(control: Control, model: str, why: str) -> Rollout:
         else:
             bad, target = _find_way_back(control, model)
         if active is not None:
-            abort_held(control, active, f"cancelled by the rollback of {control.owner}: {why}")
+            # The champion is moved below, under a row of its own: cut off in between, the next rollback finds it here.
+            abort_held(
+                control, active, f"cancelled by the rollback of {control.owner}: {why}", is_taken_back=False
+            )
         opened = control.rows.open(
             *(model, "rollback", bad, target, "promoting"), *(control.owner, control.run_url, control.lease_seconds)
         )
@@ -92,6 +107,10 @@ def move_aliases(control: Control, rollout: Rollout, why: str) -> None:
             *(model, "promote", control.owner, why), from_version=rollout.from_version, to_version=rollout.to_version
         )
     logger.info("%s: champion is now version %s", model, rollout.to_version)
+
+
+def _find_last_move(control: Control, model: str) -> Move | None:
+    return next((move for move in control.log.list_moves(model) if move.to_version), None)
 
 
 def _find_way_back(control: Control, model: str) -> tuple[str, str]:

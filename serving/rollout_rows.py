@@ -90,6 +90,9 @@ class RolloutRows(Protocol):
     def find_active(self, model: str) -> Rollout | None:
         """The row of the model that has not ended."""
 
+    def find_rollback(self, model: str, owner: str) -> Rollout | None:
+        """The last rollback of the model that this owner has brought to its end."""
+
     def read(self, rollout_id: int) -> Rollout:
         """A row by its number."""
 
@@ -151,6 +154,18 @@ class WarehouseRollouts:
             WarehouseError: the database cannot be reached.
         """
         return self._fetch(f"SELECT {COLUMNS} FROM warehouse.rollout WHERE model = %s AND ended_at IS NULL", model)  # noqa: S608  from this module
+
+    def find_rollback(self, model: str, owner: str) -> Rollout | None:
+        """The last rollback of the model that this owner has brought to its end.
+
+        Raises:
+            WarehouseError: the database cannot be reached.
+        """
+        return self._fetch(
+            f"SELECT {COLUMNS} FROM warehouse.rollout WHERE model = %s AND owner = %s AND kind = 'rollback' "  # noqa: S608  from this module
+            "AND ended_at IS NOT NULL ORDER BY rollout_id DESC LIMIT 1",
+            *(model, owner),
+        )
 
     def read(self, rollout_id: int) -> Rollout:
         """A row by its number.

@@ -134,6 +134,10 @@ class FakeRows:
         assert len(found) <= 1
         return self.read(found[0].rollout_id) if found else None
 
+    def find_rollback(self, model: str, owner: str) -> Rollout | None:
+        ended = [row for row in self.rows.values() if row.model == model and row.owner == owner and row.ended_at]
+        return next((row for row in reversed(ended) if row.kind == "rollback"), None)
+
     def read(self, rollout_id: int) -> Rollout:
         found = self.rows[rollout_id]
         return replace(found, is_expired=found.lease_until < self.now)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from serving.errors import NoCandidateError
+from serving.errors import NoCandidateError, RolledBackError
 from serving.plan import open_rollout
 from serving.rollback import promote_by_hand, roll_back
 from serving.rollout import promote
@@ -49,6 +51,23 @@ def test_a_rollback_that_is_killed_at_any_change_is_finished_by_the_next_one() -
     assert calls > 5
 
 
+def test_a_rollback_of_a_rollout_that_moved_the_aliases_may_be_killed_at_any_change_as_well() -> None:
+    for calls in range(100):
+        table = promote_in_turn("1", "2", "3")
+        table.aliases.add("4")
+        control = table.control()
+        promote(control, open_rollout(control, "iris").rollout_id)
+        kill_after(table, calls)
+        try:
+            take_back(table)
+            break
+        except Killed:
+            revive(table)
+        assert take_back(table) == ("4", "3")
+        assert table.aliases.aliases == {"champion": "3", "previous": "2"}
+    assert calls > 5
+
+
 def test_a_rollback_that_was_cut_off_is_finished_before_a_rollout() -> None:
     table = promote_in_turn("1", "2", "3")
     table.aliases.add("4")
@@ -60,6 +79,32 @@ def test_a_rollback_that_was_cut_off_is_finished_before_a_rollout() -> None:
     opened = open_rollout(table.control(), "iris")
     assert (opened.from_version, opened.to_version) == ("2", "4")
     assert table.aliases.tags["3"]["rolled_back"] == "wrong"
+
+
+def test_a_run_that_is_repeated_does_not_go_back_once_more() -> None:
+    table = promote_in_turn("1", "2", "3")
+    control = replace(table.control("model_rollback/run"), run_url="http://airflow/run")
+    first = roll_back(control, "iris", "wrong")
+    assert roll_back(control, "iris", "wrong") == first
+    assert table.aliases.aliases == {"champion": "2", "previous": "1"}
+    next_run = replace(control, owner="model_rollback/next run")
+    assert roll_back(next_run, "iris", "wrong too").to_version == "1"
+
+
+def test_of_two_rollbacks_at_once_the_slower_one_stands_aside() -> None:
+    table = promote_in_turn("1", "2", "3")
+    lock = table.rows.lock
+
+    def wait_for_another(model: str) -> AbstractContextManager[None]:
+        table.rows.lock = lock  # type: ignore[method-assign]
+        take_back(table)
+        return lock(model)
+
+    table.rows.lock = wait_for_another  # type: ignore[method-assign]
+    with pytest.raises(RolledBackError, match="rolled back to version 2 by ada@lab a moment ago"):
+        roll_back(table.control("bob@lab"), "iris", "wrong, I say")
+    assert table.aliases.aliases == {"champion": "2", "previous": "1"}
+    assert "rolled_back" not in table.aliases.tags["2"]
 
 
 def test_a_version_that_was_deleted_does_not_keep_a_rollback_from_its_end() -> None:
