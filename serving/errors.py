@@ -7,7 +7,8 @@ ServingError
 ├── NoCandidateError    a rollout of a model that has no version which passed the gate, or not the one asked for
 ├── FleetError          replicas that did not come to the version in time
 ├── BreachError         a version that must not be promoted: its rollout was aborted
-│   └── InconclusiveError   one of which too little was seen to tell
+│   ├── InconclusiveError   one of which too little was seen to tell
+│   └── MovedByHandError    one beside which a person moved the champion: not its fault
 └── StandsAsideError    a rollout that has nothing to do, which is no failure
     ├── FrozenModelError    nobody asked for it, and a person has frozen the model
     ├── NothingNewError     what would be rolled out serves already
@@ -74,6 +75,10 @@ class BreachError(ServingError):
 
 class InconclusiveError(BreachError):
     """A version of which too little was seen to tell, so that it was not promoted."""
+
+
+class MovedByHandError(BreachError):
+    """A version whose rollout a person overtook by moving the champion; it may be tried again."""
 
 
 class StandsAsideError(ServingError):

@@ -7,7 +7,7 @@ import logging
 from ml_code.promotion_log import PromotionLog
 from serving.aliases import CHALLENGER, CHAMPION, PREVIOUS, VERDICT, Aliases
 from serving.control import CANARY_UNTIL, Control, hold, note, tell
-from serving.errors import BreachError, InconclusiveError
+from serving.errors import BreachError, InconclusiveError, MovedByHandError
 from serving.rollout_rows import MOVING, Rollout, State
 
 REASON = "rollout_reason"
@@ -17,14 +17,14 @@ logger = logging.getLogger("serving")
 
 
 def abort(control: Control, rollout_id: int, breach: BreachError) -> None:
-    """Ends a rollout whose version must not serve, and remembers that on the version.
+    """Ends a rollout whose version must not serve, and remembers that on the version where it is to blame.
 
     Raises:
         RolloutLostError: it has ended, or another run drives it.
     """
     with hold(control, rollout_id) as rollout:
         state: State = "inconclusive" if isinstance(breach, InconclusiveError) else "aborted"
-        abort_held(control, rollout, str(breach), state=state)
+        abort_held(control, rollout, str(breach), state=state, is_verdict=not isinstance(breach, MovedByHandError))
 
 
 def abort_held(

@@ -16,7 +16,7 @@ from serving.aliases import CHALLENGER, CHAMPION
 from serving.analysis import Rules
 from serving.canary import is_same, watch_canary
 from serving.control import Control, connect, hold, keep_canary_open, note, read_own, renew
-from serving.errors import BreachError, FleetError, NoCanaryError, RolloutLostError
+from serving.errors import BreachError, FleetError, MovedByHandError, NoCanaryError, RolloutLostError
 from serving.fleet import wait_for_challenger, wait_for_version
 from serving.gateway import Answer, Variant
 from serving.outcome import abort, abort_held, close_canary, finish
@@ -127,14 +127,14 @@ def promote(control: Control, rollout_id: int) -> str:
     """Makes the version the champion and the one before it `previous`, and closes the canary.
 
     Raises:
-        BreachError: the champion was moved by hand meanwhile, which counts for more.
+        MovedByHandError: the champion was moved by hand meanwhile, which counts for more.
     """
     with hold(control, rollout_id) as rollout:
         champion = control.aliases.read(rollout.model).get(CHAMPION)
         if champion not in {rollout.from_version, rollout.to_version}:
             reason = f"the champion: found version {champion}, expected {rollout.from_version}; it was moved by hand"
             abort_held(control, rollout, reason, is_verdict=False)
-            raise BreachError(f"{rollout.name}: {reason}")
+            raise MovedByHandError(f"{rollout.name}: {reason}")
         by_whom = f"; {rollout.reason}" if rollout.state == "awaiting approval" else ""
         promoting = note(control, rollout, state="promoting", reason=_describe_success(rollout) + by_whom)
         move_aliases(control, promoting, promoting.reason)
