@@ -70,24 +70,29 @@ class StateFolder:
 
         Raises:
             StateFolderError: it cannot be written, holds something else, or an older version of this project made it.
+            StateFolderError: another command is at work on it.
         """
         try:
             if self.read_version() is None and self.path.is_dir() and any(self.path.iterdir()):
                 raise StateFolderError(
                     f"{self.path}: expected a folder of its own, found other files in it; `--state DIR` takes another"
                 )
-            self.logs.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             if (found := self.read_version()) not in {None, VERSION}:
                 raise StateFolderError(
                     f"{self.path}: found version {found} of a local stack, expected {VERSION}; "
                     "`mlops local reset` deletes it and its data"
                 )
             self._check_space()
+            # Beside the settings, some programs write passwords into files of their own.
+            self.path.chmod(0o700)
             self._version_file.write_text(f"{VERSION}\n")
-            command = [REPOSITORY / "docker/env.sh", self.env_file.resolve()]
-            subprocess.run(command, check=True, capture_output=True, text=True)
-            if "SUPERVISOR_PASSWORD" not in self.read_settings():
-                self._write_down({"SUPERVISOR_PASSWORD": secrets.token_hex(16)})
+            self.logs.mkdir(exist_ok=True)
+            with self.locked():
+                command = [REPOSITORY / "docker/env.sh", self.env_file.resolve()]
+                subprocess.run(command, check=True, capture_output=True, text=True)
+                if "SUPERVISOR_PASSWORD" not in self.read_settings():
+                    self._write_down({"SUPERVISOR_PASSWORD": secrets.token_hex(16)})
         except subprocess.CalledProcessError as error:
             raise StateFolderError(f"{self.env_file}: could not be written: {error.stderr.strip()}") from error
         except OSError as error:

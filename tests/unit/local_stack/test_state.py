@@ -26,6 +26,7 @@ def listen() -> tuple[socket.socket, int]:
 
 def test_secrets_are_random_and_for_the_owner_alone(state: StateFolder) -> None:
     settings = state.read_settings()
+    assert state.path.stat().st_mode & 0o777 == 0o700
     assert [name for name, value in settings.items() if value.startswith("insecure-")] == []
     assert len(settings["SUPERVISOR_PASSWORD"]) == 32
     assert state.env_file.stat().st_mode & 0o777 == 0o600
@@ -74,6 +75,17 @@ def test_a_folder_with_other_things_in_it_is_neither_used_nor_deleted(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_folder_that_a_full_disk_refused_is_used_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = StateFolder(tmp_path / "state")
+    with monkeypatch.context() as small, pytest.raises(StateFolderError, match="MB free"):
+        small.setattr("local_stack.state.MIN_FREE_MB", 1e12)
+        state.prepare()
+    state.prepare()
+    assert state.logs.is_dir()
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StateFolderError, match="expected a folder that can be written"):
@@ -83,6 +95,10 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_only_one_command_at_a_time_changes_a_stack(state: StateFolder) -> None:
     with state.locked(), pytest.raises(StateFolderError, match="is at work on it"), state.locked():
         pass
+    (state.path / "env").write_text("A_PORT=1\n")
+    with state.locked(), pytest.raises(StateFolderError, match="is at work on it"):
+        state.prepare()
+    assert state.env_file.read_text() == "A_PORT=1\n"
 
 
 def test_without_a_stack_reading_says_how_to_make_one(tmp_path: Path) -> None:
