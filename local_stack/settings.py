@@ -27,7 +27,7 @@ def read_asked_ports(names: Mapping[str, str]) -> dict[str, int]:
     >>> read_asked_ports({"airflow": "AIRFLOW_PORT"})  # with AIRFLOW_PORT=8081
     {'airflow': 8081}
     """
-    return {service: int(os.environ[name]) for service, name in names.items() if os.environ.get(name, "").isdigit()}
+    return {service: int(os.environ[name]) for service, name in names.items() if os.environ.get(name, "").isdecimal()}
 
 
 def is_root() -> bool:

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ MIN_FREE_MB = 500
 """A stack that has gone once around the loop takes a fifth of it."""
 
 LOOPBACK = "127.0.0.1"
+LARGEST_PORT = 65535
 
 PORTS = {
     "postgres": "POSTGRES_PORT",
@@ -119,16 +120,14 @@ class StateFolder:
         """Finds a free port for each service and writes it down: the one of last time, if it is free.
 
         Raises:
-            PortError: the environment asks for one that is taken.
+            PortError: the environment asks for one that is taken, or is none.
         """
         asked, before, chosen = read_asked_ports(PORTS), self.read_settings(), dict[str, int]()
-        for service, name in PORTS.items():
-            if service in asked and not _is_free(asked[service]):
-                raise PortError(
-                    f"{name}: expected port {asked[service]} to be free, found a program that listens; "
-                    "set another one, or none to have a free one chosen"
-                )
-            wanted = asked.get(service) or int(before.get(name) or 0)
+        # What is asked for comes before what another service had last time.
+        for service in sorted(PORTS, key=lambda service: service not in asked):
+            if service in asked:
+                _refuse_port(PORTS[service], asked[service], taken=chosen.values())
+            wanted = asked.get(service) or _read_port(before.get(PORTS[service], ""))
             free = wanted and wanted not in chosen.values() and _is_free(wanted)
             chosen[service] = wanted if free else _find_free_port(set(chosen.values()))
         self._write_down({PORTS[service]: str(port) for service, port in chosen.items()})
@@ -137,7 +136,7 @@ class StateFolder:
     def read_ports(self) -> dict[str, int]:
         """The ports that were chosen last."""
         settings = self.read_settings()
-        return {service: int(settings.get(name) or 0) for service, name in PORTS.items()}
+        return {service: _read_port(settings.get(name, "")) for service, name in PORTS.items()}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -197,6 +196,21 @@ def read_airflow(env_file: Path) -> tuple[str, str, str]:
         )
     url = f"http://{LOOPBACK}:{found.get('AIRFLOW_PORT') or 8080}"
     return url, found.get("AIRFLOW_ADMIN_USERNAME") or "admin", password
+
+
+def _refuse_port(name: str, port: int, *, taken: Collection[int]) -> None:
+    way_out = "set another one, or none to have a free one chosen"
+    if not 0 < port <= LARGEST_PORT:
+        raise PortError(f"{name}: expected a port from 1 to {LARGEST_PORT}, found {port}; {way_out}")
+    if port in taken:
+        raise PortError(f"{name}: expected a port of its own, found {port} asked for twice; {way_out}")
+    if not _is_free(port):
+        raise PortError(f"{name}: expected port {port} to be free, found a program that listens; {way_out}")
+
+
+def _read_port(text: str) -> int:
+    """A port as the settings have it; 0 where a person has made something else of it."""
+    return int(text) if text.isdecimal() and int(text) <= LARGEST_PORT else 0
 
 
 def _is_free(port: int) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
@@ -52,12 +53,48 @@ def test_a_port_that_was_taken_meanwhile_is_given_up_for_another(state: StateFol
         assert state.choose_ports()["objects"] != before
 
 
+@pytest.mark.parametrize("found", ["80800", "", "airflow"])
+def test_a_port_of_the_settings_that_is_none_is_chosen_anew(state: StateFolder, found: str) -> None:
+    state.choose_ports()
+    text = re.sub("^AIRFLOW_PORT=.*$", f"AIRFLOW_PORT={found}", state.env_file.read_text(), flags=re.M)
+    state.env_file.write_text(text)
+    assert 0 < state.choose_ports()["airflow"] < 65536
+
+
 def test_a_port_that_is_asked_for_is_taken_or_refused(state: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     server, port = listen()
     monkeypatch.setenv("AIRFLOW_PORT", str(port))
     with server, pytest.raises(PortError, match=f"AIRFLOW_PORT: expected port {port} to be free"):
         state.choose_ports()
     assert state.choose_ports()["airflow"] == port
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        ({"AIRFLOW_PORT": "80800"}, "AIRFLOW_PORT: expected a port from 1 to 65535, found 80800"),
+        ({"AIRFLOW_PORT": "0"}, "AIRFLOW_PORT: expected a port from 1 to 65535, found 0"),
+        ({"MLFLOW_PORT": "{0}", "AIRFLOW_PORT": "{0}"}, "AIRFLOW_PORT: expected a port of its own, found"),
+    ],
+)
+def test_a_port_that_cannot_be_had_is_refused_with_its_name(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str], problem: str
+) -> None:
+    server, port = listen()
+    server.close()
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value.format(port))
+    with pytest.raises(PortError, match=problem):
+        state.choose_ports()
+
+
+def test_a_port_that_is_asked_for_is_taken_from_the_service_that_had_it(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = state.choose_ports()["postgres"]
+    monkeypatch.setenv("AIRFLOW_PORT", str(before))
+    chosen = state.choose_ports()
+    assert chosen["airflow"] == before != chosen["postgres"]
 
 
 def test_a_folder_of_another_version_is_refused_with_the_way_out(state: StateFolder) -> None:
