@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 from local_stack import compose_file
 from local_stack.errors import ServiceError
+from local_stack.ports import LOOPBACK
 from local_stack.settings import PROGRAMS, REPOSITORY, is_root
-from local_stack.state import LOOPBACK, StateFolder
+from local_stack.state import StateFolder
 from local_stack.supervisor import Program, mark, with_death_signal
 
 POSTGRES_USER = 65534

@@ -6,26 +6,22 @@ import fcntl
 import os
 import secrets
 import shutil
-import socket
 import subprocess
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dotenv import dotenv_values
-
-from local_stack.errors import PortError, StateFolderError
+from local_stack.errors import StateFolderError
+from local_stack.ports import LOOPBACK, find_free_port, is_free, read_port, refuse_port
 from local_stack.settings import REPOSITORY, read_asked_ports
+from ml_code.settings import read_env_file
 
 VERSION = "1"
 """Raised when a folder of before can no longer be used, such as with another major version of Postgres."""
 
 MIN_FREE_MB = 500
 """A stack that has gone once around the loop takes a fifth of it."""
-
-LOOPBACK = "127.0.0.1"
-LARGEST_PORT = 65535
 
 PORTS = {
     "postgres": "POSTGRES_PORT",
@@ -114,7 +110,7 @@ class StateFolder:
         """
         if not self.env_file.is_file():
             raise StateFolderError(f"{self.path}: found no local stack; `mlops local up` makes one")
-        return {name: value or "" for name, value in dotenv_values(self.env_file, interpolate=False).items()}
+        return read_env_file(self.env_file)
 
     def choose_ports(self) -> dict[str, int]:
         """Finds a free port for each service and writes it down: the one of last time, if it is free.
@@ -126,17 +122,17 @@ class StateFolder:
         # What is asked for comes before what another service had last time.
         for service in sorted(PORTS, key=lambda service: service not in asked):
             if service in asked:
-                _refuse_port(PORTS[service], asked[service], taken=chosen.values())
-            wanted = asked.get(service) or _read_port(before.get(PORTS[service], ""))
-            free = wanted and wanted not in chosen.values() and _is_free(wanted)
-            chosen[service] = wanted if free else _find_free_port(set(chosen.values()))
+                refuse_port(PORTS[service], asked[service], taken=chosen.values())
+            wanted = read_port(asked.get(service) or before.get(PORTS[service], ""))
+            free = wanted and wanted not in chosen.values() and is_free(wanted)
+            chosen[service] = wanted if free else find_free_port(chosen.values())
         self._write_down({PORTS[service]: str(port) for service, port in chosen.items()})
         return chosen
 
     def read_ports(self) -> dict[str, int]:
         """The ports that were chosen last."""
         settings = self.read_settings()
-        return {service: _read_port(settings.get(name, "")) for service, name in PORTS.items()}
+        return {service: read_port(settings.get(name, "")) for service, name in PORTS.items()}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -187,7 +183,7 @@ def read_airflow(env_file: Path) -> tuple[str, str, str]:
     Raises:
         StateFolderError: the file is not there, or has no password.
     """
-    found = dotenv_values(env_file, interpolate=False) if env_file.is_file() else {}
+    found = read_env_file(env_file) if env_file.is_file() else {}
     password = found.get("AIRFLOW_ADMIN_PASSWORD")
     if not password:
         raise StateFolderError(
@@ -196,38 +192,3 @@ def read_airflow(env_file: Path) -> tuple[str, str, str]:
         )
     url = f"http://{LOOPBACK}:{found.get('AIRFLOW_PORT') or 8080}"
     return url, found.get("AIRFLOW_ADMIN_USERNAME") or "admin", password
-
-
-def _refuse_port(name: str, port: int, *, taken: Collection[int]) -> None:
-    way_out = "set another one, or none to have a free one chosen"
-    if not 0 < port <= LARGEST_PORT:
-        raise PortError(f"{name}: expected a port from 1 to {LARGEST_PORT}, found {port}; {way_out}")
-    if port in taken:
-        raise PortError(f"{name}: expected a port of its own, found {port} asked for twice; {way_out}")
-    if not _is_free(port):
-        raise PortError(f"{name}: expected port {port} to be free, found a program that listens; {way_out}")
-
-
-def _read_port(text: str) -> int:
-    """A port as the settings have it; 0 where a person has made something else of it."""
-    return int(text) if text.isdecimal() and int(text) <= LARGEST_PORT else 0
-
-
-def _is_free(port: int) -> bool:
-    """Whether nothing listens there; a port that was closed a moment ago counts as free."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
-
-
-def _find_free_port(taken: set[int]) -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind((LOOPBACK, 0))
-            port = int(probe.getsockname()[1])
-        if port not in taken:
-            return port

@@ -83,8 +83,21 @@ def test_the_env_file_of_the_stack_means_this_machine(tmp_path: Path) -> None:
 def test_a_stack_without_docker_is_meant_while_it_runs(tmp_path: Path) -> None:
     (tmp_path / ".local").mkdir()
     assert find_env_file(tmp_path) == tmp_path / ".env"
-    (tmp_path / ".local" / "supervisord.pid").touch()
+    (tmp_path / ".local" / "supervisord.pid").write_text(f"{os.getpid()}\n")
     assert find_env_file(tmp_path) == tmp_path / ".local" / "env"
+
+
+@pytest.mark.parametrize("found", ["4194305", ""], ids=["power cut", "empty"])
+def test_what_a_stack_without_docker_left_behind_is_not_meant(tmp_path: Path, found: str) -> None:
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local" / "supervisord.pid").write_text(found)
+    assert find_env_file(tmp_path) == tmp_path / ".env"
+
+
+def test_a_file_in_another_encoding_is_said(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("# 비밀번호\n".encode("cp949") + ENV_FILE.encode())
+    with pytest.raises(SettingsError, match="expected UTF-8 throughout"):
+        load_settings(tmp_path / ".env")
 
 
 def test_an_object_store_elsewhere_keeps_its_address(tmp_path: Path) -> None:
