@@ -111,6 +111,9 @@ class LocalStack:
         if self.state.env_file.is_file():
             with self.state.locked():
                 self._supervisor().stop()
+        elif find_processes(self.state.path):
+            # The folder was deleted under a stack that ran, and with it how its supervisor is reached.
+            Supervisor(self.state.path, self.state.logs, 0, "").stop()
 
     def reset(self) -> None:
         """Ends the stack and deletes its folder with all data.

@@ -15,6 +15,7 @@ from ml_code.errors import SettingsError
 
 PREFIX = "MLOPS_"
 REPOSITORY = Path(__file__).resolve().parents[1]
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class Settings(BaseSettings):
@@ -93,6 +94,16 @@ def load_settings(env_file: Path | None = None) -> Settings:
         f"settings: found neither {PREFIX}MLFLOW_URL in the environment nor the file {env_file}, expected one of them; "
         "run `make env` for the stack on this machine, or set the MLOPS_* variables of another one"
     )
+
+
+def keep_loopback_direct() -> None:
+    """Lets no proxy of the environment stand between this machine and itself, for this process and those it starts.
+
+    Who reaches the internet by a proxy alone has HTTP_PROXY set, and not always that loopback is an exception.
+    """
+    found = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if found != "*":
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [found, *LOOPBACK]))
 
 
 def read_project_run_id() -> str | None:

@@ -112,7 +112,7 @@ def test_a_port_that_is_none_is_named(tmp_path: Path) -> None:
     with (tmp_path / "env").open("a") as file:
         file.write("AIRFLOW_PORT=80800\nMLFLOW_PORT=5000a\n")
     settings = examine(tmp_path / "env")["settings"]
-    assert (settings["state"], settings["found"]) == ("failure", "MLFLOW_PORT 5000a, AIRFLOW_PORT 80800")
+    assert (settings["state"], settings["found"]) == ("failure", "AIRFLOW_PORT 80800, MLFLOW_PORT 5000a")
 
 
 def test_settings_in_another_encoding_are_said_in_one_line(tmp_path: Path) -> None:
