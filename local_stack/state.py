@@ -31,8 +31,6 @@ PORTS = {
     "serving": "GATEWAY_PORT",
     "supervisor": "SUPERVISOR_PORT",
     "scheduler health": "SCHEDULER_HEALTH_PORT",
-    "task logs": "TASK_LOG_PORT",
-    "trigger logs": "TRIGGER_LOG_PORT",
 }
 """What listens, and the variable of its port: those that people open are named as in .env."""
 
