@@ -197,12 +197,12 @@ def _watch_window(  # noqa: PLR0917
         look(control, rollout, watch)
         _raise(find_clear_breach(*read_pools(rollout, watch), rules, spread))
     most = 2 * rules.minimum_requests
-    while find_shortage(*read_pools(rollout, watch), rules) and watch.replayed < most:
+    while find_shortage(*read_pools(rollout, watch), rules, watch.replayed) and watch.replayed < most:
         replay(control, rollout, watch, rules, REPLAY_ROWS)
         look(control, rollout, watch)
         _raise(find_clear_breach(*read_pools(rollout, watch), rules, spread))
     _raise(find_breach(*read_pools(rollout, watch), rules, spread))
-    if shortage := find_shortage(*read_pools(rollout, watch), rules):
+    if shortage := find_shortage(*read_pools(rollout, watch), rules, watch.replayed):
         raise InconclusiveError(shortage)
 
 
