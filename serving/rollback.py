@@ -82,7 +82,9 @@ def promote_by_hand(control: Control, model: str, version: str, why: str) -> Rol
         )
     with control.rows.lock(model):
         active = control.rows.find_active(model)
-        if active is not None:
+        if active is not None and _is_unfinished_rollback(control, active):
+            finish_rollback(control, active)
+        elif active is not None:
             abort_held(control, active, f"version {version} takes its place ({control.owner}): {why}", is_verdict=False)
         champion = control.aliases.read(model).get(CHAMPION)
         opened = control.rows.open(
@@ -107,6 +109,11 @@ def move_aliases(control: Control, rollout: Rollout, why: str) -> None:
             *(model, "promote", control.owner, why), from_version=rollout.from_version, to_version=rollout.to_version
         )
     logger.info("%s: champion is now version %s", model, rollout.to_version)
+
+
+def _is_unfinished_rollback(control: Control, active: Rollout) -> bool:
+    """Whether it was cut off, and what it goes back to is still there."""
+    return active.kind == "rollback" and control.aliases.read_tags(active.model, active.to_version) is not None
 
 
 def _find_last_move(control: Control, model: str) -> Move | None:

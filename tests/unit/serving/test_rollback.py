@@ -145,6 +145,19 @@ def test_a_person_may_let_any_version_serve_and_cancels_what_is_under_way() -> N
     assert table.log.moves[-1].why == "I vouch for it"
 
 
+@pytest.mark.parametrize("calls", [4, 6, 8])
+def test_a_rollback_that_was_cut_off_is_finished_before_a_person_lets_another_version_serve(calls: int) -> None:
+    table = promote_in_turn("1", "2", "3")
+    table.aliases.add("4")
+    kill_after(table, calls)
+    with pytest.raises(Killed):
+        take_back(table)
+    revive(table)
+    promote_by_hand(table.control("ada@lab"), "iris", "4", "it is mended")
+    assert table.aliases.aliases == {"champion": "4", "previous": "2"}
+    assert table.aliases.tags["3"]["rolled_back"] == "wrong"
+
+
 def test_promoting_what_serves_already_does_not_make_it_its_own_predecessor() -> None:
     table = set_table("4", champion="4", previous="3")
     moves = len(table.log.moves)
