@@ -33,18 +33,9 @@ def roll_back(control: Control, model: str, why: str) -> Rollout:
         active = control.rows.find_active(model)
         if active is not None and active.kind == "rollback":  # one that was cut off
             return finish_rollback(control, active)
-        if (last := _find_last_move(control, model)) and last != seen and last.action == "rollback":
-            raise RolledBackError(
-                f"{model}: found it rolled back to version {last.to_version} by {last.who} a moment ago, expected "
-                f"version {last.from_version} to serve; ask again to go back further"
-            )
+        _refuse_second(control, model, seen)
         note_moves_by_hand(control, model)
-        if active is not None and active.state in MOVING and active.from_version is not None:
-            bad, target = active.to_version, active.from_version
-            if control.aliases.read_tags(model, target) is None:
-                raise _explain_no_way_back(model, f"no version {target}, which served before")
-        else:
-            bad, target = _find_way_back(control, model)
+        bad, target = _find_way_back(control, model, active)
         if active is not None:
             # The champion is moved below, under a row of its own: cut off in between, the next rollback finds it here.
             abort_held(
@@ -120,7 +111,22 @@ def _find_last_move(control: Control, model: str) -> Move | None:
     return next((move for move in control.log.list_moves(model) if move.to_version), None)
 
 
-def _find_way_back(control: Control, model: str) -> tuple[str, str]:
+def _refuse_second(control: Control, model: str, seen: Move | None) -> None:
+    """Two who roll back at once mean the same version."""
+    last = _find_last_move(control, model)
+    if last is not None and last != seen and last.action == "rollback":
+        raise RolledBackError(
+            f"{model}: found it rolled back to version {last.to_version} by {last.who} a moment ago, expected version "
+            f"{last.from_version} to serve; ask again to go back further"
+        )
+
+
+def _find_way_back(control: Control, model: str, active: Rollout | None) -> tuple[str, str]:
+    """The version that is taken back, and the one that serves again."""
+    if active is not None and active.state in MOVING and active.from_version is not None:
+        if control.aliases.read_tags(model, active.from_version) is None:
+            raise _explain_no_way_back(model, f"no version {active.from_version}, which served before")
+        return active.to_version, active.from_version
     found = control.aliases.read(model)
     bad, target = found.get(CHAMPION), found.get(PREVIOUS)
     if bad is None or target is None or bad == target:
