@@ -24,7 +24,8 @@ and `rollout`; rows of `warehouse.rollout` and `warehouse.promotion_log`. No oth
   was seen to tell; the log has the figures. The version before serves all, and this one is not picked again unasked.
 - `approve` waits: a person decides under *Required actions* (three days at most; a rejection makes it red). Skipped:
   nobody has to.
-- `promote` red: the champion was moved by hand meanwhile, which counts for more, or MLflow refused.
+- `promote` red: the champion was moved by hand meanwhile, which counts for more, or MLflow refused. Skipped: a person
+  has frozen the model meanwhile.
 - `wait_for_fleet`, `verify_through_gateway` red: a replica did not come to the version in time, or something else
   answered. The version before serves again, if there is one; `docker compose logs serving` names the reason.
 - `abort` green: it ended what a step had left under way. Skipped: nothing had gone wrong.

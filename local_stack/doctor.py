@@ -14,12 +14,12 @@ from pathlib import Path
 
 import httpx
 import psutil
-from dotenv import dotenv_values
 
 from local_stack import findings, openmp
 from local_stack.findings import Answer, Finding
+from local_stack.ports import LOOPBACK, is_port
 from local_stack.settings import REPOSITORY
-from local_stack.state import LOOPBACK
+from ml_code.settings import read_env_file
 
 ASK_SECONDS = 10.0
 GB = 1e9
@@ -31,7 +31,9 @@ _POSTGRES_GREETING = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 def examine(env_file: Path) -> list[Finding]:
     """Looks at everything, for the stack that a settings file describes."""
     values, example = _read(env_file), _read(REPOSITORY / ".env.example") or {}
-    ports = {name: int(value) for name, value in {**example, **(values or {})}.items() if _is_port(name, value)}
+    settings = {**example, **(values or {})}
+    ports = {name: int(value) for name, value in settings.items() if name.endswith("_PORT") and is_port(value)}
+    answers = ask_services(ports)
     return [
         _examine_docker(),
         findings.check_memory(psutil.virtual_memory().total / GB),
@@ -39,8 +41,8 @@ def examine(env_file: Path) -> list[Finding]:
         findings.check_settings(values, example),
         findings.check_packages(read_pins(REPOSITORY / "docker/requirements/dev.txt"), _list_installed()),
         findings.check_openmp(is_installed=openmp.is_installed()),
-        *findings.check_services(ask_services(ports)),
-        *_examine_clocks(ports),
+        *findings.check_services(answers),
+        *_examine_clocks(ports, answers),
     ]
 
 
@@ -79,13 +81,24 @@ def _ask_docker(*arguments: str) -> str | None:
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 
-def _examine_clocks(ports: Mapping[str, int]) -> list[Finding]:
+def _examine_clocks(ports: Mapping[str, int], answers: Mapping[str, tuple[str, Answer]]) -> list[Finding]:
     """Compares with the first server that says its time: the object store refuses what is too far from its own."""
-    for service, name in (("the object store", "MINIO_PORT"), ("MLflow", "MLFLOW_PORT"), ("Airflow", "AIRFLOW_PORT")):
-        answer = _get(ports[name], "/") if name in ports else None
-        if answer is not None and (date := answer.headers.get("Date")):
-            return [findings.check_clock(service, parsedate_to_datetime(date), datetime.now(UTC))]
+    for service, name in (("object store", "the object store"), ("MLflow", "MLflow"), ("Airflow", "Airflow")):
+        # A stranger at its port has a clock that nothing depends on.
+        _, answered = answers.get(service, ("", "silent"))
+        answer = _get(ports[SERVICES[service][0]], "/") if answered == "answers" else None
+        if answer is not None and (date := _read_date(answer.headers.get("Date", ""))):
+            return [findings.check_clock(name, date, datetime.now(UTC))]
     return []
+
+
+def _read_date(text: str) -> datetime | None:
+    """The moment that a header says; None where it says none."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _ask_port(port: int, is_it: Callable[[int], bool]) -> Answer:
@@ -145,13 +158,7 @@ def _get(port: int, path: str) -> httpx.Response | None:
 
 
 def _read(file: Path) -> dict[str, str] | None:
-    if not file.is_file():
-        return None
-    return {name: value or "" for name, value in dotenv_values(file, interpolate=False).items()}
-
-
-def _is_port(name: str, value: str) -> bool:
-    return name.endswith("_PORT") and value.isdigit()
+    return read_env_file(file) if file.is_file() else None
 
 
 def _list_installed() -> dict[str, str]:

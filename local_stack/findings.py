@@ -9,6 +9,8 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import Literal
 
+from local_stack.ports import LARGEST, is_port
+
 MIN_MEMORY_GB = 4.0
 """Of the machine, for the compose project; the stack without Docker takes three."""
 MIN_DEMO_MEMORY_GB = 3.0
@@ -88,6 +90,9 @@ def check_settings(values: Mapping[str, str] | None, example: Mapping[str, str])
     missing = [name for name, value in example.items() if value.startswith("insecure-") and not values.get(name)]
     if missing:
         return Finding("settings", "failure", f"no {', '.join(missing)}", "compare with .env.example")
+    ports = {name: value for name, value in values.items() if name.endswith("_PORT") and value}
+    if wrong := [f"{name} {value}" for name, value in ports.items() if not is_port(value)]:
+        return Finding("settings", "failure", ", ".join(wrong), f"expected a port from 1 to {LARGEST}")
     if insecure and not _is_loopback(bind):
         found = f"BIND_ADDRESS {bind} with known secrets: {', '.join(insecure)}"
         return Finding("settings", "failure", found, "move .env away and run `make env`")

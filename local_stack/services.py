@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 from local_stack import compose_file
 from local_stack.errors import ServiceError
+from local_stack.ports import LOOPBACK
 from local_stack.settings import PROGRAMS, REPOSITORY, is_root
-from local_stack.state import LOOPBACK, StateFolder
+from local_stack.state import StateFolder
 from local_stack.supervisor import Program, mark, with_death_signal
 
 POSTGRES_USER = 65534
@@ -95,9 +96,10 @@ class Services:
         url = f"http://{LOOPBACK}:{self._ports['airflow']}/api/v2/monitor/health"
         commands = {
             "airflow-apiserver": ["api-server", "--host", LOOPBACK, "--port", str(self._ports["airflow"])],
-            "airflow-scheduler": ["scheduler"],
+            # Its servers of logs listen on every address, and the UI reads the logs from the folder.
+            "airflow-scheduler": ["scheduler", "--skip-serve-logs"],
             "airflow-dag-processor": ["dag-processor"],
-            "airflow-triggerer": ["triggerer"],
+            "airflow-triggerer": ["triggerer", "--skip-serve-logs"],
         }
         parts = {"airflow-scheduler": "scheduler", "airflow-dag-processor": "dag_processor"}
         parts |= {"airflow-triggerer": "triggerer", "airflow-apiserver": "metadatabase"}
@@ -199,8 +201,7 @@ class Services:
             "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self._state.logs / "airflow"),
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self._ports["task logs"]),
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(self._ports["trigger logs"]),
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_HOST": LOOPBACK,
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(self._ports["scheduler health"]),
             "AIRFLOW__FAB__CONFIG_FILE": str(_DOCKER / "airflow/webserver_config.py"),
         }

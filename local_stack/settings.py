@@ -21,13 +21,13 @@ def read_base_environment() -> dict[str, str]:
     return kept | {"PATH": f"{PROGRAMS}{os.pathsep}{kept.get('PATH', os.defpath)}"}
 
 
-def read_asked_ports(names: Mapping[str, str]) -> dict[str, int]:
-    """Ports that the environment asks for, by service.
+def read_asked_ports(names: Mapping[str, str]) -> dict[str, str]:
+    """Ports that the environment asks for, by service, as they stand there.
 
     >>> read_asked_ports({"airflow": "AIRFLOW_PORT"})  # with AIRFLOW_PORT=8081
-    {'airflow': 8081}
+    {'airflow': '8081'}
     """
-    return {service: int(os.environ[name]) for service, name in names.items() if os.environ.get(name, "").isdigit()}
+    return {service: os.environ[name] for service, name in names.items() if os.environ.get(name)}
 
 
 def is_root() -> bool:

@@ -121,7 +121,7 @@ class Smoke:
         answer = self._ask(ROW)
         if not answer.is_success:
             raise RunError(f"/predict: expected status 200, found {answer.status_code}: {answer.text[:200]}")
-        predictions = answer.json()["predictions"]
+        predictions = _read_predictions(answer)
         if len(predictions) != 1 or predictions[0] not in CLASSES:
             raise RunError(f"/predict: expected one class of {CLASSES}, found {predictions}")
         return f"{ROW} -> {predictions}"
@@ -155,6 +155,13 @@ class Smoke:
         if name not in self._tasks:
             raise RunError(f"{TRAIN}: expected a task {name}, found {', '.join(self._tasks)}")
         return self._tasks[name]
+
+
+def _read_predictions(answer: httpx.Response) -> list[object]:
+    try:
+        return list(answer.json()["predictions"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"/predict: expected predictions, found {answer.text[:100]!r}") from error
 
 
 def is_passed(steps: Sequence[Step]) -> bool:

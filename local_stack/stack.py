@@ -11,9 +11,10 @@ from threading import Event
 
 from local_stack import openmp
 from local_stack.errors import ServiceError, StateFolderError
+from local_stack.ports import LOOPBACK
 from local_stack.services import Service, Services, read_end
 from local_stack.settings import read_base_environment
-from local_stack.state import LOOPBACK, StateFolder
+from local_stack.state import StateFolder
 from local_stack.supervisor import ProgramState, Supervisor, find_processes
 
 READY_SECONDS = 900
@@ -110,6 +111,9 @@ class LocalStack:
         if self.state.env_file.is_file():
             with self.state.locked():
                 self._supervisor().stop()
+        elif find_processes(self.state.path):
+            # The folder was deleted under a stack that ran, and with it how its supervisor is reached.
+            Supervisor(self.state.path, self.state.logs, 0, "").stop()
 
     def reset(self) -> None:
         """Ends the stack and deletes its folder with all data.
@@ -198,7 +202,7 @@ class LocalStack:
         if self._started:
             return self._started
         settings = self.state.read_settings()
-        port = int(settings.get("SUPERVISOR_PORT") or 0)
+        port = self.state.read_ports()["supervisor"]
         return Supervisor(self.state.path, self.state.logs, port, settings["SUPERVISOR_PASSWORD"])
 
     def _is_running(self) -> bool:

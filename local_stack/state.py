@@ -6,25 +6,22 @@ import fcntl
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dotenv import dotenv_values
-
-from local_stack.errors import PortError, StateFolderError
+from local_stack.errors import StateFolderError
+from local_stack.ports import LOOPBACK, find_free_port, is_free, read_port, refuse_port
 from local_stack.settings import REPOSITORY, read_asked_ports
+from ml_code.settings import read_env_file
 
 VERSION = "1"
 """Raised when a folder of before can no longer be used, such as with another major version of Postgres."""
 
 MIN_FREE_MB = 500
 """A stack that has gone once around the loop takes a fifth of it."""
-
-LOOPBACK = "127.0.0.1"
 
 PORTS = {
     "postgres": "POSTGRES_PORT",
@@ -34,8 +31,6 @@ PORTS = {
     "serving": "GATEWAY_PORT",
     "supervisor": "SUPERVISOR_PORT",
     "scheduler health": "SCHEDULER_HEALTH_PORT",
-    "task logs": "TASK_LOG_PORT",
-    "trigger logs": "TRIGGER_LOG_PORT",
 }
 """What listens, and the variable of its port: those that people open are named as in .env."""
 
@@ -70,24 +65,29 @@ class StateFolder:
 
         Raises:
             StateFolderError: it cannot be written, holds something else, or an older version of this project made it.
+            StateFolderError: another command is at work on it.
         """
         try:
             if self.read_version() is None and self.path.is_dir() and any(self.path.iterdir()):
                 raise StateFolderError(
                     f"{self.path}: expected a folder of its own, found other files in it; `--state DIR` takes another"
                 )
-            self.logs.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             if (found := self.read_version()) not in {None, VERSION}:
                 raise StateFolderError(
                     f"{self.path}: found version {found} of a local stack, expected {VERSION}; "
                     "`mlops local reset` deletes it and its data"
                 )
             self._check_space()
+            # Beside the settings, some programs write passwords into files of their own.
+            self.path.chmod(0o700)
             self._version_file.write_text(f"{VERSION}\n")
-            command = [REPOSITORY / "docker/env.sh", self.env_file.resolve()]
-            subprocess.run(command, check=True, capture_output=True, text=True)
-            if "SUPERVISOR_PASSWORD" not in self.read_settings():
-                self._write_down({"SUPERVISOR_PASSWORD": secrets.token_hex(16)})
+            self.logs.mkdir(exist_ok=True)
+            with self.locked():
+                command = [REPOSITORY / "docker/env.sh", self.env_file.resolve()]
+                subprocess.run(command, check=True, capture_output=True, text=True)
+                if "SUPERVISOR_PASSWORD" not in self.read_settings():
+                    self._write_down({"SUPERVISOR_PASSWORD": secrets.token_hex(16)})
         except subprocess.CalledProcessError as error:
             raise StateFolderError(f"{self.env_file}: could not be written: {error.stderr.strip()}") from error
         except OSError as error:
@@ -108,31 +108,29 @@ class StateFolder:
         """
         if not self.env_file.is_file():
             raise StateFolderError(f"{self.path}: found no local stack; `mlops local up` makes one")
-        return {name: value or "" for name, value in dotenv_values(self.env_file, interpolate=False).items()}
+        return read_env_file(self.env_file)
 
     def choose_ports(self) -> dict[str, int]:
         """Finds a free port for each service and writes it down: the one of last time, if it is free.
 
         Raises:
-            PortError: the environment asks for one that is taken.
+            PortError: the environment asks for one that is taken, or is none.
         """
         asked, before, chosen = read_asked_ports(PORTS), self.read_settings(), dict[str, int]()
-        for service, name in PORTS.items():
-            if service in asked and not _is_free(asked[service]):
-                raise PortError(
-                    f"{name}: expected port {asked[service]} to be free, found a program that listens; "
-                    "set another one, or none to have a free one chosen"
-                )
-            wanted = asked.get(service) or int(before.get(name) or 0)
-            free = wanted and wanted not in chosen.values() and _is_free(wanted)
-            chosen[service] = wanted if free else _find_free_port(set(chosen.values()))
+        # What is asked for comes before what another service had last time.
+        for service in sorted(PORTS, key=lambda service: service not in asked):
+            if service in asked:
+                refuse_port(PORTS[service], asked[service], taken=chosen.values())
+            wanted = read_port(asked.get(service) or before.get(PORTS[service], ""))
+            free = wanted and wanted not in chosen.values() and is_free(wanted)
+            chosen[service] = wanted if free else find_free_port(chosen.values())
         self._write_down({PORTS[service]: str(port) for service, port in chosen.items()})
         return chosen
 
     def read_ports(self) -> dict[str, int]:
         """The ports that were chosen last."""
         settings = self.read_settings()
-        return {service: int(settings.get(name) or 0) for service, name in PORTS.items()}
+        return {service: read_port(settings.get(name, "")) for service, name in PORTS.items()}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -183,7 +181,7 @@ def read_airflow(env_file: Path) -> tuple[str, str, str]:
     Raises:
         StateFolderError: the file is not there, or has no password.
     """
-    found = dotenv_values(env_file, interpolate=False) if env_file.is_file() else {}
+    found = read_env_file(env_file) if env_file.is_file() else {}
     password = found.get("AIRFLOW_ADMIN_PASSWORD")
     if not password:
         raise StateFolderError(
@@ -192,23 +190,3 @@ def read_airflow(env_file: Path) -> tuple[str, str, str]:
         )
     url = f"http://{LOOPBACK}:{found.get('AIRFLOW_PORT') or 8080}"
     return url, found.get("AIRFLOW_ADMIN_USERNAME") or "admin", password
-
-
-def _is_free(port: int) -> bool:
-    """Whether nothing listens there; a port that was closed a moment ago counts as free."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
-
-
-def _find_free_port(taken: set[int]) -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind((LOOPBACK, 0))
-            port = int(probe.getsockname()[1])
-        if port not in taken:
-            return port

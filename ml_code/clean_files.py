@@ -132,7 +132,7 @@ class CleanFiles:
         bad: list[BadRow] = []
         size_bytes = 0
         for block in CsvRecords(io.BytesIO(content), origin):
-            size_bytes += sum(map(len, block.raw))
+            size_bytes += sum(map(len, block.raw)) + sum(len(row.raw) for row in block.bad)
             if size_bytes > LARGEST_FILE_MB * 1_000_000:
                 raise DataCheckError(
                     f"{self._dataset.name}: {origin}: found rows of more than {LARGEST_FILE_MB} MB once unpacked, "
@@ -145,6 +145,9 @@ class CleanFiles:
                 BadRow(block.lines[index], cell.column, cell.reason, block.raw[index].decode())
                 for index, cell in checked.bad.items()
             ]
+            # Refused in any case, and a hundred megabytes of them would take the memory of the machine.
+            if len(bad) > REPORT_ROWS:
+                break
         return pd.concat(good, ignore_index=True), sorted(bad, key=lambda row: row.line)
 
     def _uri(self, name: str) -> str:

@@ -17,7 +17,7 @@ from ml_code.datasets import load_catalog
 from ml_code.errors import CatalogError, DataCheckError, MlopsError, ModelFileError, SourceError, TrainingError
 from ml_code.families import DEFAULT_ESTIMATOR, ESTIMATORS, MODEL_TYPES
 from ml_code.plans import plan_training, training_arguments
-from ml_code.settings import Settings, load_settings
+from ml_code.settings import Settings, keep_loopback_direct, load_settings
 
 if TYPE_CHECKING:
     from ml_code.gate import Decision
@@ -44,6 +44,7 @@ app.add_typer(dataset_app, name="dataset")
 @app.callback()
 def configure(verbose: Annotated[bool, typer.Option("--verbose", help="Log what each step does.")] = False) -> None:
     """Trains, judges and registers models; a rollout (the DAG model_serving_pipeline) serves them."""
+    keep_loopback_direct()
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
 
 

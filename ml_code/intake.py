@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ml_code.clean_files import CleanFiles
+from ml_code.clean_files import LARGEST_FILE_MB, CleanFiles
 from ml_code.csv_records import CsvRecords
 from ml_code.datasets import Dataset, load_catalog, load_dataset
 from ml_code.errors import DataCheckError, SourceError
@@ -162,6 +162,8 @@ def _accept_file(dataset: Dataset, key: str, settings: Settings) -> dict[str, An
     found = storage.find(uri)
     if found is None:
         return {"key": key, "outcome": "gone", "says": "taken in and filed away by another run"}
+    if found.size_bytes > LARGEST_FILE_MB * 1_000_000:
+        return {"key": key, "tag": found.tag} | _reject_unread(storage, uri)
     content = storage.read_bytes(uri)
     digest = hashlib.sha256(content).hexdigest()
     file = {"key": key, "tag": found.tag, "sha256": digest}
@@ -170,6 +172,14 @@ def _accept_file(dataset: Dataset, key: str, settings: Settings) -> dict[str, An
         return file | _keep(CleanFiles(dataset, settings), content, digest, found)
     except (DataCheckError, SourceError) as error:
         return file | {"outcome": "rejected", "says": str(error)}
+
+
+def _reject_unread(storage: Storage, uri: str) -> dict[str, Any]:
+    """What becomes of a file that does not fit the memory."""
+    with storage.open(uri) as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    says = f"found more than {LARGEST_FILE_MB} MB, expected at most that, which fits the memory; split the file"
+    return {"sha256": digest, "outcome": "rejected", "says": says}
 
 
 def _keep(files: CleanFiles, content: bytes, digest: str, found: StoredObject) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ml_code.errors import SettingsError
 
 PREFIX = "MLOPS_"
 REPOSITORY = Path(__file__).resolve().parents[1]
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class Settings(BaseSettings):
@@ -60,7 +61,21 @@ class Settings(BaseSettings):
 def find_env_file(repository: Path = REPOSITORY) -> Path:
     """The settings of the stack that runs without Docker, if one does, else those of the compose project."""
     local = repository / ".local"
-    return local / "env" if (local / "supervisord.pid").is_file() else repository / ".env"
+    return local / "env" if _is_running(local / "supervisord.pid") else repository / ".env"
+
+
+def read_env_file(env_file: Path, *, interpolate: bool = False) -> dict[str, str]:
+    """What a file in the form of .env sets.
+
+    Raises:
+        SettingsError: it is no text in UTF-8.
+    """
+    try:
+        return {name: value or "" for name, value in dotenv_values(env_file, interpolate=interpolate).items()}
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"settings in {env_file}: found a line in another encoding, expected UTF-8 throughout; save it as UTF-8"
+        ) from error
 
 
 def load_settings(env_file: Path | None = None) -> Settings:
@@ -74,11 +89,21 @@ def load_settings(env_file: Path | None = None) -> Settings:
         return _build({})
     env_file = env_file or find_env_file()
     if env_file.is_file():
-        return _build(_read_env_file(env_file))
+        return _build(_describe_stack(env_file))
     raise SettingsError(
         f"settings: found neither {PREFIX}MLFLOW_URL in the environment nor the file {env_file}, expected one of them; "
         "run `make env` for the stack on this machine, or set the MLOPS_* variables of another one"
     )
+
+
+def keep_loopback_direct() -> None:
+    """Lets no proxy of the environment stand between this machine and itself, for this process and those it starts.
+
+    Who reaches the internet by a proxy alone has HTTP_PROXY set, and not always that loopback is an exception.
+    """
+    found = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if found != "*":
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [found, *LOOPBACK]))
 
 
 def read_project_run_id() -> str | None:
@@ -104,9 +129,9 @@ def _build(values: Mapping[str, object]) -> Settings:
         raise SettingsError(f"settings: found {problems}; expected every value set and valid, correct them") from error
 
 
-def _read_env_file(env_file: Path) -> dict[str, object]:
+def _describe_stack(env_file: Path) -> dict[str, object]:
     """Settings for this machine, whose services publish their ports on loopback."""
-    found = {name: value for name, value in dotenv_values(env_file).items() if value}
+    found = {name: value for name, value in read_env_file(env_file, interpolate=True).items() if value}
     required = ("MLFLOW_TRAINER_PASSWORD", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "WAREHOUSE_DB_PASSWORD")
     missing = [name for name in required if name not in found]
     if missing:
@@ -128,6 +153,17 @@ def _read_env_file(env_file: Path) -> dict[str, object]:
         "warehouse_dsn": f"{warehouse}/warehouse",
         "gateway_url": f"http://127.0.0.1:{found.get('GATEWAY_PORT', '8000')}",
     }
+
+
+def _is_running(pid_file: Path) -> bool:
+    """Whether the process that a file names is there: after a power cut the file is, and the process is not."""
+    try:
+        os.kill(int(pid_file.read_text()), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _find_object_store(found: Mapping[str, str]) -> str:

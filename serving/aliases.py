@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ BAD_VERDICTS = frozenset({"aborted", "inconclusive"})
 
 MODEL_FILE = "model.onnx"
 """Path of the ONNX file among a version's artifacts, as mlflow.onnx names it."""
+
+VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 PAGE_SIZE = 100
 """Newest versions that are looked through for a candidate."""
@@ -109,7 +112,8 @@ class MlflowAliases:
         Raises:
             RegistryError: MLflow does not answer as expected.
         """
-        if not version.isdecimal():
+        # MLflow would take 07 for 7, which is another name everywhere else.
+        if not VERSION_NUMBER.fullmatch(version):
             return None
         answer = self._call("GET", "model-versions/get", {"name": model, "version": version}, missing_ok=True)
         found = answer.get("model_version")

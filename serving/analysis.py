@@ -154,14 +154,17 @@ def find_breach(canary: Pool, stable: Pool, rules: Rules, holdout: Spread) -> st
     return _find_odd_answers(canary.live, stable.live, rules, holdout)
 
 
-def find_shortage(canary: Pool, stable: Pool, rules: Rules) -> str | None:
-    """What is missing to decide anything; None where enough was seen."""
-    seen = min(canary.both.requests, stable.both.requests)
-    if seen >= rules.minimum_requests:
+def find_shortage(canary: Pool, stable: Pool, rules: Rules, replayed: int) -> str | None:
+    """What is missing to decide anything; None where enough was seen.
+
+    Of replayed requests no more count than were replayed to each pool: anybody may mark a request as one.
+    """
+    of_canary, of_stable = (pool.live.requests + min(pool.replay.requests, replayed) for pool in (canary, stable))
+    if min(of_canary, of_stable) >= rules.minimum_requests:
         return None
     return (
-        f"found {canary.both.requests:.0f} requests to the canary and {stable.both.requests:.0f} to the stable "
-        f"version, expected at least {rules.minimum_requests} each"
+        f"found {of_canary:.0f} requests to the canary and {of_stable:.0f} to the stable version, expected at least "
+        f"{rules.minimum_requests} each"
     )
 
 

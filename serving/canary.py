@@ -21,7 +21,7 @@ from serving.analysis import (
 )
 from serving.control import Control, note, renew
 from serving.counters import Totals
-from serving.errors import BreachError, InconclusiveError, RegistryError
+from serving.errors import BreachError, InconclusiveError, MovedByHandError, RegistryError
 from serving.gateway import Answer, Variant
 from serving.rollout_rows import Rollout
 
@@ -115,7 +115,7 @@ def look(control: Control, rollout: Rollout, watch: Watch) -> None:
         logger.warning("%s: the registry is not reached, the analysis goes on: %s", rollout.name, error)
         return
     if champion != rollout.from_version:
-        raise BreachError(
+        raise MovedByHandError(
             f"the champion: found version {champion}, expected {rollout.from_version}; it was moved by hand meanwhile"
         )
 
@@ -197,12 +197,12 @@ def _watch_window(  # noqa: PLR0917
         look(control, rollout, watch)
         _raise(find_clear_breach(*read_pools(rollout, watch), rules, spread))
     most = watch.replayed + 2 * rules.minimum_requests
-    while find_shortage(*read_pools(rollout, watch), rules) and watch.replayed < most:
+    while find_shortage(*read_pools(rollout, watch), rules, watch.replayed) and watch.replayed < most:
         replay(control, rollout, watch, rules, REPLAY_ROWS)
         look(control, rollout, watch)
         _raise(find_clear_breach(*read_pools(rollout, watch), rules, spread))
     _raise(find_breach(*read_pools(rollout, watch), rules, spread))
-    if shortage := find_shortage(*read_pools(rollout, watch), rules):
+    if shortage := find_shortage(*read_pools(rollout, watch), rules, watch.replayed):
         raise InconclusiveError(shortage)
 
 

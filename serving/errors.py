@@ -7,11 +7,13 @@ ServingError
 ├── NoCandidateError    a rollout of a model that has no version which passed the gate, or not the one asked for
 ├── FleetError          replicas that did not come to the version in time
 ├── BreachError         a version that must not be promoted: its rollout was aborted
-│   └── InconclusiveError   one of which too little was seen to tell
+│   ├── InconclusiveError   one of which too little was seen to tell
+│   └── MovedByHandError    one beside which a person moved the champion: not its fault
 └── StandsAsideError    a rollout that has nothing to do, which is no failure
     ├── FrozenModelError    nobody asked for it, and a person has frozen the model
     ├── NothingNewError     what would be rolled out serves already
     ├── UnderWayError       another one is at the same version
+    ├── RolledBackError     somebody else was faster to roll back
     ├── NoCanaryError       there is nothing to compare with, or no pool for it
     └── RolloutLostError    it has ended, or another run drives it by now
 """
@@ -75,6 +77,10 @@ class InconclusiveError(BreachError):
     """A version of which too little was seen to tell, so that it was not promoted."""
 
 
+class MovedByHandError(BreachError):
+    """A version whose rollout a person overtook by moving the champion; it may be tried again."""
+
+
 class StandsAsideError(ServingError):
     """A rollout that has nothing to do: a result, and no failure."""
 
@@ -89,6 +95,10 @@ class NothingNewError(StandsAsideError):
 
 class UnderWayError(StandsAsideError):
     """A rollout of a version that another one is taking to the replicas, or that waits for a person."""
+
+
+class RolledBackError(StandsAsideError):
+    """A rollback of a version that another rollback took back meanwhile."""
 
 
 class NoCanaryError(StandsAsideError):

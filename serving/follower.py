@@ -70,6 +70,8 @@ class Follower:
         self._canary_until: dict[str, datetime] = {}
         # Where the registry was not seen to keep the model: one that was made anew counts from version 1 again.
         self._unconfirmed: set[Slot] = set()
+        # Champions that answer and are not on disk as the last good version, because it could not be written.
+        self._unrecorded: set[Slot] = set()
         self.slots: dict[Slot, ServedModel] = {}
         self.failures: dict[Slot, Failure] = {}
         self.notes: dict[Slot, str] = {}
@@ -182,6 +184,8 @@ class Follower:
         failure = self.failures.get(slot)
         if served and served.identity.version == version and slot not in self._unconfirmed:
             self.failures.pop(slot, None)
+            if slot in self._unrecorded:
+                await self._record(slot, served)
             return False
         if failure and failure.version == version and time.monotonic() < failure.retry_at:
             return False
@@ -208,8 +212,19 @@ class Follower:
         self.slots[slot] = served
         logger.info("%s: %s is now version %s (%s)", slot[0], slot[1], version, identity.sha256[:12])
         if slot[1] == CHAMPION and since is None:
-            await asyncio.to_thread(self._files.record, identity, served.since)
+            await self._record(slot, served)
         return True
+
+    async def _record(self, slot: Slot, served: ServedModel) -> None:
+        """Remembers what a restart opens; what a full disk refuses is tried again at every step."""
+        try:
+            await asyncio.to_thread(self._files.record, served.identity, served.since)
+        except OSError as error:
+            if slot not in self._unrecorded:
+                logger.error("%s: version %s is not remembered: %s", slot[0], served.identity.version, error)
+            self._unrecorded.add(slot)
+        else:
+            self._unrecorded.discard(slot)
 
     async def _open(self, slot: Slot, identity: Version, since: str | None) -> ServedModel:
         moment = since or datetime.now(UTC).isoformat(timespec="seconds")

@@ -136,6 +136,9 @@ class Inference:
         names = tuple(str(entry.get("name")) if isinstance(entry, dict) else "none" for entry in entries)
         if unknown := [name[:100] for name in names if name not in self._outputs]:
             raise RequestError(400, f"outputs: found {unknown}, expected names among {list(self._outputs)}")
+        # A megabyte of repeated names would ask for an answer of some gigabytes.
+        if len(set(names)) < len(names):
+            raise RequestError(400, f"outputs: found a name twice, expected each of {list(self._outputs)} once at most")
         return names
 
 

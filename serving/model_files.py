@@ -113,23 +113,26 @@ class ModelFiles:
 
         Raises:
             RefusedModelError: an earlier load of this file ended this replica's process.
+            OSError: the mark cannot be written, such as on a full disk, and the file has not served before.
         """
-        mark = self._loading / version.sha256
+        mark, is_proven = self._loading / version.sha256, self._is_proven(version.sha256)
         crashes = len(mark.read_bytes()) if mark.exists() else 0
-        if crashes >= (CRASHES_OF_A_PROVEN_FILE if self._is_proven(version.sha256) else 1):
+        if crashes >= (CRASHES_OF_A_PROVEN_FILE if is_proven else 1):
             raise RefusedModelError(
                 f"{version.name} version {version.version}: found the mark of {crashes} load(s) that ended this "
                 f"process, expected none; register another version, or remove {mark} to try again"
             )
-        self._loading.mkdir(parents=True, exist_ok=True)
-        with mark.open("ab") as file:
-            file.write(b"x")
-        _flush(mark)
-        _flush(self._loading)
+        try:
+            self._mark(mark)
+        except OSError:
+            # The last good version must open on a full disk as well.
+            if not is_proven:
+                raise
         try:
             yield
         finally:
-            mark.unlink(missing_ok=True)
+            with suppress(OSError):  # where none could be written
+                mark.unlink(missing_ok=True)
             with suppress(OSError):  # another mark is in it; an empty folder would stay for every replica that ever was
                 self._loading.rmdir()
 
@@ -142,6 +145,13 @@ class ModelFiles:
         for path in [*self._files.iterdir(), *self._served.glob("*.part")]:
             if path.stem not in wanted and _modified(path) < oldest:
                 path.unlink(missing_ok=True)
+
+    def _mark(self, mark: Path) -> None:
+        self._loading.mkdir(parents=True, exist_ok=True)
+        with mark.open("ab") as file:
+            file.write(b"x")
+        _flush(mark)
+        _flush(self._loading)
 
     def _is_proven(self, sha256: str) -> bool:
         return any(sha256 in (record.sha256, record.previous_sha256) for record in self.records().values())

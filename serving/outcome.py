@@ -7,7 +7,7 @@ import logging
 from ml_code.promotion_log import PromotionLog
 from serving.aliases import CHALLENGER, CHAMPION, PREVIOUS, VERDICT, Aliases
 from serving.control import CANARY_UNTIL, LONGEST_REASON, Control, hold, note, tell
-from serving.errors import BreachError, InconclusiveError
+from serving.errors import BreachError, InconclusiveError, MovedByHandError
 from serving.rollout_rows import MOVING, Rollout, State
 
 REASON = "rollout_reason"
@@ -17,18 +17,24 @@ logger = logging.getLogger("serving")
 
 
 def abort(control: Control, rollout_id: int, breach: BreachError) -> None:
-    """Ends a rollout whose version must not serve, and remembers that on the version.
+    """Ends a rollout whose version must not serve, and remembers that on the version where it is to blame.
 
     Raises:
         RolloutLostError: it has ended, or another run drives it.
     """
     with hold(control, rollout_id) as rollout:
         state: State = "inconclusive" if isinstance(breach, InconclusiveError) else "aborted"
-        abort_held(control, rollout, str(breach), state=state)
+        abort_held(control, rollout, str(breach), state=state, is_verdict=not isinstance(breach, MovedByHandError))
 
 
 def abort_held(
-    control: Control, rollout: Rollout, reason: str, *, state: State = "aborted", is_verdict: bool = True
+    control: Control,
+    rollout: Rollout,
+    reason: str,
+    *,
+    state: State = "aborted",
+    is_verdict: bool = True,
+    is_taken_back: bool = True,
 ) -> None:
     """Ends a rollout, whoever drives it; the caller holds the model's lock.
 
@@ -38,8 +44,10 @@ def abort_held(
         reason: why.
         state: that it ends in.
         is_verdict: whether the version is to blame, so that nothing picks it unasked any more.
+        is_taken_back: whether the version before serves again, where the aliases were moved already.
     """
-    take_back(control, rollout, reason)
+    if is_taken_back:
+        take_back(control, rollout, reason)
     close_canary(control.aliases, rollout)
     if is_verdict and control.aliases.read_tags(rollout.model, rollout.to_version) is not None:
         control.aliases.tag(rollout.model, rollout.to_version, VERDICT, state)
@@ -57,7 +65,8 @@ def take_back(control: Control, rollout: Rollout, reason: str) -> None:
         return
     aliases, model = control.aliases, rollout.model
     found = aliases.read(model)
-    if found.get(CHAMPION) == rollout.to_version:
+    # Where the version before was deleted since, there is none to go back to.
+    if found.get(CHAMPION) == rollout.to_version and aliases.read_tags(model, rollout.from_version) is not None:
         aliases.move(model, CHAMPION, rollout.from_version)
         control.log.record(
             *(model, "rollback", control.owner, reason),
@@ -95,9 +104,12 @@ def close_canary(aliases: Aliases, rollout: Rollout) -> None:
 
 
 def set_previous(aliases: Aliases, log: PromotionLog, model: str, champion: str) -> None:
-    """Lets `previous` name what served before a version was promoted for the last time, as far as the log knows it."""
+    """Lets `previous` name what served before a version was promoted for the last time, as far as the log knows it.
+
+    A version that was deleted since is no way back, and must not keep the rollback from its end.
+    """
     before = find_version_before(log, model, champion)
-    if before is None:
+    if before is None or aliases.read_tags(model, before) is None:
         aliases.delete(model, PREVIOUS)
     else:
         aliases.move(model, PREVIOUS, before)

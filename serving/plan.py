@@ -72,6 +72,7 @@ def open_rollout(control: Control, model: str, version: str | None = None) -> Ro
         NoCandidateError: there is nothing that may be rolled out.
         StandsAsideError: there is nothing to do.
     """
+    version = version or None  # a form whose field was emptied says ""
     first: Rollout | None = None
     while True:
         with control.rows.lock(model):

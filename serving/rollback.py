@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
+from ml_code.promotion_log import Move
 from serving.aliases import CHAMPION, PREVIOUS, ROLLED_BACK
-from serving.control import Control, note, tell
-from serving.errors import NoCandidateError
+from serving.control import LONGEST_REASON, Control, note, tell
+from serving.errors import NoCandidateError, RolledBackError
 from serving.outcome import abort_held, finish, note_moves_by_hand, set_previous
 from serving.rollout_rows import MOVING, Rollout
 
@@ -22,21 +23,22 @@ def roll_back(control: Control, model: str, why: str) -> Rollout:
 
     Raises:
         NoCandidateError: there is no version before.
+        RolledBackError: another rollback was faster.
     """
+    seen = _find_last_move(control, model)
     with control.rows.lock(model):
-        done = control.rows.find_rollback(model, control.owner) if control.run_url else None
-        if done is not None and done.ended_at is not None:
+        # A person is the same owner every time, a run is one.
+        if control.run_url and (done := control.rows.find_rollback(model, control.owner)):
             return done
         active = control.rows.find_active(model)
         if active is not None and active.kind == "rollback":  # one that was cut off
             return finish_rollback(control, active)
+        _refuse_second(control, model, seen)
         note_moves_by_hand(control, model)
-        if active is not None and active.state in MOVING and active.from_version is not None:
-            bad, target = active.to_version, active.from_version
-        else:
-            bad, target = _find_way_back(control, model)
+        bad, target = _find_way_back(control, model, active)
         if active is not None:
-            abort_held(control, active, f"cancelled by the rollback of {control.owner}: {why}")
+            # The champion is moved below, under a row of its own: cut off in between, the next rollback finds it here.
+            abort_held(control, active, f"cancelled by the rollback of {control.owner}: {why}", is_taken_back=False)
         opened = control.rows.open(
             *(model, "rollback", bad, target, "promoting"), *(control.owner, control.run_url, control.lease_seconds)
         )
@@ -48,7 +50,7 @@ def finish_rollback(control: Control, rollback: Rollout) -> Rollout:
     """Moves the aliases to where a rollback's row says, however far an earlier try came; the caller holds the lock."""
     model, bad, why = rollback.model, rollback.from_version, rollback.reason
     if bad is not None and control.aliases.read_tags(model, bad) is not None:
-        control.aliases.tag(model, bad, ROLLED_BACK, why or "rolled back")
+        control.aliases.tag(model, bad, ROLLED_BACK, why[:LONGEST_REASON] or "rolled back")
     control.aliases.move(model, CHAMPION, rollback.to_version)
     set_previous(control.aliases, control.log, model, rollback.to_version)
     control.log.record(*(model, "rollback", rollback.owner, why), from_version=bad, to_version=rollback.to_version)
@@ -73,7 +75,9 @@ def promote_by_hand(control: Control, model: str, version: str, why: str) -> Rol
         )
     with control.rows.lock(model):
         active = control.rows.find_active(model)
-        if active is not None:
+        if active is not None and _is_unfinished_rollback(control, active):
+            finish_rollback(control, active)
+        elif active is not None:
             abort_held(control, active, f"version {version} takes its place ({control.owner}): {why}", is_verdict=False)
         champion = control.aliases.read(model).get(CHAMPION)
         opened = control.rows.open(
@@ -100,12 +104,37 @@ def move_aliases(control: Control, rollout: Rollout, why: str) -> None:
     logger.info("%s: champion is now version %s", model, rollout.to_version)
 
 
-def _find_way_back(control: Control, model: str) -> tuple[str, str]:
+def _is_unfinished_rollback(control: Control, active: Rollout) -> bool:
+    """Whether it was cut off, and what it goes back to is still there."""
+    return active.kind == "rollback" and control.aliases.read_tags(active.model, active.to_version) is not None
+
+
+def _find_last_move(control: Control, model: str) -> Move | None:
+    return next((move for move in control.log.list_moves(model) if move.to_version), None)
+
+
+def _refuse_second(control: Control, model: str, seen: Move | None) -> None:
+    """Two who roll back at once mean the same version."""
+    last = _find_last_move(control, model)
+    if last is not None and last != seen and last.action == "rollback":
+        raise RolledBackError(
+            f"{model}: found it rolled back to version {last.to_version} by {last.who} a moment ago, expected version "
+            f"{last.from_version} to serve; ask again to go back further"
+        )
+
+
+def _find_way_back(control: Control, model: str, active: Rollout | None) -> tuple[str, str]:
+    """The version that is taken back, and the one that serves again."""
+    if active is not None and active.state in MOVING and active.from_version is not None:
+        if control.aliases.read_tags(model, active.from_version) is None:
+            raise _explain_no_way_back(model, f"no version {active.from_version}, which served before")
+        return active.to_version, active.from_version
     found = control.aliases.read(model)
     bad, target = found.get(CHAMPION), found.get(PREVIOUS)
     if bad is None or target is None or bad == target:
-        raise NoCandidateError(
-            f"{model}: found no {'champion' if bad is None else 'version before the champion'}, expected one; "
-            f"`mlops promote {model} VERSION` names any other"
-        )
+        raise _explain_no_way_back(model, f"no {'champion' if bad is None else 'version before the champion'}")
     return bad, target
+
+
+def _explain_no_way_back(model: str, found: str) -> NoCandidateError:
+    return NoCandidateError(f"{model}: found {found}, expected one; `mlops promote {model} VERSION` names any other")

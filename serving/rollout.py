@@ -16,7 +16,14 @@ from serving.aliases import CHALLENGER, CHAMPION
 from serving.analysis import Rules
 from serving.canary import is_same, watch_canary
 from serving.control import Control, hold, keep_canary_open, note, read_own, renew
-from serving.errors import BreachError, FleetError, NoCanaryError, RolloutLostError
+from serving.errors import (
+    BreachError,
+    FleetError,
+    FrozenModelError,
+    MovedByHandError,
+    NoCanaryError,
+    RolloutLostError,
+)
 from serving.fleet import wait_for_challenger, wait_for_version
 from serving.gateway import Answer, Variant
 from serving.outcome import abort, abort_held, close_canary, finish
@@ -127,14 +134,16 @@ def promote(control: Control, rollout_id: int) -> str:
     """Makes the version the champion and the one before it `previous`, and closes the canary.
 
     Raises:
-        BreachError: the champion was moved by hand meanwhile, which counts for more.
+        MovedByHandError: the champion was moved by hand meanwhile, which counts for more.
+        FrozenModelError: so does a freeze since the rollout began, unless a person has approved the version.
     """
     with hold(control, rollout_id) as rollout:
         champion = control.aliases.read(rollout.model).get(CHAMPION)
         if champion not in {rollout.from_version, rollout.to_version}:
             reason = f"the champion: found version {champion}, expected {rollout.from_version}; it was moved by hand"
             abort_held(control, rollout, reason, is_verdict=False)
-            raise BreachError(f"{rollout.name}: {reason}")
+            raise MovedByHandError(f"{rollout.name}: {reason}")
+        _refuse_frozen(control, rollout)
         by_whom = f"; {rollout.reason}" if rollout.state == "awaiting approval" else ""
         said = rollout.reason if rollout.state == "promoting" else ""  # by a try that was cut off
         promoting = note(control, rollout, state="promoting", reason=said or _describe_success(rollout) + by_whom)
@@ -199,6 +208,17 @@ def clean_up(control: Control, rollout_id: int, reason: str) -> str:
     except RolloutLostError as error:
         return str(error)
     return _say(rollout, f"aborted: {reason}")
+
+
+def _refuse_frozen(control: Control, rollout: Rollout) -> None:
+    """A freeze counts from its moment on; what a person has approved since, or what is being moved, goes on."""
+    freeze = control.log.find_freeze(rollout.model)
+    is_settled = rollout.state == "awaiting approval" or rollout.state in MOVING
+    if freeze is None or is_settled or freeze.moved_at <= rollout.started_at:
+        return
+    reason = f"frozen by {freeze.who} meanwhile ({freeze.why})"
+    abort_held(control, rollout, reason, is_verdict=False)
+    raise FrozenModelError(f"{rollout.name}: {reason}; `mlops unfreeze {rollout.model}` lets it be rolled out again")
 
 
 def _verify(control: Control, rollout: Rollout, holdout: HoldoutRows, variant: Variant | None) -> str | None:

@@ -91,7 +91,7 @@ class RolloutRows(Protocol):
         """The row of the model that has not ended."""
 
     def find_rollback(self, model: str, owner: str) -> Rollout | None:
-        """The last rollback of the model that was begun by an owner, ended or not."""
+        """The last rollback of the model that this owner has brought to its end."""
 
     def read(self, rollout_id: int) -> Rollout:
         """A row by its number."""
@@ -156,13 +156,16 @@ class WarehouseRollouts:
         return self._fetch(f"SELECT {COLUMNS} FROM warehouse.rollout WHERE model = %s AND ended_at IS NULL", model)  # noqa: S608  from this module
 
     def find_rollback(self, model: str, owner: str) -> Rollout | None:
-        """The last rollback of the model that was begun by an owner, ended or not.
+        """The last rollback of the model that this owner has brought to its end.
 
         Raises:
             WarehouseError: the database cannot be reached.
         """
-        condition = "model = %s AND owner = %s AND kind = 'rollback' ORDER BY rollout_id DESC LIMIT 1"
-        return self._fetch(f"SELECT {COLUMNS} FROM warehouse.rollout WHERE {condition}", model, owner)  # noqa: S608  from this module
+        return self._fetch(
+            f"SELECT {COLUMNS} FROM warehouse.rollout WHERE model = %s AND owner = %s AND kind = 'rollback' "  # noqa: S608  from this module
+            "AND ended_at IS NOT NULL ORDER BY rollout_id DESC LIMIT 1",
+            *(model, owner),
+        )
 
     def read(self, rollout_id: int) -> Rollout:
         """A row by its number.

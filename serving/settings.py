@@ -18,7 +18,8 @@ class ServingSettings(BaseSettings):
     >>> ServingSettings(mlflow_url="http://mlflow:5000", mlflow_username="serving", mlflow_password="…")
     """
 
-    model_config = SettingsConfigDict(env_prefix="SERVING_", frozen=True, extra="forbid")
+    # The input is all settings, with the password in clear.
+    model_config = SettingsConfigDict(env_prefix="SERVING_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
     mlflow_url: str = Field(description="base URL of the MLflow server")
     mlflow_username: str = Field(description="an MLflow user that may only read")
@@ -50,7 +51,8 @@ class RolloutSettings(BaseSettings):
     >>> RolloutSettings(mlflow_url="http://mlflow:5000", mlflow_username="trainer", mlflow_password="…")
     """
 
-    model_config = SettingsConfigDict(env_prefix="ROLLOUT_", frozen=True, extra="forbid")
+    # The input is all settings, with the password in clear.
+    model_config = SettingsConfigDict(env_prefix="ROLLOUT_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
     mlflow_url: str = Field(description="base URL of the MLflow server")
     mlflow_username: str = Field(description="an MLflow user who may move aliases")

@@ -4,6 +4,8 @@ set -eu
 # Handed over in the environment: an argument, and the password in it, would show in every process list.
 export MLFLOW_BACKEND_STORE_URI="postgresql+psycopg2://mlflow:${MLFLOW_DB_PASSWORD}@${MLFLOW_DB_ADDRESS}/mlflow"
 
+# The file holds the password too, and the folder may be one that others can look into.
+umask 077
 # The cache spares 200 ms of password hashing in every request.
 cat > "$MLFLOW_AUTH_CONFIG_PATH" <<INI
 [mlflow]

@@ -60,7 +60,11 @@ def test_a_management_path_is_hidden(gateway: httpx.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/predict/../metrics", "/predict%2f..%2fmetrics", "//metrics", "/docs/../metrics", "/models/../metrics"]
+    "target",
+    [
+        *("/predict/../metrics", "/predict%2f..%2fmetrics", "//metrics", "/docs/../metrics", "/models/../metrics"),
+        *("/models%0a", "/status/airflow%0a", "/v2/health/live%0a", "/docs%0a"),
+    ],
 )
 def test_no_spelling_of_an_address_reaches_a_hidden_path(gateway: httpx.Client, target: str) -> None:
     assert read_raw(gateway, "GET", target) == 404

@@ -15,8 +15,8 @@ MLOPS = Path(sys.executable).with_name("mlops")
 ROOT = Path(__file__).parents[3]
 
 NOWHERE = "http://127.0.0.1:9"
-NO_INTERNET = {"HTTP_PROXY": NOWHERE, "HTTPS_PROXY": NOWHERE, "NO_PROXY": "127.0.0.1,localhost"}
-"""Whoever asks for anything but this machine asks a proxy that is not there."""
+NO_INTERNET = {"HTTP_PROXY": NOWHERE, "HTTPS_PROXY": NOWHERE}
+"""Whoever asks for anything asks a proxy that is not there, unless the command makes this machine an exception."""
 
 
 class DemoProcess:
@@ -51,7 +51,7 @@ class DemoProcess:
 
 def make_environment() -> dict[str, str]:
     """This process's, without ports that a person may have set and without the settings of another stack."""
-    left_out = {*PORTS.values(), "http_proxy", "https_proxy", "no_proxy"}
+    left_out = {*PORTS.values(), "http_proxy", "https_proxy", "no_proxy", "NO_PROXY"}
     return {name: value for name, value in os.environ.items() if name not in left_out and not name.startswith("MLOPS_")}
 
 

@@ -9,10 +9,12 @@ import time
 from contextlib import closing
 
 import httpx
+import psutil
 
 from local_stack.airflow_api import AirflowApi
 from local_stack.demo import RUN_SECONDS, TRAIN, find_version, wait_for
 from local_stack.stack import LocalStack
+from local_stack.supervisor import find_processes
 from tests.integration.local_stack.demo_process import run_mlops
 
 
@@ -28,6 +30,17 @@ def test_every_program_runs(stack: LocalStack) -> None:
     done = run_mlops("local", "status", "--state", str(stack.state.path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("running") == len(stack.list_states()) == 8
+
+
+def test_nothing_listens_to_another_machine(stack: LocalStack) -> None:
+    found = {
+        (process.name(), connection.laddr.ip)
+        for process in find_processes(stack.state.path)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert len(found) > 3
+    assert {address for _, address in found} == {"127.0.0.1"}, found
 
 
 def test_a_second_start_finds_all_of_it_running_and_starts_nothing(stack: LocalStack) -> None:

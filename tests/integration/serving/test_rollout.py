@@ -225,3 +225,11 @@ def test_a_canary_whose_controller_died_closes_by_itself(stack: RolloutStack) ->
     wait_until(lambda: stack.served()["canary"].get("challenger") == version, stack.served, 30)
     wait_until(lambda: stack.served()["canary"] == {"champion": champion}, stack.served, 30)
     rollout.clean_up(dead, number, "only a test")
+
+
+def test_a_version_has_one_spelling(stack: RolloutStack, champion: str) -> None:
+    aliases = stack.control("test").aliases
+    assert aliases.read_tags("iris", champion) is not None
+    in_wide_digits = "".join(chr(ord("\uff10") + int(digit)) for digit in champion)
+    for spelling in (f"0{champion}", in_wide_digits, "9" * 20):
+        assert aliases.read_tags("iris", spelling) is None

@@ -35,6 +35,17 @@ def test_env_has_no_known_secret_and_only_its_owner_may_read_it(clone: Path) -> 
     assert len(list(clone.glob(".env*"))) == 2
 
 
+def test_the_file_with_mlflows_password_is_for_its_owner_alone(clone: Path) -> None:
+    for name in ("python", "mlflow"):
+        (clone / name).write_text("#!/bin/sh\n")
+        (clone / name).chmod(0o755)
+    environment = {"PATH": f"{clone}:/usr/bin:/bin", "MLFLOW_DB_PASSWORD": "secret", "MLFLOW_DB_ADDRESS": "db:5432"}
+    environment["MLFLOW_AUTH_CONFIG_PATH"] = str(clone / "basic_auth.ini")
+    subprocess.run(["sh", "docker/mlflow/start.sh"], cwd=clone, check=True, env=environment, umask=0o022)
+    assert "secret" in (clone / "basic_auth.ini").read_text()
+    assert (clone / "basic_auth.ini").stat().st_mode & 0o777 == 0o600
+
+
 def test_every_secret_is_another_one(clone: Path) -> None:
     run(clone, "env.sh")
     secrets = [

@@ -3,13 +3,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from local_stack import demo
-from local_stack.airflow_api import TaskState
+from local_stack.airflow_api import AirflowApi, TaskState
 from local_stack.smoke import Smoke, Step, Target, is_passed
 
 
@@ -21,17 +22,28 @@ class Gateway(ThreadingHTTPServer):
         self.version = "1"
         self.predictions: list[Any] = [0]
         self.status_of_bad_rows = 422
+        self.body = b""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Gateway
+
+    def do_GET(self) -> None:
+        """What a stranger at Airflow's port answers."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.path.encode() if "html" in self.path else b'{"it": "works"}')
 
     def do_POST(self) -> None:
         rows = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.send_response(200 if rows == demo.ROW else self.server.status_of_bad_rows)
         self.send_header("X-Model-Version", self.server.version)
         self.end_headers()
-        self.wfile.write(json.dumps({"predictions": self.server.predictions}).encode())
+        self.wfile.write(self.server.body or json.dumps({"predictions": self.server.predictions}).encode())
 
     def log_message(self, *_: object) -> None:
         pass
@@ -97,7 +109,7 @@ def gateway() -> Iterator[Gateway]:
 
 
 def run(gateway: Gateway, airflow: FakeAirflow, champion: str | None = "1", *, passed: bool = True) -> dict[str, Step]:
-    target = Target(airflow, FakeAliases(champion, passed=passed), f"http://127.0.0.1:{gateway.server_address[1]}")  # type: ignore[arg-type]
+    target = Target(airflow, FakeAliases(champion, passed=passed), gateway.url)  # type: ignore[arg-type]
     told: list[Step] = []
     steps = Smoke(target).run(told.append)
     assert told == steps
@@ -152,6 +164,20 @@ def test_an_answer_of_another_version_or_of_no_class_is_a_failure(gateway: Gatew
 def test_an_answer_to_words_is_a_failure(gateway: Gateway) -> None:
     gateway.status_of_bad_rows = 200
     assert "expected status 400 or 422" in run(gateway, FakeAirflow())["check"].found
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"it": "works"}'])
+def test_a_stranger_at_the_gateways_port_is_a_failure(gateway: Gateway, body: bytes) -> None:
+    gateway.body = body
+    assert "/predict: expected predictions, found" in run(gateway, FakeAirflow())["predict"].found
+
+
+@pytest.mark.parametrize("path", ["", "/html"])
+def test_a_stranger_at_airflows_port_is_a_failure(gateway: Gateway, path: str) -> None:
+    with closing(AirflowApi(gateway.url + path, "admin", "secret")) as api:
+        reach, *_ = Smoke(Target(api, FakeAliases("1"), gateway.url)).run(lambda step: None)
+    assert reach.is_ok is False
+    assert "expected Airflow to answer GET /dags, found what is none of its answers" in reach.found
 
 
 def test_a_gateway_that_is_away_is_said(gateway: Gateway) -> None:

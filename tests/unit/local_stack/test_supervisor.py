@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -14,6 +15,8 @@ import psutil
 import pytest
 
 from local_stack.errors import ServiceError
+from local_stack.stack import LocalStack
+from local_stack.state import StateFolder
 from local_stack.supervisor import Program, Supervisor, find_processes, with_death_signal
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -113,6 +116,14 @@ def test_what_outlived_its_parents_is_ended_too(supervisor: Supervisor, folder: 
         if process.children():
             process.send_signal(signal.SIGKILL)
     supervisor.stop()
+    assert find_processes(folder) == []
+
+
+def test_a_stack_whose_folder_was_deleted_is_ended_too(supervisor: Supervisor, folder: Path) -> None:
+    start(supervisor, folder, SLEEP)
+    wait_until(lambda: supervisor.read_state("one").state == "RUNNING")
+    shutil.rmtree(folder)
+    LocalStack(StateFolder(folder)).down()
     assert find_processes(folder) == []
 
 

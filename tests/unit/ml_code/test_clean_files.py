@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from ml_code import clean_files, quarantine
+from ml_code import clean_files, csv_records, quarantine
 from ml_code.clean_files import CleanFiles
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.settings import Settings
@@ -70,16 +71,30 @@ def test_a_file_with_more_bad_rows_than_a_report_holds_is_refused(
     assert files.list_names() == []
 
 
+def test_a_long_file_of_bad_rows_is_given_up_before_it_fills_the_memory(
+    files: CleanFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clean_files, "REPORT_ROWS", 100)
+    monkeypatch.setattr(csv_records, "BLOCK_BYTES", 1000)
+    with pytest.raises(DataCheckError) as refused:
+        files.accept(make_csv(make_rows()) + b"1,2\n" * 100_000, "june.csv", "tag")
+    found = re.search(r"found (\d+) bad rows of", str(refused.value))
+    assert found
+    assert 100 < int(found[1]) < 1000
+    assert files.list_names() == []
+
+
 def test_a_file_that_is_checked_anew_does_not_become_newer(files: CleanFiles) -> None:
     content = make_csv(make_rows())
     assert files.accept(content, "june.csv", "a").accepted_at == files.accept(content, "july.csv", "b").accepted_at
 
 
+@pytest.mark.parametrize("row", [b"30,8,S,male,dead\n", b"30,8,S,male,dead,,,\n"], ids=["good", "bad"])
 def test_a_packed_file_that_unpacks_to_more_than_the_memory_is_refused(
-    files: CleanFiles, monkeypatch: pytest.MonkeyPatch
+    files: CleanFiles, monkeypatch: pytest.MonkeyPatch, row: bytes
 ) -> None:
     monkeypatch.setattr(clean_files, "LARGEST_FILE_MB", 1)
-    content = gzip.compress(b"age,fare,town,sex,outcome\n" + b"30,8,S,male,dead\n" * 100_000)
+    content = gzip.compress(b"age,fare,town,sex,outcome\n" + row * 100_000)
     assert len(content) < 10_000
     with pytest.raises(DataCheckError, match=r"june\.csv\.gz: found rows of more than 1 MB once unpacked"):
         files.accept(content, "june.csv.gz", "tag")

@@ -107,6 +107,17 @@ def test_a_bad_file_is_rejected_beside_good_ones_and_lost_by_nobody(root: Path, 
     assert len(list_files(root, "quarantine")) == 1
 
 
+def test_a_file_that_does_not_fit_the_memory_is_rejected_unread(
+    root: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "LARGEST_FILE_MB", 0.001)
+    monkeypatch.setattr(intake.Storage, "read_bytes", None)
+    report = take_in(settings, drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes()))
+    with pytest.raises(DataCheckError, match=r"rejected/iris/.*a\.csv: found more than 0\.001 MB"):
+        intake.file_away(report, settings=settings)
+    assert list_files(root, "rejected") == ["a.csv"]
+
+
 def test_a_file_that_is_written_anew_in_between_stays_for_its_own_event(root: Path, settings: Settings) -> None:
     key = drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes())
     report = take_in(settings, key)

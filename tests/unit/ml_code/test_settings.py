@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import os
+import threading
 import traceback
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import override
 
+import httpx
 import pytest
 from psycopg2.extensions import parse_dsn
 
 from ml_code.errors import SettingsError
-from ml_code.settings import find_env_file, load_settings
+from ml_code.settings import find_env_file, keep_loopback_direct, load_settings
 
 VARIABLES = {
     "MLOPS_MLFLOW_URL": "http://mlflow:5000",
@@ -83,8 +87,54 @@ def test_the_env_file_of_the_stack_means_this_machine(tmp_path: Path) -> None:
 def test_a_stack_without_docker_is_meant_while_it_runs(tmp_path: Path) -> None:
     (tmp_path / ".local").mkdir()
     assert find_env_file(tmp_path) == tmp_path / ".env"
-    (tmp_path / ".local" / "supervisord.pid").touch()
+    (tmp_path / ".local" / "supervisord.pid").write_text(f"{os.getpid()}\n")
     assert find_env_file(tmp_path) == tmp_path / ".local" / "env"
+
+
+@pytest.mark.parametrize("found", ["4194305", ""], ids=["power cut", "empty"])
+def test_what_a_stack_without_docker_left_behind_is_not_meant(tmp_path: Path, found: str) -> None:
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local" / "supervisord.pid").write_text(found)
+    assert find_env_file(tmp_path) == tmp_path / ".env"
+
+
+@pytest.mark.parametrize("exceptions", ["", "example.com", "*"])
+def test_no_proxy_is_asked_for_what_is_on_this_machine(monkeypatch: pytest.MonkeyPatch, exceptions: str) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, exceptions)
+    keep_loopback_direct()
+    assert httpx.get(f"{start_server()}/", timeout=10).text == "found"
+
+
+def start_server() -> str:
+    """A server that answers one request."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"found")
+
+        @override
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=serve_once, args=(server,), daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+def serve_once(server: HTTPServer) -> None:
+    with server:
+        server.handle_request()
+
+
+def test_a_file_in_another_encoding_is_said(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("# 비밀번호\n".encode("cp949") + ENV_FILE.encode())
+    with pytest.raises(SettingsError, match="expected UTF-8 throughout"):
+        load_settings(tmp_path / ".env")
 
 
 def test_an_object_store_elsewhere_keeps_its_address(tmp_path: Path) -> None:

@@ -37,6 +37,11 @@ class FakeAliases:
         self.tags[version] = {"gate": "passed", "sha256": digest, **tags}
         self.files[version] = content
 
+    def forget(self, version: str) -> None:
+        """Deletes a version, as a person may in MLflow; its aliases go with it."""
+        del self.tags[version], self.files[version]
+        self.aliases = {alias: named for alias, named in self.aliases.items() if named != version}
+
     def read(self, model: str) -> dict[str, str]:
         return dict(self.aliases)
 
@@ -61,6 +66,8 @@ class FakeAliases:
         return hashlib.sha256(content).hexdigest()
 
     def move(self, model: str, alias: str, version: str) -> None:
+        if version not in self.tags:
+            raise RegistryError(f"found status 404 for version {version}", 404)
         self.aliases[alias] = version
 
     def delete(self, model: str, alias: str) -> None:
@@ -128,8 +135,8 @@ class FakeRows:
         return self.read(found[0].rollout_id) if found else None
 
     def find_rollback(self, model: str, owner: str) -> Rollout | None:
-        found = [row for row in self.rows.values() if (row.model, row.owner, row.kind) == (model, owner, "rollback")]
-        return found[-1] if found else None
+        ended = [row for row in self.rows.values() if row.model == model and row.owner == owner and row.ended_at]
+        return next((row for row in reversed(ended) if row.kind == "rollback"), None)
 
     def read(self, rollout_id: int) -> Rollout:
         found = self.rows[rollout_id]

@@ -104,8 +104,14 @@ def test_few_bad_live_requests_among_many_good_replays_still_count() -> None:
 
 @pytest.mark.parametrize(("answered", "is_short"), [(299, True), (300, False)])
 def test_fewer_requests_than_asked_for_decide_nothing(answered: int, is_short: bool) -> None:
-    shortage = find_shortage(Pool(counters(200), counters(answered - 200)), Pool(counters(5000)), Rules())
+    shortage = find_shortage(Pool(counters(200), counters(answered - 200)), Pool(counters(5000)), Rules(), replayed=100)
     assert (shortage is not None) is is_short
+
+
+def test_requests_that_a_stranger_marks_as_replayed_do_not_count_as_the_rollouts_own() -> None:
+    pools = Pool(counters(100), counters(5000)), Pool(counters(4000), counters(5000))
+    assert "found 108 requests to the canary" in (find_shortage(*pools, Rules(), replayed=8) or "")
+    assert find_shortage(*pools, Rules(), replayed=200) is None
 
 
 def test_a_few_requests_are_no_clear_breach() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -57,6 +59,23 @@ def test_a_canary_that_refuses_the_version_is_not_waited_for() -> None:
 def test_a_canary_that_refused_an_earlier_version_is_waited_for() -> None:
     fleet = FakeFleet({"a": None}, {"a": "2"}, refused="1")
     assert wait_for_challenger(fleet, "iris", "2", 60, pause=no_pause) == ["a"]
+
+
+def test_replicas_are_asked_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Replica(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"models": [{"name": "iris", "variant": "champion", "version": "2"}]}')
+
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with HTTPServer(("127.0.0.1", 0), Replica) as server:
+        threading.Thread(target=server.handle_request).start()
+        fleet = DnsFleet(["127.0.0.1"], [], server.server_port)
+        assert fleet.read_versions("iris") == {f"127.0.0.1:{server.server_port}": "2"}
 
 
 def test_names_that_are_gone_and_replicas_that_do_not_answer_say_nothing() -> None:

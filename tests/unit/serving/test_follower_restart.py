@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -155,3 +156,43 @@ def age_files(folder: Path) -> None:
     long_ago = time.time() - 7200
     for path in (folder / "files").iterdir():
         os.utime(path, (long_ago, long_ago))
+
+
+def test_on_a_full_disk_a_restart_serves_the_last_good_version(
+    replica: Replica, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    replica.step()
+    (tmp_path / "loading").touch()  # so that no folder of marks can be made
+    restarted = Replica(tmp_path, registry)
+    restarted.restore()
+    assert restarted.version() == "1"
+
+
+def test_a_file_that_never_served_is_not_opened_where_its_load_cannot_be_marked(
+    tmp_path: Path, registry: FakeRegistry
+) -> None:
+    (tmp_path / "loading").touch()
+    stopped = Replica(tmp_path, registry)
+    stopped.step()
+    assert stopped.version() is None
+    assert "loading" in stopped.reasons()[0]
+
+
+def test_a_version_that_a_full_disk_did_not_remember_is_remembered_when_there_is_room(
+    replica: Replica, registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica.step()
+    registry.aliases["champion"] = "2"
+    monkeypatch.setattr(replica.files, "record", refuse_to_write)
+    replica.step()
+    assert replica.version() == "2"
+    monkeypatch.undo()
+    replica.step()
+    registry.is_down = True
+    restarted = Replica(tmp_path, registry)
+    restarted.restore()
+    assert restarted.version() == "2"
+
+
+def refuse_to_write(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -86,6 +86,7 @@ def test_categories_are_texts_or_whole_numbers_and_null_is_missing(ships: Infere
         ({"inputs": [tensor(name, (1 + (name == IRIS[2]),), [1] * (1 + (name == IRIS[2]))) for name in IRIS]}, "shape"),
         ({"inputs": [tensor("rows", (1, 4), FLOWERS[0])], "outputs": [{"name": "label"}]}, "outputs: found"),
         ({"inputs": [tensor("rows", (1, 4), FLOWERS[0])], "outputs": []}, "outputs: found no list"),
+        ({"inputs": [tensor("rows", (1, 4), FLOWERS[0])], "outputs": [{"name": "predictions"}] * 2}, "a name twice"),
         ({"inputs": [tensor("rows", (1, 4), FLOWERS[0])], "id": 3}, "id: found no text"),
         ({"inputs": [tensor("rows", (1, 4), [1e39, 2, 3, 4], "FP64")]}, "1 problem"),
     ],

@@ -62,6 +62,8 @@ def test_a_frozen_model_is_rolled_out_only_by_hand() -> None:
     table.log.record("iris", "freeze", "ada", "the fair")
     with pytest.raises(FrozenModelError, match="expected no freeze; version 4 waits"):
         choose(table)
+    with pytest.raises(FrozenModelError):
+        open_rollout(table.control(), "iris", "")  # what a form says whose field was emptied
     assert choose(table, "4") == Choice("3", "4")
     table.log.record("iris", "unfreeze", "ada", "it is over")
     assert choose(table) == Choice("3", "4")

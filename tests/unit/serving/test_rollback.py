@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from serving.errors import NoCandidateError
+from serving.errors import NoCandidateError, RolledBackError
 from serving.plan import open_rollout
 from serving.rollback import promote_by_hand, roll_back
+from serving.rollout import promote
 from tests.unit.serving.rollout_fakes import Table, promote_in_turn, set_table
 from tests.unit.serving.test_rollout_killed import Killed, kill_after, revive
 
@@ -72,6 +74,23 @@ def test_a_run_that_was_cut_off_and_finished_by_another_one_goes_back_once() -> 
     assert table.aliases.aliases == {"champion": "2", "previous": "1"}
 
 
+def test_a_rollback_of_a_rollout_that_moved_the_aliases_may_be_killed_at_any_change_as_well() -> None:
+    for calls in range(100):
+        table = promote_in_turn("1", "2", "3")
+        table.aliases.add("4")
+        control = table.control()
+        promote(control, open_rollout(control, "iris").rollout_id)
+        kill_after(table, calls)
+        try:
+            take_back(table)
+            break
+        except Killed:
+            revive(table)
+        assert take_back(table) == ("4", "3")
+        assert table.aliases.aliases == {"champion": "3", "previous": "2"}
+    assert calls > 5
+
+
 def test_a_rollback_that_was_cut_off_is_finished_before_a_rollout() -> None:
     table = promote_in_turn("1", "2", "3")
     table.aliases.add("4")
@@ -85,6 +104,49 @@ def test_a_rollback_that_was_cut_off_is_finished_before_a_rollout() -> None:
     assert table.aliases.tags["3"]["rolled_back"] == "wrong"
 
 
+def test_of_two_rollbacks_at_once_the_slower_one_stands_aside() -> None:
+    table = promote_in_turn("1", "2", "3")
+    lock = table.rows.lock
+
+    def wait_for_another(model: str) -> AbstractContextManager[None]:
+        table.rows.lock = lock  # type: ignore[method-assign]
+        take_back(table)
+        return lock(model)
+
+    table.rows.lock = wait_for_another  # type: ignore[method-assign]
+    with pytest.raises(RolledBackError, match="rolled back to version 2 by ada@lab a moment ago"):
+        roll_back(table.control("bob@lab"), "iris", "wrong, I say")
+    assert table.aliases.aliases == {"champion": "2", "previous": "1"}
+    assert "rolled_back" not in table.aliases.tags["2"]
+
+
+def test_a_version_that_was_deleted_does_not_keep_a_rollback_from_its_end() -> None:
+    table = promote_in_turn("1", "2", "3")
+    table.aliases.forget("1")
+    assert take_back(table) == ("3", "2")
+    assert table.aliases.aliases == {"champion": "2"}
+
+
+def test_a_rollout_whose_version_before_was_deleted_has_no_way_back_but_another_version() -> None:
+    table = set_table("4", champion="3", previous="2")
+    control = table.control()
+    promote(control, open_rollout(control, "iris").rollout_id)
+    table.aliases.forget("3")
+    with pytest.raises(NoCandidateError, match="found no version 3, which served before"):
+        take_back(table)
+    assert table.aliases.aliases == {"champion": "4"}
+    promote_by_hand(table.control("ada@lab"), "iris", "2", "the last good one")
+    assert table.aliases.aliases == {"champion": "2", "previous": "4"}
+    assert table.rows.find_active("iris") is None
+
+
+def test_a_long_reason_is_cut_where_mlflow_keeps_it() -> None:
+    table = promote_in_turn("1", "2")
+    take_back(table, "x" * 200_000)
+    assert table.aliases.tags["2"]["rolled_back"] == "x" * 1000
+    assert table.log.moves[-1].why == "x" * 200_000
+
+
 def test_a_person_may_let_any_version_serve_and_cancels_what_is_under_way() -> None:
     table = set_table("4", champion="3")
     table.aliases.add("5", gate="rejected")
@@ -94,6 +156,19 @@ def test_a_person_may_let_any_version_serve_and_cancels_what_is_under_way() -> N
     assert table.aliases.aliases == {"champion": "5", "previous": "3"}
     assert table.rows.read(under_way.rollout_id).state == "aborted"
     assert table.log.moves[-1].why == "I vouch for it"
+
+
+@pytest.mark.parametrize("calls", [4, 6, 8])
+def test_a_rollback_that_was_cut_off_is_finished_before_a_person_lets_another_version_serve(calls: int) -> None:
+    table = promote_in_turn("1", "2", "3")
+    table.aliases.add("4")
+    kill_after(table, calls)
+    with pytest.raises(Killed):
+        take_back(table)
+    revive(table)
+    promote_by_hand(table.control("ada@lab"), "iris", "4", "it is mended")
+    assert table.aliases.aliases == {"champion": "4", "previous": "2"}
+    assert table.aliases.tags["3"]["rolled_back"] == "wrong"
 
 
 def test_promoting_what_serves_already_does_not_make_it_its_own_predecessor() -> None:

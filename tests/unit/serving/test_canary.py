@@ -1,0 +1,88 @@
+"""What may happen around a canary while it is watched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+
+from ml_code.model_spec import Value
+from ml_code.promotion_log import Move
+from serving.errors import BreachError, FrozenModelError
+from serving.gateway import Answer, Variant
+from serving.plan import open_rollout
+from tests.unit.serving.fake_registry import NOON, ROWS
+from tests.unit.serving.rollout_fakes import Table, set_table
+from tests.unit.serving.rollout_run import STEPS, assert_settled, run
+
+pytestmark = pytest.mark.usefixtures("quick_validation")
+
+
+def test_a_stranger_who_marks_requests_as_replayed_does_not_spare_the_canary_its_own() -> None:
+    table = set_table("4", champion="3")
+    pause, predict, replayed = table.stack.pause, table.stack.predict, Counter[str | None]()
+
+    def pause_beside_a_stranger(seconds: float) -> None:
+        pause(seconds)
+        for variant in ("stable", "canary"):
+            predict("iris", ROWS * 100, variant)
+
+    def count_own(model: str, rows: Sequence[Sequence[Value]], variant: Variant | None) -> list[Answer]:
+        replayed[variant] += len(rows)
+        return predict(model, rows, variant)
+
+    table.stack.pause = pause_beside_a_stranger  # type: ignore[method-assign]
+    table.stack.predict = count_own  # type: ignore[method-assign]
+    assert table.rows.read(run(table)).state == "promoted"
+    assert replayed["canary"] >= 300
+
+
+def test_a_champion_that_is_moved_by_hand_during_the_analysis_is_not_held_against_the_version() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = open_rollout(control, "iris").rollout_id
+    for name in ("validate_artifact", "start_canary", "wait_for_canary"):
+        STEPS[name](control, number)
+    table.aliases.aliases["champion"] = "1"
+    with pytest.raises(BreachError, match="found version 1, expected 3; it was moved by hand"):
+        STEPS["analyse_canary"](control, number)
+    assert table.aliases.aliases == {"champion": "1"}
+    assert "rollout" not in table.aliases.tags["4"]
+    assert table.rows.find_active("iris") is None
+
+
+def freeze(table: Table) -> None:
+    table.rows.now += timedelta(minutes=1)
+    table.log.moves.append(Move(NOON + timedelta(minutes=1), "iris", "freeze", None, None, "ada@lab", "the fair"))
+
+
+def test_a_freeze_during_a_canary_keeps_it_from_being_promoted_and_blames_no_version() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = open_rollout(control, "iris").rollout_id
+    for name in ("validate_artifact", "start_canary", "wait_for_canary", "analyse_canary"):
+        STEPS[name](control, number)
+    freeze(table)
+    with pytest.raises(FrozenModelError, match=r"frozen by ada@lab meanwhile \(the fair\)"):
+        STEPS["promote"](control, number)
+    assert_settled(table, "3", None)
+    assert "rollout" not in table.aliases.tags["4"]
+
+
+def test_a_person_who_approves_a_version_after_a_freeze_gets_it() -> None:
+    table = set_table("4", champion="3")
+    number = open_rollout(table.control(), "iris").rollout_id
+    freeze(table)
+    table.rows.write(number, lease_seconds=60, state="awaiting approval")
+    STEPS["promote"](table.control(), number)
+    assert table.aliases.aliases["champion"] == "4"
+
+
+def test_a_version_that_is_asked_for_after_a_freeze_is_promoted() -> None:
+    table = set_table("4", champion="3")
+    freeze(table)
+    table.rows.now += timedelta(minutes=1)
+    run(table, version="4")
+    assert_settled(table, "4", "3")
