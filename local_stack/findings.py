@@ -84,24 +84,33 @@ def check_settings(values: Mapping[str, str] | None, example: Mapping[str, str])
     """Takes the settings of .env, None if there is no such file, and those of .env.example."""
     if values is None:
         return Finding("settings", "warning", "no .env", "`make up` writes it, or `make env`")
-    bind = values.get("BIND_ADDRESS") or "127.0.0.1"
-    insecure = sorted(name for name, value in values.items() if value.startswith("insecure-"))
-    # A secret has no default: without it nothing starts.
-    missing = [name for name, value in example.items() if value.startswith("insecure-") and not values.get(name)]
-    if missing:
-        return Finding("settings", "failure", f"no {', '.join(missing)}", "compare with .env.example")
-    ports = {name: value for name, value in values.items() if name.endswith("_PORT") and value}
-    if wrong := [f"{name} {value}" for name, value in ports.items() if not is_port(value)]:
-        return Finding("settings", "failure", ", ".join(wrong), f"expected a port from 1 to {LARGEST}")
-    if insecure and not _is_loopback(bind):
-        found = f"BIND_ADDRESS {bind} with known secrets: {', '.join(insecure)}"
-        return Finding("settings", "failure", found, "move .env away and run `make env`")
-    if insecure:
+    if failure := _find_wrong_setting(values, example):
+        return failure
+    if insecure := _list_insecure(values):
         advice = "fit for this machine only; move .env away and run `make env`"
         return Finding("settings", "warning", f"{len(insecure)} known secrets of .env.example", advice)
     if new := sorted(set(example) - set(values)):
         return Finding("settings", "warning", f"no {', '.join(new)}", "defaults count; compare with .env.example")
     return Finding("settings", "ok", "complete, secrets are random")
+
+
+def _find_wrong_setting(values: Mapping[str, str], example: Mapping[str, str]) -> Finding | None:
+    """What keeps the stack from starting, or from starting safely."""
+    # A secret has no default: without it nothing starts.
+    if missing := [name for name in _list_insecure(example) if not values.get(name)]:
+        return Finding("settings", "failure", f"no {', '.join(missing)}", "compare with .env.example")
+    ports = {name: value for name, value in values.items() if name.endswith("_PORT") and value}
+    if wrong := [f"{name} {value}" for name, value in ports.items() if not is_port(value)]:
+        return Finding("settings", "failure", ", ".join(wrong), f"expected a port from 1 to {LARGEST}")
+    bind, insecure = values.get("BIND_ADDRESS") or "127.0.0.1", _list_insecure(values)
+    if insecure and not _is_loopback(bind):
+        found = f"BIND_ADDRESS {bind} with known secrets: {', '.join(insecure)}"
+        return Finding("settings", "failure", found, "move .env away and run `make env`")
+    return None
+
+
+def _list_insecure(values: Mapping[str, str]) -> list[str]:
+    return sorted(name for name, value in values.items() if value.startswith("insecure-"))
 
 
 def check_packages(pinned: Mapping[str, str], installed: Mapping[str, str]) -> Finding:

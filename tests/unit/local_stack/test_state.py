@@ -116,9 +116,10 @@ def test_a_folder_that_a_full_disk_refused_is_used_once_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = StateFolder(tmp_path / "state")
-    with monkeypatch.context() as small, pytest.raises(StateFolderError, match="MB free"):
+    with monkeypatch.context() as small:
         small.setattr("local_stack.state.MIN_FREE_MB", 1e12)
-        state.prepare()
+        with pytest.raises(StateFolderError, match="MB free"):
+            state.prepare()
     state.prepare()
     assert state.logs.is_dir()
 

@@ -75,6 +75,7 @@ def test_a_long_file_of_bad_rows_is_given_up_before_it_fills_the_memory(
     files: CleanFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clean_files, "REPORT_ROWS", 100)
+    monkeypatch.setattr(csv_records, "RECORD_BYTES", 1000)
     monkeypatch.setattr(csv_records, "BLOCK_BYTES", 1000)
     with pytest.raises(DataCheckError) as refused:
         files.accept(make_csv(make_rows()) + b"1,2\n" * 100_000, "june.csv", "tag")
