@@ -200,6 +200,8 @@ def _watch_window(  # noqa: PLR0917
     while find_shortage(*read_pools(rollout, watch), rules, watch.replayed) and watch.replayed < most:
         replay(control, rollout, watch, rules, REPLAY_ROWS)
         look(control, rollout, watch)
+        if watch.absent:
+            control.pause(LOOK_SECONDS)
         _raise(find_clear_breach(*read_pools(rollout, watch), rules, spread))
     _raise(find_breach(*read_pools(rollout, watch), rules, spread))
     if shortage := find_shortage(*read_pools(rollout, watch), rules, watch.replayed):
