@@ -65,8 +65,8 @@ def choose_version(aliases: Aliases, log: PromotionLog, model: str, version: str
 def open_rollout(control: Control, model: str, version: str | None = None) -> Rollout:
     """Makes the row of a rollout, or takes over one that was cut off; the newest wins.
 
-    A rollout of an older version is cancelled, and so is any other where a person asks for a version. One that moves
-    the aliases is waited for: that takes seconds, or its lease ends.
+    A rollout of an older version is cancelled, and so is any other where a person asks for a version, also one of this
+    version that waits for a person. One that moves the aliases is waited for: that takes seconds, or its lease ends.
 
     Raises:
         NoCandidateError: there is nothing that may be rolled out.
@@ -111,10 +111,13 @@ def _claim(control: Control, active: Rollout, version: str | None, first: Rollou
         return None
     if active.kind != "rollout" or active.state in MOVING:
         return None
-    if wanted == active.to_version:
-        if active.state == "awaiting approval" or active.lease_until > first.lease_until:
+    is_waiting = active.state == "awaiting approval"
+    # Nobody can tell whether a run that waits for days is still there, so who asks by number begins anew.
+    if wanted == active.to_version and not (is_waiting and version):
+        if is_waiting or active.lease_until > first.lease_until:
             raise UnderWayError(
-                f"{active.name}: found it {active.state} by {active.owner}, expected no other; nothing to do"
+                f"{active.name}: found it {active.state} by {active.owner}, expected no other; "
+                + (f"decide there, or ask for version {wanted} by its number" if is_waiting else "nothing to do")
             )
         return None
     if version is None and (wanted is None or int(wanted) < int(active.to_version)):

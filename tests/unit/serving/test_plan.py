@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from serving import rollout
+from serving.approval import approve
 from serving.errors import FrozenModelError, NoCandidateError, NothingNewError, RolloutLostError, UnderWayError
 from serving.plan import Choice, choose_version, open_rollout
 from tests.unit.serving.rollout_fakes import Table, promote_in_turn, set_table
@@ -182,3 +183,13 @@ def test_one_that_waits_for_a_person_gives_way_to_a_newer_version_alone() -> Non
         open_rollout(table.control("dag/two"), "iris")
     table.aliases.add("5")
     assert open_rollout(table.control("dag/two"), "iris").to_version == "5"
+
+
+def test_one_that_waits_for_a_person_is_begun_anew_by_who_asks_for_its_version() -> None:
+    table = set_table("4", champion="3")
+    first = open_rollout(table.control("dag/one"), "iris")
+    table.rows.write(first.rollout_id, lease_seconds=3600, state="awaiting approval")
+    second = open_rollout(table.control("dag/two"), "iris", "4")
+    assert (second.state, second.owner) == ("validating", "dag/two")
+    with pytest.raises(RolloutLostError):
+        approve(table.control("dag/one"), first.rollout_id, "ada")
