@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml_code.model_spec import LARGEST_FILE_MB
 from ml_code.promotion_log import PromotionLog, WarehouseLog
 from ml_code.settings import Settings, load_settings
 from ml_code.warehouse import open_warehouse
@@ -48,7 +49,7 @@ class Control:
     run_url: str | None = None
     timeout_seconds: float = 120.0
     lease_seconds: float = 120.0
-    limit_bytes: int = 48_000_000
+    limit_bytes: int = LARGEST_FILE_MB * 1_000_000
     catalog_dir: Path | None = None
     pause: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
@@ -77,7 +78,6 @@ def connect(owner: str, run_url: str | None = None, settings: RolloutSettings | 
         run_url=run_url,
         timeout_seconds=settings.timeout_seconds,
         lease_seconds=settings.lease_seconds,
-        limit_bytes=settings.max_model_mb * 1_000_000,
     )
 
 

@@ -106,7 +106,7 @@ class MlflowRegistry:
                     if size > limit_bytes:
                         raise RefusedModelError(
                             f"{name} version {version}: found more than {limit_bytes} bytes, expected at most that; "
-                            "train a smaller model or raise SERVING_MAX_MODEL_MB"
+                            "train a smaller model"
                         )
                     digest.update(chunk)
                     file.write(chunk)

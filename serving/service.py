@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ml_code.model_spec import LARGEST_FILE_MB
 from serving.allowed import read_allowed_models
 from serving.app import PredictionApp
 from serving.bentoml_seam import adapt_bentoml
@@ -118,7 +119,7 @@ def make_follower(settings: ServingSettings, registry: MlflowRegistry) -> Follow
     """The follower that a replica's settings describe."""
     files = ModelFiles(settings.state_dir, f"{settings.pool}-{settings.replica}")
     read_allowed = partial(read_allowed_models, settings.catalog_dir)
-    limit_bytes = settings.max_model_mb * 1_000_000
+    limit_bytes = LARGEST_FILE_MB * 1_000_000
     return Follower(registry, files, pool=settings.pool, read_allowed=read_allowed, limit_bytes=limit_bytes)
 
 

@@ -9,8 +9,6 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ml_code.model_spec import LARGEST_FILE_MB
-
 
 class ServingSettings(BaseSettings):
     """Settings of one replica of the prediction service.
@@ -40,9 +38,6 @@ class ServingSettings(BaseSettings):
     catalog_dir: Path | None = Field(
         default=None, description="folder of dataset TOML files instead of the shipped one; read again at every poll"
     )
-    max_model_mb: int = Field(
-        default=LARGEST_FILE_MB, gt=0, description="largest model file, in MB; opening one takes twelve times that"
-    )
 
 
 class RolloutSettings(BaseSettings):
@@ -64,6 +59,5 @@ class RolloutSettings(BaseSettings):
     lease_seconds: float = Field(
         default=120.0, gt=0, description="after this time without a sign of life a canary closes and may be taken over"
     )
-    max_model_mb: int = Field(default=LARGEST_FILE_MB, gt=0, description="largest model file that is validated, in MB")
     mlflow_public_url: str | None = Field(default=None, description="MLflow as a browser reaches it, for links")
     gateway_public_url: str | None = Field(default=None, description="the start page as a browser reaches it")
