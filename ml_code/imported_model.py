@@ -87,10 +87,10 @@ def import_model(path: Path, dataset: str, *, model: str | None = None, settings
 
 
 def read_file(path: Path) -> onnx.ModelProto:
-    """Reads and checks an ONNX file.
+    """Reads and checks an ONNX file, with the weights that stand in a file beside it, as PyTorch writes them.
 
     Raises:
-        ModelFileError: there is no such file, or it is no ONNX model whose weights stand in it.
+        ModelFileError: there is no such file, or it is no ONNX model, or its weights are missing.
     """
     try:
         content = path.read_bytes()
@@ -98,11 +98,13 @@ def read_file(path: Path) -> onnx.ModelProto:
         raise ModelFileError(f"{path}: found {error.strerror}, expected an ONNX file; correct the path") from error
     try:
         proto = onnx.load_from_string(content)
+        onnx.load_external_data_for_model(proto, str(path.parent))
         onnx.checker.check_model(proto)
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ModelFileError(
-            f"{path}: found no valid ONNX model ({reason}), expected one file with its weights; export it again"
+            f"{path}: found no valid ONNX model ({reason}), expected one whose weights stand in it or beside it; "
+            "export it again"
         ) from error
     return proto
 

@@ -130,6 +130,8 @@ def _open_session(content: bytes, threads: int) -> ort.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
+    # What stands in a file beside it is under no digest.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/nonexistent")
     options.log_severity_level = 4  # every failure is raised as well, and a caller reports it once
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])

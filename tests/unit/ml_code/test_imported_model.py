@@ -82,6 +82,31 @@ def test_a_network_with_one_matrix_answers_the_rows_of_the_dataset(iris: tuple[D
     assert (answer.values, answer.probabilities is not None) == ([0], True)
 
 
+def save_with_weights_beside(folder: Path) -> Path:
+    onnx.save(make_network(), folder / "network.onnx", save_as_external_data=True, location="w.data", size_threshold=70)
+    return folder / "network.onnx"
+
+
+def test_weights_that_stand_beside_the_file_are_taken_into_it(iris: tuple[Dataset, Split], tmp_path: Path) -> None:
+    dataset, split = iris
+    content = adapt(dataset, read_file(save_with_weights_beside(tmp_path)), split, "network.onnx")
+    (tmp_path / "w.data").unlink()
+    assert score(dataset, content, split.holdout) > 0.85
+
+
+def test_weights_that_are_missing_beside_the_file_are_said(tmp_path: Path) -> None:
+    file = save_with_weights_beside(tmp_path)
+    (tmp_path / "w.data").unlink()
+    with pytest.raises(ModelFileError, match=r"w\.data.*expected one whose weights stand in it or beside it"):
+        read_file(file)
+
+
+def test_a_served_file_reads_no_weights_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelFileError, match="External data path does not exist"):
+        OnnxModel(save_with_weights_beside(tmp_path).read_bytes())
+
+
 def test_figures_that_do_not_sum_to_one_are_no_probabilities(iris: tuple[Dataset, Split]) -> None:
     dataset, split = iris
     model = OnnxModel(adapt(dataset, make_network(softmax=False), split, "network.onnx"))
