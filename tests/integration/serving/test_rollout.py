@@ -18,7 +18,7 @@ from serving.analysis import Rules
 from serving.control import Control
 from serving.errors import BreachError, NoCanaryError, RolloutLostError, StandsAsideError
 from serving.plan import open_rollout
-from serving.rollback import roll_back
+from serving.rollback import promote_by_hand, roll_back
 from serving.rollout_rows import Rollout
 from tests.integration.serving.replica import wait_until
 from tests.integration.serving.rollout_stack import RolloutStack
@@ -233,3 +233,22 @@ def test_a_version_has_one_spelling(stack: RolloutStack, champion: str) -> None:
     in_wide_digits = "".join(chr(ord("\uff10") + int(digit)) for digit in champion)
     for spelling in (f"0{champion}", in_wide_digits, "9" * 20):
         assert aliases.read_tags("iris", spelling) is None
+
+
+def test_a_run_of_a_rollback_that_is_repeated_goes_back_once(stack: RolloutStack) -> None:
+    before, version = stack.aliases()["champion"], stack.register(make_bad_classifier())
+    promote_by_hand(stack.control("ada@lab"), "iris", version, "only a test")
+    control = stack.control("model_rollback/run", run_url="http://airflow/run")
+    first = roll_back(control, "iris", "only a test")
+    assert roll_back(control, "iris", "only a test") == first
+    assert stack.aliases()["champion"] == before
+
+
+def test_a_version_that_was_deleted_keeps_no_rollback_from_its_end(stack: RolloutStack) -> None:
+    versions = [stack.register(make_bad_classifier()) for _ in range(3)]
+    for version in versions:
+        promote_by_hand(stack.control("ada@lab"), "iris", version, "only a test")
+    stack.client.delete_model_version("iris", versions[0])
+    assert roll_back(stack.control("ada@lab"), "iris", "only a test").to_version == versions[1]
+    assert stack.aliases() == {"champion": versions[1]}
+    assert stack.control("test").rows.find_active("iris") is None
