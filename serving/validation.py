@@ -119,13 +119,12 @@ def measure(
                     break
                 except subprocess.TimeoutExpired:
                     if time.monotonic() > deadline:
-                        raise BreachError(
-                            f"{subject}: found a file that was not validated after {wall_seconds:.0f} s, expected one "
-                            "that opens and answers its golden rows in a few"
-                        ) from None
+                        raise _explain_slow(subject, wall_seconds) from None
                     renew()
         finally:
             child.kill()
+    if child.returncode == -signal.SIGXCPU:
+        raise _explain_slow(subject, wall_seconds)
     if child.returncode != 0:
         raise BreachError(
             f"{subject}: found a file that {_describe_end(child.returncode, errors)}, expected one that opens"
@@ -134,6 +133,13 @@ def measure(
     if "problem" in found:
         raise BreachError(f"{subject}: {found['problem']}")
     return Measured(ModelSpec.model_validate(found.pop("spec")), **found)
+
+
+def _explain_slow(subject: str, seconds: float) -> BreachError:
+    return BreachError(
+        f"{subject}: found a file that was not validated after {seconds:.0f} s, expected one that opens and answers "
+        "its golden rows in a few"
+    )
 
 
 def find_schema_change(before: ModelSpec, after: ModelSpec) -> str | None:

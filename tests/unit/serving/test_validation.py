@@ -65,7 +65,7 @@ def test_a_bad_file_is_a_breach(aliases: FakeAliases, content: bytes, cause: str
 def test_a_file_that_opens_for_ever_is_ended(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(make_slow_to_open())
-    with pytest.raises(BreachError, match=r"was not validated after 2 s|SIGXCPU|SIGKILL"):
+    with pytest.raises(BreachError, match="was not validated after 2 s"):
         measure(file, "iris version 2", wall_seconds=2)
 
 
