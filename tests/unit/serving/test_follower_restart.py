@@ -162,6 +162,7 @@ def test_on_a_full_disk_a_restart_serves_the_last_good_version(
     replica: Replica, registry: FakeRegistry, tmp_path: Path
 ) -> None:
     replica.step()
+    (tmp_path / "loading").rmdir()
     (tmp_path / "loading").touch()  # so that no folder of marks can be made
     restarted = Replica(tmp_path, registry)
     restarted.restore()
