@@ -292,3 +292,11 @@ def test_a_champion_that_does_not_answer_through_the_gateway_gives_way_to_the_on
         run(table)
     assert_settled(table, "3", None)
     assert table.aliases.tags["4"]["rollout"] == "aborted"
+
+
+def test_the_end_of_a_rollout_may_be_repeated_so_that_it_is_told() -> None:
+    table = set_table("4", champion="3")
+    number = run(table, "dag/one")
+    assert "version 4" in rollout.verify_through_gateway(table.control("dag/one"), number)
+    with pytest.raises(RolloutLostError):
+        rollout.verify_through_gateway(table.control("dag/two"), number)
