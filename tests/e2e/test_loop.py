@@ -147,7 +147,7 @@ def has_tag(airflow: Airflow, dag_id: str, tag: str) -> bool:
     return answer.status_code == 200 and tag in {entry["name"] for entry in answer.json()["tags"]}
 
 
-def test_a_stack_that_was_cut_off_comes_back_with_its_data(stack: Stack) -> None:
+def test_a_stack_that_was_cut_off_and_taken_down_comes_back_with_its_data(stack: Stack) -> None:
     ids = subprocess.run(
         ["docker", "ps", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}"],
         check=True,
@@ -155,18 +155,12 @@ def test_a_stack_that_was_cut_off_comes_back_with_its_data(stack: Stack) -> None
         text=True,
     ).stdout.split()
     subprocess.run(["docker", "kill", *ids], check=True, capture_output=True)
+    stack.compose("down")
     stack.up()
     wait_until(lambda: stack.predict(ROW).status_code == 200, 60, "a prediction after the cut")
     assert read_versions(stack) == {"iris": "1"}
     with closing(Airflow(stack)) as airflow:
         assert airflow.get(f"/dags/{TRAIN}/dagRuns")["total_entries"] == 3
-
-
-def test_a_stack_that_was_stopped_comes_back_with_its_data(stack: Stack) -> None:
-    stack.compose("down")
-    stack.up()
-    wait_until(lambda: stack.predict(ROW).status_code == 200, 60, "a prediction after down and up")
-    assert read_versions(stack) == {"iris": "1"}
 
 
 @pytest.mark.parametrize(
