@@ -133,8 +133,9 @@ def test_a_person_decides_in_airflow_while_the_version_before_serves_all(
     with Traffic(f"{stack.gateway}/predict", rate_per_second=50) as traffic:
         run_id = rollouts.start_dag(new, require_approval=True, latency_margin_ms=250)
         question = wait_until(lambda: rollouts.airflow.read_question(SERVE, run_id), 180, "a person is asked")
-        assert rollouts.read()["rollout"]["state"] == "awaiting approval"
-        assert ask(stack, "canary") == champion
+        # A replica looks every two seconds.
+        wait_until(lambda: rollouts.read()["rollout"]["state"] == "awaiting approval", 30, "the page says who waits")
+        wait_until(lambda: ask(stack, "canary") == champion, 30, "the canary answers with the champion")
         rollouts.airflow.answer(question, decision)
         rollouts.airflow.wait_for_run(SERVE, run_id, 180)
     told = rollouts.wait_for_end(new, 30)
