@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from ml_code.model_spec import Value
 from ml_code.promotion_log import Move
+from serving import rollout
+from serving.analysis import Rules
 from serving.errors import BreachError, FrozenModelError
 from serving.gateway import Answer, Variant
 from serving.plan import open_rollout
 from tests.unit.serving.fake_registry import NOON, ROWS
 from tests.unit.serving.rollout_fakes import Table, set_table
-from tests.unit.serving.rollout_run import STEPS, assert_settled, run
+from tests.unit.serving.rollout_run import STEPS, assert_settled, begin, run
 
 pytestmark = pytest.mark.usefixtures("quick_validation")
 
@@ -42,9 +45,7 @@ def test_a_stranger_who_marks_requests_as_replayed_does_not_spare_the_canary_its
 def test_a_champion_that_is_moved_by_hand_during_the_analysis_is_not_held_against_the_version() -> None:
     table = set_table("4", champion="3")
     control = table.control()
-    number = open_rollout(control, "iris").rollout_id
-    for name in ("validate_artifact", "start_canary", "wait_for_canary"):
-        STEPS[name](control, number)
+    number = begin(control)
     table.aliases.aliases["champion"] = "1"
     with pytest.raises(BreachError, match="found version 1, expected 3; it was moved by hand"):
         STEPS["analyse_canary"](control, number)
@@ -61,9 +62,7 @@ def freeze(table: Table) -> None:
 def test_a_freeze_during_a_canary_keeps_it_from_being_promoted_and_blames_no_version() -> None:
     table = set_table("4", champion="3")
     control = table.control()
-    number = open_rollout(control, "iris").rollout_id
-    for name in ("validate_artifact", "start_canary", "wait_for_canary", "analyse_canary"):
-        STEPS[name](control, number)
+    number = begin(control, "analyse_canary")
     freeze(table)
     with pytest.raises(FrozenModelError, match=r"frozen by ada@lab meanwhile \(the fair\)"):
         STEPS["promote"](control, number)
@@ -86,3 +85,36 @@ def test_a_version_that_is_asked_for_after_a_freeze_is_promoted() -> None:
     table.rows.now += timedelta(minutes=1)
     run(table, version="4")
     assert_settled(table, "4", "3")
+
+
+def test_a_canary_that_goes_away_is_ended() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = begin(control)
+    table.stack.is_canary_absent = True
+    with pytest.raises(BreachError, match="the canary pool: found None, expected version 4"):
+        STEPS["analyse_canary"](control, number)
+    assert_settled(table, "3", None)
+
+
+def test_a_canary_replica_that_restarts_while_rows_are_replayed_is_waited_for() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = begin(control)
+    table.stack.is_canary_absent = True
+
+    def come_back(seconds: float) -> None:
+        table.stack.pause(seconds)
+        table.stack.is_canary_absent = False
+
+    rollout.analyse_canary(replace(control, pause=come_back), number, Rules(), window_seconds=0)
+    assert table.rows.read(number).figures["canary"]["replayed"] >= 300
+
+
+def test_a_canary_that_closed_by_itself_before_a_second_try_is_opened_again() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = begin(control)
+    del table.aliases.model_tags["canary_until"]
+    STEPS["analyse_canary"](control, number)
+    assert table.rows.read(number).figures["canary"]["replayed"] == 300

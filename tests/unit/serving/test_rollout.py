@@ -142,39 +142,6 @@ def test_a_canary_that_the_pool_refuses_is_ended_with_its_reason() -> None:
     assert_settled(table, "3", None)
 
 
-def test_a_canary_that_goes_away_is_ended() -> None:
-    table = set_table("4", champion="3")
-    control = table.control()
-    number = begin(control)
-    table.stack.is_canary_absent = True
-    with pytest.raises(BreachError, match="the canary pool: found None, expected version 4"):
-        STEPS["analyse_canary"](control, number)
-    assert_settled(table, "3", None)
-
-
-def test_a_canary_replica_that_restarts_while_rows_are_replayed_is_waited_for() -> None:
-    table = set_table("4", champion="3")
-    control = table.control()
-    number = begin(control)
-    table.stack.is_canary_absent = True
-
-    def come_back(seconds: float) -> None:
-        table.stack.pause(seconds)
-        table.stack.is_canary_absent = False
-
-    rollout.analyse_canary(replace(control, pause=come_back), number, Rules(), window_seconds=0)
-    assert table.rows.read(number).figures["canary"]["replayed"] >= 300
-
-
-def test_a_canary_that_closed_by_itself_before_a_second_try_is_opened_again() -> None:
-    table = set_table("4", champion="3")
-    control = table.control()
-    number = begin(control)
-    del table.aliases.model_tags["canary_until"]
-    STEPS["analyse_canary"](control, number)
-    assert table.rows.read(number).figures["canary"]["replayed"] == 300
-
-
 def test_replicas_that_do_not_follow_bring_the_version_before_back() -> None:
     table = set_table("4", champion="3", previous="2")
     table.log.moves.clear()
