@@ -54,7 +54,7 @@ e2e: .venv/installed ## only the tests against a real Docker engine
 	$(RUN) pytest tests/e2e
 
 reliability: .venv/installed ## rollouts, faults and repeats under constant arrival, with figures; takes an hour
-	RELIABILITY=long $(RUN) pytest -s tests/e2e/test_replicas.py tests/e2e/test_rollouts.py
+	RELIABILITY=long $(RUN) pytest -s tests/e2e/test_replicas.py tests/e2e/test_rollouts.py tests/e2e/test_rollbacks.py
 
 docs: ## write docs/dags.md anew from what the DAG files say of themselves
 	@python3 docs/dags.py

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.publishing import Publisher, make_good
+from tests.e2e.rollouts import Rollouts
 from tests.e2e.stack import Airflow, Stack
 from tests.engine import skip_without_engine
 
@@ -34,3 +36,23 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def airflow(stack: Stack) -> Iterator[Airflow]:
     with closing(Airflow(stack)) as airflow:
         yield airflow
+
+
+@pytest.fixture(scope="module")
+def publisher(stack: Stack) -> Iterator[Publisher]:
+    with closing(Publisher(stack)) as publisher:
+        yield publisher
+
+
+@pytest.fixture(scope="module")
+def rollouts(stack: Stack, airflow: Airflow) -> Rollouts:
+    return Rollouts(stack, airflow)
+
+
+@pytest.fixture
+def champion(publisher: Publisher) -> str:
+    """The version that every replica answers with; one is made where there is none."""
+    aliases = publisher.read_model()["aliases"] if publisher.exists() else {}
+    version = aliases.get("champion") or publisher.publish(make_good())
+    publisher.serve(version)
+    return version

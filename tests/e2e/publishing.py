@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import onnx
 
 from tests.e2e.stack import Stack, wait_until
+from tests.unit.serving.onnx_files import make_classifier
 
 EXPERIMENT = "reliability"
 
@@ -108,3 +111,11 @@ def find_version(state: dict[str, Any] | None, model: str, variant: str = "champ
     """The version of a replica's champion or challenger, of the body of its `/readyz`."""
     models = (state or {}).get("models", [])
     return next((m["version"] for m in models if m["name"] == model and m["variant"] == variant), None)
+
+
+def make_good() -> bytes:
+    """A sound file whose bytes nobody has seen before, so that replicas have to fetch and open it."""
+    model = onnx.load_from_string(make_classifier())
+    model.doc_string = f"made at {time.time_ns()}"
+    content: bytes = model.SerializeToString()
+    return content

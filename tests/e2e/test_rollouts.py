@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import onnx
 import pytest
 
 from ml_code.onnx_model import OnnxModel
-from tests.e2e.publishing import Publisher
+from tests.e2e.publishing import Publisher, make_good
 from tests.e2e.reliability import IS_LONG, ONLY_LONG, REPEATS, check_report
 from tests.e2e.rollouts import SERVE, STEPS, Rollouts
 from tests.e2e.stack import Airflow, Stack, docker, wait_until
@@ -40,14 +38,6 @@ class BadFile:
     says_digest_of: Callable[[], bytes] | None = None
 
 
-def make_good() -> bytes:
-    """A sound file whose bytes nobody has seen before, so that replicas have to fetch and open it."""
-    model = onnx.load_from_string(make_classifier())
-    model.doc_string = f"made at {time.time_ns()}"
-    content: bytes = model.SerializeToString()
-    return content
-
-
 BAD_FILES = {
     "truncated": BadFile(lambda: make_classifier()[:-50], "sha256", make_classifier),
     "wrong digest": BadFile(make_good, "sha256", make_classifier),
@@ -58,26 +48,6 @@ BAD_FILES = {
     "crash at load": BadFile(make_crashing, "ends its process"),
     "missing": BadFile(lambda: None, "missing", make_classifier),
 }
-
-
-@pytest.fixture(scope="module")
-def publisher(stack: Stack) -> Iterator[Publisher]:
-    with closing(Publisher(stack)) as publisher:
-        yield publisher
-
-
-@pytest.fixture(scope="module")
-def rollouts(stack: Stack, airflow: Airflow) -> Rollouts:
-    return Rollouts(stack, airflow)
-
-
-@pytest.fixture
-def champion(publisher: Publisher) -> str:
-    """The version that every replica answers with; one is made where there is none."""
-    aliases = publisher.read_model()["aliases"] if publisher.exists() else {}
-    version = aliases.get("champion") or publisher.publish(make_good())
-    publisher.serve(version)
-    return version
 
 
 @pytest.mark.parametrize("repeat", range(REPEATS))
@@ -287,44 +257,6 @@ def test_of_two_rollouts_at_once_one_version_comes_out(
     assert model["aliases"]["champion"] == serving
     assert "challenger" not in model["aliases"], said
     assert "canary_until" not in model["tags"], said
-
-
-def test_a_rollback_by_the_command_reaches_all_replicas_in_ten_seconds(
-    stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str
-) -> None:
-    before, bad = promote_another(publisher, rollouts, champion)
-    with Traffic(f"{stack.gateway}/predict", rate_per_second=50) as traffic:
-        started = time.monotonic()
-        done = stack.mlops("rollback", "iris", "--why", "it was wrong")
-        assert done.returncode == 0, done.stdout + done.stderr
-        wait_until(lambda: publisher.read_fleet() == {before}, 30, "all replicas are back")
-        seconds = time.monotonic() - started
-        time.sleep(2)
-    check_report(f"rollback by the command in {seconds:.1f} s", traffic.report)
-    assert seconds < 10
-    assert publisher.read_model()["aliases"]["champion"] == before != bad
-
-
-def test_a_rollback_by_the_dag_reaches_all_replicas_in_thirty_seconds(
-    stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str
-) -> None:
-    before, _ = promote_another(publisher, rollouts, champion)
-    with Traffic(f"{stack.gateway}/predict", rate_per_second=50) as traffic:
-        started = time.monotonic()
-        run_id = rollouts.airflow.trigger("model_rollback", model="iris", reason="it was wrong")
-        wait_until(lambda: publisher.read_fleet() == {before}, 60, "all replicas are back")
-        seconds = time.monotonic() - started
-        assert rollouts.airflow.wait_for_run("model_rollback", run_id, 120) == "success"
-    check_report(f"rollback by the DAG in {seconds:.1f} s", traffic.report)
-    assert seconds < 30
-
-
-def promote_another(publisher: Publisher, rollouts: Rollouts, champion: str) -> tuple[str, str]:
-    new = publisher.publish(make_good())
-    code, said = rollouts.run_steps(new, f"steps-{new}")
-    assert code == 0, said
-    assert publisher.read_fleet() == {new}
-    return champion, new
 
 
 @ONLY_LONG
