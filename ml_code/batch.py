@@ -142,7 +142,7 @@ def predict_shard(shard: Shard, *, settings: Settings | None = None) -> Part:
         StorageError: the store refuses, or the input is gone.
     """
     from ml_code.batch_output import Marks, write_answers  # noqa: PLC0415  what answers, and a plan does without
-    from ml_code.onnx_model import OnnxModel  # noqa: PLC0415
+    from ml_code.model_file.onnx_model import OnnxModel  # noqa: PLC0415
 
     settings = settings or load_settings()
     storage = Storage(settings)

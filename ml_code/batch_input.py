@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from ml_code.csv_records import Block, CsvRecords, show_names
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError, SourceError
-from ml_code.model_spec import Feature
+from ml_code.model_file.spec import Feature
 from ml_code.settings import Settings
 from ml_code.storage import SCHEME, Storage, StoredObject
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 from ml_code.batch_input import INPUT_ID
-from ml_code.model_input import feed_batch
-from ml_code.onnx_model import OnnxModel
+from ml_code.errors import DataCheckError
+from ml_code.model_file.feed import Feed
+from ml_code.model_file.onnx_model import OnnxModel
+from ml_code.model_file.spec import Feature
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +116,69 @@ def _make_batch(
         # One text and a small number in each row.
         columns[name] = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(ids), np.int8)), [text])
     return pa.RecordBatch.from_pydict(columns)
+
+
+def feed_batch(features: Sequence[Feature], batch: pa.RecordBatch, first_row: int = 0) -> Feed:
+    """Of a batch of Arrow, which has the features among its columns, in any order.
+
+    Args:
+        features: of the model.
+        batch: rows; null and NaN are missing values.
+        first_row: number of the batch's first row in its file, for the errors.
+
+    Raises:
+        DataCheckError: a column is missing, or a cell is not what the model reads.
+    """
+    lacking = [feature.name for feature in features if feature.name not in batch.schema.names]
+    if lacking:
+        raise DataCheckError(
+            f"columns: found no {', '.join(lacking)} among {', '.join(batch.schema.names)}, "
+            f"expected {', '.join(feature.name for feature in features)}; add what is missing"
+        )
+    read = {"numeric": _read_numbers, "categorical": _read_texts}
+    return {
+        feature.name: read[feature.kind](batch.column(feature.name), feature.name, first_row).reshape(-1, 1)
+        for feature in features
+    }
+
+
+def _read_numbers(column: pa.Array, name: str, first_row: int) -> npt.NDArray[np.float32]:
+    if not (kinds.is_integer(column.type) or kinds.is_floating(column.type) or kinds.is_null(column.type)):
+        raise DataCheckError(f"column {name}: found {column.type}, expected numbers; write it as numbers")
+    found = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore"):
+        numbers: npt.NDArray[np.float32] = found.astype(np.float32)
+    if np.isinf(numbers).any():
+        row = int(np.argmax(np.isinf(numbers)))
+        raise DataCheckError(
+            f"column {name}, row {first_row + row}: found {found[row]:g}, expected a number that float32 holds; "
+            "correct it"
+        )
+    return numbers
+
+
+def _read_texts(column: pa.Array, name: str, first_row: int) -> npt.NDArray[np.object_]:
+    if kinds.is_floating(column.type):
+        try:  # a column of whole numbers with a gap is one of floats in pandas
+            column = column.cast(pa.int64())
+        except pa.ArrowInvalid as error:
+            raise DataCheckError(
+                f"column {name}, from row {first_row}: found {error}, expected texts or whole numbers; correct it"
+            ) from error
+    if kinds.is_integer(column.type) or kinds.is_null(column.type):
+        column = column.cast(pa.string())
+    if not kinds.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    if not (kinds.is_string(column.type.value_type) or kinds.is_large_string(column.type.value_type)):
+        raise DataCheckError(f"column {name}: found {column.type.value_type}, expected texts; write it as texts")
+    # Each distinct text becomes one Python object, however many rows have it.
+    try:
+        texts = np.array([*column.dictionary.to_pylist(), ""], dtype=object)
+    except UnicodeDecodeError as error:
+        raise DataCheckError(
+            f"column {name}, from row {first_row}: found {error}, expected UTF-8; write the file anew"
+        ) from error
+    texts[texts == None] = ""  # noqa: E711  cell by cell
+    places = column.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)
+    cells: npt.NDArray[np.object_] = texts[places]
+    return cells

@@ -12,8 +12,8 @@ from ml_code.datasets import Dataset
 from ml_code.errors import DigestError, ModelFileError
 from ml_code.families import MODEL_TYPES
 from ml_code.gate import Comparison
-from ml_code.model_spec import ModelSpec
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
+from ml_code.model_file.spec import ModelSpec
 from ml_code.tracking import MODEL, RunRecord, Tracker
 
 UNKNOWN_HOLDOUT = "unknown"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ml_code.errors import CatalogError, TrainingError
 from ml_code.families import FAMILIES, HyperparameterValue, check_hyperparameters, find_family
-from ml_code.model_spec import Label
+from ml_code.model_file.spec import Label
 
 CATALOG = Path(__file__).parent / "catalog"
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ml_code.datasets import LOWER_IS_BETTER, METRICS, Dataset, Metric
 from ml_code.features import select_inputs
-from ml_code.onnx_model import OnnxModel, Prediction
+from ml_code.model_file.onnx_model import OnnxModel, Prediction
 
 BOOTSTRAP_ROUNDS = 500
 CONFIDENCE = 0.95

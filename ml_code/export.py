@@ -22,8 +22,8 @@ from sklearn.pipeline import Pipeline
 from ml_code.datasets import Dataset
 from ml_code.errors import ExportError
 from ml_code.features import select_inputs
-from ml_code.model_spec import LARGEST_FILE_MB, METADATA_KEY, Feature, GoldenRows, Label, ModelSpec, Value
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
+from ml_code.model_file.spec import LARGEST_FILE_MB, METADATA_KEY, Feature, GoldenRows, Label, ModelSpec, Value
 
 OPSET = {"": 19, "ai.onnx.ml": 3}
 GOLDEN_ROWS = 16

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
-from ml_code.model_spec import Label
+from ml_code.model_file.spec import Label
 
 CELL_SEPARATOR = "\x1f"
 """ASCII's unit separator, which no CSV cell holds."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ml_code.errors import DataCheckError, StorageError
-from ml_code.model_spec import ModelSpec, Value
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
+from ml_code.model_file.spec import ModelSpec, Value
 from ml_code.settings import Settings, load_settings
 
 LARGEST_HOLDOUT = 2000

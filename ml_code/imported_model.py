@@ -15,8 +15,8 @@ from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import ModelFileError
 from ml_code.export import open_unsealed, seal
 from ml_code.features import Split
-from ml_code.model_spec import Label
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
+from ml_code.model_file.spec import Label
 from ml_code.pipeline import prepare
 from ml_code.provenance import find_git_commit
 from ml_code.settings import Settings, load_settings

@@ -17,7 +17,7 @@ from ml_code.errors import GateError
 from ml_code.families import Family, check_hyperparameters, find_family
 from ml_code.gate import verdict
 from ml_code.loading import load_source
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.plans import RunOrigin
 from ml_code.provenance import find_git_commit
 from ml_code.settings import Settings, load_settings, read_project_run_id

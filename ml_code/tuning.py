@@ -24,7 +24,7 @@ from ml_code import evaluation, features, plans
 from ml_code.datasets import LOWER_IS_BETTER, Dataset, load_dataset
 from ml_code.errors import TrainingError
 from ml_code.families import Family, HyperparameterValue, check_hyperparameters, find_family
-from ml_code.onnx_model import Prediction
+from ml_code.model_file.onnx_model import Prediction
 from ml_code.search_space import find_space, list_grid
 from ml_code.settings import Settings, load_settings
 from ml_code.snapshots import name_version, read_snapshot

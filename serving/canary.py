@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from ml_code.holdout_rows import HoldoutRows
-from ml_code.model_spec import Value
+from ml_code.model_file.spec import Value
 from serving.aliases import CHAMPION
 from serving.analysis import (
     Pool,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_code.model_spec import LARGEST_FILE_MB
+from ml_code.model_file.spec import LARGEST_FILE_MB
 from ml_code.promotion_log import PromotionLog, WarehouseLog
 from ml_code.settings import Settings, load_settings
 from ml_code.warehouse import open_warehouse

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ml_code.errors import MlopsError
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from serving.aliases import CHALLENGER, CHAMPION
 from serving.errors import RefusedModelError, RegistryError
 from serving.memory import return_free_memory

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import httpx
 
-from ml_code.model_spec import Value
+from ml_code.model_file.spec import Value
 
 CONNECTIONS = 4
 """Requests under way at once: enough to be quick, few enough that people do not notice."""

@@ -15,8 +15,8 @@ from typing import Any
 
 import orjson
 
-from ml_code.model_spec import ModelSpec, Value
-from ml_code.onnx_model import Prediction
+from ml_code.model_file.onnx_model import Prediction
+from ml_code.model_file.spec import ModelSpec, Value
 from serving.errors import RequestError
 from serving.rows import RowParser
 

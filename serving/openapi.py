@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ml_code.model_spec import ModelSpec, Value
+from ml_code.model_file.spec import ModelSpec, Value
 from serving.aliases import CHAMPION
 from serving.follower import Slot
 from serving.openapi_inference import describe_inference_model, describe_inference_server

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from ml_code.model_spec import Feature, ModelSpec, Value
+from ml_code.model_file.spec import Feature, ModelSpec, Value
 from serving.errors import Problem, RequestError
 
 MAX_ROWS = 10_000

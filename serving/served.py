@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from serving.aliases import CHALLENGER
 from serving.errors import RequestError
 from serving.inference import Inference

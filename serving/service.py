@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ml_code.model_spec import LARGEST_FILE_MB
+from ml_code.model_file.spec import LARGEST_FILE_MB
 from serving.allowed import read_allowed_models
 from serving.app import PredictionApp
 from serving.bentoml_seam import adapt_bentoml

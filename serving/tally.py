@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ml_code.model_spec import ModelSpec
-from ml_code.onnx_model import Prediction
+from ml_code.model_file.onnx_model import Prediction
+from ml_code.model_file.spec import ModelSpec
 
 OTHER = "other"
 """Class of a label that the spec does not know: a file that answers labels itself must not grow the figures."""

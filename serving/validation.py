@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_code.model_spec import ModelSpec
+from ml_code.model_file.spec import ModelSpec
 from serving.aliases import Aliases
 from serving.errors import BreachError, RegistryError
 

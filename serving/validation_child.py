@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_code.errors import MlopsError
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 
 ADDRESS_SPACE_BYTES = 2_000_000_000
 """On top of what the libraries have mapped, which is far more than they use."""

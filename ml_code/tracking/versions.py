@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, infer_signature
 
 from ml_code.errors import TrackingError
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.provenance import list_libraries, pin_requirements
 from ml_code.tracking.connection import SHA256, Connection, check_digest, quote
 

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 
 from ml_code.batch import SHARD_ROWS, Shard, predict_shard
 from ml_code.batch_input import BATCH_ROWS, count_rows_of_groups
+from ml_code.batch_output import feed_batch
 from ml_code.datasets import Dataset
-from ml_code.model_input import feed_batch
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from tests.offline_settings import make_offline_settings
 
 THREADS = 2

@@ -12,7 +12,7 @@ from statistics import median
 
 from ml_code import evaluation
 from ml_code.families import FAMILIES
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from tests.full_tables import read_table, train_family
 
 TABLES = ("iris", "titanic", "housing")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from tests.e2e.publishing import Publisher, make_good
 from tests.e2e.reliability import IS_LONG, ONLY_LONG, REPEATS, check_report
 from tests.e2e.rollouts import SERVE, STEPS, Rollouts

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from ml_code.batch_input import INPUT_ID, count_rows_of_groups, read_batches
 from ml_code.errors import SourceError, StorageError
-from ml_code.model_spec import Feature
+from ml_code.model_file.spec import Feature
 from ml_code.settings import Settings
 from ml_code.storage import Storage
 from tests.offline_settings import make_offline_settings

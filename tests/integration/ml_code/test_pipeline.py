@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from ml_code import intake, judging, pipeline, plans
 from ml_code.errors import DigestError, GateError, TrackingError
 from ml_code.gate import verdict
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.plans import RunOrigin
 from ml_code.settings import REPOSITORY, Settings
 from ml_code.tracking import Tracker

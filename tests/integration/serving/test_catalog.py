@@ -13,7 +13,7 @@ from ml_code import evaluation, features
 from ml_code.datasets import Dataset
 from ml_code.errors import SourceError
 from ml_code.families import FAMILIES
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from serving.rows import RowParser
 from serving.served import ServedModel, Version
 from tests.full_tables import read_table, train_family

@@ -21,7 +21,7 @@ from ml_code import batch, features
 from ml_code.batch import Part, Shard, finish_batch, plan_batch, predict_shard
 from ml_code.datasets import load_dataset
 from ml_code.errors import CatalogError, DataCheckError, SourceError
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.pipeline import prepare
 from ml_code.settings import REPOSITORY, Settings
 from tests.unit.ml_code.passengers import PASSENGERS, make_rows, make_typed_rows, train_passengers

@@ -6,7 +6,7 @@ import pytest
 from sklearn import metrics
 
 from ml_code.evaluation import compare, count_confusions, measure, measure_intervals
-from ml_code.onnx_model import Prediction
+from ml_code.model_file.onnx_model import Prediction
 from tests.unit.ml_code.passengers import make_dataset
 
 RANDOM = np.random.default_rng(5)

@@ -10,7 +10,7 @@ from ml_code.evaluation import answer_rows, measure
 from ml_code.export import export_pipeline
 from ml_code.families import check_hyperparameters, find_family
 from ml_code.features import Split, list_classes, select_inputs, split_holdout
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.training import fit_pipeline, rank_features
 from ml_code.validation import check_rows
 from tests.unit.ml_code.passengers import make_dataset, make_rows

@@ -16,7 +16,7 @@ from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import ModelFileError
 from ml_code.features import Split, select_inputs, split_holdout
 from ml_code.imported_model import adapt, read_file
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.pipeline import prepare
 from ml_code.settings import Settings
 from ml_code.snapshots import read_snapshot

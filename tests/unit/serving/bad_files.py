@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from ml_code.model_spec import Feature, GoldenRows, ModelSpec
+from ml_code.model_file.spec import Feature, GoldenRows, ModelSpec
 from tests.unit.serving.onnx_files import GOLDEN, IRIS, _make_model, _write_spec
 
 type Fault = Literal["errors", "slow", "nan", "constant"]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ml_code.model_spec import Value
+from ml_code.model_file.spec import Value
 from ml_code.promotion_log import Action, Move
 from serving.errors import RegistryError
 from serving.rollout_rows import Kind, Rollout, State

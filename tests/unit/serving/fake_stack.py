@@ -9,8 +9,8 @@ from datetime import timedelta
 from math import inf
 from typing import Any
 
-from ml_code.model_spec import Value
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
+from ml_code.model_file.spec import Value
 from serving.counters import Counters, Key, Reading
 from serving.fleet import Challenger
 from serving.gateway import Answer, Variant

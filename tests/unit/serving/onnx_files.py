@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
-from ml_code.model_spec import METADATA_KEY, Feature, GoldenRows, ModelSpec, Value
+from ml_code.model_file.spec import METADATA_KEY, Feature, GoldenRows, ModelSpec, Value
 
 IRIS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 GOLDEN: list[list[Value]] = [[5.1, 3.5, 1.4, 0.2], [6.0, 2.9, 4.5, 1.5], [7.7, 3.0, 6.1, 2.3]]

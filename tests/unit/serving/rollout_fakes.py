@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ml_code.holdout_rows import HoldoutRows
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from serving.control import Control
 from serving.rollback import promote_by_hand
 from tests.unit.serving.fake_registry import FILE, ROWS, FakeAliases, FakeLog, FakeRows

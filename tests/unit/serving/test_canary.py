@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from ml_code.model_spec import Value
+from ml_code.model_file.spec import Value
 from ml_code.promotion_log import Move
 from serving import rollout
 from serving.analysis import Rules

@@ -7,7 +7,7 @@ from math import inf
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from serving.counters import Counters, Totals, read_counters
 from serving.metrics import LIVE, REPLAY, PredictionMetrics
 from serving.rows import RowParser

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from serving import follower as follower_module
 from serving.status import describe_readiness, list_served
 from tests.unit.serving.follower_replica import FakeRegistry, Replica

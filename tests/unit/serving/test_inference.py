@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_code.onnx_model import OnnxModel, Prediction
+from ml_code.model_file.onnx_model import OnnxModel, Prediction
 from serving.errors import RequestError
 from serving.inference import Inference
 from serving.rows import RowParser

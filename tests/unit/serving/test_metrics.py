@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
 from serving.metrics import KEPT_SERIES, LIVE, REPLAY, PredictionMetrics
 from serving.rows import RowParser
 from serving.served import ServedModel, Version

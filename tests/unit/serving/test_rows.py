@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from ml_code.model_spec import Feature, GoldenRows, ModelSpec
+from ml_code.model_file.spec import Feature, GoldenRows, ModelSpec
 from serving.errors import RequestError
 from serving.rows import MAX_PROBLEMS, MAX_ROWS, RowParser
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ml_code.onnx_model import OnnxModel, Prediction
+from ml_code.model_file.onnx_model import OnnxModel, Prediction
 from serving.tally import OTHER, Tallier
 from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
 

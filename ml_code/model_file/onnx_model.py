@@ -11,8 +11,8 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from ml_code.errors import GoldenMismatchError, ModelFileError
-from ml_code.model_input import Feed, feed_columns, feed_rows
-from ml_code.model_spec import METADATA_KEY, Label, ModelSpec, Value
+from ml_code.model_file.feed import Feed, feed_columns, feed_rows
+from ml_code.model_file.spec import METADATA_KEY, Label, ModelSpec, Value
 
 # Since 1.29 ONNX Runtime tells its maker of every process and model, from its import on (microsoft/onnxruntime#27379).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 from ml_code.errors import ModelFileError
-from ml_code.model_spec import METADATA_KEY, ModelSpec
-from ml_code.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel
+from ml_code.model_file.spec import METADATA_KEY, ModelSpec
 from ml_code.settings import REPOSITORY
 from tests.unit.serving.onnx_files import make_classifier
 
@@ -110,7 +110,9 @@ def test_metadata_that_is_no_utf8_is_refused() -> None:
 def test_opening_models_tells_nobody_and_leaves_no_device_id(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(make_classifier())
-    program = f"import ml_code.onnx_model as m; m.OnnxModel(open({str(file)!r}, 'rb').read()).replay_golden()"
+    program = (
+        f"import ml_code.model_file.onnx_model as m; m.OnnxModel(open({str(file)!r}, 'rb').read()).replay_golden()"
+    )
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, env=environment, check=True)
     assert not [path for path in tmp_path.rglob("*") if path.name in {"deviceid", "onnxruntime.db"}]

@@ -1,0 +1,1 @@
+"""What training writes and serving opens: one ONNX file with its description."""
