@@ -18,10 +18,10 @@ from ml_code.features import Split
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import Label
 from ml_code.pipeline import prepare
-from ml_code.provenance import find_git_commit
 from ml_code.settings import Settings, load_settings
 from ml_code.snapshots import name_version, read_snapshot
 from ml_code.tracking import MODEL, Tracker
+from ml_code.tracking.provenance import find_git_commit
 
 MODEL_TYPE = "onnx"
 

@@ -19,10 +19,10 @@ from ml_code.gate import verdict
 from ml_code.loading import load_source
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.plans import RunOrigin
-from ml_code.provenance import find_git_commit
 from ml_code.settings import Settings, load_settings, read_project_run_id
 from ml_code.snapshots import name_version, read_holdout, read_snapshot, take_snapshot
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
+from ml_code.tracking.provenance import find_git_commit
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

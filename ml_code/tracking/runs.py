@@ -19,8 +19,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 
 from ml_code.errors import TrackingError
-from ml_code.provenance import pin_requirements
 from ml_code.tracking.connection import SHA256, Connection, check_digest, quote
+from ml_code.tracking.provenance import pin_requirements
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

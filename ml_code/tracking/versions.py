@@ -19,8 +19,8 @@ from mlflow.models import ModelSignature, infer_signature
 
 from ml_code.errors import TrackingError
 from ml_code.model_file.onnx_model import OnnxModel
-from ml_code.provenance import list_libraries, pin_requirements
 from ml_code.tracking.connection import SHA256, Connection, check_digest, quote
+from ml_code.tracking.provenance import list_libraries, pin_requirements
 
 SERVING_REQUIREMENTS = ("onnx", "onnxruntime", "numpy", "pandas")
 
