@@ -54,14 +54,14 @@ CLEAN_DATASET = AssetAlias("clean-dataset")
 @asset(schedule="@daily", is_paused_upon_creation=True, tags=["data", "minio"])
 @task(**make_task_defaults(), doc_md=__doc__)
 def minio_producer(dag_run: Any = None) -> str:
-    from ml_code import intake
+    from ml_code.data import intake
 
     return intake.produce_sample(dag_run.run_id)
 
 
 @task(map_index_template="{{ label }}")
 def accept(batch: dict[str, Any]) -> dict[str, Any]:
-    from ml_code import intake
+    from ml_code.data import intake
 
     report = intake.accept(batch)
     get_current_context()["label"] = intake.describe(report)
@@ -79,7 +79,7 @@ def publish(report: dict[str, Any], outlet_events: Any = None) -> None:
 # Last, because it fails for a rejected file: the accepted ones beside it are published by then.
 @task(trigger_rule="none_failed")
 def file_away(report: dict[str, Any]) -> None:
-    from ml_code import intake
+    from ml_code.data import intake
 
     intake.file_away(report)
 
@@ -104,7 +104,7 @@ def take_in(batch: dict[str, Any]) -> None:
 def minio_asset_example() -> None:
     @task
     def choose_files(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
-        from ml_code import intake
+        from ml_code.data import intake
 
         # One run may stand for many events, and an event that a person made by hand has no keys.
         events = [event for found in (triggering_asset_events or {}).values() for event in found]
@@ -130,7 +130,7 @@ def minio_asset_example() -> None:
 def minio_reconcile() -> None:
     @task
     def list_waiting(params: dict[str, Any]) -> list[dict[str, Any]]:
-        from ml_code import intake
+        from ml_code.data import intake
 
         return intake.plan_batches(intake.list_waiting(params["min_age_minutes"]))
 

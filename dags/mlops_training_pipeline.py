@@ -100,10 +100,10 @@ def mlops_training_pipeline() -> None:
 
     @task(map_index_template="{{ label }}")
     def prepare(training: dict[str, Any]) -> str:
-        from ml_code import pipeline
+        from ml_code.data import snapshots
 
         get_current_context()["label"] = training["dataset"]
-        return pipeline.prepare(training["dataset"])
+        return snapshots.prepare(training["dataset"])
 
     @task(map_index_template="{{ label }}", pool="training")
     def train(training: dict[str, Any], snapshot_uri: str, ti: Any = None) -> str:

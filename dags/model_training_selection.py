@@ -42,9 +42,9 @@ DATASET = "iris"
 def model_training_selection() -> None:
     @task
     def feature_engineering() -> str:
-        from ml_code import pipeline
+        from ml_code.data import snapshots
 
-        return pipeline.prepare(DATASET)
+        return snapshots.prepare(DATASET)
 
     @task(pool="training")
     def train(estimator: str, snapshot_uri: str, ti: Any = None) -> str:

@@ -36,9 +36,10 @@ def simple_train() -> None:
     @task(pool="training")
     def train(ti: Any = None) -> str:
         from ml_code import pipeline, plans
+        from ml_code.data import snapshots
 
         origin = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id)
-        mlflow_run_id = pipeline.train(DATASET, pipeline.prepare(DATASET), "sklearn", "random_forest", origin=origin)
+        mlflow_run_id = pipeline.train(DATASET, snapshots.prepare(DATASET), "sklearn", "random_forest", origin=origin)
         pipeline.evaluate(mlflow_run_id)
         return pipeline.register(mlflow_run_id, is_judged=False)
 

@@ -54,10 +54,11 @@ def train_with_mlflow() -> None:
     @task(pool="training")
     def run_training(params: dict[str, Any], ti: Any = None) -> str:
         from ml_code import pipeline, plans
+        from ml_code.data import snapshots
 
         plan = plans.plan_training({"dataset": DATASET, **params})
         mlflow_run_id = pipeline.train(
-            snapshot_uri=pipeline.prepare(DATASET),
+            snapshot_uri=snapshots.prepare(DATASET),
             model=MODEL,
             experiment=EXPERIMENT,
             origin=plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id),

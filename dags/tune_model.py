@@ -56,12 +56,13 @@ CATALOG = load_catalog()
 def tune_model() -> None:
     @task
     def plan(params: dict[str, Any], ti: Any = None) -> list[dict[str, Any]]:
-        from ml_code import pipeline, plans, tuning
+        from ml_code import plans, tuning
+        from ml_code.data import snapshots
         from ml_code.settings import load_settings
 
         storage = tuning.open_storage(load_settings())
         key = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id).key
-        search = tuning.plan_search(params, pipeline.prepare(params["dataset"]), key, storage)
+        search = tuning.plan_search(params, snapshots.prepare(params["dataset"]), key, storage)
         shares = tuning.share_trials(search, params["workers"])
         return [{"search": asdict(search), "worker": worker, "trials": trials} for worker, trials in enumerate(shares)]
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml_code.csv_records import Block, CsvRecords, show_names
+from ml_code.data.csv_records import Block, CsvRecords, show_names
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.model_file.spec import Feature

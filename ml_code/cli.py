@@ -94,9 +94,10 @@ def tune(
         settings = load_settings()
         plan = plan_training(params, catalog_dir=settings.catalog_dir)
         with Console(stderr=True).status("Searching") as status:
-            from ml_code import pipeline, tuning  # noqa: PLC0415  seconds to import, which --help does without
+            from ml_code import tuning  # noqa: PLC0415  seconds to import, which --help does without
+            from ml_code.data import snapshots  # noqa: PLC0415  seconds to import, which --help does without
 
-            snapshot_uri = pipeline.prepare(dataset, settings=settings)
+            snapshot_uri = snapshots.prepare(dataset, settings=settings)
             status.update(f"Running {trials} trials")
             search = {**params, "sampler": sampler, "trials": trials}
             best = tuning.search_at_once(search, snapshot_uri, f"cli/{uuid.uuid4()}", settings=settings)
@@ -170,9 +171,9 @@ def add_dataset(
 ) -> None:
     """Make a dataset of a file: uploads its rows and drafts its TOML file, for you to read and correct."""
     try:
-        from ml_code import dataset_draft  # noqa: PLC0415  seconds to import, which --help does without
+        from ml_code.data import draft as drafts  # noqa: PLC0415  seconds to import, which --help does without
 
-        written, draft = dataset_draft.add_dataset(file, target, name=name, key=key, task=task)
+        written, draft = drafts.add_dataset(file, target, name=name, key=key, task=task)
     except MlopsError as error:
         fail(error, USAGE_ERROR if isinstance(error, CatalogError | DataCheckError | SourceError) else FAILURE)
     console = Console(soft_wrap=True)
@@ -188,7 +189,7 @@ def put_dataset(
 ) -> None:
     """Upload a file of new rows; the DAG minio_asset_example takes it in, and a training follows."""
     try:
-        from ml_code import intake  # noqa: PLC0415  seconds to import, which --help does without
+        from ml_code.data import intake  # noqa: PLC0415  seconds to import, which --help does without
 
         uri = intake.put_file(name, file)
     except CatalogError as error:
@@ -205,9 +206,10 @@ def _run(plan: dict[str, Any], settings: Settings) -> None:
     progress = Console(stderr=True)
     with progress.status("Loading the machine-learning libraries") as status:
         from ml_code import pipeline  # noqa: PLC0415  seconds to import, which --help and errors do without
+        from ml_code.data import snapshots  # noqa: PLC0415  seconds to import, which --help and errors do without
 
         status.update("Preparing the rows")
-        snapshot_uri = pipeline.prepare(plan["dataset"], settings=settings)
+        snapshot_uri = snapshots.prepare(plan["dataset"], settings=settings)
         progress.print(f"prepared    {snapshot_uri}", highlight=False)
         status.update("Training and exporting")
         run_id = pipeline.train(snapshot_uri=snapshot_uri, settings=settings, **training_arguments(plan))

@@ -6,8 +6,8 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
-from ml_code.csv_records import BadRow, Block
-from ml_code.validation import show_cell
+from ml_code.data.csv_records import BadRow, Block
+from ml_code.data.validation import show_cell
 
 # What passes here is taken by COPY into the column's type, whatever the settings of the server.
 EXPECTED = {

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ml_code.csv_records import BadRow, CsvRecords, show_names
+from ml_code.data.csv_records import BadRow, CsvRecords, show_names
+from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine, quarantine_uri
 from ml_code.employee_schema import EXPECTED, find_bad_rows
 from ml_code.errors import DataCheckError, StorageError
-from ml_code.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine, quarantine_uri
 from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
 from ml_code.warehouse import Cursor, copy_csv, open_warehouse

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ml_code.data.features import select_inputs
 from ml_code.datasets import LOWER_IS_BETTER, METRICS, Dataset, Metric
-from ml_code.features import select_inputs
 from ml_code.model_file.onnx_model import OnnxModel, Prediction
 
 BOOTSTRAP_ROUNDS = 500

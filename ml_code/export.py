@@ -19,9 +19,9 @@ from skl2onnx.common.shape_calculator import (
 )
 from sklearn.pipeline import Pipeline
 
+from ml_code.data.features import select_inputs
 from ml_code.datasets import Dataset
 from ml_code.errors import ExportError
-from ml_code.features import select_inputs
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import LARGEST_FILE_MB, METADATA_KEY, Feature, GoldenRows, Label, ModelSpec, Value
 

@@ -37,7 +37,7 @@ def read_holdout_rows(model: str, version: str, *, settings: Settings | None = N
         ModelFileError: its file cannot be opened.
     """
     # Not at the top: of the steps of a rollout only those that replay need what trains.
-    from ml_code.snapshots import read_holdout  # noqa: PLC0415
+    from ml_code.data.snapshots import read_holdout  # noqa: PLC0415
     from ml_code.tracking import Tracker  # noqa: PLC0415
 
     settings = settings or load_settings()

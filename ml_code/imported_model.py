@@ -9,17 +9,16 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
-from ml_code import features
 from ml_code.champion import UNKNOWN_HOLDOUT
+from ml_code.data import features, holdout
+from ml_code.data.holdout import Split
+from ml_code.data.snapshots import name_version, prepare, read_snapshot
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import ModelFileError
 from ml_code.export import open_unsealed, seal
-from ml_code.features import Split
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import Label
-from ml_code.pipeline import prepare
 from ml_code.settings import Settings, load_settings
-from ml_code.snapshots import name_version, read_snapshot
 from ml_code.tracking import MODEL, Tracker
 from ml_code.tracking.provenance import find_git_commit
 
@@ -52,7 +51,7 @@ def import_model(path: Path, dataset: str, *, model: str | None = None, settings
     described = load_dataset(dataset, settings.catalog_dir)
     proto = read_file(path)
     snapshot_uri = prepare(dataset, settings=settings)
-    split = features.split_holdout(described, read_snapshot(snapshot_uri, settings))
+    split = holdout.split_holdout(described, read_snapshot(snapshot_uri, settings))
     content = adapt(described, proto, split, str(path))
     tracker = Tracker(settings)
     tags = {

@@ -6,12 +6,12 @@ import logging
 
 from ml_code import evaluation, gate
 from ml_code.champion import compare_with_champion
+from ml_code.data.snapshots import read_holdout
 from ml_code.errors import GateError
 from ml_code.gate import Decision, Trigger, verdict
 from ml_code.model_card import write_card
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import Settings, load_settings
-from ml_code.snapshots import read_holdout
 from ml_code.tracking import MODEL, RunRecord, Tracker
 
 DECISION = "gate.decision"

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ml_code import evaluation, features, judging
-from ml_code.clean_files import CleanFiles
+from ml_code import evaluation, judging
+from ml_code.data import features
+from ml_code.data.holdout import Split, split_holdout
+from ml_code.data.snapshots import name_version, read_holdout, read_snapshot
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import GateError
 from ml_code.families import Family, check_hyperparameters, find_family
 from ml_code.gate import verdict
-from ml_code.loading import load_source
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.plans import RunOrigin
 from ml_code.settings import Settings, load_settings, read_project_run_id
-from ml_code.snapshots import name_version, read_holdout, read_snapshot, take_snapshot
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 from ml_code.tracking.provenance import find_git_commit
 
@@ -31,27 +31,6 @@ if TYPE_CHECKING:
 # scikit-learn, the converters and matplotlib, which is half of its time.
 
 log = logging.getLogger(__name__)
-
-
-def prepare(dataset: str, *, settings: Settings | None = None) -> str:
-    """Accepts the source's file, unless it was before, and snapshots all accepted files.
-
-    Returns:
-        The snapshot's URI, which names the dataset's version.
-
-    Raises:
-        CatalogError: the dataset is not in the catalog, or its file is broken.
-        SourceError: the source cannot be reached or read.
-        DataCheckError: the rows break the catalog's checks.
-        StorageError: the store refuses.
-    """
-    settings = settings or load_settings()
-    described = load_dataset(dataset, settings.catalog_dir)
-    source = load_source(described, settings)
-    # Each time, which is quick: rows that were bad may be good by now, under other checks.
-    accepted = CleanFiles(described, settings).accept(source.content, source.origin)
-    log.info("%s: %d rows read from %s, %d bad", dataset, accepted.rows, source.origin, accepted.bad_rows)
-    return take_snapshot(described, accepted.sha256, settings)
 
 
 def train(
@@ -93,7 +72,7 @@ def train(
     family = find_family(model_type, estimator, described.task)
     of_dataset = described.hyperparameters.get(family.name, {})
     figures = check_hyperparameters(family, {**of_dataset, **(hyperparameters or {})})
-    split = features.split_holdout(described, read_snapshot(snapshot_uri, settings))
+    split = split_holdout(described, read_snapshot(snapshot_uri, settings))
     tracker = Tracker(settings)
     tags = {
         "dataset": dataset,
@@ -219,7 +198,7 @@ def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeli
 
 
 def _describe_params(
-    dataset: Dataset, split: features.Split, family: Family, figures: Mapping[str, object], seed: int
+    dataset: Dataset, split: Split, family: Family, figures: Mapping[str, object], seed: int
 ) -> dict[str, object]:
     return {
         "dataset": dataset.name,

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from ml_code import judging, pipeline
 from ml_code.champion import compare_with_champion
+from ml_code.data.snapshots import read_holdout
 from ml_code.datasets import LOWER_IS_BETTER, load_dataset
 from ml_code.errors import GateError, HeldBackError
 from ml_code.gate import ROUNDING, Decision, Trigger, verdict
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import Settings, load_settings
-from ml_code.snapshots import read_holdout
 from ml_code.tracking import Tracker
 
 RUN_SCHEME = "runs:/"

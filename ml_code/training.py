@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
+from ml_code.data.features import encode_target, list_classes, select_inputs
 from ml_code.datasets import Dataset
 from ml_code.errors import TrainingError
 from ml_code.families import Family, HyperparameterValue
-from ml_code.features import encode_target, list_classes, select_inputs
 from ml_code.preprocessing import make_preprocessor
 
 SEED = 42

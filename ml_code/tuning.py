@@ -20,14 +20,15 @@ from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from ml_code import evaluation, features, plans
+from ml_code import evaluation, plans
+from ml_code.data import features, holdout
+from ml_code.data.snapshots import name_version, read_snapshot
 from ml_code.datasets import LOWER_IS_BETTER, Dataset, load_dataset
 from ml_code.errors import TrainingError
 from ml_code.families import Family, HyperparameterValue, check_hyperparameters, find_family
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.search_space import find_space, list_grid
 from ml_code.settings import Settings, load_settings
-from ml_code.snapshots import name_version, read_snapshot
 from ml_code.tracking import MODEL, Tracker
 from ml_code.training import SEED, fit_pipeline
 from ml_code.warehouse import open_warehouse
@@ -130,7 +131,7 @@ def run_trials(
     settings = settings or load_settings()
     dataset = load_dataset(search.dataset, settings.catalog_dir)
     family = find_family(search.model_type, search.estimator, dataset.task)
-    rows = features.split_holdout(dataset, read_snapshot(search.snapshot_uri, settings)).train
+    rows = holdout.split_holdout(dataset, read_snapshot(search.snapshot_uri, settings)).train
     study = optuna.load_study(
         study_name=search.study,
         storage=storage,

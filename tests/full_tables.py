@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ml_code import features
+from ml_code.data import features, holdout
+from ml_code.data.snapshots import prepare, read_snapshot
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.export import ExportedModel, export_pipeline
 from ml_code.families import FAMILIES, check_hyperparameters, find_family
-from ml_code.pipeline import prepare
-from ml_code.snapshots import read_snapshot
 from ml_code.training import fit_pipeline
 from tests.offline_settings import make_offline_settings
 
 
-def read_table(name: str, folder: Path) -> tuple[Dataset, features.Split]:
+def read_table(name: str, folder: Path) -> tuple[Dataset, holdout.Split]:
     """A dataset and its rows, prepared into a folder.
 
     The files `titanic.csv` and `housing.csv` come from the folder that TEST_TABLES names, or from their addresses.
@@ -26,10 +25,10 @@ def read_table(name: str, folder: Path) -> tuple[Dataset, features.Split]:
     tables = Path(os.environ.get("TEST_TABLES", "/nowhere"))
     settings = make_offline_settings(folder, datasets_dir=tables)
     dataset = load_dataset(name)
-    return dataset, features.split_holdout(dataset, read_snapshot(prepare(name, settings=settings), settings))
+    return dataset, holdout.split_holdout(dataset, read_snapshot(prepare(name, settings=settings), settings))
 
 
-def train_family(dataset: Dataset, split: features.Split, name: str) -> ExportedModel:
+def train_family(dataset: Dataset, split: holdout.Split, name: str) -> ExportedModel:
     """Trains with the dataset's own hyperparameters; file and pipeline are compared on the holdout."""
     family = find_family(*FAMILIES[name], dataset.task)
     figures = check_hyperparameters(family, dataset.hyperparameters.get(name))

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from ml_code import judging, pipeline
+from ml_code.data import snapshots
 from ml_code.families import FAMILIES, check_hyperparameters, find_family
 from ml_code.settings import Settings
 from ml_code.training import fit_pipeline
@@ -31,7 +32,7 @@ def main() -> None:
         run_mlflow(postgres, store) as mlflow,
     ):
         settings = make_settings(store, mlflow)
-        snapshot_uri = pipeline.prepare(TABLE, settings=settings)
+        snapshot_uri = snapshots.prepare(TABLE, settings=settings)
         dataset, split = read_table(TABLE, Path(folder))
         print(f"{len(split.train):,} rows of {TABLE} to train on, {len(split.holdout):,} held out\n")
         print("| family | bare fit | whole training | added |")

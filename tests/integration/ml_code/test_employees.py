@@ -15,7 +15,8 @@ import psycopg2
 import pytest
 from pydantic import SecretStr
 
-from ml_code import csv_records, employees
+from ml_code import employees
+from ml_code.data import csv_records
 from ml_code.employees import LoadReport, load_employees
 from ml_code.errors import DataCheckError, SourceError, StorageError, WarehouseError
 from ml_code.settings import Settings

@@ -10,7 +10,8 @@ import pytest
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 from pydantic import SecretStr
 
-from ml_code import intake, judging, pipeline, plans
+from ml_code import judging, pipeline, plans
+from ml_code.data import intake, snapshots
 from ml_code.errors import DigestError, GateError, TrackingError
 from ml_code.gate import verdict
 from ml_code.model_file.onnx_model import OnnxModel
@@ -33,7 +34,7 @@ FAMILIES = [
 
 @pytest.fixture(scope="module")
 def snapshot_uri(stack_settings: Settings) -> str:
-    return pipeline.prepare("iris", settings=stack_settings)
+    return snapshots.prepare("iris", settings=stack_settings)
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def train_and_register(settings: Settings, snapshot_uri: str, model_type: str, e
 
 
 def test_preparing_twice_gives_one_snapshot(stack_settings: Settings, snapshot_uri: str) -> None:
-    assert pipeline.prepare("iris", settings=stack_settings) == snapshot_uri
+    assert snapshots.prepare("iris", settings=stack_settings) == snapshot_uri
     assert snapshot_uri.startswith("s3://datasets/snapshots/iris/")
 
 
@@ -93,7 +94,7 @@ def test_a_dataset_of_ones_own_with_text_and_gaps_needs_a_toml_file_only(
     make_rows(task).to_csv(tmp_path / "rows.csv", index=False)
     settings = stack_settings.model_copy(update={"catalog_dir": tmp_path})
 
-    run_id = pipeline.train(name, pipeline.prepare(name, settings=settings), "xgboost", settings=settings)
+    run_id = pipeline.train(name, snapshots.prepare(name, settings=settings), "xgboost", settings=settings)
     pipeline.evaluate(run_id, settings=settings)
     assert judging.decide(run_id, settings=settings).is_promoted
     version = pipeline.register(run_id, settings=settings)
@@ -199,7 +200,7 @@ def test_the_sample_file_passes_the_gate_with_the_champions_recipe(
     settings = stack_settings.model_copy(update={"datasets_uri": f"s3://datasets/{model_type}-{estimator}"})
     figures = {"max_iter": 500} if estimator == "linear" else {"n_estimators": 40}
     run_id = pipeline.train(
-        "iris", pipeline.prepare("iris", settings=settings), model_type, estimator, figures, settings=settings
+        "iris", snapshots.prepare("iris", settings=settings), model_type, estimator, figures, settings=settings
     )
     judging.decide(run_id, settings=settings)
     mlflow_server.move_alias("iris", pipeline.register(run_id, settings=settings))
@@ -215,7 +216,7 @@ def test_the_sample_file_passes_the_gate_with_the_champions_recipe(
         "estimator": estimator,
         "hyperparameters": figures,
     }
-    run_id = pipeline.train(snapshot_uri=pipeline.prepare("iris", settings=settings), settings=settings, **arguments)
+    run_id = pipeline.train(snapshot_uri=snapshots.prepare("iris", settings=settings), settings=settings, **arguments)
     decision = judging.decide(run_id, plan["trigger"], settings=settings)
     assert decision.is_promoted, decision.reason
     assert decision.champion_score is not None

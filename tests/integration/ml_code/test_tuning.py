@@ -7,6 +7,7 @@ import optuna
 import pytest
 
 from ml_code import judging, pipeline, retraining, tuning
+from ml_code.data import snapshots
 from ml_code.errors import HeldBackError
 from ml_code.plans import RunOrigin, plan_training
 from ml_code.settings import Settings
@@ -25,7 +26,7 @@ def storage(stack_settings: Settings) -> optuna.storages.BaseStorage:
 
 @pytest.fixture(scope="module")
 def snapshot_uri(stack_settings: Settings) -> str:
-    return pipeline.prepare("iris", settings=stack_settings)
+    return snapshots.prepare("iris", settings=stack_settings)
 
 
 def test_two_workers_share_a_search_whose_trials_are_nested_runs(

@@ -9,7 +9,8 @@ import json
 import pandas as pd
 import pytest
 
-from ml_code import evaluation, features
+from ml_code import evaluation
+from ml_code.data import holdout
 from ml_code.datasets import Dataset
 from ml_code.errors import SourceError
 from ml_code.families import FAMILIES
@@ -22,7 +23,7 @@ DISTINCT_ROWS = {"iris": 149, "titanic": 891, "housing": 20_640}
 
 
 @pytest.fixture(scope="module", params=DISTINCT_ROWS)
-def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, features.Split]:
+def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, holdout.Split]:
     try:
         dataset, split = read_table(request.param, tmp_path_factory.mktemp("datasets"))
     except SourceError as error:
@@ -32,7 +33,7 @@ def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_passes_the_gate_of_a_table_and_is_served(table: tuple[Dataset, features.Split], name: str) -> None:
+def test_a_family_passes_the_gate_of_a_table_and_is_served(table: tuple[Dataset, holdout.Split], name: str) -> None:
     dataset, split = table
     exported = train_family(dataset, split, name)
     assert exported.agreement_share >= 0.999

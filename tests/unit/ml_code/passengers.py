@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ml_code.data.features import list_classes
+from ml_code.data.validation import check_rows
 from ml_code.datasets import Dataset
 from ml_code.export import export_pipeline
 from ml_code.families import find_family
-from ml_code.features import list_classes
 from ml_code.training import fit_pipeline
-from ml_code.validation import check_rows
 
 PASSENGERS = """
 name = "passengers"

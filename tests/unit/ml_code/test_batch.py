@@ -17,12 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ml_code import batch, features
+from ml_code import batch
 from ml_code.batch import Part, Shard, finish_batch, plan_batch, predict_shard
+from ml_code.data import features
+from ml_code.data.snapshots import prepare
 from ml_code.datasets import load_dataset
 from ml_code.errors import CatalogError, DataCheckError, SourceError
 from ml_code.model_file.onnx_model import OnnxModel
-from ml_code.pipeline import prepare
 from ml_code.settings import REPOSITORY, Settings
 from tests.unit.ml_code.passengers import PASSENGERS, make_rows, make_typed_rows, train_passengers
 
@@ -262,7 +263,7 @@ SHARD_PROGRAM = """
 import json, os
 from ml_code.batch import Shard, predict_shard
 from ml_code.settings import Settings
-import ml_code.batch_output, ml_code.onnx_model
+import ml_code.batch_output, ml_code.model_file.onnx_model
 shard, settings = Shard(**json.loads(os.environ["SHARD"])), Settings(**json.loads(os.environ["SETTINGS"]))
 print("started", flush=True)
 predict_shard(shard, settings=settings)

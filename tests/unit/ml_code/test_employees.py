@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_code.csv_records import Block, CsvRecords
+from ml_code.data.csv_records import Block, CsvRecords
 from ml_code.employee_schema import EXPECTED, find_bad_rows
 from ml_code.employees import SAMPLE, find_file, load_employees
 from ml_code.errors import DataCheckError, SettingsError, StorageError

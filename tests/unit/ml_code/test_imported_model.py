@@ -12,14 +12,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ml_code import pipeline
+from ml_code.data.features import select_inputs
+from ml_code.data.holdout import Split, split_holdout
+from ml_code.data.snapshots import prepare, read_snapshot
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import ModelFileError
-from ml_code.features import Split, select_inputs, split_holdout
 from ml_code.imported_model import adapt, read_file
 from ml_code.model_file.onnx_model import OnnxModel
-from ml_code.pipeline import prepare
 from ml_code.settings import Settings
-from ml_code.snapshots import read_snapshot
 from ml_code.tracking import RunRecord
 from tests.unit.ml_code.passengers import make_dataset, make_typed_rows
 

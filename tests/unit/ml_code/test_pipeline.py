@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ml_code import judging, pipeline, tracking
+from ml_code import judging, tracking
+from ml_code.data import snapshots
 from ml_code.datasets import CATALOG
 from ml_code.errors import CatalogError, SourceError, StorageError, TrainingError
 from ml_code.gate import Decision
@@ -27,7 +28,7 @@ def catalog(tmp_path: Path, settings: Settings) -> Path:
 
 @pytest.mark.usefixtures("catalog")
 def test_a_dataset_of_ones_own_needs_a_file_and_its_rows_only(settings: Settings) -> None:
-    uri = pipeline.prepare("passengers", settings=settings)
+    uri = snapshots.prepare("passengers", settings=settings)
     assert Path(uri).parent == Path(settings.datasets_uri) / "snapshots" / "passengers"
     rows = pd.read_parquet(uri)
     assert len(rows) == 400
@@ -36,15 +37,15 @@ def test_a_dataset_of_ones_own_needs_a_file_and_its_rows_only(settings: Settings
 
 @pytest.mark.usefixtures("catalog")
 def test_iris_comes_with_its_distinct_rows_and_numbered_species(settings: Settings) -> None:
-    rows = pd.read_parquet(pipeline.prepare("iris", settings=settings))
+    rows = pd.read_parquet(snapshots.prepare("iris", settings=settings))
     assert (len(rows), sorted(rows["species"].unique())) == (149, [0, 1, 2])
 
 
 def test_the_version_follows_the_rows(catalog: Path, settings: Settings) -> None:
-    first = pipeline.prepare("passengers", settings=settings)
-    assert pipeline.prepare("passengers", settings=settings) == first
+    first = snapshots.prepare("passengers", settings=settings)
+    assert snapshots.prepare("passengers", settings=settings) == first
     make_rows(rows=500).to_csv(catalog / "passengers.csv", index=False)
-    assert pipeline.prepare("passengers", settings=settings) != first
+    assert snapshots.prepare("passengers", settings=settings) != first
 
 
 def test_a_file_in_the_datasets_folder_goes_before_the_source(catalog: Path, settings: Settings) -> None:
@@ -52,13 +53,13 @@ def test_a_file_in_the_datasets_folder_goes_before_the_source(catalog: Path, set
     folder.mkdir()
     make_rows(rows=450).to_csv(folder / "passengers.csv", index=False)
     offline = settings.model_copy(update={"datasets_dir": folder})
-    assert len(pd.read_parquet(pipeline.prepare("passengers", settings=offline))) == 450
+    assert len(pd.read_parquet(snapshots.prepare("passengers", settings=offline))) == 450
 
 
 def test_a_source_that_is_not_there_is_named(catalog: Path, settings: Settings) -> None:
     (catalog / "passengers.csv").unlink()
     with pytest.raises(StorageError, match=r"passengers\.csv: found No such file"):
-        pipeline.prepare("passengers", settings=settings)
+        snapshots.prepare("passengers", settings=settings)
 
 
 def test_an_address_that_does_not_answer_tells_of_the_folder(catalog: Path, settings: Settings) -> None:
@@ -67,7 +68,7 @@ def test_an_address_that_does_not_answer_tells_of_the_folder(catalog: Path, sett
     )
     (catalog / "passengers.toml").write_text(behind)
     with pytest.raises(SourceError, match=r"put passengers\.csv into a folder and set MLOPS_DATASETS_DIR"):
-        pipeline.prepare("passengers", settings=settings)
+        snapshots.prepare("passengers", settings=settings)
 
 
 def test_an_object_that_is_not_there_is_named(settings: Settings, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 from optuna.trial import TrialState
 
 from ml_code import tuning
+from ml_code.data.snapshots import prepare
 from ml_code.datasets import load_dataset
 from ml_code.errors import TrainingError
 from ml_code.families import FAMILIES, check_hyperparameters, find_family
-from ml_code.pipeline import prepare
 from ml_code.search_space import find_space, list_grid
 from ml_code.settings import Settings
 from ml_code.tracking import RunRecord

@@ -13,12 +13,12 @@ import pytest
 
 from ml_code.batch_input import INPUT_ID
 from ml_code.batch_output import Marks, write_answers
+from ml_code.data.features import list_classes, select_inputs
+from ml_code.data.validation import check_rows
 from ml_code.export import export_pipeline
 from ml_code.families import FAMILIES, find_family
-from ml_code.features import list_classes, select_inputs
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.training import fit_pipeline
-from ml_code.validation import check_rows
 from serving.rows import RowParser
 from tests.unit.ml_code.passengers import make_dataset, make_rows
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from ml_code.clean_files import CleanFiles
+from ml_code.data.clean_files import CleanFiles
+from ml_code.data.snapshots import name_version, read_snapshot, take_snapshot
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
 from ml_code.settings import Settings
-from ml_code.snapshots import name_version, read_snapshot, take_snapshot
 from tests.unit.ml_code.passengers import make_dataset, make_rows
 
 

@@ -9,15 +9,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ml_code.clean_files import LARGEST_FILE_MB, CleanFiles
-from ml_code.csv_records import CsvRecords
+from ml_code.data.clean_files import LARGEST_FILE_MB, CleanFiles
+from ml_code.data.csv_records import CsvRecords
+from ml_code.data.source import load_source
+from ml_code.data.synthetic import resample_rows
+from ml_code.data.validation import refuse_missing_columns
 from ml_code.datasets import Dataset, load_catalog, load_dataset
 from ml_code.errors import DataCheckError, SourceError
-from ml_code.loading import load_source
 from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage, StoredObject
-from ml_code.synthetic import resample_rows
-from ml_code.validation import refuse_missing_columns
 
 INCOMING = "incoming/"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from ml_code.csv_records import show_names
+from ml_code.data.csv_records import show_names
 from ml_code.datasets import ColumnCheck, Dataset
 from ml_code.errors import DataCheckError
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ml_code import clean_files, csv_records, quarantine
-from ml_code.clean_files import CleanFiles
+from ml_code.data import clean_files, csv_records, quarantine
+from ml_code.data.clean_files import CleanFiles
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.settings import Settings
 from tests.unit.ml_code.passengers import make_dataset, make_rows

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_code.clean_files import CleanFile
+from ml_code.data.clean_files import CleanFile
+from ml_code.data.holdout import make_holdout_id, split_holdout
+from ml_code.data.snapshots import unite
+from ml_code.data.validation import check_rows
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
-from ml_code.features import make_holdout_id, split_holdout
-from ml_code.snapshots import unite
-from ml_code.validation import check_rows
 from tests.unit.ml_code.passengers import make_dataset, make_rows
 
 

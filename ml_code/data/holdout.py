@@ -1,4 +1,4 @@
-"""From rows to what a model reads: the holdout split, the input columns and their preprocessing."""
+"""Which rows no model trains on: a seeded hash of a row's own text holds it out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
-from ml_code.model_file.spec import Label
 
 CELL_SEPARATOR = "\x1f"
 """ASCII's unit separator, which no CSV cell holds."""
@@ -48,29 +46,6 @@ def make_holdout_id(dataset: Dataset) -> str:
     """Name of the rule that holds rows out; figures compare only under the same one."""
     rule = {"seed": dataset.holdout.seed, "share": dataset.holdout.share, "columns": _holdout_columns(dataset)}
     return hashlib.sha256(json.dumps(rule, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def select_inputs(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
-    """The feature columns as a model file reads them: numeric float32 (NaN missing), categorical str ("" missing)."""
-    numeric = {name: frame[name].astype(np.float32) for name in dataset.numeric}
-    categorical = {name: frame[name].fillna("").astype(str).astype(object) for name in dataset.categorical}
-    return pd.DataFrame({**numeric, **categorical}, index=frame.index)
-
-
-def list_classes(dataset: Dataset, frame: pd.DataFrame) -> list[Label] | None:
-    """The labels in order; a model answers their positions. None for regression."""
-    if dataset.task == "regression":
-        return None
-    labels: list[Label] = sorted(frame[dataset.target].unique().tolist())
-    return labels
-
-
-def encode_target(dataset: Dataset, frame: pd.DataFrame, classes: list[Label] | None) -> npt.NDArray[np.generic]:
-    """Class ids as int64, or values as float32: what an ONNX model computes in."""
-    if classes is None:
-        return frame[dataset.target].to_numpy(dtype=np.float32)
-    ids = {label: number for number, label in enumerate(classes)}
-    return np.array([ids[label] for label in frame[dataset.target].tolist()], dtype=np.int64)
 
 
 def _holdout_columns(dataset: Dataset) -> list[str]:

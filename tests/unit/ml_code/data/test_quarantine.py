@@ -5,9 +5,9 @@ import io
 
 import pytest
 
-from ml_code import quarantine
-from ml_code.csv_records import BadRow
-from ml_code.quarantine import Quarantine, quarantine_uri
+from ml_code.data import quarantine
+from ml_code.data.csv_records import BadRow
+from ml_code.data.quarantine import Quarantine, quarantine_uri
 
 
 def test_a_report_has_file_line_column_reason_and_the_raw_text() -> None:

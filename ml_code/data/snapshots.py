@@ -10,18 +10,40 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ml_code.clean_files import SOURCE, CleanFile, CleanFiles
+from ml_code.data.clean_files import SOURCE, CleanFile, CleanFiles
+from ml_code.data.holdout import split_holdout
+from ml_code.data.source import load_source
+from ml_code.data.validation import check_rows, narrow_target
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import DataCheckError
-from ml_code.features import split_holdout
-from ml_code.settings import Settings
+from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
-from ml_code.validation import check_rows, narrow_target
 
 VERSION_LENGTH = 16
 """Hex digits of a dataset's version: enough for a billion versions without a collision."""
 
 log = logging.getLogger(__name__)
+
+
+def prepare(dataset: str, *, settings: Settings | None = None) -> str:
+    """Accepts the source's file, unless it was before, and snapshots all accepted files.
+
+    Returns:
+        The snapshot's URI, which names the dataset's version.
+
+    Raises:
+        CatalogError: the dataset is not in the catalog, or its file is broken.
+        SourceError: the source cannot be reached or read.
+        DataCheckError: the rows break the catalog's checks.
+        StorageError: the store refuses.
+    """
+    settings = settings or load_settings()
+    described = load_dataset(dataset, settings.catalog_dir)
+    source = load_source(described, settings)
+    # Each time, which is quick: rows that were bad may be good by now, under other checks.
+    accepted = CleanFiles(described, settings).accept(source.content, source.origin)
+    log.info("%s: %d rows read from %s, %d bad", dataset, accepted.rows, source.origin, accepted.bad_rows)
+    return take_snapshot(described, accepted.sha256, settings)
 
 
 def take_snapshot(dataset: Dataset, source_sha256: str, settings: Settings) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ml_code.data.source import load_source
 from ml_code.datasets import Dataset
 from ml_code.errors import SourceError
-from ml_code.loading import load_source
 from ml_code.settings import Settings
 from tests.unit.ml_code.passengers import make_dataset
 

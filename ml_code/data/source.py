@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import requests
 
-from ml_code.csv_records import CsvRecords
+from ml_code.data.csv_records import CsvRecords
+from ml_code.data.validation import refuse_missing_columns
 from ml_code.datasets import CATALOG, BundledSource, Dataset, FileSource, ObjectSource, UrlSource
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.settings import Settings
 from ml_code.storage import Storage
-from ml_code.validation import refuse_missing_columns
 
 DOWNLOAD_SECONDS = 60
 

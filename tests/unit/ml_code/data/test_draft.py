@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ml_code import features, pipeline
-from ml_code.clean_files import CleanFiles
 from ml_code.cli import app
-from ml_code.dataset_draft import add_dataset, draft_dataset
+from ml_code.data import features, snapshots
+from ml_code.data.clean_files import CleanFiles
+from ml_code.data.draft import add_dataset, draft_dataset
+from ml_code.data.snapshots import read_snapshot
 from ml_code.datasets import load_dataset
 from ml_code.errors import CatalogError, DataCheckError, SourceError, StorageError
 from ml_code.settings import Settings
-from ml_code.snapshots import read_snapshot
 
 HEADER = "ship_id,length_m,flag,crew,captain,fleet,kind,toll"
 FLAGS = ("KR", "PA", "LR")
@@ -59,7 +59,7 @@ def test_whole_numbers_are_labels_that_are_numbers(tmp_path: Path) -> None:
 def test_an_added_dataset_can_be_prepared_at_once(tmp_path: Path, settings: Settings) -> None:
     file, _ = add_dataset(write_ships(tmp_path), "kind", settings=settings)
     assert file == tmp_path / "ships.toml"
-    frame = read_snapshot(pipeline.prepare("ships", settings=settings), settings)
+    frame = read_snapshot(snapshots.prepare("ships", settings=settings), settings)
     assert len(frame) == 120
     assert features.list_classes(load_dataset("ships", tmp_path), frame) == ["tanker", "화물선"]
 
@@ -138,7 +138,7 @@ def test_a_wrong_name_or_task_is_refused(tmp_path: Path, settings: Settings, nam
 
 
 def test_the_command_shows_what_it_wrote(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ml_code.dataset_draft.load_settings", lambda: settings)
+    monkeypatch.setattr("ml_code.data.draft.load_settings", lambda: settings)
     done = CliRunner().invoke(app, ["dataset", "add", str(write_ships(tmp_path)), "--target", "kind"])
     assert done.exit_code == 0, done.output
     assert 'target = "kind"' in done.output

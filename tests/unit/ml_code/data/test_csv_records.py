@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ml_code import csv_records
-from ml_code.csv_records import BadRow, Block, CsvRecords
+from ml_code.data import csv_records
+from ml_code.data.csv_records import BadRow, Block, CsvRecords
 from ml_code.errors import SourceError
 
 HEADER = b"number,name,town\n"

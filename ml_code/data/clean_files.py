@@ -15,13 +15,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml_code.csv_records import BadRow, CsvRecords
+from ml_code.data.csv_records import BadRow, CsvRecords
+from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine, quarantine_uri
+from ml_code.data.validation import check_rows, refuse_too_many_bad
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
-from ml_code.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine, quarantine_uri
 from ml_code.settings import Settings
 from ml_code.storage import Storage
-from ml_code.validation import check_rows, refuse_too_many_bad
 
 METADATA = b"mlops"
 """Key in the Parquet file's metadata under which its history stands."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ml_code import intake
-from ml_code.clean_files import CleanFiles
+from ml_code.data import intake
+from ml_code.data.clean_files import CleanFiles
 from ml_code.datasets import CATALOG, load_dataset
 from ml_code.errors import CatalogError, DataCheckError, SourceError
 from ml_code.settings import REPOSITORY, Settings

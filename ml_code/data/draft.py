@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from ml_code.csv_records import CsvRecords
+from ml_code.data.csv_records import CsvRecords
+from ml_code.data.validation import LARGEST_NUMBER, WHOLE_NUMBER, strip_cells
 from ml_code.datasets import CATALOG, Dataset, Task, describe_problems, load_catalog
 from ml_code.errors import CatalogError, DataCheckError, SourceError
 from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
-from ml_code.validation import LARGEST_NUMBER, WHOLE_NUMBER, strip_cells
 
 MOST_CATEGORIES = 50
 """A text column with more values is taken for a name or a remark, which no model learns from."""

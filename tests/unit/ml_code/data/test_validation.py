@@ -3,8 +3,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from ml_code.data.validation import BadCell, check_rows, narrow_target, refuse_too_many_bad
 from ml_code.errors import DataCheckError
-from ml_code.validation import BadCell, check_rows, narrow_target, refuse_too_many_bad
 from tests.unit.ml_code.passengers import make_dataset, make_rows
 
 CHECKS = {"columns": {"age": {"minimum": 0, "maximum": 120}, "town": {"allowed": ["S", "C", "Q"]}}}

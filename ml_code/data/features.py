@@ -1,0 +1,33 @@
+"""From rows to what a model reads: the holdout split, the input columns and their preprocessing."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ml_code.datasets import Dataset
+from ml_code.model_file.spec import Label
+
+
+def select_inputs(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
+    """The feature columns as a model file reads them: numeric float32 (NaN missing), categorical str ("" missing)."""
+    numeric = {name: frame[name].astype(np.float32) for name in dataset.numeric}
+    categorical = {name: frame[name].fillna("").astype(str).astype(object) for name in dataset.categorical}
+    return pd.DataFrame({**numeric, **categorical}, index=frame.index)
+
+
+def list_classes(dataset: Dataset, frame: pd.DataFrame) -> list[Label] | None:
+    """The labels in order; a model answers their positions. None for regression."""
+    if dataset.task == "regression":
+        return None
+    labels: list[Label] = sorted(frame[dataset.target].unique().tolist())
+    return labels
+
+
+def encode_target(dataset: Dataset, frame: pd.DataFrame, classes: list[Label] | None) -> npt.NDArray[np.generic]:
+    """Class ids as int64, or values as float32: what an ONNX model computes in."""
+    if classes is None:
+        return frame[dataset.target].to_numpy(dtype=np.float32)
+    ids = {label: number for number, label in enumerate(classes)}
+    return np.array([ids[label] for label in frame[dataset.target].tolist()], dtype=np.int64)
