@@ -55,8 +55,9 @@ def retrain_with_new_params(
     skip_unless(outcome, "reject")
     if not training["max_retrain"]:
         raise AirflowSkipException("max_retrain is 0")
-    from ml_code import plans, retraining
+    from ml_code import retraining
     from ml_code.errors import HeldBackError
+    from ml_code.training import plans
 
     origin = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
     try:
@@ -91,7 +92,7 @@ def retrain_with_new_params(
 def mlops_training_pipeline() -> None:
     @task
     def choose_datasets(params: dict[str, Any], triggering_asset_events: Any = None) -> list[dict[str, Any]]:
-        from ml_code import plans
+        from ml_code.training import plans
 
         # The alias through which an asset was emitted stands among the events as well.
         names = [asset.name for asset in triggering_asset_events or {}]
@@ -107,24 +108,24 @@ def mlops_training_pipeline() -> None:
 
     @task(map_index_template="{{ label }}", pool="training")
     def train(training: dict[str, Any], snapshot_uri: str, ti: Any = None) -> str:
-        from ml_code import pipeline, plans
+        from ml_code.training import plans, run
 
         get_current_context()["label"] = training["dataset"]
         origin = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
-        return pipeline.train(snapshot_uri=snapshot_uri, origin=origin, **plans.training_arguments(training))
+        return run.train(snapshot_uri=snapshot_uri, origin=origin, **plans.training_arguments(training))
 
     @task(map_index_template="{{ label }}")
     def evaluate(mlflow_run_id: str) -> str:
-        from ml_code import pipeline
+        from ml_code.gate import judging
 
-        metrics = pipeline.evaluate(mlflow_run_id)
+        metrics = judging.evaluate(mlflow_run_id)
         get_current_context()["label"] = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
         return mlflow_run_id
 
     @task(map_index_template="{{ label }}")
     def gate(training: dict[str, Any], mlflow_run_id: str) -> str:
-        from ml_code import judging
-        from ml_code.gate import verdict
+        from ml_code.gate import judging
+        from ml_code.gate.decision import verdict
 
         decision = judging.decide(mlflow_run_id, trigger=training["trigger"], force=training["force"])
         get_current_context()["label"] = verdict(decision)
@@ -134,9 +135,9 @@ def mlops_training_pipeline() -> None:
     @task
     def register(mlflow_run_id: str, outcome: str) -> str:
         skip_unless(outcome, "promote", "approve")
-        from ml_code import pipeline
+        from ml_code.gate import judging
 
-        return pipeline.register(mlflow_run_id)
+        return judging.register(mlflow_run_id)
 
     @task(outlets=[AssetAlias("trained-model")])
     def promoted(training: dict[str, Any], version: str, outcome: str, outlet_events: Any = None) -> None:
@@ -148,7 +149,7 @@ def mlops_training_pipeline() -> None:
     @task
     def rejected(mlflow_run_id: str, outcome: str) -> None:
         skip_unless(outcome, "reject")
-        from ml_code import judging
+        from ml_code.gate import judging
 
         judging.explain_rejection(mlflow_run_id)
 

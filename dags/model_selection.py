@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 def model_selection() -> None:
     @task.branch
     def compare(ti: Any = None) -> str:
-        from ml_code import selection
+        from ml_code.gate import selection
 
         choice = selection.compare_pending(MODEL)
         ti.xcom_push("version", choice.version)
@@ -53,8 +53,8 @@ def model_selection() -> None:
 
     @task(outlets=[Asset(f"model/{MODEL}")])
     def update_model(ti: Any = None) -> str:
-        from ml_code import selection
         from ml_code.errors import HeldBackError
+        from ml_code.gate import selection
 
         try:
             return selection.judge_pending(MODEL, ti.xcom_pull(task_ids="compare", key="version"))

@@ -48,17 +48,18 @@ def model_training_selection() -> None:
 
     @task(pool="training")
     def train(estimator: str, snapshot_uri: str, ti: Any = None) -> str:
-        from ml_code import pipeline, plans
+        from ml_code.gate import judging
+        from ml_code.training import plans, run
 
         origin = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id)
-        mlflow_run_id = pipeline.train(DATASET, snapshot_uri, "sklearn", estimator, origin=origin)
-        pipeline.evaluate(mlflow_run_id)
+        mlflow_run_id = run.train(DATASET, snapshot_uri, "sklearn", estimator, origin=origin)
+        judging.evaluate(mlflow_run_id)
         return f"runs:/{mlflow_run_id}"
 
     @task(outlets=[Asset(f"model/{DATASET}")])
     def select_best_model(run_uris: list[str]) -> str:
-        from ml_code import selection
         from ml_code.errors import HeldBackError
+        from ml_code.gate import selection
 
         best = selection.choose_best(run_uris)
         try:

@@ -35,13 +35,14 @@ DATASET = "iris"
 def simple_train() -> None:
     @task(pool="training")
     def train(ti: Any = None) -> str:
-        from ml_code import pipeline, plans
         from ml_code.data import snapshots
+        from ml_code.gate import judging
+        from ml_code.training import plans, run
 
         origin = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id)
-        mlflow_run_id = pipeline.train(DATASET, snapshots.prepare(DATASET), "sklearn", "random_forest", origin=origin)
-        pipeline.evaluate(mlflow_run_id)
-        return pipeline.register(mlflow_run_id, is_judged=False)
+        mlflow_run_id = run.train(DATASET, snapshots.prepare(DATASET), "sklearn", "random_forest", origin=origin)
+        judging.evaluate(mlflow_run_id)
+        return judging.register(mlflow_run_id, is_judged=False)
 
     train()
 

@@ -53,24 +53,25 @@ EXPERIMENT = "iris_experiment"
 def train_with_mlflow() -> None:
     @task(pool="training")
     def run_training(params: dict[str, Any], ti: Any = None) -> str:
-        from ml_code import pipeline, plans
         from ml_code.data import snapshots
+        from ml_code.gate import judging
+        from ml_code.training import plans, run
 
         plan = plans.plan_training({"dataset": DATASET, **params})
-        mlflow_run_id = pipeline.train(
+        mlflow_run_id = run.train(
             snapshot_uri=snapshots.prepare(DATASET),
             model=MODEL,
             experiment=EXPERIMENT,
             origin=plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id),
             **plans.training_arguments(plan),
         )
-        pipeline.evaluate(mlflow_run_id)
+        judging.evaluate(mlflow_run_id)
         return mlflow_run_id
 
     @task(outlets=[Asset(f"model/{MODEL}")])
     def promote_model_to_production(mlflow_run_id: str) -> str:
-        from ml_code import selection
         from ml_code.errors import HeldBackError
+        from ml_code.gate import selection
 
         try:
             version = selection.register_for_rollout(mlflow_run_id)

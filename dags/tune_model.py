@@ -56,9 +56,10 @@ CATALOG = load_catalog()
 def tune_model() -> None:
     @task
     def plan(params: dict[str, Any], ti: Any = None) -> list[dict[str, Any]]:
-        from ml_code import plans, tuning
+        from ml_code import tuning
         from ml_code.data import snapshots
         from ml_code.settings import load_settings
+        from ml_code.training import plans
 
         storage = tuning.open_storage(load_settings())
         key = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id).key
@@ -79,13 +80,15 @@ def tune_model() -> None:
 
     @task(outlets=[AssetAlias("tuned-model")], pool="training")
     def train_best(searches: list[dict[str, Any]], ti: Any = None, outlet_events: Any = None) -> str:
-        from ml_code import pipeline, plans, selection, tuning
+        from ml_code import tuning
         from ml_code.errors import HeldBackError
+        from ml_code.gate import judging, selection
         from ml_code.settings import load_settings
+        from ml_code.training import plans, run
 
         searched = tuning.Search(**next(iter(searches)))
         best = tuning.finish_search(searched, tuning.open_storage(load_settings()))
-        mlflow_run_id = pipeline.train(
+        mlflow_run_id = run.train(
             searched.dataset,
             searched.snapshot_uri,
             searched.model_type,
@@ -93,7 +96,7 @@ def tune_model() -> None:
             best,
             origin=plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id),
         )
-        pipeline.evaluate(mlflow_run_id)
+        judging.evaluate(mlflow_run_id)
         try:
             version = selection.register_for_rollout(mlflow_run_id)
         except HeldBackError as error:

@@ -16,11 +16,11 @@ from ml_code.command_errors import FAILURE, USAGE_ERROR, fail
 from ml_code.datasets import load_catalog
 from ml_code.errors import CatalogError, DataCheckError, MlopsError, ModelFileError, SourceError, TrainingError
 from ml_code.families import DEFAULT_ESTIMATOR, ESTIMATORS, MODEL_TYPES
-from ml_code.plans import plan_training, training_arguments
 from ml_code.settings import Settings, keep_loopback_direct, load_settings
+from ml_code.training.plans import plan_training, training_arguments
 
 if TYPE_CHECKING:
-    from ml_code.gate import Decision
+    from ml_code.gate.decision import Decision
 
 DatasetName = Annotated[str, typer.Option("--dataset", help="Of the catalog; `mlops dataset list` lists them.")]
 ModelType = Annotated[str, typer.Option(help=f"One of {', '.join(MODEL_TYPES)}.")]
@@ -129,7 +129,7 @@ def register(
                 "choose one of these, or add it to `models` in the dataset's file"
             )
         with Console(stderr=True).status("Loading the machine-learning libraries") as status:
-            from ml_code import imported_model  # noqa: PLC0415  seconds to import, which --help does without
+            from ml_code.gate import imported_model  # noqa: PLC0415  seconds to import, which --help does without
 
             status.update("Fitting it to the rows")
             run_id = imported_model.import_model(file, dataset, model=model, settings=settings)
@@ -205,26 +205,26 @@ def _run(plan: dict[str, Any], settings: Settings) -> None:
     """Takes every step and shows what came of it."""
     progress = Console(stderr=True)
     with progress.status("Loading the machine-learning libraries") as status:
-        from ml_code import pipeline  # noqa: PLC0415  seconds to import, which --help and errors do without
         from ml_code.data import snapshots  # noqa: PLC0415  seconds to import, which --help and errors do without
+        from ml_code.training import run  # noqa: PLC0415  seconds to import, which --help and errors do without
 
         status.update("Preparing the rows")
         snapshot_uri = snapshots.prepare(plan["dataset"], settings=settings)
         progress.print(f"prepared    {snapshot_uri}", highlight=False)
         status.update("Training and exporting")
-        run_id = pipeline.train(snapshot_uri=snapshot_uri, settings=settings, **training_arguments(plan))
+        run_id = run.train(snapshot_uri=snapshot_uri, settings=settings, **training_arguments(plan))
         progress.print(f"trained     run {run_id}", highlight=False)
     _judge(run_id, plan["dataset"], plan["force"], settings)
 
 
 def _judge(run_id: str, model: str, force: bool, settings: Settings) -> None:
     """From a run with a model file to a version, or to the reason why there is none."""
-    from ml_code import judging, pipeline  # noqa: PLC0415
-    from ml_code.gate import verdict  # noqa: PLC0415
+    from ml_code.gate import judging  # noqa: PLC0415
+    from ml_code.gate.decision import verdict  # noqa: PLC0415
 
     progress = Console(stderr=True)
     with progress.status("Measuring on the holdout") as status:
-        metrics = pipeline.evaluate(run_id, settings=settings)
+        metrics = judging.evaluate(run_id, settings=settings)
         figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         progress.print(f"measured    {figures}", highlight=False)
         status.update("Judging against the champion")
@@ -233,7 +233,7 @@ def _judge(run_id: str, model: str, force: bool, settings: Settings) -> None:
         version = None
         if decision.is_promoted:
             status.update("Registering")
-            version = pipeline.register(run_id, settings=settings)
+            version = judging.register(run_id, settings=settings)
     _show(decision, run_id, model, version)
 
 

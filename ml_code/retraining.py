@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ml_code import pipeline, selection, tuning
+from ml_code import tuning
 from ml_code.errors import HeldBackError
-from ml_code.plans import RunOrigin, training_arguments
+from ml_code.gate import judging, selection
 from ml_code.settings import Settings, load_settings
+from ml_code.training import run
+from ml_code.training.plans import RunOrigin, training_arguments
 
 TRIALS = 8
 """Of one search: it runs inside a training, so it has to be short."""
@@ -41,8 +43,8 @@ def retrain(
         params = {**training, "sampler": "random", "trials": TRIALS}
         best = tuning.search_at_once(params, snapshot_uri, f"{attempt.key}/search", settings=settings)
         arguments = {**training_arguments(training), "hyperparameters": best}
-        run_id = pipeline.train(snapshot_uri=snapshot_uri, origin=attempt, settings=settings, **arguments)
-        pipeline.evaluate(run_id, settings=settings)
+        run_id = run.train(snapshot_uri=snapshot_uri, origin=attempt, settings=settings, **arguments)
+        judging.evaluate(run_id, settings=settings)
         try:
             return selection.register_for_rollout(run_id, training["trigger"], settings=settings)
         except HeldBackError as error:

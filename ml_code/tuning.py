@@ -20,17 +20,18 @@ from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from ml_code import evaluation, plans
 from ml_code.data import features, holdout
 from ml_code.data.snapshots import name_version, read_snapshot
 from ml_code.datasets import LOWER_IS_BETTER, Dataset, load_dataset
 from ml_code.errors import TrainingError
 from ml_code.families import Family, HyperparameterValue, check_hyperparameters, find_family
+from ml_code.gate import evaluation
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.search_space import find_space, list_grid
 from ml_code.settings import Settings, load_settings
 from ml_code.tracking import MODEL, Tracker
-from ml_code.training import SEED, fit_pipeline
+from ml_code.training import plans
+from ml_code.training.fitting import SEED, fit_pipeline
 from ml_code.warehouse import open_warehouse
 
 type Folds = list[tuple[pd.DataFrame, pd.DataFrame]]
@@ -73,7 +74,7 @@ def plan_search(
     Args:
         params: `dataset`, `model_type`, `estimator`, `sampler` and `trials` of the form; a grid has as many trials as
             points, at most `trials` of them.
-        snapshot_uri: rows, as `pipeline.prepare` answered.
+        snapshot_uri: rows, as `snapshots.prepare` answered.
         key: names the search; a repeated call with it makes nothing new.
         storage: of Optuna, as `open_storage` gives it.
         settings: instead of the environment's.

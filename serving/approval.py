@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ml_code.datasets import load_catalog, load_dataset
-from ml_code.gate import Decision
+from ml_code.gate.decision import Decision
 from serving.control import Control, hold, note, read_own
 from serving.errors import BreachError
 from serving.outcome import abort, close_canary

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from ml_code.holdout_rows import HoldoutRows
+from ml_code.gate.holdout_rows import HoldoutRows
 from ml_code.model_file.spec import Value
 from serving.aliases import CHAMPION
 from serving.analysis import (

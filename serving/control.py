@@ -24,7 +24,7 @@ from serving.rollout_rows import Rollout, RolloutRows, State, WarehouseRollouts
 from serving.settings import RolloutSettings
 
 if TYPE_CHECKING:
-    from ml_code.holdout_rows import HoldoutRows
+    from ml_code.gate.holdout_rows import HoldoutRows
 
 CANARY_UNTIL = "canary_until"
 """Tag of a model: until when the canary pool answers with the challenger."""
@@ -211,6 +211,6 @@ def _explain_loss(found: Rollout) -> RolloutLostError:
 
 
 def _read_holdout(model: str, version: str, settings: Settings) -> HoldoutRows:
-    from ml_code.holdout_rows import read_holdout_rows  # noqa: PLC0415  brings ONNX Runtime, which --help does without
+    from ml_code.gate.holdout_rows import read_holdout_rows  # noqa: PLC0415  brings ONNX Runtime, which --help does without
 
     return read_holdout_rows(model, version, settings=settings)

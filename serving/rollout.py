@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ml_code.datasets import load_catalog
-from ml_code.holdout_rows import HoldoutRows
+from ml_code.gate.holdout_rows import HoldoutRows
 from serving.aliases import CHALLENGER, CHAMPION
 from serving.analysis import Rules
 from serving.canary import is_same, watch_canary

@@ -8,9 +8,9 @@ from pathlib import Path
 from ml_code.data import features, holdout
 from ml_code.data.snapshots import prepare, read_snapshot
 from ml_code.datasets import Dataset, load_dataset
-from ml_code.export import ExportedModel, export_pipeline
 from ml_code.families import FAMILIES, check_hyperparameters, find_family
-from ml_code.training import fit_pipeline
+from ml_code.training.export import ExportedModel, export_pipeline
+from ml_code.training.fitting import fit_pipeline
 from tests.offline_settings import make_offline_settings
 
 

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from ml_code import evaluation
 from ml_code.families import FAMILIES
+from ml_code.gate import evaluation
 from ml_code.model_file.onnx_model import OnnxModel
 from tests.full_tables import read_table, train_family
 

@@ -28,9 +28,9 @@ from sklearn.datasets import load_iris
 from sklearn.pipeline import Pipeline
 
 from ml_code.datasets import load_dataset
-from ml_code.export import export_pipeline
 from ml_code.families import find_family
-from ml_code.training import fit_pipeline
+from ml_code.training.export import export_pipeline
+from ml_code.training.fitting import fit_pipeline
 from serving.model_files import ModelFiles
 from serving.served import Version
 from tests.benchmarks.load import run_load

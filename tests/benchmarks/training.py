@@ -12,11 +12,12 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from ml_code import judging, pipeline
 from ml_code.data import snapshots
 from ml_code.families import FAMILIES, check_hyperparameters, find_family
+from ml_code.gate import judging
 from ml_code.settings import Settings
-from ml_code.training import fit_pipeline
+from ml_code.training import run
+from ml_code.training.fitting import fit_pipeline
 from tests.full_tables import read_table
 from tests.servers import MlflowServer, ObjectStore, run_mlflow, run_object_store, run_postgres
 
@@ -64,10 +65,10 @@ def time_training(snapshot_uri: str, family: str, settings: Settings) -> float:
     """Seconds from the rows in the store to a registered version."""
     model_type, estimator = FAMILIES[family]
     started = time.perf_counter()
-    run_id = pipeline.train(TABLE, snapshot_uri, model_type, estimator, settings=settings)
-    pipeline.evaluate(run_id, settings=settings)
+    run_id = run.train(TABLE, snapshot_uri, model_type, estimator, settings=settings)
+    judging.evaluate(run_id, settings=settings)
     judging.decide(run_id, force=True, settings=settings)
-    pipeline.register(run_id, settings=settings)
+    judging.register(run_id, settings=settings)
     return time.perf_counter() - started
 
 

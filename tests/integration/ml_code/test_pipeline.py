@@ -10,14 +10,15 @@ import pytest
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 from pydantic import SecretStr
 
-from ml_code import judging, pipeline, plans
 from ml_code.data import intake, snapshots
 from ml_code.errors import DigestError, GateError, TrackingError
-from ml_code.gate import verdict
+from ml_code.gate import judging
+from ml_code.gate.decision import verdict
 from ml_code.model_file.onnx_model import OnnxModel
-from ml_code.plans import RunOrigin
 from ml_code.settings import REPOSITORY, Settings
 from ml_code.tracking import Tracker
+from ml_code.training import plans, run
+from ml_code.training.plans import RunOrigin
 from tests.servers import MlflowServer
 from tests.unit.ml_code.passengers import make_rows
 
@@ -50,10 +51,10 @@ def _no_champion(mlflow_server: MlflowServer, tracker: Tracker) -> Iterator[None
 
 
 def train_and_register(settings: Settings, snapshot_uri: str, model_type: str, estimator: str | None = None) -> str:
-    run_id = pipeline.train("iris", snapshot_uri, model_type, estimator, settings=settings)
-    pipeline.evaluate(run_id, settings=settings)
+    run_id = run.train("iris", snapshot_uri, model_type, estimator, settings=settings)
+    judging.evaluate(run_id, settings=settings)
     judging.decide(run_id, settings=settings)
-    return pipeline.register(run_id, settings=settings)
+    return judging.register(run_id, settings=settings)
 
 
 def test_preparing_twice_gives_one_snapshot(stack_settings: Settings, snapshot_uri: str) -> None:
@@ -65,10 +66,10 @@ def test_preparing_twice_gives_one_snapshot(stack_settings: Settings, snapshot_u
 def test_every_family_is_trained_judged_and_registered(
     stack_settings: Settings, tracker: Tracker, snapshot_uri: str, model_type: str, estimator: str | None
 ) -> None:
-    run_id = pipeline.train("iris", snapshot_uri, model_type, estimator, settings=stack_settings)
-    metrics = pipeline.evaluate(run_id, settings=stack_settings)
+    run_id = run.train("iris", snapshot_uri, model_type, estimator, settings=stack_settings)
+    metrics = judging.evaluate(run_id, settings=stack_settings)
     decision = judging.decide(run_id, settings=stack_settings)
-    version = pipeline.register(run_id, settings=stack_settings)
+    version = judging.register(run_id, settings=stack_settings)
 
     assert metrics["accuracy"] >= 0.85
     assert decision.is_promoted
@@ -94,10 +95,10 @@ def test_a_dataset_of_ones_own_with_text_and_gaps_needs_a_toml_file_only(
     make_rows(task).to_csv(tmp_path / "rows.csv", index=False)
     settings = stack_settings.model_copy(update={"catalog_dir": tmp_path})
 
-    run_id = pipeline.train(name, snapshots.prepare(name, settings=settings), "xgboost", settings=settings)
-    pipeline.evaluate(run_id, settings=settings)
+    run_id = run.train(name, snapshots.prepare(name, settings=settings), "xgboost", settings=settings)
+    judging.evaluate(run_id, settings=settings)
     assert judging.decide(run_id, settings=settings).is_promoted
-    version = pipeline.register(run_id, settings=settings)
+    version = judging.register(run_id, settings=settings)
 
     OnnxModel(tracker.read_model_file(name, version)).replay_golden()
 
@@ -117,23 +118,23 @@ def test_a_run_shows_params_metrics_dataset_tags_and_plots(
 ) -> None:
     origin = RunOrigin("mlops_training_pipeline", "manual__shown", "train", 0)
     figures = {"n_estimators": 7}
-    run_id = pipeline.train("iris", snapshot_uri, "xgboost", None, figures, origin=origin, settings=stack_settings)
-    pipeline.evaluate(run_id, settings=stack_settings)
+    run_id = run.train("iris", snapshot_uri, "xgboost", None, figures, origin=origin, settings=stack_settings)
+    judging.evaluate(run_id, settings=stack_settings)
     judging.decide(run_id, settings=stack_settings)
 
-    run = mlflow.MlflowClient().get_run(run_id)
-    assert run.data.params["hyperparameter.n_estimators"] == "7"
-    assert {"accuracy", "f1_macro", "holdout_rows"} <= set(run.data.metrics)
-    assert run.data.metrics["accuracy_low"] <= run.data.metrics["accuracy"] <= run.data.metrics["accuracy_high"]
-    assert run.data.tags["airflow.run_id"] == "manual__shown"
-    assert run.data.tags["dataset_version"] in snapshot_uri
-    assert len(run.data.tags["git_commit"]) >= 7
-    assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["iris"]
+    shown = mlflow.MlflowClient().get_run(run_id)
+    assert shown.data.params["hyperparameter.n_estimators"] == "7"
+    assert {"accuracy", "f1_macro", "holdout_rows"} <= set(shown.data.metrics)
+    assert shown.data.metrics["accuracy_low"] <= shown.data.metrics["accuracy"] <= shown.data.metrics["accuracy_high"]
+    assert shown.data.tags["airflow.run_id"] == "manual__shown"
+    assert shown.data.tags["dataset_version"] in snapshot_uri
+    assert len(shown.data.tags["git_commit"]) >= 7
+    assert [entry.dataset.name for entry in shown.inputs.dataset_inputs] == ["iris"]
     plots = [entry.path for entry in mlflow.MlflowClient().list_artifacts(run_id, "plots")]
     assert plots == ["plots/calibration.png", "plots/confusion_matrix.png", "plots/feature_importance.png"]
     card = mlflow.artifacts.load_text(f"runs:/{run_id}/model_card.md")
-    assert run.data.tags["dataset_version"] in card
-    assert run.data.tags["gate.verdict"] in card
+    assert shown.data.tags["dataset_version"] in card
+    assert shown.data.tags["gate.verdict"] in card
     assert run.info.status == "FINISHED"
 
 
@@ -141,11 +142,11 @@ def test_a_retry_makes_no_second_run_and_no_second_version(
     stack_settings: Settings, tracker: Tracker, snapshot_uri: str
 ) -> None:
     origin = RunOrigin("mlops_training_pipeline", "manual__retried", "train", 0)
-    runs = {pipeline.train("iris", snapshot_uri, "lightgbm", origin=origin, settings=stack_settings) for _ in range(2)}
+    runs = {run.train("iris", snapshot_uri, "lightgbm", origin=origin, settings=stack_settings) for _ in range(2)}
     assert len(runs) == 1
     run_id = runs.pop()
     judging.decide(run_id, settings=stack_settings)
-    versions = {pipeline.register(run_id, settings=stack_settings) for _ in range(2)}
+    versions = {judging.register(run_id, settings=stack_settings) for _ in range(2)}
     assert len(versions) == 1
     assert [record.version for record in tracker.list_versions("iris", run_id)] == [*versions]
 
@@ -154,7 +155,7 @@ def test_a_retry_makes_no_second_run_and_no_second_version(
 def test_mlflow_going_away_between_logging_and_registering_leaves_one_version_after_the_retry(
     stack_settings: Settings, tracker: Tracker, snapshot_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id = pipeline.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
+    run_id = run.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
     judging.decide(run_id, force=True, settings=stack_settings)
 
     def go_away(*_: object, **__: object) -> None:
@@ -163,9 +164,9 @@ def test_mlflow_going_away_between_logging_and_registering_leaves_one_version_af
     with monkeypatch.context() as broken:
         broken.setattr(mlflow.MlflowClient, "create_model_version", go_away)
         with pytest.raises(TrackingError, match="connection refused"):
-            pipeline.register(run_id, settings=stack_settings)
+            judging.register(run_id, settings=stack_settings)
     assert tracker.list_versions("iris", run_id) == []
-    version = pipeline.register(run_id, settings=stack_settings)
+    version = judging.register(run_id, settings=stack_settings)
     assert [record.version for record in tracker.list_versions("iris", run_id)] == [version]
     OnnxModel(tracker.read_model_file("iris", version)).replay_golden()
 
@@ -176,7 +177,7 @@ def test_an_identical_second_model_is_rejected_and_not_registered(
 ) -> None:
     champion = train_and_register(stack_settings, snapshot_uri, "sklearn", "linear")
     mlflow_server.move_alias("iris", champion)
-    run_id = pipeline.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
+    run_id = run.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
 
     decision = judging.decide(run_id, settings=stack_settings)
 
@@ -184,7 +185,7 @@ def test_an_identical_second_model_is_rejected_and_not_registered(
     assert decision.champion_version == champion
     assert "not better by more than" in verdict(decision)
     with pytest.raises(GateError, match="found the verdict 'iris: rejected"):
-        pipeline.register(run_id, settings=stack_settings)
+        judging.register(run_id, settings=stack_settings)
     assert tracker.list_versions("iris", run_id) == []
     assert "--force" in judging.explain_rejection(run_id, settings=stack_settings)
     # An event about rows that the champion knows changes nothing; a person may.
@@ -199,11 +200,11 @@ def test_the_sample_file_passes_the_gate_with_the_champions_recipe(
 ) -> None:
     settings = stack_settings.model_copy(update={"datasets_uri": f"s3://datasets/{model_type}-{estimator}"})
     figures = {"max_iter": 500} if estimator == "linear" else {"n_estimators": 40}
-    run_id = pipeline.train(
+    run_id = run.train(
         "iris", snapshots.prepare("iris", settings=settings), model_type, estimator, figures, settings=settings
     )
     judging.decide(run_id, settings=settings)
-    mlflow_server.move_alias("iris", pipeline.register(run_id, settings=settings))
+    mlflow_server.move_alias("iris", judging.register(run_id, settings=settings))
 
     intake.put_file("iris", SAMPLE, settings=settings)
     [batch] = intake.plan_batches(intake.list_waiting(settings=settings))
@@ -216,7 +217,7 @@ def test_the_sample_file_passes_the_gate_with_the_champions_recipe(
         "estimator": estimator,
         "hyperparameters": figures,
     }
-    run_id = pipeline.train(snapshot_uri=snapshots.prepare("iris", settings=settings), settings=settings, **arguments)
+    run_id = run.train(snapshot_uri=snapshots.prepare("iris", settings=settings), settings=settings, **arguments)
     decision = judging.decide(run_id, plan["trigger"], settings=settings)
     assert decision.is_promoted, decision.reason
     assert decision.champion_score is not None
@@ -228,9 +229,9 @@ def test_without_a_champion_new_data_trains_what_a_form_would(stack_settings: Se
 
 
 def test_an_unjudged_run_is_not_registered(stack_settings: Settings, snapshot_uri: str) -> None:
-    run_id = pipeline.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
+    run_id = run.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
     with pytest.raises(GateError, match="found no decision"):
-        pipeline.register(run_id, settings=stack_settings)
+        judging.register(run_id, settings=stack_settings)
 
 
 def test_a_version_whose_file_has_another_digest_is_refused(

@@ -6,12 +6,14 @@ import mlflow
 import optuna
 import pytest
 
-from ml_code import judging, pipeline, retraining, tuning
+from ml_code import retraining, tuning
 from ml_code.data import snapshots
 from ml_code.errors import HeldBackError
-from ml_code.plans import RunOrigin, plan_training
+from ml_code.gate import judging
 from ml_code.settings import Settings
 from ml_code.tracking import Tracker
+from ml_code.training import run
+from ml_code.training.plans import RunOrigin, plan_training
 from ml_code.warehouse import open_warehouse
 from tests.servers import MlflowServer
 
@@ -53,10 +55,10 @@ def test_a_rejected_training_searches_as_often_as_it_may_and_is_gated_again(
 ) -> None:
     monkeypatch.setattr(retraining, "TRIALS", 2)
     training = plan_training({**PARAMS, "max_retrain": 1})
-    run_id = pipeline.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
-    pipeline.evaluate(run_id, settings=stack_settings)
+    run_id = run.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
+    judging.evaluate(run_id, settings=stack_settings)
     judging.decide(run_id, settings=stack_settings)
-    version = pipeline.register(run_id, settings=stack_settings)
+    version = judging.register(run_id, settings=stack_settings)
     mlflow_server.move_alias("iris", version)
     origin = RunOrigin("mlops_training_pipeline", "manual", "retrain_with_new_params")
     try:

@@ -9,11 +9,11 @@ import json
 import pandas as pd
 import pytest
 
-from ml_code import evaluation
 from ml_code.data import holdout
 from ml_code.datasets import Dataset
 from ml_code.errors import SourceError
 from ml_code.families import FAMILIES
+from ml_code.gate import evaluation
 from ml_code.model_file.onnx_model import OnnxModel
 from serving.rows import RowParser
 from serving.served import ServedModel, Version

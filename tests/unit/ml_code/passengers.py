@@ -8,9 +8,9 @@ import pandas as pd
 from ml_code.data.features import list_classes
 from ml_code.data.validation import check_rows
 from ml_code.datasets import Dataset
-from ml_code.export import export_pipeline
 from ml_code.families import find_family
-from ml_code.training import fit_pipeline
+from ml_code.training.export import export_pipeline
+from ml_code.training.fitting import fit_pipeline
 
 PASSENGERS = """
 name = "passengers"

@@ -11,7 +11,9 @@ from ml_code.cli import app
 HEAVY = ("pandas", "sklearn", "xgboost", "lightgbm", "mlflow", "onnx", "matplotlib", "boto3")
 
 
-@pytest.mark.parametrize("module", ["serving.commands", "ml_code.datasets", "ml_code.families", "ml_code.plans"])
+@pytest.mark.parametrize(
+    "module", ["serving.commands", "ml_code.datasets", "ml_code.families", "ml_code.training.plans"]
+)
 def test_no_machine_learning_library_is_imported_before_it_is_used(module: str) -> None:
     program = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ml_code.holdout_rows import HoldoutRows
+from ml_code.gate.holdout_rows import HoldoutRows
 from ml_code.model_file.onnx_model import OnnxModel
 from serving.control import Control
 from serving.rollback import promote_by_hand

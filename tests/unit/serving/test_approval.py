@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ml_code.datasets import CATALOG
-from ml_code.gate import Decision
+from ml_code.gate.decision import Decision
 from serving import approval, rollout
 from serving.control import Control
 from serving.errors import RolloutLostError, UnderWayError

@@ -15,10 +15,10 @@ from ml_code.batch_input import INPUT_ID
 from ml_code.batch_output import Marks, write_answers
 from ml_code.data.features import list_classes, select_inputs
 from ml_code.data.validation import check_rows
-from ml_code.export import export_pipeline
 from ml_code.families import FAMILIES, find_family
 from ml_code.model_file.onnx_model import OnnxModel
-from ml_code.training import fit_pipeline
+from ml_code.training.export import export_pipeline
+from ml_code.training.fitting import fit_pipeline
 from serving.rows import RowParser
 from tests.unit.ml_code.passengers import make_dataset, make_rows
 

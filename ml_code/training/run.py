@@ -1,4 +1,4 @@
-"""The steps from a source to a registered version; between them only ids and URIs travel, and each may be repeated."""
+"""Trains a model: from a snapshot to an MLflow run with an exported file. Each step may be repeated."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from ml_code import evaluation, judging
 from ml_code.data import features
 from ml_code.data.holdout import Split, split_holdout
-from ml_code.data.snapshots import name_version, read_holdout, read_snapshot
+from ml_code.data.snapshots import name_version, read_snapshot
 from ml_code.datasets import Dataset, load_dataset
-from ml_code.errors import GateError
 from ml_code.families import Family, check_hyperparameters, find_family
-from ml_code.gate import verdict
-from ml_code.model_file.onnx_model import OnnxModel
-from ml_code.plans import RunOrigin
 from ml_code.settings import Settings, load_settings, read_project_run_id
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 from ml_code.tracking.provenance import find_git_commit
+from ml_code.training.plans import RunOrigin
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -65,7 +60,7 @@ def train(
         ExportError: the exported file answers otherwise than the fitted pipeline.
         TrackingError: MLflow refuses or cannot be reached.
     """
-    from ml_code import training  # noqa: PLC0415
+    from ml_code.training import fitting  # noqa: PLC0415
 
     settings = settings or load_settings()
     described = load_dataset(dataset, settings.catalog_dir)
@@ -89,86 +84,18 @@ def train(
     if SHA256 in run.tags:
         tracker.end_run(run.run_id)  # the try before may have been cut off between the two
         return run.run_id
-    params = _describe_params(described, split, family, figures, training.SEED)
+    params = _describe_params(described, split, family, figures, fitting.SEED)
     is_trained = False
     try:
         # `mlflow run` has logged the parameters of its own, which cannot be changed.
         tracker.log(run.run_id, params={name: value for name, value in params.items() if name not in run.params})
         tracker.log_dataset(run.run_id, dataset, tags["dataset_version"], snapshot_uri)
-        pipeline = training.fit_pipeline(described, split.train, family, figures, settings.training_threads)
+        pipeline = fitting.fit_pipeline(described, split.train, family, figures, settings.training_threads)
         _log_model(tracker, run.run_id, described, pipeline, split.train)
         is_trained = True
     finally:
         tracker.end_run(run.run_id, is_failed=not is_trained)
     return run.run_id
-
-
-def evaluate(run_id: str, *, settings: Settings | None = None) -> dict[str, float]:
-    """Measures the run's exported file on the holdout, and logs figures and a picture.
-
-    Raises:
-        TrackingError: MLflow refuses, or the run has no exported file.
-    """
-    from ml_code import plots  # noqa: PLC0415
-
-    settings = settings or load_settings()
-    tracker = Tracker(settings)
-    run = tracker.read_run(run_id)
-    dataset, holdout = read_holdout(run.tags, settings)
-    model = OnnxModel(tracker.read_candidate(run))
-    answers = evaluation.answer_rows(dataset, model, holdout)
-    truth = holdout[dataset.target]
-    metrics = evaluation.measure(dataset, truth, answers)
-    intervals = evaluation.measure_intervals(dataset, truth, answers)
-    if dataset.task == "regression":
-        figures = {"residuals": plots.draw_residuals(np.asarray(truth, np.float64), np.asarray(answers.values))}
-    else:
-        labels = sorted({*map(str, answers.values), *map(str, truth.tolist())})
-        figures = {
-            "confusion_matrix": plots.draw_confusions(evaluation.count_confusions(truth, answers, labels), labels)
-        }
-        if model.spec.classes is not None and answers.probabilities is not None:
-            is_class = np.array([[label == cell for label in model.spec.classes] for cell in truth.tolist()])
-            figures["calibration"] = plots.draw_calibration(is_class, answers.probabilities, model.spec.classes)
-    tracker.log_figures(run_id, figures)
-    lowest = {f"{name}_low": low for name, (low, _) in intervals.items()}
-    highest = {f"{name}_high": high for name, (_, high) in intervals.items()}
-    tracker.log(run_id, metrics={**metrics, **lowest, **highest, "holdout_rows": float(len(holdout))})
-    return metrics
-
-
-def register(run_id: str, *, is_judged: bool = True, settings: Settings | None = None) -> str:
-    """Registers the run's exported file as a version of its model; moves no alias.
-
-    Args:
-        run_id: of a run that has an exported file.
-        is_judged: False registers a version on which the gate has still to decide; no rollout picks it.
-        settings: instead of the environment's.
-
-    Raises:
-        GateError: the run was not judged, or did not pass.
-        TrackingError: MLflow refuses.
-    """
-    settings = settings or load_settings()
-    tracker = Tracker(settings)
-    run = tracker.read_run(run_id)
-    decision = judging.read_decision(run) if is_judged else None
-    if decision and not decision.is_promoted:
-        raise GateError(
-            f"run {run_id}: found the verdict {verdict(decision)!r}, expected a pass; "
-            "train a better model, or force this one by the parameter force"
-        )
-    dataset, holdout = read_holdout(run.tags, settings)
-    content = tracker.read_candidate(run)
-    tags = {
-        **(judging.describe_decision(decision) if decision else {"gate": judging.PENDING}),
-        "dataset_version": run.tags["dataset_version"],
-        "holdout_id": run.tags["holdout_id"],
-        "git_commit": run.tags["git_commit"],
-        "model_type": run.tags["model_type"],
-        "estimator": run.tags["estimator"],
-    }
-    return tracker.register(run.tags[MODEL], run_id, content, features.select_inputs(dataset, holdout.head(5)), tags)
 
 
 def _open_run(tracker: Tracker, experiment: str, origin: RunOrigin | None, tags: Mapping[str, str]) -> RunRecord:
@@ -182,7 +109,7 @@ def _open_run(tracker: Tracker, experiment: str, origin: RunOrigin | None, tags:
 
 def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeline, train: pd.DataFrame) -> None:
     """Exports and stores everything about a fitted pipeline; the candidate last, because a retry looks for it."""
-    from ml_code import export, plots, training  # noqa: PLC0415
+    from ml_code.training import export, fitting, plots  # noqa: PLC0415
 
     exported = export.export_pipeline(dataset, pipeline, features.list_classes(dataset, train), train)
     metrics = {
@@ -191,7 +118,7 @@ def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeli
         "model_file_mb": len(exported.content) / 1e6,
     }
     tracker.log(run_id, metrics=metrics)
-    importances = plots.draw_importances(training.rank_features(dataset, pipeline))
+    importances = plots.draw_importances(fitting.rank_features(dataset, pipeline))
     tracker.log_figures(run_id, {"feature_importance": importances})
     tracker.log_pipeline(run_id, pipeline, features.select_inputs(dataset, train))
     tracker.log_candidate(run_id, exported.content)

@@ -9,11 +9,11 @@ from ml_code.data.holdout import Split, split_holdout
 from ml_code.data.validation import check_rows
 from ml_code.datasets import Dataset
 from ml_code.errors import ExportError, GoldenMismatchError, TrainingError
-from ml_code.evaluation import answer_rows, measure
-from ml_code.export import export_pipeline
 from ml_code.families import check_hyperparameters, find_family
+from ml_code.gate.evaluation import answer_rows, measure
 from ml_code.model_file.onnx_model import OnnxModel
-from ml_code.training import fit_pipeline, rank_features
+from ml_code.training.export import export_pipeline
+from ml_code.training.fitting import fit_pipeline, rank_features
 from tests.unit.ml_code.passengers import make_dataset, make_rows
 
 FAMILIES = [

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_code.datasets import load_dataset
 from ml_code.families import MODEL_TYPES, check_hyperparameters, find_family
 from ml_code.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from ml_code.tracking import Tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,7 @@ def plan_retrainings(datasets: Iterable[str], *, settings: Settings | None = Non
         TrainingError: what the champion was trained with is not offered any more.
         TrackingError: MLflow refuses or cannot be reached.
     """
-    from ml_code.champion import read_recipe  # noqa: PLC0415  seconds to import, which a plan by hand does without
-    from ml_code.tracking import Tracker  # noqa: PLC0415
+    from ml_code.tracking import Tracker  # noqa: PLC0415  seconds to import, which a plan by hand does without
 
     settings = settings or load_settings()
     tracker = Tracker(settings)
@@ -83,5 +86,24 @@ def plan_retrainings(datasets: Iterable[str], *, settings: Settings | None = Non
 
 
 def training_arguments(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a plan `pipeline.train` takes."""
+    """What of a plan `run.train` takes."""
     return {name: plan[name] for name in ("dataset", "model_type", "estimator", "hyperparameters")}
+
+
+def read_recipe(tracker: Tracker, name: str) -> dict[str, Any]:
+    """What the champion was trained with: `model_type`, `estimator`, `hyperparameters`; empty if none was trained here.
+
+    Raises:
+        TrackingError: MLflow refuses.
+    """
+    version = tracker.read_aliases(name).get("champion")
+    record = tracker.read_version(name, version) if version else None
+    if record is None or record.tags.get("model_type") not in MODEL_TYPES:
+        return {}
+    model_type, estimator = record.tags["model_type"], record.tags["estimator"]
+    params = tracker.read_run(record.run_id).params
+    return {
+        "model_type": model_type,
+        "estimator": None if estimator == model_type else estimator,
+        "hyperparameters": json.loads(params.get("hyperparameters", "{}")),
+    }

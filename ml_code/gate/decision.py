@@ -71,7 +71,7 @@ class Decision:
         return cls(**json.loads(text))
 
 
-def decide(
+def apply_gate(
     dataset: str,
     rules: Gate,
     score: float,

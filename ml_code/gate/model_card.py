@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ml_code.datasets import METRICS, Dataset
-from ml_code.gate import Decision, verdict
+from ml_code.gate.decision import Decision, verdict
 
 
 def write_card(

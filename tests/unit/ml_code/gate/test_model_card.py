@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from ml_code.datasets import load_dataset
-from ml_code.gate import decide
-from ml_code.model_card import write_card
+from ml_code.gate.decision import apply_gate
+from ml_code.gate.model_card import write_card
 
 TAGS = {"dataset_version": "ab12", "snapshot_uri": "s3://datasets/snapshots/x/ab12.parquet", "holdout_id": "h1"}
 PARAMS = {
@@ -17,7 +17,7 @@ PARAMS = {
 
 def test_a_card_says_data_figures_limits_and_decision() -> None:
     dataset = load_dataset("titanic")
-    decision = decide("titanic", dataset.gate, 0.81, 150, None)
+    decision = apply_gate("titanic", dataset.gate, 0.81, 150, None)
     metrics = {"accuracy": 0.81, "accuracy_low": 0.74, "accuracy_high": 0.87}
     card = write_card(dataset, {**TAGS, "git_commit": "c0ffee"}, PARAMS, metrics, decision)
     for text in (
@@ -36,7 +36,7 @@ def test_a_card_says_data_figures_limits_and_decision() -> None:
 
 def test_a_card_without_an_evaluation_has_no_figures() -> None:
     dataset = load_dataset("housing")
-    decision = decide("housing", dataset.gate, 0.4, 4000, None)
+    decision = apply_gate("housing", dataset.gate, 0.4, 4000, None)
     card = write_card(dataset, {**TAGS, "git_commit": "c0ffee"}, PARAMS, {}, decision)
     assert "housing: rejected, 0.4 < 0.6" in card
     assert "| r2 |" not in card

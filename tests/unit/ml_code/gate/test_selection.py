@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from ml_code import selection
 from ml_code.errors import GateError
+from ml_code.gate import selection
 from ml_code.settings import Settings
 from ml_code.tracking import RunRecord
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pandas as pd
 
-from ml_code import evaluation
 from ml_code.datasets import Dataset
 from ml_code.errors import DigestError, ModelFileError
-from ml_code.families import MODEL_TYPES
-from ml_code.gate import Comparison
+from ml_code.gate import evaluation
+from ml_code.gate.decision import Comparison
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import ModelSpec
 from ml_code.tracking import MODEL, RunRecord, Tracker
@@ -61,25 +57,6 @@ def compare_with_champion(
         has_seen_data=tags.get("dataset_version") == run.tags["dataset_version"],
         has_other_schema=_schema(champion.spec) != _schema(challenger.spec),
     )
-
-
-def read_recipe(tracker: Tracker, name: str) -> dict[str, Any]:
-    """What the champion was trained with: `model_type`, `estimator`, `hyperparameters`; empty if none was trained here.
-
-    Raises:
-        TrackingError: MLflow refuses.
-    """
-    version = tracker.read_aliases(name).get("champion")
-    record = tracker.read_version(name, version) if version else None
-    if record is None or record.tags.get("model_type") not in MODEL_TYPES:
-        return {}
-    model_type, estimator = record.tags["model_type"], record.tags["estimator"]
-    params = tracker.read_run(record.run_id).params
-    return {
-        "model_type": model_type,
-        "estimator": None if estimator == model_type else estimator,
-        "hyperparameters": json.loads(params.get("hyperparameters", "{}")),
-    }
 
 
 def _schema(spec: ModelSpec) -> set[tuple[str, str]]:

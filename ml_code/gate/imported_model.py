@@ -9,18 +9,18 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
-from ml_code.champion import UNKNOWN_HOLDOUT
 from ml_code.data import features, holdout
 from ml_code.data.holdout import Split
 from ml_code.data.snapshots import name_version, prepare, read_snapshot
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import ModelFileError
-from ml_code.export import open_unsealed, seal
+from ml_code.gate.champion import UNKNOWN_HOLDOUT
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import Label
 from ml_code.settings import Settings, load_settings
 from ml_code.tracking import MODEL, Tracker
 from ml_code.tracking.provenance import find_git_commit
+from ml_code.training.export import open_unsealed, seal
 
 MODEL_TYPE = "onnx"
 

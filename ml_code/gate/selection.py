@@ -10,12 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ml_code import judging, pipeline
-from ml_code.champion import compare_with_champion
 from ml_code.data.snapshots import read_holdout
 from ml_code.datasets import LOWER_IS_BETTER, load_dataset
 from ml_code.errors import GateError, HeldBackError
-from ml_code.gate import ROUNDING, Decision, Trigger, verdict
+from ml_code.gate import judging
+from ml_code.gate.champion import compare_with_champion
+from ml_code.gate.decision import ROUNDING, Decision, Trigger, verdict
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import Settings, load_settings
 from ml_code.tracking import Tracker
@@ -38,7 +38,7 @@ def choose_best(run_uris: Sequence[str], *, settings: Settings | None = None) ->
     """The run whose model has the best figure on the holdout, by the metric of the gate; of equal ones the first.
 
     Args:
-        run_uris: `runs:/<run id>` of runs on the same rows, each measured by `pipeline.evaluate`.
+        run_uris: `runs:/<run id>` of runs on the same rows, each measured by `judging.evaluate`.
         settings: instead of the environment's.
 
     Raises:
@@ -73,7 +73,7 @@ def register_for_rollout(run_id: str, trigger: Trigger = "manual", *, settings: 
     """
     settings = settings or load_settings()
     decision = judging.decide(run_id, trigger=trigger, settings=settings)
-    version = pipeline.register(run_id, settings=settings) if decision.is_promoted else None
+    version = judging.register(run_id, settings=settings) if decision.is_promoted else None
     return _refuse_held_back(decision, version)
 
 

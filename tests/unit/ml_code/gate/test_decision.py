@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ml_code.datasets import Gate
-from ml_code.gate import Comparison, Decision, Trigger, decide, verdict
+from ml_code.gate.decision import Comparison, Decision, Trigger, apply_gate, verdict
 
 RULES = Gate(metric="accuracy", threshold=0.85, minimum_improvement=0.01, largest_regression=0.02)
 ERRORS = Gate(metric="rmse", threshold=10.0)
@@ -24,7 +24,7 @@ def judge(
     comparison = None
     if difference is not None:
         comparison = Comparison("3", score - difference, difference, error, has_seen_data=seen)
-    return decide("iris", RULES, score, rows, comparison, trigger=trigger, force=force)
+    return apply_gate("iris", RULES, score, rows, comparison, trigger=trigger, force=force)
 
 
 def test_a_first_model_needs_the_threshold_only() -> None:
@@ -39,8 +39,8 @@ def test_a_model_below_the_threshold_is_rejected_with_both_figures() -> None:
 
 
 def test_an_error_passes_below_its_threshold() -> None:
-    assert decide("housing", ERRORS, 9.0, 500, None).is_promoted
-    assert "11 > 10" in decide("housing", ERRORS, 11.0, 500, None).reason
+    assert apply_gate("housing", ERRORS, 9.0, 500, None).is_promoted
+    assert "11 > 10" in apply_gate("housing", ERRORS, 11.0, 500, None).reason
 
 
 @pytest.mark.parametrize(
@@ -72,17 +72,17 @@ def test_after_drift_a_model_must_win() -> None:
 
 def test_a_champion_that_does_not_compare_leaves_the_threshold_and_a_person() -> None:
     comparison = Comparison("3", problem="it held out other rows")
-    decision = decide("iris", RULES, 0.9, 500, comparison)
+    decision = apply_gate("iris", RULES, 0.9, 500, comparison)
     assert decision.is_promoted
     assert decision.needs_approval
     assert verdict(decision).startswith("iris: waits for a person, 0.9 >= 0.85, not comparable with version 3: it held")
-    assert not decide("iris", RULES, 0.8, 500, comparison).is_promoted
+    assert not apply_gate("iris", RULES, 0.8, 500, comparison).is_promoted
 
 
 def test_another_schema_than_the_champions_is_rejected_unless_forced() -> None:
     comparison = Comparison("3", 0.9, 0.05, 0.001, has_other_schema=True)
-    assert "reads other columns" in decide("iris", RULES, 0.95, 500, comparison).reason
-    assert decide("iris", RULES, 0.95, 500, comparison, force=True).is_promoted
+    assert "reads other columns" in apply_gate("iris", RULES, 0.95, 500, comparison).reason
+    assert apply_gate("iris", RULES, 0.95, 500, comparison, force=True).is_promoted
 
 
 def test_a_forced_model_says_what_spoke_against_it() -> None:
@@ -112,7 +112,7 @@ def test_a_decision_survives_being_stored() -> None:
 def test_a_figure_that_is_no_number_passes_nothing(
     rules: Gate, trigger: Trigger, comparison: Comparison | None
 ) -> None:
-    assert not decide("iris", rules, math.nan, 500, comparison, trigger=trigger).is_promoted
+    assert not apply_gate("iris", rules, math.nan, 500, comparison, trigger=trigger).is_promoted
 
 
 @pytest.mark.parametrize("trigger", ["manual", "data", "drift"])
@@ -124,6 +124,6 @@ def test_a_difference_that_is_no_number_passes_nothing(trigger: Trigger, differe
 
 
 def test_a_champion_that_was_not_measured_is_not_beaten() -> None:
-    decision = decide("iris", RULES, 0.95, 500, Comparison("3"))
+    decision = apply_gate("iris", RULES, 0.95, 500, Comparison("3"))
     assert "was not measured" in decision.reason
     assert not decision.is_promoted

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from matplotlib.figure import Figure
 
-from ml_code.plots import draw_calibration, draw_confusions, draw_importances, draw_residuals
+from ml_code.training.plots import draw_calibration, draw_confusions, draw_importances, draw_residuals
 
 
 def is_picture(figure: Figure) -> bool:

@@ -5,15 +5,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ml_code import judging, tracking
+from ml_code import tracking
 from ml_code.data import snapshots
 from ml_code.datasets import CATALOG
 from ml_code.errors import CatalogError, SourceError, StorageError, TrainingError
-from ml_code.gate import Decision
-from ml_code.plans import RunOrigin, plan_retrainings, plan_training, training_arguments
+from ml_code.gate import judging
+from ml_code.gate.decision import Decision
 from ml_code.settings import Settings
 from ml_code.storage import Storage
 from ml_code.tracking import RunRecord, VersionRecord
+from ml_code.training.plans import RunOrigin, plan_retrainings, plan_training, training_arguments
 from tests.unit.ml_code.passengers import PASSENGERS, make_rows
 
 

@@ -1,18 +1,21 @@
-"""Fits a pipeline of one family on the rows that are not held out."""
+"""Fits a pipeline of one family, preprocessing and estimator, on the rows that are not held out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ml_code.data.features import encode_target, list_classes, select_inputs
 from ml_code.datasets import Dataset
 from ml_code.errors import TrainingError
 from ml_code.families import Family, HyperparameterValue
-from ml_code.preprocessing import make_preprocessor
 
 SEED = 42
 """Of every estimator, so that the same rows and figures give the same model."""
@@ -44,6 +47,25 @@ def fit_pipeline(
             f"{family.name} for {dataset.name}: found that the library refuses {dict(hyperparameters)} "
             f"on {len(train)} rows ({error}), expected a fit; change the hyperparameters or the rows"
         ) from error
+
+
+def make_preprocessor(dataset: Dataset, *, is_scaled: bool) -> ColumnTransformer:
+    """Fills gaps and encodes categories; a missing category is a category of its own.
+
+    Args:
+        dataset: whose features.
+        is_scaled: for linear models only: scaling before trees moves their split borders in float32.
+    """
+    steps = [("impute", SimpleImputer(strategy="median", keep_empty_features=True))]
+    if is_scaled:
+        steps.append(("scale", StandardScaler()))
+    parts = []
+    if dataset.numeric:
+        parts.append(("numeric", Pipeline(steps), dataset.numeric))
+    if dataset.categorical:
+        encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
+        parts.append(("categorical", encoder, dataset.categorical))
+    return ColumnTransformer(parts)
 
 
 def make_estimator(

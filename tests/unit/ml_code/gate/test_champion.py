@@ -6,10 +6,10 @@ from typing import Any, cast
 import pandas as pd
 import pytest
 
-from ml_code.champion import UNKNOWN_HOLDOUT, compare_with_champion
 from ml_code.datasets import load_dataset
 from ml_code.errors import DigestError, ModelFileError
-from ml_code.gate import Comparison
+from ml_code.gate.champion import UNKNOWN_HOLDOUT, compare_with_champion
+from ml_code.gate.decision import Comparison
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.tracking import RunRecord, Tracker, VersionRecord
 from tests.unit.serving.onnx_files import make_classifier

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ml_code import pipeline
 from ml_code.data.features import select_inputs
 from ml_code.data.holdout import Split, split_holdout
 from ml_code.data.snapshots import prepare, read_snapshot
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import ModelFileError
-from ml_code.imported_model import adapt, read_file
+from ml_code.gate import judging
+from ml_code.gate.imported_model import adapt, read_file
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import Settings
 from ml_code.tracking import RunRecord
@@ -171,8 +171,8 @@ def test_a_network_that_answers_labels_as_texts_is_measured_as_any_other(
     content = adapt(dataset, proto, split_holdout(dataset, read_snapshot(uri, settings)), "network.onnx")
     assert OnnxModel(content).predict_rows([[5.1, 3.5, 1.4, 0.2]]).values == ["0"]
     tracker = FakeTracker(content, {"dataset": "iris", "snapshot_uri": uri})
-    monkeypatch.setattr(pipeline, "Tracker", lambda _: tracker)
-    assert pipeline.evaluate("run", settings=settings)["accuracy"] > 0.85
+    monkeypatch.setattr(judging, "Tracker", lambda _: tracker)
+    assert judging.evaluate("run", settings=settings)["accuracy"] > 0.85
     assert tracker.pictures == {"confusion_matrix"}
 
 

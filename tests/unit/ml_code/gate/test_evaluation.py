@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from ml_code.evaluation import compare, count_confusions, measure, measure_intervals
+from ml_code.gate.evaluation import compare, count_confusions, measure, measure_intervals
 from ml_code.model_file.onnx_model import Prediction
 from tests.unit.ml_code.passengers import make_dataset
 
