@@ -51,33 +51,35 @@ CATALOG = load_catalog()
 def batch_inference() -> None:
     @task
     def plan(params: dict[str, Any], dag_run: Any = None) -> list[dict[str, Any]]:
-        from ml_code import batch
+        from ml_code.batch import shards
         from ml_code.errors import NoChampionError
 
         try:
-            shards = batch.plan_batch(
+            planned = shards.plan_batch(
                 params["model"], dag_run.run_id, dag_run.run_after, params["input_uri"], params["sample_rows"]
             )
         except NoChampionError as error:
             raise AirflowSkipException(str(error)) from error
-        return [asdict(shard) for shard in shards]
+        return [asdict(shard) for shard in planned]
 
     @task(map_index_template="{{ label }}")
     def predict(shard: dict[str, Any]) -> dict[str, Any]:
-        from ml_code import batch
+        from ml_code.batch import shards
 
-        part = batch.predict_shard(batch.Shard(**shard))
+        part = shards.predict_shard(shards.Shard(**shard))
         get_current_context()["label"] = f"{part.rows} rows"
         return asdict(part)
 
     @task
-    def finish(shards: list[dict[str, Any]], parts: list[dict[str, Any]]) -> str:
-        from ml_code import batch
+    def finish(planned: list[dict[str, Any]], parts: list[dict[str, Any]]) -> str:
+        from ml_code.batch import shards
 
-        return batch.finish_batch([batch.Shard(**shard) for shard in shards], [batch.Part(**part) for part in parts])
+        return shards.finish_batch(
+            [shards.Shard(**shard) for shard in planned], [shards.Part(**part) for part in parts]
+        )
 
-    shards = plan()
-    finish(shards, predict.expand(shard=shards))
+    planned = plan()
+    finish(planned, predict.expand(shard=planned))
 
 
 batch_inference()

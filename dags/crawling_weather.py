@@ -32,7 +32,13 @@ from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule, dag
 from airflow.sdk.definitions.retry_policy import RetryDecision
 
 # What would be the same five minutes later.
-FINAL_ERRORS = ("SettingsError", "WeatherKeyError", "WeatherQuotaError", "WeatherRequestError", "WeatherValueError")
+FINAL_ERRORS = [
+    "ml_code.errors.SettingsError",
+    "ml_code.etl.weather_errors.WeatherKeyError",
+    "ml_code.etl.weather_errors.WeatherQuotaError",
+    "ml_code.etl.weather_errors.WeatherRequestError",
+    "ml_code.etl.weather_errors.WeatherValueError",
+]
 LONGEST_WAIT = timedelta(hours=6)
 
 
@@ -61,9 +67,7 @@ class WaitAsAsked(ExceptionRetryPolicy):
     default_args={
         "retries": 6,
         "retry_delay": timedelta(minutes=5),
-        "retry_policy": WaitAsAsked(
-            rules=[RetryRule([f"ml_code.errors.{name}" for name in FINAL_ERRORS], RetryAction.FAIL)]
-        ),
+        "retry_policy": WaitAsAsked(rules=[RetryRule(FINAL_ERRORS, RetryAction.FAIL)]),
         "execution_timeout": timedelta(minutes=5),
         "on_failure_callback": notices.tell_failure(),
     },
@@ -75,14 +79,14 @@ class WaitAsAsked(ExceptionRetryPolicy):
 def crawling_weather() -> None:
     @task
     def collect(params: dict[str, Any], dag_run: Any = None) -> str:
-        from ml_code import forecasts
+        from ml_code.etl import forecasts
 
         key, base_url = read_connection()
         return forecasts.collect(key, base_url, params["nx"], params["ny"], now=dag_run.run_after)
 
     @task
     def preprocess_and_save(raw_uri: str) -> str:
-        from ml_code import forecasts
+        from ml_code.etl import forecasts
 
         return forecasts.preprocess_and_save(raw_uri).csv_uri
 

@@ -47,7 +47,7 @@ EMPLOYEE_DATA = Asset("employee_data_asset")
 def etl_example() -> None:
     @task(outlets=[CSV_DATA])
     def extract(params: dict[str, Any], outlet_events: Any = None) -> str:
-        from ml_code import employees
+        from ml_code.etl import employees
 
         file = employees.find_file(params["path"])
         outlet_events[CSV_DATA].extra = {"uri": file.uri, "sha256": file.sha256}
@@ -55,7 +55,7 @@ def etl_example() -> None:
 
     @task(inlets=[CSV_DATA], outlets=[EMPLOYEE_DATA])
     def load(uri: str, outlet_events: Any = None) -> None:
-        from ml_code import employees
+        from ml_code.etl import employees
 
         report = employees.load_employees(uri)
         print(report.describe())  # noqa: T201  what a task prints is its log

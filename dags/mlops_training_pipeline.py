@@ -55,8 +55,8 @@ def retrain_with_new_params(
     skip_unless(outcome, "reject")
     if not training["max_retrain"]:
         raise AirflowSkipException("max_retrain is 0")
-    from ml_code import retraining
     from ml_code.errors import HeldBackError
+    from ml_code.search import retraining
     from ml_code.training import plans
 
     origin = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)

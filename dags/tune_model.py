@@ -56,38 +56,38 @@ CATALOG = load_catalog()
 def tune_model() -> None:
     @task
     def plan(params: dict[str, Any], ti: Any = None) -> list[dict[str, Any]]:
-        from ml_code import tuning
         from ml_code.data import snapshots
+        from ml_code.search import trials
         from ml_code.settings import load_settings
         from ml_code.training import plans
 
-        storage = tuning.open_storage(load_settings())
+        storage = trials.open_storage(load_settings())
         key = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id).key
-        search = tuning.plan_search(params, snapshots.prepare(params["dataset"]), key, storage)
-        shares = tuning.share_trials(search, params["workers"])
-        return [{"search": asdict(search), "worker": worker, "trials": trials} for worker, trials in enumerate(shares)]
+        search = trials.plan_search(params, snapshots.prepare(params["dataset"]), key, storage)
+        shares = trials.share_trials(search, params["workers"])
+        return [{"search": asdict(search), "worker": worker, "trials": share} for worker, share in enumerate(shares)]
 
     @task(map_index_template="{{ label }}", pool="training")
     def search(share: dict[str, Any]) -> dict[str, Any]:
-        from ml_code import tuning
+        from ml_code.search import trials
         from ml_code.settings import load_settings
 
-        searched = tuning.Search(**share["search"])
-        storage = tuning.open_storage(load_settings())
-        done = tuning.run_trials(searched, share["trials"], share["worker"], storage)
+        searched = trials.Search(**share["search"])
+        storage = trials.open_storage(load_settings())
+        done = trials.run_trials(searched, share["trials"], share["worker"], storage)
         get_current_context()["label"] = f"{done} trials"
         return share["search"]
 
     @task(outlets=[AssetAlias("tuned-model")], pool="training")
     def train_best(searches: list[dict[str, Any]], ti: Any = None, outlet_events: Any = None) -> str:
-        from ml_code import tuning
         from ml_code.errors import HeldBackError
         from ml_code.gate import judging, selection
+        from ml_code.search import trials
         from ml_code.settings import load_settings
         from ml_code.training import plans, run
 
-        searched = tuning.Search(**next(iter(searches)))
-        best = tuning.finish_search(searched, tuning.open_storage(load_settings()))
+        searched = trials.Search(**next(iter(searches)))
+        best = trials.finish_search(searched, trials.open_storage(load_settings()))
         mlflow_run_id = run.train(
             searched.dataset,
             searched.snapshot_uri,

@@ -94,13 +94,13 @@ def tune(
         settings = load_settings()
         plan = plan_training(params, catalog_dir=settings.catalog_dir)
         with Console(stderr=True).status("Searching") as status:
-            from ml_code import tuning  # noqa: PLC0415  seconds to import, which --help does without
             from ml_code.data import snapshots  # noqa: PLC0415  seconds to import, which --help does without
+            from ml_code.search.trials import search_at_once  # noqa: PLC0415  seconds to import, which --help does without
 
             snapshot_uri = snapshots.prepare(dataset, settings=settings)
             status.update(f"Running {trials} trials")
             search = {**params, "sampler": sampler, "trials": trials}
-            best = tuning.search_at_once(search, snapshot_uri, f"cli/{uuid.uuid4()}", settings=settings)
+            best = search_at_once(search, snapshot_uri, f"cli/{uuid.uuid4()}", settings=settings)
         Console(stderr=True).print(f"found       {json.dumps(best)}", highlight=False)
         _run({**plan, "hyperparameters": best}, settings)
     except (CatalogError, TrainingError) as error:

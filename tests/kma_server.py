@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from ml_code.weather_document import KST
+from ml_code.etl.kma_document import KST
 
 DECODING_KEY = "Zm9yLXRlc3Rz+L29ubHk/bm90IGEga2V5+/aXQgb3BlbnMgbm90aGluZw=="
 """Shaped as data.go.kr's: base64 with the three characters that a query must escape."""

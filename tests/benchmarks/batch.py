@@ -19,9 +19,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml_code.batch import SHARD_ROWS, Shard, predict_shard
-from ml_code.batch_input import BATCH_ROWS, count_rows_of_groups
-from ml_code.batch_output import feed_batch
+from ml_code.batch.answers import feed_batch
+from ml_code.batch.inputs import BATCH_ROWS, count_rows_of_groups
+from ml_code.batch.shards import SHARD_ROWS, Shard, predict_shard
 from ml_code.datasets import Dataset
 from ml_code.model_file.onnx_model import OnnxModel
 from tests.offline_settings import make_offline_settings
@@ -101,7 +101,7 @@ def answer_shards(source: str, model_file: str, folder: str) -> None:
         make_shard(number, list(range(first, min(first + per_shard, len(groups)))), source, model_file, folder)
         for number, first in enumerate(range(0, len(groups), per_shard))
     ]
-    import ml_code.batch_output  # noqa: F401, PLC0415  the session's process has imported it too
+    import ml_code.batch.answers  # noqa: F401, PLC0415  the session's process has imported it too
 
     started = time.perf_counter()
     rows = sum(predict_shard(shard, settings=settings).rows for shard in shards)

@@ -83,7 +83,7 @@ def load(dsn: str, file: str) -> None:
     """Loads in this process and prints seconds and MB."""
     from pydantic import SecretStr  # noqa: PLC0415  only this process needs them
 
-    from ml_code.employees import load_employees  # noqa: PLC0415
+    from ml_code.etl.employees import load_employees  # noqa: PLC0415
     from tests.offline_settings import make_offline_settings  # noqa: PLC0415
 
     settings = make_offline_settings(Path(file).parent, warehouse_dsn=SecretStr(dsn))

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from dotenv import dotenv_values
 
 from ml_code.errors import MlopsError
-from ml_code.forecasts import CATEGORIES, read_value
+from ml_code.etl.forecasts import CATEGORIES, read_value
+from ml_code.etl.kma_api import KmaApi, find_issue
+from ml_code.etl.kma_document import ForecastItem, Place, read_items
 from ml_code.settings import REPOSITORY
-from ml_code.weather import KmaApi, find_issue
-from ml_code.weather_document import ForecastItem, Place, read_items
 
 SEOUL = Place(60, 127)
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from airflow.sdk import RetryAction
 
-from ml_code import errors
+from ml_code.etl import weather_errors
+from ml_code.etl.kma_document import KST
 from ml_code.warehouse import Warehouse
-from ml_code.weather_document import KST
 from tests.integration.dags.run_dag import run_dag
 from tests.kma_server import DECODING_KEY, ENCODING_KEY, KmaServer, plain, run_kma_server
 
@@ -71,15 +71,15 @@ def test_a_busy_api_is_asked_again_when_it_said_to(airflow_environment: dict[str
 @pytest.mark.parametrize(
     ("error", "action", "seconds"),
     [
-        (errors.WeatherKeyError("refused"), RetryAction.FAIL, None),
-        (errors.WeatherKeyError("refused", 60), RetryAction.FAIL, None),
-        (errors.WeatherQuotaError("used up"), RetryAction.FAIL, None),
-        (errors.WeatherRequestError("no such place"), RetryAction.FAIL, None),
-        (errors.WeatherNotReadyError("not yet"), RetryAction.DEFAULT, None),
-        (errors.WeatherTimeoutError("late"), RetryAction.DEFAULT, None),
-        (errors.WeatherBusyError("busy", 90), RetryAction.RETRY, 90),
-        (errors.WeatherUnavailableError("down", 0), RetryAction.RETRY, 0),
-        (errors.WeatherUnavailableError("down", float("inf")), RetryAction.FAIL, None),
+        (weather_errors.WeatherKeyError("refused"), RetryAction.FAIL, None),
+        (weather_errors.WeatherKeyError("refused", 60), RetryAction.FAIL, None),
+        (weather_errors.WeatherQuotaError("used up"), RetryAction.FAIL, None),
+        (weather_errors.WeatherRequestError("no such place"), RetryAction.FAIL, None),
+        (weather_errors.WeatherNotReadyError("not yet"), RetryAction.DEFAULT, None),
+        (weather_errors.WeatherTimeoutError("late"), RetryAction.DEFAULT, None),
+        (weather_errors.WeatherBusyError("busy", 90), RetryAction.RETRY, 90),
+        (weather_errors.WeatherUnavailableError("down", 0), RetryAction.RETRY, 0),
+        (weather_errors.WeatherUnavailableError("down", float("inf")), RetryAction.FAIL, None),
     ],
 )
 def test_when_a_failed_try_is_repeated(

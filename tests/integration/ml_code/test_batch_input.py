@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from pydantic import SecretStr
 
-from ml_code.batch_input import INPUT_ID, count_rows_of_groups, read_batches
+from ml_code.batch.inputs import INPUT_ID, count_rows_of_groups, read_batches
 from ml_code.errors import SourceError, StorageError
 from ml_code.model_file.spec import Feature
 from ml_code.settings import Settings

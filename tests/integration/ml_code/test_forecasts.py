@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from ml_code import forecasts
-from ml_code.forecasts import SavedForecast
+from ml_code.etl import forecasts
+from ml_code.etl.forecasts import SavedForecast
+from ml_code.etl.kma_document import KST
 from ml_code.settings import Settings
 from ml_code.storage import Storage
 from ml_code.warehouse import Warehouse
-from ml_code.weather_document import KST
 from tests.kma_server import ENCODING_KEY, KmaServer, run_kma_server
 from tests.servers import ObjectStore, PostgresServer
 

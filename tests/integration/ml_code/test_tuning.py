@@ -6,10 +6,10 @@ import mlflow
 import optuna
 import pytest
 
-from ml_code import retraining, tuning
 from ml_code.data import snapshots
 from ml_code.errors import HeldBackError
 from ml_code.gate import judging
+from ml_code.search import retraining, trials
 from ml_code.settings import Settings
 from ml_code.tracking import Tracker
 from ml_code.training import run
@@ -23,7 +23,7 @@ PARAMS = {"dataset": "iris", "model_type": "sklearn", "estimator": "linear", "sa
 @pytest.fixture(scope="module")
 def storage(stack_settings: Settings) -> optuna.storages.BaseStorage:
     open_warehouse(stack_settings).migrate()
-    return tuning.open_storage(stack_settings)
+    return trials.open_storage(stack_settings)
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,11 @@ def snapshot_uri(stack_settings: Settings) -> str:
 def test_two_workers_share_a_search_whose_trials_are_nested_runs(
     stack_settings: Settings, storage: optuna.storages.BaseStorage, snapshot_uri: str
 ) -> None:
-    search = tuning.plan_search(PARAMS, snapshot_uri, "shared", storage, settings=stack_settings)
-    assert tuning.plan_search(PARAMS, snapshot_uri, "shared", storage, settings=stack_settings) == search
-    for worker, trials in enumerate(tuning.share_trials(search, 2)):
-        tuning.run_trials(search, trials, worker, storage, settings=stack_settings)
-    best = tuning.finish_search(search, storage, settings=stack_settings)
+    search = trials.plan_search(PARAMS, snapshot_uri, "shared", storage, settings=stack_settings)
+    assert trials.plan_search(PARAMS, snapshot_uri, "shared", storage, settings=stack_settings) == search
+    for worker, share in enumerate(trials.share_trials(search, 2)):
+        trials.run_trials(search, share, worker, storage, settings=stack_settings)
+    best = trials.finish_search(search, storage, settings=stack_settings)
     assert set(best) == {"C"}
     Tracker(stack_settings)
     nested = mlflow.search_runs(

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ml_code.batch_input import INPUT_ID
-from ml_code.batch_output import Marks, write_answers
+from ml_code.batch.answers import Marks, write_answers
+from ml_code.batch.inputs import INPUT_ID
 from ml_code.data.features import list_classes, select_inputs
 from ml_code.data.validation import check_rows
 from ml_code.families import FAMILIES, find_family

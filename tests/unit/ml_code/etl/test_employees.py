@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ml_code.data.csv_records import Block, CsvRecords
-from ml_code.employee_schema import EXPECTED, find_bad_rows
-from ml_code.employees import SAMPLE, find_file, load_employees
 from ml_code.errors import DataCheckError, SettingsError, StorageError
+from ml_code.etl.employee_schema import EXPECTED, find_bad_rows
+from ml_code.etl.employees import SAMPLE, find_file, load_employees
 from ml_code.settings import Settings
 
 GOOD = {"employee_id": "7", "name": "김민서", "department": "R&D", "salary": "52000.50", "hired_on": "2024-02-29"}

@@ -27,7 +27,7 @@ from ml_code.errors import TrainingError
 from ml_code.families import Family, HyperparameterValue, check_hyperparameters, find_family
 from ml_code.gate import evaluation
 from ml_code.model_file.onnx_model import Prediction
-from ml_code.search_space import find_space, list_grid
+from ml_code.search.space import find_space, list_grid
 from ml_code.settings import Settings, load_settings
 from ml_code.tracking import MODEL, Tracker
 from ml_code.training import plans

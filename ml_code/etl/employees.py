@@ -12,13 +12,13 @@ from typing import BinaryIO, cast
 
 from ml_code.data.csv_records import BadRow, CsvRecords, show_names
 from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine, quarantine_uri
-from ml_code.employee_schema import EXPECTED, find_bad_rows
 from ml_code.errors import DataCheckError, StorageError
+from ml_code.etl.employee_schema import EXPECTED, find_bad_rows
 from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
 from ml_code.warehouse import Cursor, copy_csv, open_warehouse
 
-SAMPLE = Path(__file__).parent / "samples" / "employees.csv"
+SAMPLE = Path(__file__).parents[1] / "samples" / "employees.csv"
 TARGET = "employees"
 
 BAD_ROWS_SHARE = 0.1

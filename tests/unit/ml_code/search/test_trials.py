@@ -9,15 +9,15 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from ml_code import tuning
 from ml_code.data.snapshots import prepare
 from ml_code.datasets import load_dataset
 from ml_code.errors import TrainingError
 from ml_code.families import FAMILIES, check_hyperparameters, find_family
-from ml_code.search_space import find_space, list_grid
+from ml_code.search import trials
+from ml_code.search.space import find_space, list_grid
+from ml_code.search.trials import Search, finish_search, plan_search, run_trials, share_trials
 from ml_code.settings import Settings
 from ml_code.tracking import RunRecord
-from ml_code.tuning import Search, finish_search, plan_search, run_trials, share_trials
 from tests.unit.ml_code.passengers import PASSENGERS, make_rows
 
 PARAMS = {"dataset": "passengers", "model_type": "sklearn", "estimator": "linear", "sampler": "random", "trials": 4}
@@ -45,7 +45,7 @@ class FakeTracker:
 
 @pytest.fixture(autouse=True)
 def runs(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
-    monkeypatch.setattr(tuning, "Tracker", FakeTracker)
+    monkeypatch.setattr(trials, "Tracker", FakeTracker)
     monkeypatch.setattr(FakeTracker, "runs", {})
     return FakeTracker.runs
 
@@ -99,10 +99,10 @@ def test_a_worker_that_was_killed_gives_up_its_trial_and_runs_the_rest(
     run_trials(search, 2, 0, storage, settings=settings)
     study = optuna.load_study(study_name="key", storage=storage)
     cut_off = study.ask()
-    cut_off.set_user_attr(tuning.STARTED_BY, 0)
+    cut_off.set_user_attr(trials.STARTED_BY, 0)
     cut_off.suggest_float("C", 0.001, 100.0, log=True)
     others = study.ask()
-    others.set_user_attr(tuning.STARTED_BY, 1)
+    others.set_user_attr(trials.STARTED_BY, 1)
     assert run_trials(search, 4, 0, storage, settings=settings) == 4
     states = [trial.state for trial in study.get_trials()]
     assert states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED) == 4
@@ -115,7 +115,7 @@ def test_a_trial_whose_first_folds_are_worse_than_most_is_pruned(
     snapshot_uri: str, storage: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.9, 0.9, 0.9] * 5 + [0.1, 0.1, 0.1])
-    monkeypatch.setattr(tuning._Trials, "_score_fold", lambda *_: next(scores))
+    monkeypatch.setattr(trials._Trials, "_score_fold", lambda *_: next(scores))
     search = search_with({"trials": 6}, snapshot_uri, storage, settings)
     run_trials(search, 6, 0, storage, settings=settings)
     states = [trial.state for trial in optuna.load_study(study_name="key", storage=storage).trials]
@@ -129,7 +129,7 @@ def test_a_search_of_which_every_trial_fails_says_so(
     def fail(*_: object) -> float:
         raise TrainingError("no fit")
 
-    monkeypatch.setattr(tuning._Trials, "_score_fold", fail)
+    monkeypatch.setattr(trials._Trials, "_score_fold", fail)
     search = search_with({"trials": 2}, snapshot_uri, storage, settings)
     run_trials(search, 2, 0, storage, settings=settings)
     with pytest.raises(TrainingError, match="found no trial that ended well"):

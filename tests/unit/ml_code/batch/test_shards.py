@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ml_code import batch
-from ml_code.batch import Part, Shard, finish_batch, plan_batch, predict_shard
+from ml_code.batch.shards import Part, Shard, finish_batch, plan_batch, predict_shard
 from ml_code.data import features
 from ml_code.data.snapshots import prepare
 from ml_code.datasets import load_dataset
@@ -44,7 +43,7 @@ def ready(tmp_path: Path, settings: Settings, model_file: bytes, monkeypatch: py
     uri = tmp_path / "predictions" / "passengers" / "files" / "ab12.onnx"
     uri.parent.mkdir(parents=True)
     uri.write_bytes(model_file)
-    monkeypatch.setattr(batch, "_copy_champion", lambda *_: ("7", str(uri)))
+    monkeypatch.setattr("ml_code.batch.shards._copy_champion", lambda *_: ("7", str(uri)))
     return settings
 
 
@@ -97,8 +96,8 @@ def test_csv_and_parquet_and_another_order_of_columns_give_the_same_answers(tmp_
 def test_a_large_file_is_cut_into_shards_at_row_groups(
     tmp_path: Path, ready: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "SHARD_ROWS", 2000)
-    monkeypatch.setattr(batch, "SMALL_BYTES", 100)
+    monkeypatch.setattr("ml_code.batch.shards.SHARD_ROWS", 2000)
+    monkeypatch.setattr("ml_code.batch.shards.SMALL_BYTES", 100)
     source = write_parquet(tmp_path / "large.parquet", make_typed_rows(rows=5500))
     shards = plan_batch("passengers", "large", NOW, source, settings=ready)
     assert [list(shard.row_groups or []) for shard in shards] == [[0, 1], [2, 3], [4, 5]]
@@ -144,7 +143,7 @@ def test_a_plan_stays_as_it_was_though_the_champion_changes(
 ) -> None:
     make_rows(rows=3).to_csv(tmp_path / "new.csv", index=False)
     first = plan_batch("passengers", "one", NOW, str(tmp_path / "new.csv"), settings=ready)
-    monkeypatch.setattr(batch, "_copy_champion", lambda *_: ("8", "elsewhere"))
+    monkeypatch.setattr("ml_code.batch.shards._copy_champion", lambda *_: ("8", "elsewhere"))
     assert plan_batch("passengers", "one", NOW, str(tmp_path / "new.csv"), settings=ready) == first
 
 
@@ -233,7 +232,7 @@ def test_a_batch_that_lacks_a_part_is_not_finished(tmp_path: Path, ready: Settin
 def test_a_shard_that_is_killed_anywhere_gives_the_same_bytes_when_it_is_repeated(
     tmp_path: Path, ready: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "SMALL_BYTES", 100)
+    monkeypatch.setattr("ml_code.batch.shards.SMALL_BYTES", 100)
     source = write_parquet(tmp_path / "large.parquet", make_typed_rows(rows=100_000), row_group_size=20_000)
     [shard] = plan_batch("passengers", "killed", NOW, source, settings=ready)
     started = time.monotonic()
@@ -261,9 +260,9 @@ def test_a_shard_that_is_killed_anywhere_gives_the_same_bytes_when_it_is_repeate
 
 SHARD_PROGRAM = """
 import json, os
-from ml_code.batch import Shard, predict_shard
+from ml_code.batch.shards import Shard, predict_shard
 from ml_code.settings import Settings
-import ml_code.batch_output, ml_code.model_file.onnx_model
+import ml_code.batch.answers, ml_code.model_file.onnx_model
 shard, settings = Shard(**json.loads(os.environ["SHARD"])), Settings(**json.loads(os.environ["SETTINGS"]))
 print("started", flush=True)
 predict_shard(shard, settings=settings)

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ml_code.errors import StorageError, WeatherAnswerError, WeatherValueError
+from ml_code.errors import StorageError
+from ml_code.etl.kma_api import KmaApi, find_issue
+from ml_code.etl.kma_document import KST, ForecastItem, Place, read_items
+from ml_code.etl.weather_errors import WeatherAnswerError, WeatherValueError
 from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
 from ml_code.warehouse import Warehouse, open_warehouse
-from ml_code.weather import KmaApi, find_issue
-from ml_code.weather_document import KST, ForecastItem, Place, read_items
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ def read_value(category: str, raw: str | None) -> float | None:
     if number is None or not math.isfinite(number):
         raise WeatherValueError(
             f"KMA forecast value {category}: found {text[:40]!r}, expected a number as in the guide; "
-            "the raw answer is kept: teach ml_code.forecasts.read_value this text and clear the task"
+            "the raw answer is kept: teach ml_code.etl.forecasts.read_value this text and clear the task"
         )
     return None if abs(number) >= MISSING_FROM else number
 

@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from ml_code.errors import (
+from ml_code.etl.weather_errors import (
     WeatherAnswerError,
     WeatherBusyError,
     WeatherError,

@@ -15,7 +15,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
-from ml_code.batch_input import INPUT_ID
+from ml_code.batch.inputs import INPUT_ID
 from ml_code.errors import DataCheckError
 from ml_code.model_file.feed import Feed
 from ml_code.model_file.onnx_model import OnnxModel

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ml_code.errors import WeatherAnswerError, WeatherRequestError
+from ml_code.etl.weather_errors import WeatherAnswerError, WeatherRequestError
 
 KST = timezone(timedelta(hours=9), "KST")
 """Korea's zone, in which the API counts; without summer time, so no database of zones is needed."""

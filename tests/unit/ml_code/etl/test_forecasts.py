@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from ml_code import forecasts
-from ml_code.errors import SettingsError, WeatherAnswerError, WeatherValueError
-from ml_code.forecasts import CATEGORIES, read_value
+from ml_code.errors import SettingsError
+from ml_code.etl import forecasts
+from ml_code.etl.forecasts import CATEGORIES, read_value
+from ml_code.etl.kma_document import KST
+from ml_code.etl.weather_errors import WeatherAnswerError, WeatherValueError
 from ml_code.settings import Settings
-from ml_code.weather_document import KST
 from tests.kma_server import DECODING_KEY, VALUES, Answer, KmaServer, run_kma_server
 
 NOON = datetime(2026, 11, 21, 12, 50, tzinfo=KST)

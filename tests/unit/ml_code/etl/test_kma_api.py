@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import pytest
 
-from ml_code import errors
-from ml_code.weather import KmaApi, find_issue, read_retry_after
-from ml_code.weather_document import KST, Place, read_items
-from ml_code.weather_results import RESULTS
+from ml_code.etl import weather_errors
+from ml_code.etl.kma_api import KmaApi, find_issue, read_retry_after
+from ml_code.etl.kma_document import KST, Place, read_items
+from ml_code.etl.kma_results import RESULTS
 from tests.kma_server import (
     DECODING_KEY,
     ENCODING_KEY,
@@ -54,11 +54,11 @@ def fetch(kma: KmaServer, **options: int) -> bytes:
     return KmaApi(DECODING_KEY, kma.url, **options).fetch_forecast(SEOUL, ISSUE)
 
 
-def fail(kma: KmaServer, *answers: Answer) -> errors.WeatherError:
+def fail(kma: KmaServer, *answers: Answer) -> weather_errors.WeatherError:
     """The error that these answers lead to; each one keeps the key and the address to itself."""
     kma.answers = list(answers)
     wait_seconds = 0.3 if SILENCE in answers else 30
-    with pytest.raises(errors.WeatherError) as caught:
+    with pytest.raises(weather_errors.WeatherError) as caught:
         KmaApi(DECODING_KEY, kma.url, timeout_seconds=(30, wait_seconds)).fetch_forecast(SEOUL, ISSUE)
     said = "".join(traceback.format_exception(caught.value))
     assert not any(form in said for form in (DECODING_KEY, ENCODING_KEY, quote(DECODING_KEY), "serviceKey="))
@@ -96,7 +96,7 @@ def test_the_hosts_zone_does_not_matter(monkeypatch: pytest.MonkeyPatch, zone: s
     time.tzset()
     try:
         assert find_issue(datetime(2026, 11, 20, 15, 44, tzinfo=UTC)).isoformat() == "2026-11-20T23:30:00+09:00"
-        with pytest.raises(errors.WeatherRequestError, match="found no zone"):
+        with pytest.raises(weather_errors.WeatherRequestError, match="found no zone"):
             find_issue(datetime(2026, 11, 20, 15, 44))  # noqa: DTZ001  that is the case
     finally:
         monkeypatch.undo()
@@ -132,13 +132,13 @@ def test_every_result_code_has_its_error_in_every_form(kma: KmaServer, code: str
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        ("03", errors.WeatherNotReadyError),
-        ("10", errors.WeatherRequestError),
-        ("22", errors.WeatherQuotaError),
-        ("23", errors.WeatherBusyError),
-        ("30", errors.WeatherKeyError),
-        ("31", errors.WeatherKeyError),
-        ("77", errors.WeatherUnavailableError),
+        ("03", weather_errors.WeatherNotReadyError),
+        ("10", weather_errors.WeatherRequestError),
+        ("22", weather_errors.WeatherQuotaError),
+        ("23", weather_errors.WeatherBusyError),
+        ("30", weather_errors.WeatherKeyError),
+        ("31", weather_errors.WeatherKeyError),
+        ("77", weather_errors.WeatherUnavailableError),
     ],
 )
 def test_what_a_code_means_for_a_retry(kma: KmaServer, code: str, kind: type) -> None:
@@ -148,30 +148,30 @@ def test_what_a_code_means_for_a_retry(kma: KmaServer, code: str, kind: type) ->
 @pytest.mark.parametrize(
     ("answer", "kind", "found"),
     [
-        (Answer("<!DOCTYPE html><html>maintenance</html>"), errors.WeatherAnswerError, "status 200 with HTML"),
-        (Answer('{"response":{"header":{"resultCode":"00"'), errors.WeatherAnswerError, "no result code"),
-        (Answer("{}"), errors.WeatherAnswerError, "no result code"),
-        (Answer(""), errors.WeatherAnswerError, "no result code"),
-        (Answer("[" * 100_000), errors.WeatherAnswerError, "no result code"),
-        (Answer('{"response":{"header":{"resultCode":"00"}}}'), errors.WeatherAnswerError, "no field 'body'"),
-        (page_with(fcstValue="absent"), errors.WeatherAnswerError, "no field 'fcstValue'"),
-        (page_with(baseTime="1130"), errors.WeatherAnswerError, "another place or issue"),
-        (page_with(nx=61), errors.WeatherAnswerError, "another place or issue"),
-        (page_with(nx=0), errors.WeatherAnswerError, "nx=0"),
-        (page_with(fcstDate="2026-11"), errors.WeatherAnswerError, "ValueError"),
-        (page_with(nx=math.inf), errors.WeatherAnswerError, "OverflowError"),
-        (page_with(totalCount=math.inf), errors.WeatherAnswerError, "no such JSON"),
-        (page_with(category="T1H\0"), errors.WeatherAnswerError, "the category 'T1H"),
-        (page_with(category="\ud800"), errors.WeatherAnswerError, "the category"),
-        (page_with(totalCount=0), errors.WeatherNotReadyError, "no rows"),
-        (page_with(totalCount=10**9), errors.WeatherAnswerError, "totalCount 1000000000"),
-        (plain("", 500), errors.WeatherUnavailableError, "status 500"),
-        (plain("", 302, Location="http://127.0.0.1:1/"), errors.WeatherAnswerError, "status 302"),
-        (plain("Unauthorized", 401), errors.WeatherKeyError, "'Unauthorized'"),
-        (plain("API token quota exceeded", 429), errors.WeatherQuotaError, "quota exceeded"),
-        (plain("API rate limit exceeded", 429), errors.WeatherBusyError, "rate limit"),
-        (plain("", 429), errors.WeatherBusyError, "status 429"),
-        (SILENCE, errors.WeatherTimeoutError, "no answer within 0.3 s"),
+        (Answer("<!DOCTYPE html><html>maintenance</html>"), weather_errors.WeatherAnswerError, "status 200 with HTML"),
+        (Answer('{"response":{"header":{"resultCode":"00"'), weather_errors.WeatherAnswerError, "no result code"),
+        (Answer("{}"), weather_errors.WeatherAnswerError, "no result code"),
+        (Answer(""), weather_errors.WeatherAnswerError, "no result code"),
+        (Answer("[" * 100_000), weather_errors.WeatherAnswerError, "no result code"),
+        (Answer('{"response":{"header":{"resultCode":"00"}}}'), weather_errors.WeatherAnswerError, "no field 'body'"),
+        (page_with(fcstValue="absent"), weather_errors.WeatherAnswerError, "no field 'fcstValue'"),
+        (page_with(baseTime="1130"), weather_errors.WeatherAnswerError, "another place or issue"),
+        (page_with(nx=61), weather_errors.WeatherAnswerError, "another place or issue"),
+        (page_with(nx=0), weather_errors.WeatherAnswerError, "nx=0"),
+        (page_with(fcstDate="2026-11"), weather_errors.WeatherAnswerError, "ValueError"),
+        (page_with(nx=math.inf), weather_errors.WeatherAnswerError, "OverflowError"),
+        (page_with(totalCount=math.inf), weather_errors.WeatherAnswerError, "no such JSON"),
+        (page_with(category="T1H\0"), weather_errors.WeatherAnswerError, "the category 'T1H"),
+        (page_with(category="\ud800"), weather_errors.WeatherAnswerError, "the category"),
+        (page_with(totalCount=0), weather_errors.WeatherNotReadyError, "no rows"),
+        (page_with(totalCount=10**9), weather_errors.WeatherAnswerError, "totalCount 1000000000"),
+        (plain("", 500), weather_errors.WeatherUnavailableError, "status 500"),
+        (plain("", 302, Location="http://127.0.0.1:1/"), weather_errors.WeatherAnswerError, "status 302"),
+        (plain("Unauthorized", 401), weather_errors.WeatherKeyError, "'Unauthorized'"),
+        (plain("API token quota exceeded", 429), weather_errors.WeatherQuotaError, "quota exceeded"),
+        (plain("API rate limit exceeded", 429), weather_errors.WeatherBusyError, "rate limit"),
+        (plain("", 429), weather_errors.WeatherBusyError, "status 429"),
+        (SILENCE, weather_errors.WeatherTimeoutError, "no answer within 0.3 s"),
     ],
 )
 def test_what_is_no_forecast_is_said(kma: KmaServer, answer: Answer, kind: type, found: str) -> None:
@@ -182,7 +182,7 @@ def test_what_is_no_forecast_is_said(kma: KmaServer, answer: Answer, kind: type,
 
 def test_items_as_empty_text_are_no_rows_yet(kma: KmaServer) -> None:
     empty = {"response": {"header": {"resultCode": "00"}, "body": {"items": "", "totalCount": 0}}}
-    assert type(fail(kma, Answer(json.dumps(empty)))) is errors.WeatherNotReadyError
+    assert type(fail(kma, Answer(json.dumps(empty)))) is weather_errors.WeatherNotReadyError
 
 
 def test_a_total_that_never_comes_is_said(kma: KmaServer) -> None:
@@ -198,12 +198,12 @@ def test_a_row_twice_is_said(kma: KmaServer) -> None:
 def test_an_error_on_a_later_page_is_the_result(kma: KmaServer) -> None:
     page = page_with(totalCount=2)
     quota = gateway_xml("22", "LIMITED_NUMBER_OF_SERVICE_REQUESTS_EXCEEDS_ERROR")
-    assert type(fail(kma, page, quota)) is errors.WeatherQuotaError
+    assert type(fail(kma, page, quota)) is weather_errors.WeatherQuotaError
 
 
 def test_entities_in_an_error_are_not_expanded(kma: KmaServer) -> None:
     bomb = '<!DOCTYPE x [<!ENTITY a "99">]><x><returnReasonCode>&a;</returnReasonCode></x>'
-    assert type(fail(kma, Answer(bomb))) is errors.WeatherAnswerError
+    assert type(fail(kma, Answer(bomb))) is weather_errors.WeatherAnswerError
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -235,14 +235,14 @@ def test_the_key_is_in_no_log_even_at_debug(kma: KmaServer, caplog: pytest.LogCa
         fail(kma, plain("", 500))
         fail(kma, SILENCE)
         unreachable = KmaApi(ENCODING_KEY, f"http://127.0.0.1:{free_port()}")
-        with pytest.raises(errors.WeatherUnavailableError):
+        with pytest.raises(weather_errors.WeatherUnavailableError):
             unreachable.fetch_forecast(SEOUL, ISSUE)
     assert "GET /getUltraSrtFcst?serviceKey=***&" in caplog.text
     assert not any(form in caplog.text for form in (DECODING_KEY, ENCODING_KEY, quote(DECODING_KEY)))
 
 
 def test_a_server_that_is_not_there_is_said_without_its_address() -> None:
-    with pytest.raises(errors.WeatherUnavailableError, match="found ConnectionError") as caught:
+    with pytest.raises(weather_errors.WeatherUnavailableError, match="found ConnectionError") as caught:
         KmaApi(DECODING_KEY, f"http://127.0.0.1:{free_port()}").fetch_forecast(SEOUL, ISSUE)
     assert ENCODING_KEY not in "".join(traceback.format_exception(caught.value))
     assert caught.value.__context__ is None
@@ -250,26 +250,26 @@ def test_a_server_that_is_not_there_is_said_without_its_address() -> None:
 
 @pytest.mark.parametrize("key", [None, "", "  "])
 def test_a_missing_key_is_answered_with_how_to_set_it(key: str | None) -> None:
-    with pytest.raises(errors.WeatherKeyError, match=r"found none.*set KMA_SERVICE_KEY in \.env"):
+    with pytest.raises(weather_errors.WeatherKeyError, match=r"found none.*set KMA_SERVICE_KEY in \.env"):
         KmaApi(key)
 
 
 def test_an_address_without_a_scheme_is_refused() -> None:
-    with pytest.raises(errors.WeatherRequestError, match="begin with https://"):
+    with pytest.raises(weather_errors.WeatherRequestError, match="begin with https://"):
         KmaApi(DECODING_KEY, "apis.data.go.kr")
 
 
 @pytest.mark.parametrize(("nx", "ny"), [(0, 127), (150, 127), (60, 0), (60, 254)])
 def test_a_place_outside_the_grid_is_refused(nx: int, ny: int) -> None:
-    with pytest.raises(errors.WeatherRequestError, match="expected nx of 1-149 and ny of 1-253"):
+    with pytest.raises(weather_errors.WeatherRequestError, match="expected nx of 1-149 and ny of 1-253"):
         Place(nx, ny)
 
 
 def test_the_api_keeps_three_days(kma: KmaServer) -> None:
-    with pytest.raises(errors.WeatherRequestError, match="the last three days"):
+    with pytest.raises(weather_errors.WeatherRequestError, match="the last three days"):
         KmaApi(DECODING_KEY, kma.url).fetch_forecast(SEOUL, ISSUE - timedelta(days=4))
 
 
 def test_an_issue_that_is_not_served_yet_is_asked_for_later(kma: KmaServer) -> None:
     kma.now = ISSUE + timedelta(minutes=14)
-    assert type(fail(kma)) is errors.WeatherNotReadyError
+    assert type(fail(kma)) is weather_errors.WeatherNotReadyError

@@ -15,8 +15,9 @@ from urllib.parse import quote, quote_plus, unquote
 
 import requests
 
-from ml_code import weather_results
-from ml_code.errors import (
+from ml_code.etl import kma_results
+from ml_code.etl.kma_document import KST, Place, answer_error, count_rows, read_items
+from ml_code.etl.weather_errors import (
     WeatherError,
     WeatherKeyError,
     WeatherNotReadyError,
@@ -24,7 +25,6 @@ from ml_code.errors import (
     WeatherTimeoutError,
     WeatherUnavailableError,
 )
-from ml_code.weather_document import KST, Place, answer_error, count_rows, read_items
 
 BASE_URL = "https://apis.data.go.kr/1360000/VilageFcstInfoService_2.0"
 PUBLICATION_DELAY = timedelta(minutes=15)
@@ -127,7 +127,7 @@ class KmaApi:
         status, headers, content = self._get(subject, parameters)
         text = content.decode("utf-8-sig", errors="replace")
         wait_seconds = read_retry_after(headers, datetime.now(UTC))
-        if failure := weather_results.find_failure(subject, status, text, wait_seconds):
+        if failure := kma_results.find_failure(subject, status, text, wait_seconds):
             raise failure
         return text
 

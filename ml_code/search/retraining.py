@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ml_code import tuning
 from ml_code.errors import HeldBackError
 from ml_code.gate import judging, selection
+from ml_code.search import trials
 from ml_code.settings import Settings, load_settings
 from ml_code.training import run
 from ml_code.training.plans import RunOrigin, training_arguments
@@ -41,7 +41,7 @@ def retrain(
     for number in range(training["max_retrain"]):
         attempt = replace(origin, task_id=f"{origin.task_id}/{number}")
         params = {**training, "sampler": "random", "trials": TRIALS}
-        best = tuning.search_at_once(params, snapshot_uri, f"{attempt.key}/search", settings=settings)
+        best = trials.search_at_once(params, snapshot_uri, f"{attempt.key}/search", settings=settings)
         arguments = {**training_arguments(training), "hyperparameters": best}
         run_id = run.train(snapshot_uri=snapshot_uri, origin=attempt, settings=settings, **arguments)
         judging.evaluate(run_id, settings=settings)

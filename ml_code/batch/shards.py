@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 
-from ml_code.batch_input import count_rows_of_groups, list_inputs, read_batches
+from ml_code.batch.inputs import count_rows_of_groups, list_inputs, read_batches
 from ml_code.datasets import load_catalog
 from ml_code.errors import CatalogError, DataCheckError, NoChampionError
 from ml_code.settings import Settings, load_settings
@@ -141,7 +141,7 @@ def predict_shard(shard: Shard, *, settings: Settings | None = None) -> Part:
         DataCheckError: a column is missing, or a cell is not what the model reads.
         StorageError: the store refuses, or the input is gone.
     """
-    from ml_code.batch_output import Marks, write_answers  # noqa: PLC0415  what answers, and a plan does without
+    from ml_code.batch.answers import Marks, write_answers  # noqa: PLC0415  what answers, and a plan does without
     from ml_code.model_file.onnx_model import OnnxModel  # noqa: PLC0415
 
     settings = settings or load_settings()

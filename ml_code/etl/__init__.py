@@ -1,0 +1,1 @@
+"""Tables of the warehouse that are not datasets: employees and weather forecasts."""

@@ -1,0 +1,1 @@
+"""Hyperparameters: the space, the trials, and a retraining that may search."""
