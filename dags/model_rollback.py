@@ -49,7 +49,7 @@ CATALOG = load_catalog()
 def model_rollback() -> None:
     @task(map_index_template="{{ rollout_label }}")
     def roll_back(params: dict[str, Any]) -> int:
-        from serving.rollback import roll_back
+        from serving.rollout.rollback import roll_back
 
         with control_rollout() as control:
             done = roll_back(control, params["model"], params["reason"])
@@ -58,7 +58,7 @@ def model_rollback() -> None:
 
     @task
     def wait_for_fleet(rollout_id: int) -> list[str]:
-        from serving.fleet import wait_for_version
+        from serving.fleet.replicas import wait_for_version
 
         with control_rollout() as control:
             done = control.rows.read(rollout_id)

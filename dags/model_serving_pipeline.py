@@ -63,60 +63,60 @@ FINAL_ERRORS = ("serving.errors.NoCandidateError", "serving.errors.BreachError",
 
 @task
 def validate_artifact(rollout_id: int, params: dict[str, Any]) -> str:
-    from serving import rollout
+    from serving.rollout import steps
 
     with control_rollout() as control:
-        return rollout.validate_artifact(control, rollout_id, allow_schema_change=params["allow_schema_change"])
+        return steps.validate_artifact(control, rollout_id, allow_schema_change=params["allow_schema_change"])
 
 
 @task
 def start_canary(rollout_id: int) -> str:
-    from serving import rollout
+    from serving.rollout import steps
 
     with control_rollout() as control:
-        return rollout.start_canary(control, rollout_id)
+        return steps.start_canary(control, rollout_id)
 
 
 @task
 def wait_for_canary(rollout_id: int) -> str:
-    from serving import rollout
+    from serving.rollout import steps
 
     with control_rollout() as control:
-        return rollout.wait_for_canary(control, rollout_id)
+        return steps.wait_for_canary(control, rollout_id)
 
 
 @task
 def analyse_canary(rollout_id: int, params: dict[str, Any]) -> str:
-    from serving import rollout
-    from serving.analysis import Rules
+    from serving.comparison.analysis import Rules
+    from serving.rollout import steps
 
     rules = Rules(**{name: params[name] for name in Rules.__dataclass_fields__})
     with control_rollout() as control:
-        return rollout.analyse_canary(control, rollout_id, rules, params["window_seconds"])
+        return steps.analyse_canary(control, rollout_id, rules, params["window_seconds"])
 
 
 @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
 def promote(rollout_id: int) -> str:
-    from serving import rollout
+    from serving.rollout import steps
 
     with control_rollout() as control:
-        return rollout.promote(control, rollout_id)
+        return steps.promote(control, rollout_id)
 
 
 @task
 def wait_for_fleet(rollout_id: int) -> list[str]:
-    from serving import rollout
+    from serving.rollout import steps
 
     with control_rollout() as control:
-        return rollout.wait_for_fleet(control, rollout_id)
+        return steps.wait_for_fleet(control, rollout_id)
 
 
 @task
 def verify_through_gateway(rollout_id: int) -> str:
-    from serving import rollout
+    from serving.rollout import steps
 
     with control_rollout() as control:
-        return rollout.verify_through_gateway(control, rollout_id)
+        return steps.verify_through_gateway(control, rollout_id)
 
 
 @task
@@ -128,12 +128,12 @@ def notify(rollout_id: int) -> None:
 # Not a notice of its own: the task that failed has sent one.
 @task(trigger_rule=TriggerRule.ONE_FAILED)
 def abort(rollout_id: int | None) -> str:
-    from serving import rollout
+    from serving.rollout import steps
 
     if rollout_id is None:
         raise AirflowSkipException("no rollout was begun")
     with control_rollout() as control:
-        return rollout.clean_up(control, rollout_id, "a step failed; its log says why")
+        return steps.clean_up(control, rollout_id, "a step failed; its log says why")
 
 
 @dag(
@@ -178,7 +178,7 @@ def model_serving_pipeline() -> None:
 
     @task(map_index_template="{{ rollout_label }}")
     def plan(choice: dict[str, str | None]) -> int:
-        from serving.plan import open_rollout
+        from serving.rollout.plan import open_rollout
 
         with control_rollout() as control:
             opened = open_rollout(control, choice["model"] or "", choice["version"])

@@ -28,8 +28,8 @@ from local_stack.state import StateFolder, read_airflow
 from ml_code.command_errors import FAILURE, fail
 from ml_code.errors import MlopsError
 from ml_code.settings import find_env_file, load_settings
-from serving.aliases import MlflowAliases
 from serving.commands import AsJson, app
+from serving.registry.writer import MlflowAliases
 
 __all__ = ["app"]
 

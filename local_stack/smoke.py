@@ -13,8 +13,9 @@ from local_stack.airflow_api import AirflowApi, TaskState
 from local_stack.demo import ROW, SERVE, TRAIN, follow, wait_for
 from local_stack.errors import LocalStackError, RunError
 from ml_code.errors import MlopsError
-from serving.aliases import CHAMPION, Aliases
 from serving.errors import ServingError
+from serving.registry.names import CHAMPION
+from serving.registry.writer import Aliases
 
 MODEL = "iris"
 CLASSES = (0, 1, 2)

@@ -22,10 +22,10 @@ from ml_code.errors import CatalogError, MlopsError
 from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
 from ml_code.warehouse import open_warehouse
-from serving.aliases import CHAMPION, PREVIOUS
-from serving.control import Control, connect_registry
 from serving.errors import NoCandidateError, ServingError
-from serving.rollback import promote_by_hand, roll_back
+from serving.registry.names import CHAMPION, PREVIOUS
+from serving.rollout.control import Control, connect_registry
+from serving.rollout.rollback import promote_by_hand, roll_back
 
 __all__ = ["app"]
 

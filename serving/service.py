@@ -16,14 +16,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ml_code.model_file.spec import LARGEST_FILE_MB
-from serving.allowed import read_allowed_models
-from serving.app import PredictionApp
-from serving.bentoml_seam import adapt_bentoml
-from serving.follower import Follower
-from serving.metrics import PredictionMetrics
-from serving.model_files import ModelFiles
-from serving.pages import make_pages
-from serving.registry import MlflowRegistry
+from serving.api.app import PredictionApp
+from serving.api.bentoml_seam import adapt_bentoml
+from serving.api.metrics import PredictionMetrics
+from serving.api.pages import make_pages
+from serving.following.allowed import read_allowed_models
+from serving.following.follower import Follower
+from serving.following.model_files import ModelFiles
+from serving.registry.reader import MlflowRegistry
 from serving.settings import ServingSettings
 
 TIMEOUT_SECONDS = 10

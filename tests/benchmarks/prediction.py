@@ -31,8 +31,8 @@ from ml_code.datasets import load_dataset
 from ml_code.families import find_family
 from ml_code.training.export import export_pipeline
 from ml_code.training.fitting import fit_pipeline
-from serving.model_files import ModelFiles
-from serving.served import Version
+from serving.answering.served import Version
+from serving.following.model_files import ModelFiles
 from tests.benchmarks.load import run_load
 from tests.servers import free_port, run_process
 

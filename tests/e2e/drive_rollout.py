@@ -12,11 +12,11 @@ import sys
 import threading
 from collections.abc import Callable
 
-from serving import rollout
-from serving.analysis import Rules
-from serving.control import connect
+from serving.comparison.analysis import Rules
 from serving.errors import NoCanaryError, ServingError
-from serving.plan import open_rollout
+from serving.rollout import steps
+from serving.rollout.control import connect
+from serving.rollout.plan import open_rollout
 
 MODEL = "iris"
 RULES = Rules(minimum_requests=60)
@@ -28,22 +28,22 @@ def drive(version: str, owner: str, begin: Callable[[str], None]) -> str:
     begin("plan")
     opened = open_rollout(control, MODEL, version).rollout_id
     begin("validate_artifact")
-    rollout.validate_artifact(control, opened)
+    steps.validate_artifact(control, opened)
     try:
         begin("start_canary")
-        rollout.start_canary(control, opened)
+        steps.start_canary(control, opened)
         begin("wait_for_canary")
-        rollout.wait_for_canary(control, opened)
+        steps.wait_for_canary(control, opened)
         begin("analyse_canary")
-        rollout.analyse_canary(control, opened, RULES, WINDOW_SECONDS)
+        steps.analyse_canary(control, opened, RULES, WINDOW_SECONDS)
     except NoCanaryError as reason:
         print(reason)
     begin("promote")
-    rollout.promote(control, opened)
+    steps.promote(control, opened)
     begin("wait_for_fleet")
-    rollout.wait_for_fleet(control, opened)
+    steps.wait_for_fleet(control, opened)
     begin("verify_through_gateway")
-    return rollout.verify_through_gateway(control, opened)
+    return steps.verify_through_gateway(control, opened)
 
 
 def begin_or_end(step: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.analysis import Rules
+from serving.comparison.analysis import Rules
 from tests.repo.repository import ROOT, find_files, list_imports
 
 DAGS = find_files("dags/*.py")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ml_code.promotion_log import WarehouseLog
 from ml_code.warehouse import Warehouse
+from serving.rollout.promotion_log import WarehouseLog
 from tests.servers import PostgresServer
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-from serving.model_files import ModelFiles
-from serving.served import Version
+from serving.answering.served import Version
+from serving.following.model_files import ModelFiles
 from tests.servers import free_port, run_process
 from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
 

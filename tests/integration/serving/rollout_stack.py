@@ -20,9 +20,9 @@ from mlflow import MlflowClient
 
 from ml_code.settings import Settings
 from ml_code.warehouse import Warehouse
-from serving.aliases import MlflowAliases
-from serving.control import Control, connect_registry
-from serving.fleet import DnsFleet
+from serving.fleet.replicas import DnsFleet
+from serving.registry.writer import MlflowAliases
+from serving.rollout.control import Control, connect_registry
 from tests.integration.serving.replica import Replica, run_replica
 from tests.servers import MlflowServer, PostgresServer
 

@@ -15,8 +15,8 @@ from ml_code.errors import SourceError
 from ml_code.families import FAMILIES
 from ml_code.gate import evaluation
 from ml_code.model_file.onnx_model import OnnxModel
-from serving.rows import RowParser
-from serving.served import ServedModel, Version
+from serving.answering.rows import RowParser
+from serving.answering.served import ServedModel, Version
 from tests.full_tables import read_table, train_family
 
 DISTINCT_ROWS = {"iris": 149, "titanic": 891, "housing": 20_640}

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from serving import rollout, validation
-from serving.analysis import Rules
-from serving.control import Control
+from serving.comparison.analysis import Rules
 from serving.errors import BreachError, NoCanaryError, RolloutLostError, StandsAsideError
-from serving.plan import open_rollout
-from serving.rollback import promote_by_hand, roll_back
-from serving.rollout_rows import Rollout
+from serving.rollout import steps, validation
+from serving.rollout.control import Control
+from serving.rollout.plan import open_rollout
+from serving.rollout.rollback import promote_by_hand, roll_back
+from serving.rollout.rows import Rollout
 from tests.integration.serving.replica import wait_until
 from tests.integration.serving.rollout_stack import RolloutStack
 from tests.unit.serving.bad_files import (
@@ -55,16 +55,16 @@ def roll_out(stack: RolloutStack, version: str, *, window_seconds: float = 4.0, 
     """What the DAG does."""
     control = stack.control(owner or f"test/{version}/{time.monotonic()}")
     number = open_rollout(control, "iris", version).rollout_id
-    rollout.validate_artifact(control, number)
+    steps.validate_artifact(control, number)
     try:
-        rollout.start_canary(control, number)
-        rollout.wait_for_canary(control, number)
-        rollout.analyse_canary(control, number, RULES, window_seconds)
+        steps.start_canary(control, number)
+        steps.wait_for_canary(control, number)
+        steps.analyse_canary(control, number, RULES, window_seconds)
     except NoCanaryError:
         pass
-    rollout.promote(control, number)
-    rollout.wait_for_fleet(control, number)
-    rollout.verify_through_gateway(control, number)
+    steps.promote(control, number)
+    steps.wait_for_fleet(control, number)
+    steps.verify_through_gateway(control, number)
     return control.rows.read(number)
 
 
@@ -201,18 +201,18 @@ def test_a_newer_version_takes_the_place_of_a_canary(stack: RolloutStack) -> Non
     older, newer = stack.register(make_bad_classifier()), stack.register(make_bad_classifier())
     control = stack.control("test/older")
     number = open_rollout(control, "iris", older).rollout_id
-    rollout.start_canary(control, number)
+    steps.start_canary(control, number)
     assert roll_out(stack, newer, window_seconds=1).state == "promoted"
     assert stack.aliases() == {"champion": newer, "previous": before}
     with pytest.raises(RolloutLostError, match=f"version {newer} takes its place"):
-        rollout.wait_for_canary(control, number)
+        steps.wait_for_canary(control, number)
 
 
 def test_a_rollout_that_was_cut_off_is_taken_over_when_its_lease_ends(stack: RolloutStack) -> None:
     version = stack.register(make_bad_classifier())
     dead = stack.control("test/dead", lease_seconds=3.0)
     number = open_rollout(dead, "iris", version).rollout_id
-    rollout.start_canary(dead, number)
+    steps.start_canary(dead, number)
     assert roll_out(stack, version, window_seconds=1, owner="test/heir").rollout_id == number
     assert stack.aliases()["champion"] == version
 
@@ -221,10 +221,10 @@ def test_a_canary_whose_controller_died_closes_by_itself(stack: RolloutStack) ->
     champion, version = stack.aliases()["champion"], stack.register(make_bad_classifier())
     dead: Control = stack.control("test/dead", lease_seconds=4.0)
     number = open_rollout(dead, "iris", version).rollout_id
-    rollout.start_canary(dead, number)
+    steps.start_canary(dead, number)
     wait_until(lambda: stack.served()["canary"].get("challenger") == version, stack.served, 30)
     wait_until(lambda: stack.served()["canary"] == {"champion": champion}, stack.served, 30)
-    rollout.clean_up(dead, number, "only a test")
+    steps.clean_up(dead, number, "only a test")
 
 
 def test_a_version_has_one_spelling(stack: RolloutStack, champion: str) -> None:

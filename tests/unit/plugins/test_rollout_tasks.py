@@ -13,10 +13,10 @@ import pytest
 from airflow.providers.standard.exceptions import HITLTimeoutError
 from airflow.sdk.exceptions import AirflowSkipException
 
-from serving import approval
-from serving.control import Control
 from serving.errors import BreachError, StandsAsideError
-from serving.plan import open_rollout
+from serving.rollout import approval
+from serving.rollout.control import Control
+from serving.rollout.plan import open_rollout
 from tests.unit.serving.rollout_fakes import Table, set_table
 
 PLUGINS = Path(__file__).parents[3] / "plugins"
@@ -83,7 +83,7 @@ def test_a_rollout_with_nothing_to_do_skips_its_task(monkeypatch: pytest.MonkeyP
     module = importlib.import_module("rollout_tasks")
     ti = SimpleNamespace(dag_id="d", run_id="r", log_url="http://airflow/dags/d/runs/r/tasks/t?try_number=1")
     monkeypatch.setattr(module, "get_current_context", lambda: {"ti": ti})
-    monkeypatch.setattr("serving.control.connect", lambda owner, url: (owner, url))
+    monkeypatch.setattr("serving.rollout.control.connect", lambda owner, url: (owner, url))
     with module.control_rollout() as control:
         assert control == ("d/r", "http://airflow/dags/d/runs/r")
     with pytest.raises(AirflowSkipException, match="it serves already"), module.control_rollout():

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 from prometheus_client import CollectorRegistry
 
-from serving.app import PredictionApp
-from serving.follower import Follower
-from serving.metrics import PredictionMetrics
-from serving.pages import make_pages
+from serving.api.app import PredictionApp
+from serving.api.metrics import PredictionMetrics
+from serving.api.pages import make_pages
+from serving.following.follower import Follower
 
 type Ask = Callable[..., httpx.Response]
 

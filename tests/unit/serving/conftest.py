@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from serving import rollout
-from serving.follower import Follower
-from serving.model_files import ModelFiles
-from serving.registry import MlflowRegistry
-from serving.served import Version
-from serving.validation import Measured
+from serving.answering.served import Version
+from serving.following.follower import Follower
+from serving.following.model_files import ModelFiles
+from serving.registry.reader import MlflowRegistry
+from serving.rollout.validation import Measured
 from tests.unit.serving.app_client import Ask, make_client
 from tests.unit.serving.follower_replica import FakeRegistry, Replica
 from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
@@ -65,4 +64,4 @@ def ask(follower: Follower, metrics: CollectorRegistry) -> Ask:
 def quick_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     """The child process has tests of its own; here it would take a second each time."""
     measured = Measured(read_holdout("iris", "1").spec, 0.1, 0.1, 1.0, 10.0)
-    monkeypatch.setattr(rollout, "validate", lambda candidate, **_: measured)
+    monkeypatch.setattr("serving.rollout.steps.validate", lambda candidate, **_: measured)

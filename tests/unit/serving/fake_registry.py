@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ml_code.model_file.spec import Value
-from ml_code.promotion_log import Action, Move
 from serving.errors import RegistryError
-from serving.rollout_rows import Kind, Rollout, State
+from serving.rollout.promotion_log import Action, Move
+from serving.rollout.rows import Kind, Rollout, State
 from tests.unit.serving.onnx_files import make_classifier
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -11,9 +11,9 @@ from typing import Any
 
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import Value
-from serving.counters import Counters, Key, Reading
-from serving.fleet import Challenger
-from serving.gateway import Answer, Variant
+from serving.comparison.counters import Counters, Key, Reading
+from serving.fleet.gateway import Answer, Variant
+from serving.fleet.replicas import Challenger
 from tests.unit.serving.fake_registry import FILE, NOON, ROWS, FakeAliases, FakeRows
 
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from serving.api.status import describe_readiness
 from serving.errors import RefusedModelError, RegistryError
-from serving.follower import Follower
-from serving.model_files import ModelFiles
-from serving.registry import RegisteredModel
-from serving.status import describe_readiness
+from serving.following.follower import Follower
+from serving.following.model_files import ModelFiles
+from serving.registry.reader import RegisteredModel
 
 
 class FakeRegistry:

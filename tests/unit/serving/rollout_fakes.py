@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ml_code.gate.holdout_rows import HoldoutRows
 from ml_code.model_file.onnx_model import OnnxModel
-from serving.control import Control
-from serving.rollback import promote_by_hand
+from serving.rollout.control import Control
+from serving.rollout.rollback import promote_by_hand
 from tests.unit.serving.fake_registry import FILE, ROWS, FakeAliases, FakeLog, FakeRows
 from tests.unit.serving.fake_stack import FakeStack
 

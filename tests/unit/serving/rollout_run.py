@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from serving import rollout
-from serving.analysis import Rules
-from serving.control import Control
+from serving.comparison.analysis import Rules
 from serving.errors import NoCanaryError
-from serving.plan import open_rollout
+from serving.rollout import steps
+from serving.rollout.control import Control
+from serving.rollout.plan import open_rollout
 from tests.unit.serving.rollout_fakes import Table
 
 WINDOW_SECONDS = 20.0
 
 STEPS: dict[str, Callable[[Control, int], object]] = {
-    "validate_artifact": rollout.validate_artifact,
-    "start_canary": rollout.start_canary,
-    "wait_for_canary": rollout.wait_for_canary,
-    "analyse_canary": lambda control, number: rollout.analyse_canary(control, number, Rules(), WINDOW_SECONDS),
-    "promote": rollout.promote,
-    "wait_for_fleet": rollout.wait_for_fleet,
-    "verify_through_gateway": rollout.verify_through_gateway,
+    "validate_artifact": steps.validate_artifact,
+    "start_canary": steps.start_canary,
+    "wait_for_canary": steps.wait_for_canary,
+    "analyse_canary": lambda control, number: steps.analyse_canary(control, number, Rules(), WINDOW_SECONDS),
+    "promote": steps.promote,
+    "wait_for_fleet": steps.wait_for_fleet,
+    "verify_through_gateway": steps.verify_through_gateway,
 }
 
 

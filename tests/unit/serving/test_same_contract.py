@@ -19,7 +19,7 @@ from ml_code.families import FAMILIES, find_family
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.training.export import export_pipeline
 from ml_code.training.fitting import fit_pipeline
-from serving.rows import RowParser
+from serving.answering.rows import RowParser
 from tests.unit.ml_code.passengers import make_dataset, make_rows
 
 

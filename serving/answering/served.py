@@ -1,0 +1,134 @@
+"""A model version that is open and may answer, with everything prepared that a request needs of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from ml_code.model_file.onnx_model import OnnxModel
+from serving.answering.inference import Inference
+from serving.answering.rows import RowParser
+from serving.answering.tally import Tallier, Tally
+from serving.errors import RequestError
+from serving.registry.names import CHALLENGER
+
+THREAD_BYTES = 8_000
+"""Larger bodies are answered in a thread, so that a batch of 10,000 rows does not hold up everybody else's one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which file a model answers with: the version in the registry and the sha256 of its model file."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class Answer(NamedTuple):
+    """A response's body, and what it adds to the figures."""
+
+    body: bytes
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One version that answers; replaced as a whole, never changed.
+
+    A challenger answers in a thread of its own: however slow it is, the replica goes on answering with the champion,
+    following the registry and telling its figures.
+    """
+
+    identity: Version
+    variant: str
+    since: str
+    model: OnnxModel
+    parser: RowParser
+    header: bytes = field(init=False)
+    _tail: bytes = field(init=False)
+    _tallier: Tallier = field(init=False)
+    _thread: ThreadPoolExecutor | None = field(init=False)
+    _inference: Inference = field(init=False)
+
+    def __post_init__(self) -> None:
+        model = {"name": self.identity.name, "version": self.identity.version}
+        object.__setattr__(self, "header", self.identity.version.encode())
+        object.__setattr__(self, "_tail", b',"model":' + orjson.dumps(model) + b',"request_id":"')
+        object.__setattr__(self, "_tallier", Tallier(self.model.spec))
+        object.__setattr__(self, "_inference", Inference(self.model.spec, self.parser))
+        # Its thread starts with the first request and ends when nothing refers to it any more.
+        object.__setattr__(self, "_thread", ThreadPoolExecutor(1) if self.variant == CHALLENGER else None)
+
+    async def answer(self, body: bytes, request_id: bytes, *, with_probabilities: bool) -> Answer:
+        """Answers the body of a request to /predict.
+
+        Raises:
+            RequestError: the body does not fit the model.
+        """
+        return await self._run(self._answer, body, request_id, with_probabilities)
+
+    async def infer(self, body: bytes, request_id: bytes) -> Answer:
+        """Answers the body of a request of the Open Inference Protocol.
+
+        Raises:
+            RequestError: the body does not fit the model.
+        """
+        return await self._run(self._infer, body, request_id)
+
+    def is_version(self, version: str | None) -> bool:
+        """Whether this is the version that a request asks for, if it asks for one."""
+        return version is None or version == self.identity.version
+
+    def describe_inference(self) -> dict[str, Any]:
+        """The model's metadata in the Open Inference Protocol."""
+        return self._inference.describe(self.identity.name, self.identity.version)
+
+    def summarize(self) -> dict[str, Any]:
+        """What `GET /models` says of it."""
+        return {
+            "name": self.identity.name,
+            "version": self.identity.version,
+            "variant": self.variant,
+            "since": self.since,
+            "sha256": self.identity.sha256,
+            "task": self.model.spec.task,
+            "features": [feature.model_dump() for feature in self.model.spec.features],
+        }
+
+    async def _run(self, function: Callable[..., Answer], body: bytes, *rest: Any) -> Answer:
+        """Calls where the answer holds up nobody."""
+        if self._thread is not None:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function, body, *rest)
+        if len(body) > THREAD_BYTES:
+            return await asyncio.to_thread(function, body, *rest)
+        return function(body, *rest)
+
+    def _answer(self, body: bytes, request_id: bytes, with_probabilities: bool) -> Answer:
+        prediction = self.model.predict_rows(self.parser.parse(body))
+        answer = b'{"predictions":' + orjson.dumps(prediction.values)
+        if with_probabilities:
+            if prediction.probabilities is None:
+                raise RequestError(
+                    422,
+                    f"probabilities: found true, expected false: {self.identity.name} version "
+                    f"{self.identity.version} answers none",
+                )
+            answer += b',"probabilities":' + orjson.dumps(prediction.probabilities.tolist())
+            answer += b',"classes":' + orjson.dumps(self.model.spec.classes)
+        return Answer(answer + self._tail + request_id + b'"}', self._tallier.count(prediction))
+
+    def _infer(self, body: bytes, request_id: bytes) -> Answer:
+        request = self._inference.parse(body)
+        prediction = self.model.predict_rows(request.rows)
+        tail = {
+            "model_name": self.identity.name,
+            "model_version": self.identity.version,
+            "id": request_id.decode(),
+        }
+        return Answer(self._inference.render(request, prediction, tail), self._tallier.count(prediction))

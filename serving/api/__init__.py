@@ -1,0 +1,1 @@
+"""HTTP: the predictions, the pages beside them, and the figures."""

@@ -1,0 +1,122 @@
+"""The HTTP side of the service: one short path for predictions, a Starlette app for everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from time import perf_counter
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from serving.answering.served import ServedModel
+from serving.api.inference_pages import render_inference_error
+from serving.api.metrics import PredictionMetrics
+from serving.api.pages import JSON, render_error
+from serving.api.request import Asked, ClientGoneError, check_content, pick_version, read_body, wants_probabilities
+from serving.errors import RequestError
+from serving.figures import REPLAY
+from serving.following.follower import Follower
+
+SERVER_FAILED = RequestError(500, "the server failed; its log has more")
+
+logger = logging.getLogger("serving")
+
+
+class PredictionApp:
+    """An ASGI app that answers predictions and hands all other paths on.
+
+    >>> PredictionApp(follower, metrics, default_model="iris", pages=make_pages(…))
+    """
+
+    def __init__(self, follower: Follower, metrics: PredictionMetrics, *, default_model: str, pages: Any) -> None:
+        self._follower = follower
+        self._metrics = metrics
+        self._default_model = default_model
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one connection's request."""
+        asked = self._route(scope["path"]) if scope["type"] == "http" else None
+        if asked is None:
+            await self._pages(scope, receive, send)
+            return
+        request_id = os.urandom(16).hex().encode()
+        served = None
+        try:
+            served = await self._read(asked, scope, receive)
+            status, body = 200, await self._answer(asked, served, request_id)
+        except ClientGoneError:
+            return
+        except RequestError as error:
+            status, body = _render(error, asked, request_id)
+        except Exception:  # the edge of the process: the client gets an id, the log gets the traceback
+            logger.exception("request %s failed", request_id.decode())
+            status, body = _render(SERVER_FAILED, asked, request_id)
+        headers = [(b"content-type", JSON), (b"x-request-id", request_id), (b"content-length", b"%d" % len(body))]
+        if status != 200:
+            self._metrics.count_refusal(status)
+            headers += _extra_headers(status)
+            served = served or self._follower.pick(asked.name, wants_challenger=asked.wants_challenger)
+        if served is not None:
+            headers.append((b"x-model-version", served.header))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _route(self, path: str) -> Asked | None:
+        """What a path asks, or None where it asks for no prediction."""
+        if path == "/predict":
+            return Asked(self._default_model)
+        match path.split("/"):
+            case ["", "models", name, "predict"] if name:
+                return Asked(name)
+            case ["", "v2", "models", name, "infer"] if name:
+                return Asked(name, is_inference=True)
+            case ["", "v2", "models", name, "versions", version, "infer"] if name:
+                return Asked(name, version, is_inference=True)
+        return None
+
+    async def _read(self, asked: Asked, scope: Scope, receive: Receive) -> ServedModel:
+        """Reads the request, and chooses the version that answers it."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        asked.wants_challenger = headers.get(b"x-pool") == b"canary"
+        if headers.get(b"x-replay") == b"1":
+            asked.traffic = REPLAY
+        if scope["method"] != "POST":
+            raise RequestError(405, f"method: found {scope['method']}, expected POST")
+        if not self._follower.is_allowed(asked.name):
+            raise RequestError(404, f"model: found {asked.name[:100]!r}, expected one that GET /models lists")
+        check_content(headers, is_inference=asked.is_inference)
+        asked.with_probabilities = bool(scope["query_string"]) and wants_probabilities(scope["query_string"])
+        asked.body = await read_body(headers, receive)
+        return pick_version(self._follower, asked.name, asked.version, wants_challenger=asked.wants_challenger)
+
+    async def _answer(self, asked: Asked, served: ServedModel, request_id: bytes) -> bytes:
+        """Answers, and counts how that went."""
+        started = perf_counter()
+        try:
+            if asked.is_inference:
+                answer = await served.infer(asked.body, request_id)
+            else:
+                answer = await served.answer(asked.body, request_id, with_probabilities=asked.with_probabilities)
+        except RequestError:
+            raise
+        except (Exception, asyncio.CancelledError):  # cancelled is what is out of time
+            self._metrics.count_failure(served, asked.traffic)
+            raise
+        self._metrics.observe(served, asked.traffic, perf_counter() - started, answer.tally)
+        return answer.body
+
+
+def _render(error: RequestError, asked: Asked, request_id: bytes) -> tuple[int, bytes]:
+    """Status and body of an error: those of the protocol in which the request came."""
+    if asked.is_inference:
+        return 400 if error.status == 422 else error.status, render_inference_error(error)
+    return error.status, render_error(error, request_id.decode())
+
+
+def _extra_headers(status: int) -> list[tuple[bytes, bytes]]:
+    if status == 405:
+        return [(b"allow", b"POST")]
+    return [(b"retry-after", b"2")] if status == 503 else []

@@ -1,0 +1,166 @@
+"""The places where this service reaches into BentoML 1.4 and uvicorn: a test fails clearly when one of them moves.
+
+BentoML's OpenTelemetry middleware takes 35 % of a request's time; its timeout keeps every request's objects for the
+whole of the ten seconds (100 MB more and collections of 200 ms at 1,500 requests/s); its traffic metrics label by raw
+path, which any client can grow without end; its metrics client expects a directory that a supervisor makes. uvicorn
+writes the head of an answer and its body one after the other, so that one in ten replicas that are killed under load
+leaves the gateway with half an answer, which it cannot ask another one for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.api.metrics import bound_endpoint
+from serving.api.pages import answer_error
+from serving.errors import RequestError
+
+REAL_PATH = "serving.path"
+"""Key of a request's own path in its scope, while `path` is the label that the metrics read."""
+
+TRACING = ("opentelemetry.instrumentation.asgi", "OpenTelemetryMiddleware")
+TIMEOUT = ("bentoml._internal.server.http.traffic", "TimeoutMiddleware")
+CYCLE = ("uvicorn.protocols.http.httptools_impl", "RequestResponseCycle")
+METRICS = ("bentoml._internal.server.http.instruments", "RunnerTrafficMetricsMiddleware")
+
+
+def adapt_bentoml() -> None:
+    """Replaces three of the middlewares that BentoML's app will be built of, its metrics client, and uvicorn's writing.
+
+    Raises:
+        RuntimeError: BentoML has moved one of the places.
+    """
+    _replace(*TRACING, lambda _: pass_through)
+    _replace(*TIMEOUT, lambda _: limit_time)
+    _replace(*METRICS, bound_labels)
+    _replace(*CYCLE, send_whole)
+    containers = import_module("bentoml._internal.configuration.containers")
+    prometheus = import_module("bentoml._internal.server.metrics.prometheus")
+    containers.BentoMLContainer.metrics_client.set(prometheus.PrometheusClient(multiproc=False))
+
+
+def pass_through(app: ASGIApp, **_: Any) -> ASGIApp:
+    """A middleware that is not there."""
+    return app
+
+
+def limit_time(app: ASGIApp, timeout: float) -> ASGIApp:
+    """A middleware that answers 504 after some seconds without an answer, and forgets a request that has one."""
+
+    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        has_started = False
+
+        async def send_in_time(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            limit.reschedule(None)
+            await send(message)
+
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                await app(scope, receive, send_in_time)
+        except TimeoutError:
+            if has_started:
+                raise
+            error = RequestError(504, f"request: found no answer after {timeout} s, expected one; send fewer rows")
+            await answer_error(error)(scope, receive, send)
+
+    return limited
+
+
+def bound_labels(middleware: Callable[..., ASGIApp]) -> Callable[..., ASGIApp]:
+    """The same metrics middleware, which sees one word for every path that is not the service's."""
+
+    def build(app: ASGIApp, **options: Any) -> ASGIApp:
+        async def restore_path(scope: Scope, receive: Receive, send: Send) -> None:
+            if REAL_PATH in scope:
+                scope = {**scope, "path": scope[REAL_PATH]}
+            await app(scope, receive, send)
+
+        inner = middleware(restore_path, **options)
+
+        async def bound_path(scope: Scope, receive: Receive, send: Send) -> None:
+            path = scope.get("path", "")
+            label = bound_endpoint(path)
+            if label != path and scope["type"] == "http":
+                scope = {**scope, "path": label, REAL_PATH: path}
+            await inner(scope, receive, send)
+
+        return bound_path
+
+    return build
+
+
+class HeldTransport:
+    """A transport that keeps what is written until it is let go."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Keeps it."""
+        self._parts.append(data)
+
+    def let_go(self) -> None:
+        """Writes everything at once."""
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts = []
+
+    def close(self) -> None:
+        """Closes the transport behind what was kept."""
+        self.let_go()
+        self._transport.close()
+
+
+def send_whole(cycle: Any) -> Any:
+    """The same class of uvicorn's, which writes the head of a response with the first part of its body."""
+
+    class WholeResponseCycle(cycle):  # type: ignore[misc]
+        head: Message | None = None
+        transport: Any
+
+        async def send(self, message: Message) -> None:
+            if message["type"] == "http.response.start" and not self.response_started:
+                self.head = message
+                return
+            if self.head is None:
+                await super().send(message)
+                return
+            head, self.head = self.head, None
+            transport, held = self.transport, HeldTransport(self.transport)
+            self.transport = held
+            try:
+                await super().send(head)
+                await super().send(message)
+            finally:
+                held.let_go()
+                self.transport = transport
+
+    return WholeResponseCycle
+
+
+def _replace(module: str, name: str, make: Callable[[Any], Any]) -> None:
+    place = import_module(module)
+    original = getattr(place, name, None)
+    if original is None:
+        raise RuntimeError(
+            f"{module}.{name}: found none, expected the one of BentoML 1.4 and uvicorn 0.54; "
+            "pin both or move serving/api/bentoml_seam.py after them"
+        )
+    if not getattr(original, "is_adapted", False):
+        adapted = make(original)
+        adapted.is_adapted = True
+        setattr(place, name, adapted)

@@ -1,0 +1,106 @@
+"""Reads a request for a prediction, and picks the version that answers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from starlette.types import Receive
+
+from serving.answering.rows import MAX_BODY_BYTES
+from serving.answering.served import ServedModel
+from serving.errors import RequestError
+from serving.figures import LIVE
+from serving.following.follower import Follower
+
+TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request for a prediction, as far as it was read."""
+
+    name: str
+    version: str | None = None
+    is_inference: bool = False
+    wants_challenger: bool = False
+    traffic: str = LIVE
+    with_probabilities: bool = False
+    body: bytes = b""
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection before its request was complete: nobody waits for an answer."""
+
+
+def check_content(headers: dict[bytes, bytes], *, is_inference: bool) -> None:
+    """Checks that the body is JSON.
+
+    Raises:
+        RequestError: 415 for another content type or encoding.
+    """
+    # Clients of the protocol leave it out, as its requests are JSON by definition.
+    media_type = headers.get(b"content-type", b"application/json" if is_inference else b"")
+    if media_type != b"application/json" and media_type.split(b";")[0].strip().lower() != b"application/json":
+        found = media_type[:100].decode("latin-1") or "none"
+        raise RequestError(415, f"content type: found {found}, expected application/json")
+    encoding = headers.get(b"content-encoding", b"identity")
+    if encoding.lower() != b"identity":
+        found = encoding[:100].decode("latin-1")
+        raise RequestError(415, f"content encoding: found {found}, expected none; send the JSON as it is")
+
+
+def wants_probabilities(query: bytes) -> bool:
+    """Reads `?probabilities=`.
+
+    Raises:
+        RequestError: 422 for a value that is neither true nor false.
+    """
+    wanted = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)).get("probabilities", "false")
+    if wanted.lower() not in TRUTHS:
+        raise RequestError(422, f"probabilities: found {wanted[:50]!r}, expected true or false")
+    return TRUTHS[wanted.lower()]
+
+
+async def read_body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    """Reads the body.
+
+    Raises:
+        RequestError: 413 for more than `MAX_BODY_BYTES`.
+        ClientGoneError: the client closed its connection before the body was complete.
+    """
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit() or int(length) > MAX_BODY_BYTES:
+        raise _too_large()
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body", False):
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large()
+    return body
+
+
+def pick_version(follower: Follower, name: str, version: str | None, *, wants_challenger: bool) -> ServedModel:
+    """The version that answers.
+
+    Raises:
+        RequestError: 404 where there is no such model or version, 503 where the model has none that answers.
+    """
+    if not follower.is_allowed(name):
+        raise RequestError(404, f"model: found {name[:100]!r}, expected one that GET /models lists")
+    served = follower.pick(name, wants_challenger=wants_challenger, version=version)
+    if served is not None:
+        return served
+    if version is not None and follower.pick(name, wants_challenger=False):
+        raise RequestError(404, f"model {name}: found version {version[:20]!r} asked for, expected the one that serves")
+    raise RequestError(503, f"model {name}: found no version that can answer, expected a champion; train one")
+
+
+def _too_large() -> RequestError:
+    return RequestError(413, f"body: found more than {MAX_BODY_BYTES} bytes, expected at most that; send it in parts")

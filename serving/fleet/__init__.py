@@ -1,0 +1,1 @@
+"""What a rollout sees from outside: the replicas and the gateway."""

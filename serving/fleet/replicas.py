@@ -1,0 +1,226 @@
+"""The replicas that serve, found by name and asked one by one what they answer with and how that goes."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import httpx
+
+from serving.comparison.counters import Reading, read_counters
+from serving.errors import BreachError, FleetError
+from serving.registry.names import CHALLENGER, CHAMPION
+
+PASSING_SECONDS = 60
+"""What a replica tries again sooner, such as a download, may still come right; the rest it refuses."""
+
+STEADY_READINGS = 2
+"""Readings in a row that must agree: DNS may list a replica a moment before it drops or adds another."""
+
+logger = logging.getLogger("serving")
+
+
+@dataclass(frozen=True, slots=True)
+class Challenger:
+    """Which challenger a replica of the canary pool answers with, and which it refuses and why."""
+
+    version: str | None
+    refused_version: str | None = None
+    reason: str = ""
+
+
+class Fleet(Protocol):
+    """What a rollout asks of the replicas."""
+
+    @property
+    def has_canary_pool(self) -> bool:
+        """Whether there is a pool for a canary."""
+
+    def read_versions(self, model: str) -> Mapping[str, str | None]:
+        """The version of the champion that each replica's address answers with; None where it cannot say."""
+
+    def read_challengers(self, model: str) -> Mapping[str, Challenger]:
+        """The challenger of each replica of the canary pool, by its address."""
+
+    def read_figures(self, model: str) -> Mapping[str, Reading]:
+        """The counters of each replica that can tell them, by its address."""
+
+
+class DnsFleet:
+    """Replicas behind host names that list one address for each of them.
+
+    >>> DnsFleet(["serving"], ["serving-canary"], 3000).read_versions("iris")
+    {'172.18.0.5:3000': '3', '172.18.0.6:3000': '3', '172.18.0.7:3000': '2'}
+    """
+
+    def __init__(self, stable_hosts: list[str], canary_hosts: list[str], port: int) -> None:
+        self._stable_hosts = stable_hosts
+        self._canary_hosts = canary_hosts
+        self._port = port
+
+    @property
+    def has_canary_pool(self) -> bool:
+        """Whether a host name of one was given."""
+        return bool(self._canary_hosts)
+
+    def read_versions(self, model: str) -> Mapping[str, str | None]:
+        """Asks every listed address for its versions."""
+        with _open_client() as client:
+            return {
+                address: _find_version(_list_models(client, address), model, CHAMPION)
+                for address in self._list_addresses([*self._stable_hosts, *self._canary_hosts])
+            }
+
+    def read_challengers(self, model: str) -> Mapping[str, Challenger]:
+        """Asks every listed address of the canary pool for its challenger."""
+        with _open_client() as client:
+            return {
+                address: _read_challenger(client, address, model)
+                for address in self._list_addresses(self._canary_hosts)
+            }
+
+    def read_figures(self, model: str) -> Mapping[str, Reading]:
+        """Asks every listed address for its counters; one that does not answer is left out."""
+        found = {}
+        with _open_client() as client:
+            for address in self._list_addresses([*self._stable_hosts, *self._canary_hosts]):
+                text = _get(client, f"http://{address}/metrics")
+                if text is not None:
+                    found[address] = read_counters(text.text, model)
+        return found
+
+    def _list_addresses(self, hosts: Iterable[str]) -> list[str]:
+        found: set[str] = set()
+        for host in hosts:
+            try:
+                answers = socket.getaddrinfo(host, self._port, socket.AF_INET, socket.SOCK_STREAM)
+            except socket.gaierror:  # Docker drops a name whose containers are all gone
+                continue
+            found |= {f"{answer[4][0]!s}:{self._port}" for answer in answers}
+        return sorted(found)
+
+
+def wait_for_version(
+    fleet: Fleet,
+    model: str,
+    version: str,
+    timeout_seconds: float,
+    *,
+    pause: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[str]:
+    """Waits until every listed replica answers with a version, at least one is listed, twice running.
+
+    Returns:
+        The addresses of the replicas.
+
+    Raises:
+        FleetError: the replicas did not come to it in time.
+    """
+
+    def read() -> tuple[Mapping[str, str | None], bool]:
+        versions = fleet.read_versions(model)
+        return versions, bool(versions) and set(versions.values()) == {version}
+
+    return _wait(read, f"{model}: every replica to answer with version {version}", timeout_seconds, pause, clock)
+
+
+def wait_for_challenger(
+    fleet: Fleet,
+    model: str,
+    version: str,
+    timeout_seconds: float,
+    *,
+    pause: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[str]:
+    """Waits until every replica of the canary pool answers with a challenger, at least one is listed, twice running.
+
+    Returns:
+        The addresses of the replicas.
+
+    Raises:
+        FleetError: they did not come to it in time.
+        BreachError: one of them refuses the version, and says why.
+    """
+
+    def read() -> tuple[Mapping[str, str | None], bool]:
+        challengers = fleet.read_challengers(model)
+        for address, challenger in challengers.items():
+            if challenger.refused_version == version:
+                raise BreachError(f"the canary {address} refuses version {version}: {challenger.reason}")
+        versions = {address: challenger.version for address, challenger in challengers.items()}
+        return versions, bool(versions) and set(versions.values()) == {version}
+
+    return _wait(read, f"{model}: the canary pool to answer with version {version}", timeout_seconds, pause, clock)
+
+
+def _wait(
+    read: Callable[[], tuple[Mapping[str, str | None], bool]],
+    expected: str,
+    timeout_seconds: float,
+    pause: Callable[[float], None],
+    clock: Callable[[], float],
+) -> list[str]:
+    deadline = clock() + timeout_seconds
+    steady, last = 0, None
+    while True:
+        versions, is_so = read()
+        steady = steady + 1 if is_so else 0
+        if versions != last:
+            logger.info("%s; the replicas have %s", expected, dict(versions))
+            last = versions
+        if steady >= STEADY_READINGS:
+            return list(versions)
+        if clock() > deadline:
+            raise FleetError(
+                f"{expected}: expected it within {timeout_seconds:.0f} s, found {dict(versions) or 'no replica'}; "
+                "the replicas' /readyz and logs say why"
+            )
+        pause(1.0)
+
+
+def _open_client() -> httpx.Client:
+    """Replicas are asked by their address, which no list of exceptions from a proxy can name."""
+    return httpx.Client(timeout=5.0, trust_env=False)
+
+
+def _read_challenger(client: httpx.Client, address: str, model: str) -> Challenger:
+    version = _find_version(_list_models(client, address), model, CHALLENGER)
+    state = _get(client, f"http://{address}/readyz", any_status=True)
+    problems = _read_json(state).get("problems", []) if state else []
+    for problem in problems:
+        is_challenger = problem.get("model") == model and problem.get("alias") == CHALLENGER
+        if is_challenger and problem.get("retry_in_seconds", 0) > PASSING_SECONDS:
+            return Challenger(version, str(problem.get("version")), str(problem.get("reason")))
+    return Challenger(version)
+
+
+def _list_models(client: httpx.Client, address: str) -> list[dict[str, Any]]:
+    answer = _get(client, f"http://{address}/models")
+    models: list[dict[str, Any]] = _read_json(answer).get("models", []) if answer else []
+    return models
+
+
+def _find_version(models: list[dict[str, Any]], model: str, variant: str) -> str | None:
+    return next((str(m.get("version")) for m in models if m.get("name") == model and m.get("variant") == variant), None)
+
+
+def _get(client: httpx.Client, url: str, *, any_status: bool = False) -> httpx.Response | None:
+    try:
+        answer = client.get(url)
+    except httpx.HTTPError:
+        return None
+    return answer if any_status or answer.status_code == httpx.codes.OK else None
+
+
+def _read_json(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

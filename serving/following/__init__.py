@@ -1,0 +1,1 @@
+"""From the registry to versions in memory."""

@@ -1,0 +1,19 @@
+"""Names of the registry that replicas and rollouts share: aliases, tags, and the path of the model file."""
+
+from __future__ import annotations
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+PREVIOUS = "previous"
+
+ROLLED_BACK = "rolled_back"
+"""Tag of a version that was taken back, with the reason; it is never picked unasked."""
+
+VERDICT = "rollout"
+"""Tag of a version that says how its rollout ended; and of a model, that says how far its rollout is, as JSON."""
+
+BAD_VERDICTS = frozenset({"aborted", "inconclusive"})
+"""A version with one of these is never picked unasked."""
+
+MODEL_FILE = "model.onnx"
+"""Path of the ONNX file among a version's artifacts, as mlflow.onnx names it."""

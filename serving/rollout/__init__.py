@@ -1,0 +1,1 @@
+"""A rollout: its steps, its row, its verdict, and the way back."""

@@ -1,0 +1,149 @@
+"""Decides which version a rollout takes to the replicas, and makes the row of it: one active row per model."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from serving.errors import FrozenModelError, NoCandidateError, NothingNewError, UnderWayError
+from serving.registry.names import CHAMPION
+from serving.registry.writer import Aliases
+from serving.rollout.control import Control, tell
+from serving.rollout.outcome import abort_held, close_canary, finish, note_moves_by_hand
+from serving.rollout.promotion_log import PromotionLog
+from serving.rollout.rollback import finish_rollback
+from serving.rollout.rows import MOVING, Rollout
+
+APPROVABLE = frozenset({"passed", "needs_approval"})
+"""Values of a version's tag `gate` with which it may be rolled out when it is asked for by its number."""
+
+WAIT_SECONDS = 2.0
+
+logger = logging.getLogger("serving")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The version that serves, if any, and the one that shall."""
+
+    champion: str | None
+    target: str
+
+
+def choose_version(aliases: Aliases, log: PromotionLog, model: str, version: str | None = None) -> Choice:
+    """Decides what to roll out: the version asked for, or the newest that the gate let through.
+
+    Raises:
+        NoCandidateError: no version of the model has passed the gate, or the one asked for has not.
+        FrozenModelError: no version was asked for, and a person has frozen the model.
+        NothingNewError: what would be rolled out serves already.
+    """
+    # Found out here, because `promote` moves `previous` first: the way back would be lost for a version that is not.
+    if version and (aliases.read_tags(model, version) or {}).get("gate") not in APPROVABLE:
+        raise NoCandidateError(
+            f"{model}: found no version {version} with the tag gate=passed, expected one; leave the version empty for "
+            "the newest, or set the tag in MLflow if you vouch for it"
+        )
+    champion = aliases.read(model).get(CHAMPION)
+    newest = aliases.find_newest_passed(model)
+    # Unasked there is no way back: a champion that a person chose over the newest stays.
+    unasked = champion if champion and (newest is None or int(newest) < int(champion)) else newest
+    target = version or unasked
+    if target is None:
+        raise NoCandidateError(
+            f"{model}: found no version with the tag gate=passed, expected one; run mlops_training_pipeline first"
+        )
+    if target == champion:
+        raise NothingNewError(f"{model}: found version {target} serving already, expected a newer one; nothing to do")
+    if version is None and (freeze := log.find_freeze(model)):
+        raise FrozenModelError(
+            f"{model}: found it frozen by {freeze.who} ({freeze.why}), expected no freeze; version {target} waits: "
+            f"`mlops unfreeze {model}`, or `mlops promote {model} {target}`"
+        )
+    return Choice(champion, target)
+
+
+def open_rollout(control: Control, model: str, version: str | None = None) -> Rollout:
+    """Makes the row of a rollout, or takes over one that was cut off; the newest wins.
+
+    A rollout of an older version is cancelled, and so is any other where a person asks for a version, also one of this
+    version that waits for a person. One that moves the aliases is waited for: that takes seconds, or its lease ends.
+
+    Raises:
+        NoCandidateError: there is nothing that may be rolled out.
+        StandsAsideError: there is nothing to do.
+    """
+    version = version or None  # a form whose field was emptied says ""
+    first: Rollout | None = None
+    while True:
+        with control.rows.lock(model):
+            active = control.rows.find_active(model)
+            if active is None:
+                return _open(control, model, version)
+            if first is None or first.rollout_id != active.rollout_id:
+                first = active
+            opened = _claim(control, active, version, first)
+        if opened is not None:
+            return opened
+        control.pause(WAIT_SECONDS)
+
+
+def _open(control: Control, model: str, version: str | None) -> Rollout:
+    note_moves_by_hand(control, model)
+    choice = choose_version(control.aliases, control.log, model, version)
+    opened = control.rows.open(
+        *(model, "rollout", choice.champion, choice.target, "validating"),
+        *(control.owner, control.run_url, control.lease_seconds),
+    )
+    logger.info("%s: opened", opened.name)
+    tell(control, opened)
+    return opened
+
+
+def _claim(control: Control, active: Rollout, version: str | None, first: Rollout) -> Rollout | None:
+    """What becomes of an active row; None where there is still something to wait for, or the place is free by now."""
+    if active.owner == control.owner and active.kind == "rollout":
+        return _take_over(control, active)
+    wanted = version or control.aliases.find_newest_passed(active.model)
+    if active.is_expired:
+        if active.kind == "rollout" and wanted == active.to_version:
+            return _take_over(control, active)
+        settle(control, active)
+        return None
+    if active.kind != "rollout" or active.state in MOVING:
+        return None
+    is_waiting = active.state == "awaiting approval"
+    # Nobody can tell whether a run that waits for days is still there, so who asks by number begins anew.
+    if wanted == active.to_version and not (is_waiting and version):
+        if is_waiting or active.lease_until > first.lease_until:
+            raise UnderWayError(
+                f"{active.name}: found it {active.state} by {active.owner}, expected no other; "
+                + (f"decide there, or ask for version {wanted} by its number" if is_waiting else "nothing to do")
+            )
+        return None
+    if version is None and (wanted is None or int(wanted) < int(active.to_version)):
+        raise UnderWayError(f"{active.name}: found it {active.state} by {active.owner}, which is newer; nothing to do")
+    choose_version(control.aliases, control.log, active.model, version)  # raises where nothing would take its place
+    abort_held(control, active, f"version {wanted} takes its place ({control.owner})", is_verdict=False)
+    return None
+
+
+def settle(control: Control, active: Rollout) -> None:
+    """Ends a row that nobody drives any more, as far as it got; the caller holds the model's lock."""
+    if active.kind == "rollback":
+        finish_rollback(control, active)
+    elif active.kind == "rollout" and control.aliases.read(active.model).get(CHAMPION) == active.to_version:
+        close_canary(control.aliases, active)
+        finish(control, _take_over(control, active), "its run was cut off after its version had become the champion")
+    else:
+        abort_held(control, active, f"its run ({active.owner}) was cut off", is_verdict=False)
+
+
+def _take_over(control: Control, active: Rollout) -> Rollout:
+    taken = control.rows.write(
+        active.rollout_id, lease_seconds=control.lease_seconds, owner=control.owner, run_url=control.run_url
+    )
+    assert taken is not None  # noqa: S101  the caller holds the lock, and it was active
+    if active.owner != control.owner:
+        logger.info("%s: taken over in the state %s from %s", taken.name, taken.state, active.owner)
+    return taken

@@ -1,0 +1,140 @@
+"""Lets the version before serve again, or any other that a person names, at once and whatever is under way."""
+
+from __future__ import annotations
+
+import logging
+
+from serving.errors import NoCandidateError, RolledBackError
+from serving.registry.names import CHAMPION, PREVIOUS, ROLLED_BACK
+from serving.rollout.control import LONGEST_REASON, Control, note, tell
+from serving.rollout.outcome import abort_held, finish, note_moves_by_hand, set_previous
+from serving.rollout.promotion_log import Move
+from serving.rollout.rows import MOVING, Rollout
+
+logger = logging.getLogger("serving")
+
+
+def roll_back(control: Control, model: str, why: str) -> Rollout:
+    """Makes the version before the champion again, and marks the one that served so that nothing picks it unasked.
+
+    A rollout that is under way is cancelled; one that has begun to move the aliases is what is taken back. The version
+    before the one that serves then becomes `previous`, as far as the log knows it; otherwise there is none. A task that
+    is tried again after its rollback was done finds it so; a person who repeats theirs goes back one more.
+
+    Raises:
+        NoCandidateError: there is no version before.
+        RolledBackError: another rollback was faster.
+    """
+    seen = _find_last_move(control, model)
+    with control.rows.lock(model):
+        # A person is the same owner every time, a run is one.
+        if control.run_url and (done := control.rows.find_rollback(model, control.owner)):
+            return done
+        active = control.rows.find_active(model)
+        if active is not None and active.kind == "rollback":  # one that was cut off
+            return finish_rollback(control, active)
+        _refuse_second(control, model, seen)
+        note_moves_by_hand(control, model)
+        bad, target = _find_way_back(control, model, active)
+        if active is not None:
+            # The champion is moved below, under a row of its own: cut off in between, the next rollback finds it here.
+            abort_held(control, active, f"cancelled by the rollback of {control.owner}: {why}", is_taken_back=False)
+        opened = control.rows.open(
+            *(model, "rollback", bad, target, "promoting"), *(control.owner, control.run_url, control.lease_seconds)
+        )
+        written = note(control, opened, reason=why)
+        return finish_rollback(control, written)
+
+
+def finish_rollback(control: Control, rollback: Rollout) -> Rollout:
+    """Moves the aliases to where a rollback's row says, however far an earlier try came; the caller holds the lock."""
+    model, bad, why = rollback.model, rollback.from_version, rollback.reason
+    if bad is not None and control.aliases.read_tags(model, bad) is not None:
+        control.aliases.tag(model, bad, ROLLED_BACK, why[:LONGEST_REASON] or "rolled back")
+    control.aliases.move(model, CHAMPION, rollback.to_version)
+    set_previous(control.aliases, control.log, model, rollback.to_version)
+    control.log.record(*(model, "rollback", rollback.owner, why), from_version=bad, to_version=rollback.to_version)
+    tell(control, rollback, state="rolled back")
+    ended = control.rows.write(
+        rollback.rollout_id, lease_seconds=control.lease_seconds, state="rolled back", is_over=True
+    )
+    assert ended is not None  # noqa: S101  the caller holds the lock, and it was active
+    logger.info("%s: rolled back from version %s to %s", model, bad, rollback.to_version)
+    return ended
+
+
+def promote_by_hand(control: Control, model: str, version: str, why: str) -> Rollout:
+    """Lets a version serve at once, whatever the gate said; a rollout that is under way is cancelled.
+
+    Raises:
+        NoCandidateError: there is no such version.
+    """
+    if control.aliases.read_tags(model, version) is None:
+        raise NoCandidateError(
+            f"{model}: found no version {version}, expected one that is registered; MLflow lists them"
+        )
+    with control.rows.lock(model):
+        active = control.rows.find_active(model)
+        if active is not None and _is_unfinished_rollback(control, active):
+            finish_rollback(control, active)
+        elif active is not None:
+            abort_held(control, active, f"version {version} takes its place ({control.owner}): {why}", is_verdict=False)
+        champion = control.aliases.read(model).get(CHAMPION)
+        opened = control.rows.open(
+            *(model, "rollout", champion, version, "promoting"),
+            *(control.owner, control.run_url, control.lease_seconds),
+        )
+        move_aliases(control, opened, why)
+        return finish(control, opened, why)
+
+
+def move_aliases(control: Control, rollout: Rollout, why: str) -> None:
+    """Makes the target the champion and the version before it `previous`, and logs it; the caller holds the lock.
+
+    The versions are the row's and not those that the aliases name, so that a repeated step forgets nothing.
+    """
+    aliases, model = control.aliases, rollout.model
+    if rollout.from_version and rollout.from_version != rollout.to_version:
+        aliases.move(model, PREVIOUS, rollout.from_version)
+    aliases.move(model, CHAMPION, rollout.to_version)
+    if rollout.from_version != rollout.to_version:
+        control.log.record(
+            *(model, "promote", control.owner, why), from_version=rollout.from_version, to_version=rollout.to_version
+        )
+    logger.info("%s: champion is now version %s", model, rollout.to_version)
+
+
+def _is_unfinished_rollback(control: Control, active: Rollout) -> bool:
+    """Whether it was cut off, and what it goes back to is still there."""
+    return active.kind == "rollback" and control.aliases.read_tags(active.model, active.to_version) is not None
+
+
+def _find_last_move(control: Control, model: str) -> Move | None:
+    return next((move for move in control.log.list_moves(model) if move.to_version), None)
+
+
+def _refuse_second(control: Control, model: str, seen: Move | None) -> None:
+    """Two who roll back at once mean the same version."""
+    last = _find_last_move(control, model)
+    if last is not None and last != seen and last.action == "rollback":
+        raise RolledBackError(
+            f"{model}: found it rolled back to version {last.to_version} by {last.who} a moment ago, expected version "
+            f"{last.from_version} to serve; ask again to go back further"
+        )
+
+
+def _find_way_back(control: Control, model: str, active: Rollout | None) -> tuple[str, str]:
+    """The version that is taken back, and the one that serves again."""
+    if active is not None and active.state in MOVING and active.from_version is not None:
+        if control.aliases.read_tags(model, active.from_version) is None:
+            raise _explain_no_way_back(model, f"no version {active.from_version}, which served before")
+        return active.to_version, active.from_version
+    found = control.aliases.read(model)
+    bad, target = found.get(CHAMPION), found.get(PREVIOUS)
+    if bad is None or target is None or bad == target:
+        raise _explain_no_way_back(model, f"no {'champion' if bad is None else 'version before the champion'}")
+    return bad, target
+
+
+def _explain_no_way_back(model: str, found: str) -> NoCandidateError:
+    return NoCandidateError(f"{model}: found {found}, expected one; `mlops promote {model} VERSION` names any other")

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from serving.api.status import describe_rollouts
+from tests.unit.serving.follower_replica import FakeRegistry, Replica
+
+
+def test_a_rollout_is_told_as_the_registry_has_it(replica: Replica, registry: FakeRegistry) -> None:
+    registry.aliases |= {"challenger": "2", "previous": "0"}
+    registry.canary_until = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+    registry.rollout = '{"state": "canary", "to_version": "2"}'
+    replica.step()
+    told = describe_rollouts(replica.follower)
+    assert told["registry"]["reachable"] is True
+    assert told["models"] == [
+        {
+            "name": "iris",
+            "champion": "1",
+            "challenger": "2",
+            "previous": "0",
+            "canary_until": "2026-11-20T09:00:00+00:00",
+            "rollout": {"state": "canary", "to_version": "2"},
+        }
+    ]
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[1]", '"canary"'])
+def test_a_rollout_that_cannot_be_read_is_none(replica: Replica, registry: FakeRegistry, text: str | None) -> None:
+    registry.rollout = text
+    replica.step()
+    assert describe_rollouts(replica.follower)["models"][0]["rollout"] is None
+
+
+def test_without_a_registry_the_champion_is_what_serves(
+    replica: Replica, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    replica.step()
+    restarted = Replica(tmp_path, registry)
+    restarted.restore()
+    told = describe_rollouts(restarted.follower)
+    assert (told["registry"]["reachable"], told["registry"]["read_at"]) == (False, None)
+    assert [(model["champion"], model["rollout"]) for model in told["models"]] == [("1", None)]
+
+
+def test_a_model_outside_of_the_catalog_is_not_told(replica: Replica) -> None:
+    replica.step()
+    assert [model["name"] for model in describe_rollouts(replica.follower)["models"]] == ["iris"]

@@ -1,0 +1,87 @@
+"""Waiting for replicas that follow by themselves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from serving.comparison.counters import Reading
+from serving.errors import BreachError, FleetError
+from serving.fleet.replicas import Challenger, DnsFleet, wait_for_challenger, wait_for_version
+
+
+class FakeFleet:
+    """Readings one after the other; the last one stays."""
+
+    has_canary_pool = True
+
+    def __init__(self, *readings: Mapping[str, str | None], refused: str | None = None) -> None:
+        self.readings = list(readings)
+        self.refused = refused
+
+    def read_versions(self, model: str) -> Mapping[str, str | None]:
+        return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
+
+    def read_challengers(self, model: str) -> Mapping[str, Challenger]:
+        versions = self.read_versions(model)
+        return {address: Challenger(version, self.refused, "too bad") for address, version in versions.items()}
+
+    def read_figures(self, model: str) -> Mapping[str, Reading]:
+        return {}
+
+
+def no_pause(seconds: float) -> None:
+    """The fleet's readings stand in for the time that passes."""
+
+
+def test_waiting_ends_when_every_replica_has_the_version_twice_running() -> None:
+    fleet = FakeFleet({}, {"a": "1", "b": None}, {"a": "2", "b": "2"}, {"a": "2", "b": "1"}, {"a": "2", "b": "2"})
+    assert wait_for_version(fleet, "iris", "2", 60, pause=no_pause) == ["a", "b"]
+    assert fleet.readings == [{"a": "2", "b": "2"}]
+
+
+@pytest.mark.parametrize("reading", [{}, {"a": "1"}, {"a": "2", "b": None}])
+def test_waiting_for_replicas_that_do_not_come_fails_and_says_what_they_have(reading: dict[str, str | None]) -> None:
+    with pytest.raises(FleetError, match="every replica to answer with version 2"):
+        wait_for_version(FakeFleet(reading), "iris", "2", 0, pause=no_pause)
+    with pytest.raises(FleetError, match="the canary pool to answer with version 2"):
+        wait_for_challenger(FakeFleet(reading), "iris", "2", 0, pause=no_pause)
+
+
+def test_a_canary_that_refuses_the_version_is_not_waited_for() -> None:
+    with pytest.raises(BreachError, match="the canary a refuses version 2: too bad"):
+        wait_for_challenger(FakeFleet({"a": None}, refused="2"), "iris", "2", 60, pause=no_pause)
+
+
+def test_a_canary_that_refused_an_earlier_version_is_waited_for() -> None:
+    fleet = FakeFleet({"a": None}, {"a": "2"}, refused="1")
+    assert wait_for_challenger(fleet, "iris", "2", 60, pause=no_pause) == ["a"]
+
+
+def test_replicas_are_asked_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Replica(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"models": [{"name": "iris", "variant": "champion", "version": "2"}]}')
+
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with HTTPServer(("127.0.0.1", 0), Replica) as server:
+        threading.Thread(target=server.handle_request).start()
+        fleet = DnsFleet(["127.0.0.1"], [], server.server_port)
+        assert fleet.read_versions("iris") == {f"127.0.0.1:{server.server_port}": "2"}
+
+
+def test_names_that_are_gone_and_replicas_that_do_not_answer_say_nothing() -> None:
+    fleet = DnsFleet(["127.0.0.1"], ["nowhere.invalid"], 1)
+    assert fleet.read_versions("iris") == {"127.0.0.1:1": None}
+    assert fleet.read_challengers("iris") == {}
+    assert fleet.read_figures("iris") == {}
+    assert fleet.has_canary_pool
+    assert not DnsFleet(["127.0.0.1"], [], 1).has_canary_pool

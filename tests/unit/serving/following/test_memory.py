@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import ctypes
+import platform
+from pathlib import Path
+
+import pytest
+
+from serving.following.memory import return_free_memory
+
+BLOCKS = 20_000
+BLOCK_BYTES = 4_000
+"""Below the size from which on the C library returns every block by itself."""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked")
+def test_what_is_free_goes_back_to_the_system() -> None:
+    library = ctypes.CDLL(None)
+    library.malloc.restype = ctypes.c_void_p
+    library.free.argtypes = [ctypes.c_void_p]
+    blocks = [library.malloc(BLOCK_BYTES) for _ in range(BLOCKS)]
+    for block in blocks:
+        ctypes.memset(block, 1, BLOCK_BYTES)
+    for block in blocks[:-1]:  # the last one keeps the heap from shrinking by itself
+        library.free(block)
+    before = read_resident_mb()
+    return_free_memory()
+    returned = before - read_resident_mb()
+    library.free(blocks[-1])
+    assert returned > 40
+
+
+def read_resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6

@@ -1,0 +1,120 @@
+"""What may happen around a canary while it is watched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from ml_code.model_file.spec import Value
+from serving.comparison.analysis import Rules
+from serving.errors import BreachError, FrozenModelError
+from serving.fleet.gateway import Answer, Variant
+from serving.rollout import steps
+from serving.rollout.plan import open_rollout
+from serving.rollout.promotion_log import Move
+from tests.unit.serving.fake_registry import NOON, ROWS
+from tests.unit.serving.rollout_fakes import Table, set_table
+from tests.unit.serving.rollout_run import STEPS, assert_settled, begin, run
+
+pytestmark = pytest.mark.usefixtures("quick_validation")
+
+
+def test_a_stranger_who_marks_requests_as_replayed_does_not_spare_the_canary_its_own() -> None:
+    table = set_table("4", champion="3")
+    pause, predict, replayed = table.stack.pause, table.stack.predict, Counter[str | None]()
+
+    def pause_beside_a_stranger(seconds: float) -> None:
+        pause(seconds)
+        for variant in ("stable", "canary"):
+            predict("iris", ROWS * 100, variant)
+
+    def count_own(model: str, rows: Sequence[Sequence[Value]], variant: Variant | None) -> list[Answer]:
+        replayed[variant] += len(rows)
+        return predict(model, rows, variant)
+
+    table.stack.pause = pause_beside_a_stranger  # type: ignore[method-assign]
+    table.stack.predict = count_own  # type: ignore[method-assign]
+    assert table.rows.read(run(table)).state == "promoted"
+    assert replayed["canary"] >= 300
+
+
+def test_a_champion_that_is_moved_by_hand_during_the_analysis_is_not_held_against_the_version() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = begin(control)
+    table.aliases.aliases["champion"] = "1"
+    with pytest.raises(BreachError, match="found version 1, expected 3; it was moved by hand"):
+        STEPS["analyse_canary"](control, number)
+    assert table.aliases.aliases == {"champion": "1"}
+    assert "rollout" not in table.aliases.tags["4"]
+    assert table.rows.find_active("iris") is None
+
+
+def freeze(table: Table) -> None:
+    table.rows.now += timedelta(minutes=1)
+    table.log.moves.append(Move(NOON + timedelta(minutes=1), "iris", "freeze", None, None, "ada@lab", "the fair"))
+
+
+def test_a_freeze_during_a_canary_keeps_it_from_being_promoted_and_blames_no_version() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = begin(control, "analyse_canary")
+    freeze(table)
+    with pytest.raises(FrozenModelError, match=r"frozen by ada@lab meanwhile \(the fair\)"):
+        STEPS["promote"](control, number)
+    assert_settled(table, "3", None)
+    assert "rollout" not in table.aliases.tags["4"]
+
+
+def test_a_person_who_approves_a_version_after_a_freeze_gets_it() -> None:
+    table = set_table("4", champion="3")
+    number = open_rollout(table.control(), "iris").rollout_id
+    freeze(table)
+    table.rows.write(number, lease_seconds=60, state="awaiting approval")
+    STEPS["promote"](table.control(), number)
+    assert table.aliases.aliases["champion"] == "4"
+
+
+def test_a_version_that_is_asked_for_after_a_freeze_is_promoted() -> None:
+    table = set_table("4", champion="3")
+    freeze(table)
+    table.rows.now += timedelta(minutes=1)
+    run(table, version="4")
+    assert_settled(table, "4", "3")
+
+
+def test_a_canary_that_goes_away_is_ended() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = begin(control)
+    table.stack.is_canary_absent = True
+    with pytest.raises(BreachError, match="the canary pool: found None, expected version 4"):
+        STEPS["analyse_canary"](control, number)
+    assert_settled(table, "3", None)
+
+
+def test_a_canary_replica_that_restarts_while_rows_are_replayed_is_waited_for() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = begin(control)
+    table.stack.is_canary_absent = True
+
+    def come_back(seconds: float) -> None:
+        table.stack.pause(seconds)
+        table.stack.is_canary_absent = False
+
+    steps.analyse_canary(replace(control, pause=come_back), number, Rules(), window_seconds=0)
+    assert table.rows.read(number).figures["canary"]["replayed"] >= 300
+
+
+def test_a_canary_that_closed_by_itself_before_a_second_try_is_opened_again() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = begin(control)
+    del table.aliases.model_tags["canary_until"]
+    STEPS["analyse_canary"](control, number)
+    assert table.rows.read(number).figures["canary"]["replayed"] == 300
