@@ -32,6 +32,7 @@ RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv 
 COPY pyproject.toml README.md LICENSE ./
 COPY ml_code/ ml_code/
 COPY serving/ serving/
+COPY mlops/ mlops/
 RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=cache,target=/var/cache/uv,sharing=locked \
     uv pip install --offline --no-deps -e .
@@ -62,12 +63,14 @@ RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv 
     --mount=type=bind,source=docker/requirements/serving.txt,target=/tmp/requirements.txt \
     --mount=type=cache,target=/var/cache/uv,sharing=locked \
     uv pip install --no-deps --require-hashes -r /tmp/requirements.txt
+# Of the command `mlops` the package's name alone, which the installation asks for: what it runs is not in this image.
 COPY pyproject.toml README.md LICENSE ./
 COPY ml_code/ ml_code/
 COPY serving/ serving/
+COPY mlops/__init__.py mlops/
 RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=cache,target=/var/cache/uv,sharing=locked \
-    uv pip install --offline --no-deps -e .
+    uv pip install --offline --no-deps -e . && rm /usr/local/bin/mlops
 USER serving
 ENV BENTOML_DO_NOT_TRACK=true BENTOML_HOME=/tmp/bentoml
 CMD ["python", "-m", "serving"]

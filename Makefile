@@ -74,7 +74,7 @@ kma-live: .venv/installed ## ask the real KMA once with the key of .env, and pri
 lock: .venv/installed ## resolve anew and export the hash-pinned requirements of the images
 	$(UV) lock --quiet -p $(PYTHON)
 	@for group in $(REQUIREMENTS); do \
-	  $(UV) export --quiet --frozen --no-default-groups --group $$group --no-emit-project --no-annotate --no-header \
+	  $(UV) export --quiet --frozen --only-group $$group --no-emit-project --no-annotate --no-header \
 	    --output-file docker/requirements/$$group.txt >/dev/null; done
 	@$(UV) export --quiet --frozen --only-group uv --no-emit-project --no-annotate --no-header \
 	  --output-file docker/requirements/uv.txt >/dev/null

@@ -23,10 +23,10 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from local_stack.airflow_api import AirflowApi
-from local_stack.demo import TRAIN
-from local_stack.state import read_airflow
 from ml_code.settings import find_env_file, load_settings
+from mlops.airflow_api import AirflowApi
+from mlops.local.state import read_airflow
+from mlops.loop import TRAIN
 
 IMAGES = Path(__file__).parent / "images"
 WIDTH, HEIGHT = 1360, 760

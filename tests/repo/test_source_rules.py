@@ -10,7 +10,7 @@ import pytest
 from tests.repo.repository import ROOT, find_files, list_files, list_imports
 
 PYTHON = find_files("**/*.py")
-PACKAGES = ("local_stack", "ml_code", "serving")
+PACKAGES = ("ml_code", "mlops", "serving")
 OWN = [file for package in PACKAGES for file in find_files(f"{package}/**/*.py")]
 OUTSIDE_SYSTEMS = ("mlflow", "boto3", "psycopg2", "onnxruntime")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.stack import LocalStack
-from local_stack.state import StateFolder
-from local_stack.supervisor import find_processes
+from mlops.local.stack import LocalStack
+from mlops.local.state import StateFolder
+from mlops.local.supervisor import find_processes
 from tests.integration.local_stack.demo_process import DemoProcess
 
 SLOW_IMPORT_SECONDS = 15

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from local_stack.demo import RUN_SECONDS, wait_for
-from local_stack.state import PORTS
+from mlops.local.state import PORTS
+from mlops.loop import RUN_SECONDS, wait_for
 
 MLOPS = Path(sys.executable).with_name("mlops")
 ROOT = Path(__file__).parents[3]

@@ -11,10 +11,10 @@ from contextlib import closing
 import httpx
 import psutil
 
-from local_stack.airflow_api import AirflowApi
-from local_stack.demo import RUN_SECONDS, TRAIN, find_version, wait_for
-from local_stack.stack import LocalStack
-from local_stack.supervisor import find_processes
+from mlops.airflow_api import AirflowApi
+from mlops.local.stack import LocalStack
+from mlops.local.supervisor import find_processes
+from mlops.loop import RUN_SECONDS, TRAIN, find_version, wait_for
 from tests.integration.local_stack.demo_process import run_mlops
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.demo import wait_for
-from local_stack.interruption import INTERRUPTED
-from local_stack.state import StateFolder
-from local_stack.supervisor import find_processes, with_death_signal
+from mlops.local.interruption import INTERRUPTED
+from mlops.local.state import StateFolder
+from mlops.local.supervisor import find_processes, with_death_signal
+from mlops.loop import wait_for
 from tests.integration.local_stack.demo_process import MLOPS, ROOT, DemoProcess, make_environment, run_mlops
 
 needs_death_signal = pytest.mark.skipif(with_death_signal([]) == [], reason="needs Linux's setpriv")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ml_code.cli import app
 from ml_code.data import features, snapshots
 from ml_code.data.clean_files import CleanFiles
 from ml_code.data.draft import add_dataset, draft_dataset
@@ -15,6 +14,7 @@ from ml_code.data.snapshots import read_snapshot
 from ml_code.datasets import load_dataset
 from ml_code.errors import CatalogError, DataCheckError, SourceError, StorageError
 from ml_code.settings import Settings
+from mlops.app import app
 
 HEADER = "ship_id,length_m,flag,crew,captain,fleet,kind,toll"
 FLAGS = ("KR", "PA", "LR")

@@ -1,0 +1,1 @@
+"""The command `mlops`: it uses all other packages, and none of them uses it."""

@@ -1,0 +1,91 @@
+"""Airflow's REST API, as far as the demo needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from mlops.errors import NoAnswerError, RunError
+
+ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+"""States that a task does not leave by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """One task of a run; `name` has the index of a mapped one, `label` is what it says of itself."""
+
+    name: str
+    state: str | None
+    label: str | None
+    seconds: float
+
+
+class AirflowApi:
+    """The API, with a login that is renewed when it expires.
+
+    >>> api = AirflowApi("http://127.0.0.1:8080", "admin", "secret")
+    >>> api.trigger("mlops_training_pipeline", {"dataset": "iris"})
+    'manual__2026-11-22T08:00:00+00:00'
+    """
+
+    def __init__(self, url: str, username: str, password: str) -> None:
+        self._url = url
+        self._login = {"username": username, "password": password}
+        self._client = httpx.Client(base_url=f"{url}/api/v2", timeout=60)
+
+    def trigger(self, dag_id: str, conf: Mapping[str, object]) -> str:
+        """Starts a run by hand and returns its id."""
+        body = {"logical_date": None, "conf": dict(conf)}
+        return str(self._call("POST", f"/dags/{dag_id}/dagRuns", "dag_run_id", json=body))
+
+    def list_dags(self) -> set[str]:
+        """Ids of the DAGs that are known by now."""
+        return {dag["dag_id"] for dag in self._call("GET", "/dags", "dags", params={"limit": 1000})}
+
+    def list_runs(self, dag_id: str) -> dict[str, str]:
+        """State of every run of a DAG by its id, the newest first."""
+        query = {"order_by": "-run_after", "limit": 100}
+        runs = self._call("GET", f"/dags/{dag_id}/dagRuns", "dag_runs", params=query)
+        return {run["dag_run_id"]: run["state"] for run in runs}
+
+    def list_tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
+        """What the tasks of a run do."""
+        path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
+        return [_read_task(task) for task in self._call("GET", path, "task_instances", params={"limit": 1000})]
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+    def _call(self, method: str, path: str, wanted: str, **options: Any) -> Any:
+        """Asks, and answers what stands under a name in the answer."""
+        try:
+            answer = self._client.request(method, path, **options)
+            if answer.status_code == httpx.codes.UNAUTHORIZED:
+                token = httpx.post(f"{self._url}/auth/token", json=self._login, timeout=60).raise_for_status().json()
+                self._client.headers["Authorization"] = f"Bearer {token['access_token']}"
+                answer = self._client.request(method, path, **options)
+            return answer.raise_for_status().json()[wanted]
+        except httpx.TransportError as error:
+            raise NoAnswerError(f"Airflow: expected an answer to {method} {path}, found none: {error}") from error
+        except httpx.HTTPError as error:
+            raise RunError(f"Airflow: expected an answer to {method} {path}, found: {error}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self._url}: expected Airflow to answer {method} {path}, found what is none of its answers; "
+                "`mlops doctor` says whether another program listens there"
+            ) from error
+
+
+def _read_task(task: Mapping[str, Any]) -> TaskState:
+    number, label = str(task["map_index"]), task["rendered_map_index"]
+    index = "" if number == "-1" else f"[{number}]"
+    # A task that says nothing of itself is labelled with its number.
+    return TaskState(
+        f"{task['task_id']}{index}", task["state"], None if label == number else label, float(task["duration"] or 0)
+    )

@@ -1,0 +1,31 @@
+"""The entry point: which commands `mlops` has."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from ml_code.settings import keep_loopback_direct
+from mlops.commands import checks, datasets, models, stack, training
+
+app = typer.Typer(
+    help="Trains, judges, serves and checks models; the same steps as the DAGs, from a shell.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(training.commands)
+app.add_typer(datasets.commands, name="dataset")
+app.add_typer(models.commands)
+app.add_typer(checks.commands)
+app.add_typer(stack.commands)
+app.add_typer(stack.local, name="local")
+
+
+@app.callback()
+def configure(verbose: Annotated[bool, typer.Option("--verbose", help="Log what each step does.")] = False) -> None:
+    """Trains, judges, serves and checks models; the same steps as the DAGs, from a shell."""
+    keep_loopback_direct()
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")

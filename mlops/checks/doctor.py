@@ -1,0 +1,170 @@
+"""Reads of this machine what `mlops doctor` judges."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from importlib.metadata import distributions
+from pathlib import Path
+
+import httpx
+import psutil
+
+from ml_code.settings import read_env_file
+from mlops.checks import findings
+from mlops.checks.findings import Answer, Finding
+from mlops.local import openmp
+from mlops.local.ports import LOOPBACK, is_port
+from mlops.local.settings import REPOSITORY
+
+ASK_SECONDS = 10.0
+GB = 1e9
+
+_POSTGRES_GREETING = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+"""Asks whether the server speaks TLS; any Postgres answers with one letter, also where it does not."""
+
+
+def examine(env_file: Path) -> list[Finding]:
+    """Looks at everything, for the stack that a settings file describes."""
+    values, example = _read(env_file), _read(REPOSITORY / ".env.example") or {}
+    settings = {**example, **(values or {})}
+    ports = {name: int(value) for name, value in settings.items() if name.endswith("_PORT") and is_port(value)}
+    answers = ask_services(ports)
+    return [
+        _examine_docker(),
+        findings.check_memory(psutil.virtual_memory().total / GB),
+        findings.check_disk(shutil.disk_usage(REPOSITORY).free / GB),
+        findings.check_settings(values, example),
+        findings.check_packages(read_pins(REPOSITORY / "docker/requirements/dev.txt"), _list_installed()),
+        findings.check_openmp(is_installed=openmp.is_installed()),
+        *findings.check_services(answers),
+        *_examine_clocks(ports, answers),
+    ]
+
+
+def ask_services(ports: Mapping[str, int]) -> dict[str, tuple[str, Answer]]:
+    """Asks every service of which the settings name a port."""
+    return {
+        service: (f"{name} {ports[name]}", _ask_port(ports[name], is_it))
+        for service, (name, is_it) in SERVICES.items()
+        if name in ports
+    }
+
+
+def read_pins(requirements: Path) -> dict[str, str]:
+    """Versions of the packages that this machine is to have, by their normalized names."""
+    pinned = {}
+    for name, version, marker in re.findall(r"^([\w.-]+)(?:\[.*?\])?==(\S+)(.*)$", requirements.read_text(), re.M):
+        # What is for some platforms only may rightly be missing.
+        if ";" not in marker:
+            pinned[_normalize(name)] = version
+    return pinned
+
+
+def _examine_docker() -> Finding:
+    if shutil.which("docker") is None:
+        return findings.check_docker(None, None, has_client=False)
+    engine = _ask_docker("version", "--format", "{{.Server.Version}}")
+    return findings.check_docker(engine, _ask_docker("compose", "version", "--short"), has_client=True)
+
+
+def _ask_docker(*arguments: str) -> str | None:
+    command = ["docker", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _examine_clocks(ports: Mapping[str, int], answers: Mapping[str, tuple[str, Answer]]) -> list[Finding]:
+    """Compares with the first server that says its time: the object store refuses what is too far from its own."""
+    for service, name in (("object store", "the object store"), ("MLflow", "MLflow"), ("Airflow", "Airflow")):
+        # A stranger at its port has a clock that nothing depends on.
+        _, answered = answers.get(service, ("", "silent"))
+        answer = _get(ports[SERVICES[service][0]], "/") if answered == "answers" else None
+        if answer is not None and (date := _read_date(answer.headers.get("Date", ""))):
+            return [findings.check_clock(name, date, datetime.now(UTC))]
+    return []
+
+
+def _read_date(text: str) -> datetime | None:
+    """The moment that a header says; None where it says none."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _ask_port(port: int, is_it: Callable[[int], bool]) -> Answer:
+    with socket.socket() as probe:
+        probe.settimeout(ASK_SECONDS)
+        if probe.connect_ex((LOOPBACK, port)) != 0:
+            return "silent"
+    return "answers" if is_it(port) else "taken"
+
+
+def _is_gateway(port: int) -> bool:
+    return _says(port, "/openapi.json", "/predict")
+
+
+def _is_airflow(port: int) -> bool:
+    return _says(port, "/api/v2/monitor/health", "metadatabase")
+
+
+def _is_mlflow(port: int) -> bool:
+    return _says(port, "/health", "OK")
+
+
+def _is_object_store(port: int) -> bool:
+    """Without a signature S3 refuses, in XML."""
+    return _says(port, "/", "<Error>")
+
+
+def _is_postgres(port: int) -> bool:
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=ASK_SECONDS) as connection:
+            connection.sendall(_POSTGRES_GREETING)
+            return connection.recv(1) in {b"S", b"N"}
+    except OSError:
+        return False
+
+
+SERVICES: Mapping[str, tuple[str, Callable[[int], bool]]] = {
+    "gateway": ("GATEWAY_PORT", _is_gateway),
+    "Airflow": ("AIRFLOW_PORT", _is_airflow),
+    "MLflow": ("MLFLOW_PORT", _is_mlflow),
+    "object store": ("MINIO_PORT", _is_object_store),
+    "Postgres": ("POSTGRES_PORT", _is_postgres),
+}
+"""Variable of each service's port, and how it is told from a stranger."""
+
+
+def _says(port: int, path: str, expected: str) -> bool:
+    answer = _get(port, path)
+    return answer is not None and expected in answer.text
+
+
+def _get(port: int, path: str) -> httpx.Response | None:
+    try:
+        return httpx.get(f"http://{LOOPBACK}:{port}{path}", timeout=ASK_SECONDS, trust_env=False)
+    except httpx.HTTPError:
+        return None
+
+
+def _read(file: Path) -> dict[str, str] | None:
+    return read_env_file(file) if file.is_file() else None
+
+
+def _list_installed() -> dict[str, str]:
+    return {_normalize(found.metadata["Name"]): found.version for found in distributions()}
+
+
+def _normalize(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,170 @@
+"""What `mlops doctor` looks at, each as a function of what was read: what is wrong, and what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Literal
+
+from mlops.local.ports import LARGEST, is_port
+
+MIN_MEMORY_GB = 4.0
+"""Of the machine, for the compose project; the stack without Docker takes three."""
+MIN_DEMO_MEMORY_GB = 3.0
+MIN_FREE_DISK_GB = 2.0
+MIN_COMPOSE = (2, 24)
+MAX_SKEW_SECONDS = 300.0
+"""S3 refuses a signature whose clock is further away than this."""
+NOTABLE_SKEW_SECONDS = 30.0
+
+State = Literal["ok", "warning", "failure"]
+Answer = Literal["answers", "taken", "silent"]
+"""Of a port: the service itself, another program, nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of one subject, and what to do about it."""
+
+    subject: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def check_docker(engine: str | None, compose: str | None, *, has_client: bool) -> Finding:
+    """Takes the versions that the engine and Compose say, None where they say none."""
+    without = "or `make demo`, which needs none"
+    if not has_client:
+        return Finding("Docker", "warning", "not installed", f"install Docker with Compose, {without}")
+    if engine is None:
+        advice = f"start it, or add yourself to the group `docker`, {without}"
+        return Finding("Docker", "warning", "no engine answers", advice)
+    if compose is None or _read_version(compose) < MIN_COMPOSE:
+        wanted = ".".join(map(str, MIN_COMPOSE))
+        return Finding("Docker", "failure", f"Compose {compose or 'missing'}", f"install Compose {wanted} or newer")
+    return Finding("Docker", "ok", f"engine {engine}, Compose {compose}")
+
+
+def check_memory(total_gb: float) -> Finding:
+    """Takes the memory of this machine, in GB."""
+    found = f"{total_gb:.1f} GB"
+    if total_gb < MIN_DEMO_MEMORY_GB:
+        return Finding("memory", "failure", found, f"expected {MIN_MEMORY_GB:.0f} GB; give the machine more")
+    if total_gb < MIN_MEMORY_GB:
+        return Finding("memory", "warning", found, f"`make up` wants {MIN_MEMORY_GB:.0f} GB, `make demo` takes 3")
+    return Finding("memory", "ok", found)
+
+
+def check_disk(free_gb: float) -> Finding:
+    """Takes the free space where the repository lies, in GB."""
+    found = f"{free_gb:.1f} GB free"
+    if free_gb < MIN_FREE_DISK_GB:
+        advice = f"expected {MIN_FREE_DISK_GB:.0f} GB; `docker system df` shows what Docker holds"
+        return Finding("disk", "failure", found, advice)
+    return Finding("disk", "ok", found)
+
+
+def check_clock(service: str, date: datetime, now: datetime) -> Finding:
+    """Takes the time that a service says, and this machine's when it was asked."""
+    skew = abs((date - now).total_seconds())
+    found = f"{skew:.0f} s from that of {service}"
+    advice = "set the clock (NTP); with Docker Desktop restart it, its clock stops while the machine sleeps"
+    if skew > MAX_SKEW_SECONDS:
+        return Finding("clock", "failure", f"{found}; S3 refuses signatures from {MAX_SKEW_SECONDS:.0f} s on", advice)
+    if skew > NOTABLE_SKEW_SECONDS:
+        return Finding("clock", "warning", found, advice)
+    return Finding("clock", "ok", found)
+
+
+def check_settings(values: Mapping[str, str] | None, example: Mapping[str, str]) -> Finding:
+    """Takes the settings of .env, None if there is no such file, and those of .env.example."""
+    if values is None:
+        return Finding("settings", "warning", "no .env", "`make up` writes it, or `make env`")
+    if failure := _find_wrong_setting(values, example):
+        return failure
+    if insecure := _list_insecure(values):
+        advice = "fit for this machine only; move .env away and run `make env`"
+        return Finding("settings", "warning", f"{len(insecure)} known secrets of .env.example", advice)
+    if new := sorted(set(example) - set(values)):
+        return Finding("settings", "warning", f"no {', '.join(new)}", "defaults count; compare with .env.example")
+    return Finding("settings", "ok", "complete, secrets are random")
+
+
+def _find_wrong_setting(values: Mapping[str, str], example: Mapping[str, str]) -> Finding | None:
+    """What keeps the stack from starting, or from starting safely."""
+    # A secret has no default: without it nothing starts.
+    if missing := [name for name in _list_insecure(example) if not values.get(name)]:
+        return Finding("settings", "failure", f"no {', '.join(missing)}", "compare with .env.example")
+    ports = {name: value for name, value in values.items() if name.endswith("_PORT") and value}
+    if wrong := [f"{name} {value}" for name, value in ports.items() if not is_port(value)]:
+        return Finding("settings", "failure", ", ".join(wrong), f"expected a port from 1 to {LARGEST}")
+    bind, insecure = values.get("BIND_ADDRESS") or "127.0.0.1", _list_insecure(values)
+    if insecure and not _is_loopback(bind):
+        found = f"BIND_ADDRESS {bind} with known secrets: {', '.join(insecure)}"
+        return Finding("settings", "failure", found, "move .env away and run `make env`")
+    return None
+
+
+def _list_insecure(values: Mapping[str, str]) -> list[str]:
+    return sorted(name for name, value in values.items() if value.startswith("insecure-"))
+
+
+def check_packages(pinned: Mapping[str, str], installed: Mapping[str, str]) -> Finding:
+    """Takes the versions that the lock names and those of this environment, by package."""
+    differing = [
+        f"{name} {installed.get(name, 'missing')} instead of {version}"
+        for name, version in pinned.items()
+        if installed.get(name) != version
+    ]
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        return Finding("packages", "failure", ", ".join(differing[:3]) + more, "`make install`")
+    return Finding("packages", "ok", f"{len(pinned)} as pinned")
+
+
+def check_openmp(*, is_installed: bool) -> Finding:
+    """Takes whether this machine has OpenMP's runtime."""
+    if is_installed:
+        return Finding("OpenMP", "ok", "installed")
+    advice = "Debian: apt install libgomp1, macOS: brew install libomp; neither `make up` nor `make demo` needs it"
+    return Finding("OpenMP", "warning", "no libgomp: `mlops train` and `make test` cannot use LightGBM", advice)
+
+
+def check_services(answers: Mapping[str, tuple[str, Answer]]) -> list[Finding]:
+    """Takes for each service its port, such as `AIRFLOW_PORT 8080`, and who answers there."""
+    runs = any(answer == "answers" for _, answer in answers.values())
+    found = []
+    for service, (port, answer) in answers.items():
+        if answer == "answers":
+            found.append(Finding(service, "ok", f"answers at {port}"))
+        elif answer == "taken":
+            advice = f"set another {port.split()[0]} in .env, or end that program"
+            found.append(Finding(service, "failure", f"another program listens at {port}", advice))
+        elif runs:
+            advice = (
+                "`docker compose ps` or `mlops local status` shows its state, `make up` or `mlops local up` starts it"
+            )
+            found.append(Finding(service, "failure", f"does not answer at {port}", advice))
+    if not runs:
+        found.append(Finding("services", "warning", "none runs", "`make up`, or `make demo` without Docker"))
+    return found
+
+
+def is_healthy(findings: Sequence[Finding]) -> bool:
+    """Whether nothing keeps the stack from working."""
+    return all(finding.state != "failure" for finding in findings)
+
+
+def _read_version(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return address == "localhost" or ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""The commands of `mlops`, a module for each group of `mlops --help`."""

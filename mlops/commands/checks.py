@@ -1,0 +1,77 @@
+"""`mlops smoke` and `mlops doctor`: whether the loop of a stack works, and what is wrong with this machine."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ml_code.settings import find_env_file, load_settings
+from mlops.airflow_api import AirflowApi
+from mlops.commands.output import AsJson, print_json
+from mlops.endings import FAILURE, explained
+
+if TYPE_CHECKING:
+    from mlops.checks.smoke import Step
+
+EnvFile = Annotated[
+    Path | None,
+    typer.Option("--env-file", help="Settings of the stack.", show_default="those of the stack that runs here"),
+]
+
+MARKS = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "failure": "[red]✗[/red]"}
+
+commands = typer.Typer()
+
+
+@commands.command()
+def smoke(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
+    """Try the loop of a running stack: train, gate, deploy, predict, check; the exit code is 1 if a step fails."""
+    console = Console()
+    with explained():
+        from mlops.checks.smoke import Smoke, Target, describe, is_passed
+        from mlops.local.state import read_airflow
+        from serving.registry.writer import MlflowAliases
+
+        with closing(AirflowApi(*read_airflow(env_file or find_env_file()))) as api:
+            settings = load_settings(env_file)
+            password = settings.mlflow_password.get_secret_value()
+            aliases = MlflowAliases(settings.mlflow_url, settings.mlflow_username, password)
+            trial = Smoke(Target(api, aliases, settings.gateway_url))
+            steps = trial.run(lambda step: None if as_json else _print_tick(console, step))
+        if as_json:
+            print_json([describe(step) for step in steps])
+    if not is_passed(steps):
+        raise typer.Exit(FAILURE)
+
+
+@commands.command()
+def doctor(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
+    """Say what is wrong on this machine, and what to do; the exit code is 1 if it keeps the stack from working."""
+    with explained():
+        from mlops.checks.doctor import examine
+        from mlops.checks.findings import is_healthy
+
+        findings = examine(env_file or find_env_file())
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        table = Table("", "subject", "found", "what to do")
+        for finding in findings:
+            table.add_row(MARKS[finding.state], finding.subject, finding.found, finding.advice)
+        Console().print(table)
+    if not is_healthy(findings):
+        raise typer.Exit(FAILURE)
+
+
+def _print_tick(console: Console, step: Step) -> None:
+    mark = MARKS["warning" if step.is_ok is None else "ok" if step.is_ok else "failure"]
+    console.print(
+        f" {mark}  {step.name:<8} {step.seconds:6.1f} s  {escape(step.found)}", highlight=False, soft_wrap=True
+    )

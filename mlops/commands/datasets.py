@@ -1,0 +1,72 @@
+"""`mlops dataset`: the catalog, and the files that bring new rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ml_code.datasets import load_catalog
+from ml_code.errors import DataCheckError, MlopsError, SourceError
+from ml_code.settings import load_settings
+from mlops.endings import explained
+
+commands = typer.Typer(help="The catalog, and the files that bring new rows.", no_args_is_help=True)
+
+
+@commands.command("list")
+def list_datasets() -> None:
+    """List the datasets of the catalog, and what is wrong with those that cannot be used."""
+    try:
+        folder: Path | None = load_settings().catalog_dir
+    except MlopsError:
+        folder = None  # the shipped catalog needs no settings
+    catalog = load_catalog(folder)
+    table = Table("dataset", "task", "target", "features", "gate")
+    for name, entry in catalog.datasets.items():
+        rule = f"{entry.gate.metric} {entry.gate.threshold:g}"
+        table.add_row(name, entry.task, entry.target, ", ".join(entry.features), rule)
+    Console().print(table)
+    for problem in catalog.problems.values():
+        Console(stderr=True).print(f"[red]broken:[/red] {problem}", markup=True, highlight=False)
+
+
+@commands.command("add")
+def add_dataset(
+    file: Annotated[Path, typer.Argument(help="CSV file with a header; .csv or .csv.gz.")],
+    target: Annotated[str, typer.Option(help="Column to predict.")],
+    name: Annotated[str | None, typer.Option(help="Name of the dataset.", show_default="that of the file")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Column that tells rows apart.", show_default="one named as an id, if any")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification or regression.", show_default="by the values of the target")
+    ] = None,
+) -> None:
+    """Make a dataset of a file: uploads its rows and drafts its TOML file, for you to read and correct."""
+    with explained(DataCheckError, SourceError):
+        from ml_code.data import draft as drafts
+
+        written, draft = drafts.add_dataset(file, target, name=name, key=key, task=task)
+    console = Console(soft_wrap=True)
+    console.print(draft.text, markup=False, highlight=False)
+    console.print(f"Written to {written}. Read it, and correct what is not meant so; within 30 s every form offers it.")
+    console.print(f"Then: mlops train --dataset {draft.dataset.name}", highlight=False)
+
+
+@commands.command("put")
+def put_dataset(
+    name: Annotated[str, typer.Argument(help="Dataset of the catalog; `mlops dataset list` lists them.")],
+    file: Annotated[Path, typer.Argument(help="CSV file with a header; .csv or .csv.gz.")],
+) -> None:
+    """Upload a file of new rows; the DAG minio_asset_example takes it in, and a training follows."""
+    with explained():
+        from ml_code.data import intake
+
+        uri = intake.put_file(name, file)
+    console = Console(soft_wrap=True)
+    console.print(f"Uploaded {uri}", highlight=False)
+    console.print("The DAG minio_asset_example checks its rows within the minute; a training follows if they are new.")

@@ -1,0 +1,187 @@
+"""`mlops models`, `history`, `promote`, `rollback`, `freeze`, `unfreeze`, `status`: the versions that serve."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import httpx
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ml_code.datasets import load_catalog
+from ml_code.errors import CatalogError, MlopsError
+from ml_code.settings import Settings, load_settings
+from mlops.commands.output import AsJson, print_json, print_table
+from mlops.endings import FAILURE, explained
+from serving.errors import ServingError
+from serving.registry.names import CHAMPION, PREVIOUS
+
+if TYPE_CHECKING:
+    from serving.rollout.control import Control
+    from serving.rollout.promotion_log import Move
+
+ANSWERS = "answers"
+
+Model = Annotated[str, typer.Argument(help="Registered model; `mlops models` lists them.")]
+Reason = Annotated[str, typer.Option(prompt="Why", help="Why, for the log; asked for if it is not given.")]
+
+commands = typer.Typer()
+
+
+@commands.command()
+def models(*, as_json: AsJson = False) -> None:
+    """List the models: which version serves, the one before, the newest that passed the gate."""
+    with explained():
+        settings = load_settings()
+        control = _connect(settings)
+        rows = [_describe_model(control, name) for name in load_catalog(settings.catalog_dir).list_models()]
+    if as_json:
+        print_json(rows)
+        return
+    print_table([{name: row[name] for name in row if name != "frozen"} for row in rows], flexible=["under way"])
+    for row in rows:
+        if row["frozen"]:
+            Console().print(f"{row['model']} is frozen by {escape(row['frozen'])}", highlight=False)
+
+
+@commands.command()
+def history(model: Model, *, as_json: AsJson = False) -> None:
+    """List who promoted which version, when and why, the newest first."""
+    with explained():
+        settings = load_settings()
+        _refuse_stranger(settings, model)
+        moves = _connect(settings).log.list_moves(model)
+    if as_json:
+        print_json([asdict(move) | {"moved_at": f"{move.moved_at:%Y-%m-%d %H:%M:%S%z}"} for move in moves])
+    else:
+        print_table([_describe_move(move) for move in moves], flexible=["who", "why"])
+
+
+@commands.command("promote")
+def promote_version(
+    model: Model, version: Annotated[str, typer.Argument(help="Version of it, such as 7.")], why: Reason
+) -> None:
+    """Serve a version, whatever the gate said; the replicas follow within seconds."""
+    with explained():
+        from serving.rollout.rollback import promote_by_hand
+
+        settings = load_settings()
+        _refuse_stranger(settings, model)
+        rollout = promote_by_hand(_connect(settings), model, version, why)
+    Console().print(f"{model}: champion {rollout.from_version or 'none'} -> {version}", highlight=False)
+
+
+@commands.command()
+def rollback(model: Model, why: Reason) -> None:
+    """Serve the version before again; the one that served is never picked automatically any more."""
+    with explained():
+        from serving.rollout.rollback import roll_back
+
+        settings = load_settings()
+        _refuse_stranger(settings, model)
+        rollout = roll_back(_connect(settings), model, why)
+    Console().print(f"{model}: champion {rollout.from_version} -> {rollout.to_version}", highlight=False)
+
+
+@commands.command()
+def freeze(model: Model, why: Reason) -> None:
+    """Stop every automatic promotion, until `mlops unfreeze`."""
+    _record(model, "freeze", why)
+
+
+@commands.command()
+def unfreeze(model: Model, why: Reason) -> None:
+    """Allow automatic promotions again."""
+    _record(model, "unfreeze", why)
+
+
+@commands.command()
+def status(*, as_json: AsJson = False) -> None:
+    """Say which parts of the stack answer; the exit code is 1 if one does not."""
+    with explained():
+        settings = load_settings()
+    rows = [
+        _check("MLflow", settings.mlflow_url, lambda: _connect(settings).aliases.read("iris")),
+        _check("warehouse", "postgres", lambda: _ask_warehouse(settings)),
+        _check("object store", settings.s3_endpoint_url, lambda: _ask_store(settings)),
+        _check("gateway", settings.gateway_url, lambda: _ask_gateway(settings)),
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, flexible=["address", "state"])
+    if any(row["state"] != ANSWERS for row in rows):
+        raise typer.Exit(FAILURE)
+
+
+def _connect(settings: Settings) -> Control:
+    from serving.rollout.control import connect_registry
+
+    return connect_registry(settings, _name_person())
+
+
+def _describe_model(control: Control, name: str) -> dict[str, str | None]:
+    found, frozen = control.aliases.read(name), control.log.find_freeze(name)
+    active = control.rows.find_active(name)
+    return {
+        "model": name,
+        "champion": found.get(CHAMPION),
+        "previous": found.get(PREVIOUS),
+        "newest passed": control.aliases.find_newest_passed(name),
+        "under way": f"{active.state}: version {active.to_version}" if active else None,
+        "frozen": f"{frozen.who}: {frozen.why}" if frozen else None,
+    }
+
+
+def _describe_move(move: Move) -> dict[str, str | None]:
+    versions = f"{move.from_version or '-'} -> {move.to_version}" if move.to_version else None
+    when = f"{move.moved_at.astimezone():%Y-%m-%d %H:%M}"
+    return {"when": when, "action": move.action, "version": versions, "who": move.who, "why": move.why}
+
+
+def _record(model: str, action: Literal["freeze", "unfreeze"], why: str) -> None:
+    with explained():
+        settings = load_settings()
+        _refuse_stranger(settings, model)
+        _connect(settings).log.record(model, action, _name_person(), why)
+    Console().print(f"{model}: {action}", highlight=False)
+
+
+def _refuse_stranger(settings: Settings, model: str) -> None:
+    names = load_catalog(settings.catalog_dir).list_models()
+    if model not in names:
+        raise CatalogError(f"model: found {model!r}, expected one of {', '.join(names)}; choose one of these")
+
+
+def _check(part: str, address: str, ask: Callable[[], object]) -> dict[str, str]:
+    try:
+        ask()
+    except (MlopsError, ServingError, httpx.HTTPError) as error:
+        return {"part": part, "address": address, "state": (str(error).splitlines() or [type(error).__name__])[0]}
+    return {"part": part, "address": address, "state": ANSWERS}
+
+
+def _ask_store(settings: Settings) -> None:
+    from ml_code.storage import Storage
+
+    Storage(settings).find(settings.datasets_uri)
+
+
+def _ask_warehouse(settings: Settings) -> None:
+    from ml_code.warehouse import open_warehouse
+
+    with open_warehouse(settings).transaction() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def _ask_gateway(settings: Settings) -> None:
+    httpx.get(f"{settings.gateway_url}/healthz", timeout=5).raise_for_status()
+
+
+def _name_person() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -1,0 +1,180 @@
+"""`mlops train`, `tune` and `register`: the steps of the training DAGs, from a shell."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ml_code.datasets import load_catalog
+from ml_code.errors import CatalogError
+from ml_code.families import DEFAULT_ESTIMATOR, ESTIMATORS, MODEL_TYPES
+from ml_code.settings import Settings, load_settings
+from ml_code.training.plans import plan_training, training_arguments
+from mlops.endings import explained
+
+if TYPE_CHECKING:
+    from ml_code.gate.decision import Decision
+
+DatasetName = Annotated[str, typer.Option("--dataset", help="Of the catalog; `mlops dataset list` lists them.")]
+ModelType = Annotated[str, typer.Option(help=f"One of {', '.join(MODEL_TYPES)}.")]
+Estimator = Annotated[
+    str | None, typer.Option(help=f"For sklearn only: {', '.join(ESTIMATORS)}.", show_default=DEFAULT_ESTIMATOR)
+]
+Force = Annotated[bool, typer.Option("--force", help="Register whatever the gate says; this is recorded.")]
+
+commands = typer.Typer()
+
+
+@commands.command()
+def train(
+    dataset: DatasetName,
+    model_type: ModelType = MODEL_TYPES[0],
+    estimator: Estimator = None,
+    hyperparameters: Annotated[str, typer.Option(help="JSON object, such as '{\"n_estimators\": 50}'.")] = "{}",
+    force: Force = False,
+) -> None:
+    """Train a model, let the gate judge it against the champion, and register it if it passed.
+
+    A rejection is a result and no failure, as in the DAG: the exit code is 0.
+    """
+    params = {
+        "dataset": dataset,
+        "model_type": model_type,
+        "estimator": estimator or None,
+        "hyperparameters": _parse_object(hyperparameters),
+        "force": force,
+    }
+    with explained():
+        settings = load_settings()
+        _run(plan_training(params, catalog_dir=settings.catalog_dir), settings)
+
+
+@commands.command()
+def tune(
+    dataset: DatasetName,
+    model_type: ModelType = MODEL_TYPES[0],
+    estimator: Estimator = None,
+    sampler: Annotated[str, typer.Option(help="tpe, random or grid.")] = "tpe",
+    trials: Annotated[int, typer.Option(help="How many combinations are tried.")] = 12,
+) -> None:
+    """Search the best hyperparameters, train a model with them, and let the gate judge it."""
+    params = {"dataset": dataset, "model_type": model_type, "estimator": estimator or None}
+    with explained():
+        settings = load_settings()
+        plan = plan_training(params, catalog_dir=settings.catalog_dir)
+        with Console(stderr=True).status("Searching") as status:
+            from ml_code.data import snapshots
+            from ml_code.search.trials import search_at_once
+
+            snapshot_uri = snapshots.prepare(dataset, settings=settings)
+            status.update(f"Running {trials} trials")
+            search = {**params, "sampler": sampler, "trials": trials}
+            best = search_at_once(search, snapshot_uri, f"cli/{uuid.uuid4()}", settings=settings)
+        Console(stderr=True).print(f"found       {json.dumps(best)}", highlight=False)
+        _run({**plan, "hyperparameters": best}, settings)
+
+
+@commands.command()
+def register(
+    file: Annotated[Path, typer.Argument(help="ONNX file of any framework.")],
+    dataset: Annotated[str, typer.Option(help="Dataset of the catalog whose rows it answers.")],
+    model: Annotated[
+        str | None, typer.Option(help="Registered model; `mlops models` lists them.", show_default="as the dataset")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Let the gate judge a model that was trained elsewhere, and register it if it passed."""
+    with explained():
+        settings = load_settings()
+        known = load_catalog(settings.catalog_dir).list_models()
+        if known.get(model or dataset) != dataset:
+            names = ", ".join(name for name, of_dataset in known.items() if of_dataset == dataset) or "none"
+            raise CatalogError(
+                f"model: found {model or dataset!r} for the dataset {dataset!r}, expected one of its models: {names}; "
+                "choose one of these, or add it to `models` in the dataset's file"
+            )
+        with Console(stderr=True).status("Loading the machine-learning libraries") as status:
+            from ml_code.gate import imported_model
+
+            status.update("Fitting it to the rows")
+            run_id = imported_model.import_model(file, dataset, model=model, settings=settings)
+        _judge(run_id, model or dataset, force, settings)
+
+
+def _run(plan: dict[str, Any], settings: Settings) -> None:
+    """Takes every step and shows what came of it."""
+    progress = Console(stderr=True)
+    with progress.status("Loading the machine-learning libraries") as status:
+        from ml_code.data import snapshots
+        from ml_code.training import run
+
+        status.update("Preparing the rows")
+        snapshot_uri = snapshots.prepare(plan["dataset"], settings=settings)
+        progress.print(f"prepared    {snapshot_uri}", highlight=False)
+        status.update("Training and exporting")
+        run_id = run.train(snapshot_uri=snapshot_uri, settings=settings, **training_arguments(plan))
+        progress.print(f"trained     run {run_id}", highlight=False)
+    _judge(run_id, plan["dataset"], plan["force"], settings)
+
+
+def _judge(run_id: str, model: str, force: bool, settings: Settings) -> None:
+    """From a run with a model file to a version, or to the reason why there is none."""
+    from ml_code.gate import judging
+    from ml_code.gate.decision import verdict
+
+    progress = Console(stderr=True)
+    with progress.status("Measuring on the holdout") as status:
+        metrics = judging.evaluate(run_id, settings=settings)
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        progress.print(f"measured    {figures}", highlight=False)
+        status.update("Judging against the champion")
+        decision = judging.decide(run_id, force=force, settings=settings)
+        progress.print(f"judged      {verdict(decision)}", highlight=False)
+        version = None
+        if decision.is_promoted:
+            status.update("Registering")
+            version = judging.register(run_id, settings=settings)
+    _show(decision, run_id, model, version)
+
+
+def _show(decision: Decision, run_id: str, model: str, version: str | None) -> None:
+    console = Console()
+    table = Table("", "challenger", f"champion ({decision.champion_version or 'none yet'})", title=model)
+    of_champion = "-" if decision.champion_score is None else f"{decision.champion_score:.4f}"
+    table.add_row(decision.metric, f"{decision.score:.4f}", of_champion)
+    table.add_row("threshold", f"{decision.threshold:g}", "")
+    table.add_row("holdout rows", str(decision.holdout_rows), "")
+    table.add_row("verdict", f"{decision.outcome}: {decision.reason}", "")
+    console.print(table)
+    if decision.warning:
+        console.print(decision.warning, highlight=False)
+    if version is None:
+        console.print(f"Nothing was registered. Run {run_id} keeps the model; --force registers one nevertheless.")
+    elif decision.needs_approval:
+        console.print(
+            f"Registered {model} version {version}. It waits for a person: set its tag gate to passed "
+            "in MLflow to let the DAG model_serving_pipeline serve it."
+        )
+    else:
+        console.print(
+            f"Registered {model} version {version}. It is not served yet: "
+            f"trigger the DAG model_serving_pipeline to make it the champion."
+        )
+
+
+def _parse_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(
+            f"found no JSON ({error}), expected an object", param_hint="--hyperparameters"
+        ) from error
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"found {text}, expected an object", param_hint="--hyperparameters")
+    return value

@@ -1,0 +1,49 @@
+"""How a command of `mlops` ends that cannot do its work: one line on stderr, and an exit code that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+from ml_code.errors import CatalogError, MlopsError, ModelFileError, TrainingError
+from mlops.errors import LocalStackError
+from serving.errors import NoCandidateError, ServingError
+
+FAILURE = 1
+"""An outside system refuses or is away: try again later, or look at it."""
+
+USAGE_ERROR = 2
+"""The command cannot do what its options ask for: change them."""
+
+USAGE_ERRORS: tuple[type[Exception], ...] = (CatalogError, TrainingError, ModelFileError, NoCandidateError)
+
+
+@contextmanager
+def explained(*further_usage_errors: type[MlopsError]) -> Iterator[None]:
+    """Ends the command with one line where something is wrong.
+
+    Args:
+        further_usage_errors: errors that the options of this command cause, besides `USAGE_ERRORS`.
+    """
+    try:
+        yield
+    except USAGE_ERRORS + further_usage_errors as error:
+        fail(error, USAGE_ERROR)
+    except (LocalStackError, MlopsError, ServingError) as error:
+        fail(error, FAILURE)
+    except ModuleNotFoundError as error:
+        found = f"library {error.name}: expected to import it, found that it is not installed"
+        fail(LocalStackError(f"{found}; `make install` in a checkout installs all that `mlops` uses"), FAILURE)
+    except OSError as error:
+        found = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        fail(LocalStackError(f"files: expected to read and write them, found: {found}"), FAILURE)
+
+
+def fail(error: Exception, code: int) -> NoReturn:
+    """Prints the error and ends the command."""
+    Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
+    raise typer.Exit(code) from error

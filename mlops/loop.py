@@ -1,0 +1,114 @@
+"""Once round the loop of a running stack through Airflow's API: start a run, follow it, ask for a prediction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from mlops.airflow_api import ENDED, AirflowApi, TaskState
+from mlops.errors import NoAnswerError, RunError
+
+TRAIN = "mlops_training_pipeline"
+SERVE = "model_serving_pipeline"
+RUN_SECONDS = 1800
+ROW = [[5.1, 3.5, 1.4, 0.2]]
+
+Say = Callable[[str, TaskState], None]
+"""Takes a DAG and one of its tasks that has ended."""
+
+Check = Callable[[], None]
+"""Raises what is known to be wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What /predict answered."""
+
+    url: str
+    version: str
+    body: Any
+
+
+def follow(api: AirflowApi, dag_id: str, run_id: str, say: Say, check: Check = lambda: None) -> None:
+    """Tells of each task as it ends, until the run has.
+
+    Raises:
+        RunError: it failed, or takes too long.
+    """
+    told: set[str] = set()
+
+    def has_ended() -> str | None:
+        state = api.list_runs(dag_id)[run_id]
+        for task in api.list_tasks(dag_id, run_id):
+            if task.state in ENDED and task.name not in told:
+                told.add(task.name)
+                say(dag_id, task)
+        return state if state in ENDED else None
+
+    if wait_for(has_ended, f"{dag_id} to end", check=check) != "success":
+        failed = ", ".join(task.name for task in api.list_tasks(dag_id, run_id) if task.state == "failed")
+        raise RunError(
+            f"{dag_id}: expected its run to succeed, found failed tasks: {failed}; "
+            "Airflow, or `mlops local up` and Airflow, has their logs"
+        )
+
+
+def wait_for[Found](
+    probe: Callable[[], Found | None], what: str, seconds: float = RUN_SECONDS, check: Check = lambda: None
+) -> Found:
+    """Asks every two seconds until something is found, also of a server that does not answer for a while.
+
+    Args:
+        probe: what to ask.
+        what: what is waited for, in words.
+        seconds: how long.
+        check: raises what is known to be wrong where a server does not answer.
+
+    Raises:
+        RunError: nothing was, in time.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if found := probe():
+                return found
+        except NoAnswerError:
+            check()
+        time.sleep(2)
+    raise RunError(f"expected within {seconds:.0f} s {what}, found it not so; Airflow shows what it does")
+
+
+def find_version(url: str) -> str | None:
+    """Version of the default model that answers; None while none does.
+
+    Raises:
+        NoAnswerError: nothing answers there.
+    """
+    answer = _ask(url)
+    return answer.headers.get("X-Model-Version") if answer.is_success else None
+
+
+def predict(url: str) -> Prediction:
+    """Sends the row that the README sends.
+
+    Raises:
+        NoAnswerError: nothing answers there.
+        RunError: it was not answered with a prediction.
+    """
+    answer = _ask(url)
+    if not answer.is_success:
+        raise RunError(f"{url}/predict: expected an answer, found {answer.status_code}: {answer.text}")
+    return Prediction(url, answer.headers["X-Model-Version"], answer.json())
+
+
+def _ask(url: str) -> httpx.Response:
+    try:
+        return httpx.post(f"{url}/predict", json=ROW, timeout=30)
+    except httpx.TransportError as error:
+        raise NoAnswerError(
+            f"{url}: expected an answer, found none: {error}; `mlops local status` says what runs"
+        ) from error

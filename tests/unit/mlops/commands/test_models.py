@@ -1,0 +1,120 @@
+"""The commands about versions, with the registry and the log of the unit tests in place of the real ones."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta, timezone
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ml_code.datasets import CATALOG
+from ml_code.settings import Settings
+from mlops.app import app
+from tests.unit.serving.rollout_fakes import Table, promote_in_turn
+
+IRIS = (CATALOG / "iris.toml").read_text()
+
+
+@pytest.fixture
+def registry(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Table:
+    """Iris with the versions 1 to 3, of which 3 serves."""
+    (tmp_path / "iris.toml").write_text(IRIS)
+    table = promote_in_turn("1", "2", "3")
+    monkeypatch.setattr("mlops.commands.models.load_settings", lambda: settings)
+    monkeypatch.setattr("mlops.commands.models._connect", lambda _: table.control("ada@lab"))
+    return table
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+
+
+def test_models_are_listed_with_what_serves(registry: Table) -> None:
+    done = run("models", "--json")
+    assert [model for model in json.loads(done.stdout) if model["model"] == "iris"] == [
+        {"model": "iris", "champion": "3", "previous": "2", "newest passed": "3", "under way": None, "frozen": None}
+    ]
+    assert "newest passed" in run("models").stdout
+
+
+def test_tables_fit_80_columns_and_break_no_word(registry: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    why = "the fair on Monday shows the version that our partners have seen and agreed upon"
+    registry.log.record("iris", "freeze", "ada.lovelace@analytical-engine-7", why)
+    history, models = (CliRunner().invoke(app, words).stdout for words in (["history", "iris"], ["models"]))
+    for shown in (history, models):
+        assert max(map(len, shown.splitlines())) <= 80
+    assert set(why.split()) <= set(history.split())
+    assert "freeze" in history
+    assert "iris is frozen by ada.lovelace@analytical-engine-7: the fair" in " ".join(models.split())
+    assert models.splitlines()[0].split() == ["model", "champion", "previous", "newest", "passed", "under", "way"]
+
+
+def test_the_history_tells_local_time(registry: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Seoul")
+    time.tzset()
+    moved_at = registry.log.moves[-1].moved_at
+    shown = run("history", "iris").stdout
+    monkeypatch.undo()
+    time.tzset()
+    assert f"{moved_at.astimezone(timezone(timedelta(hours=9))):%Y-%m-%d %H:%M}" in shown
+
+
+def test_a_rollback_moves_the_alias_and_the_history_says_why(registry: Table) -> None:
+    done = run("rollback", "iris", "--why", "it answers nonsense")
+    assert (done.exit_code, done.stdout) == (0, "iris: champion 3 -> 2\n")
+    newest = json.loads(run("history", "iris", "--json").stdout)[0]
+    assert (newest["action"], newest["from_version"], newest["to_version"]) == ("rollback", "3", "2")
+    assert newest["why"] == "it answers nonsense"
+    assert "@" in newest["who"]
+
+
+def test_a_reason_is_asked_for(registry: Table) -> None:
+    done = CliRunner().invoke(app, ["promote", "iris", "1"], input="the old one was better\n")
+    assert done.exit_code == 0
+    assert registry.aliases.aliases == {"champion": "1", "previous": "3"}
+    assert registry.log.moves[-1].why == "the old one was better"
+
+
+def test_a_freeze_holds_until_it_is_lifted(registry: Table) -> None:
+    assert run("freeze", "iris", "--why", "the fair").exit_code == 0
+    assert json.loads(run("models", "--json").stdout)[0]["frozen"].endswith(": the fair")
+    assert run("unfreeze", "iris", "--why", "it is over").exit_code == 0
+    assert json.loads(run("models", "--json").stdout)[0]["frozen"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["promote", "tulips", "1", "--why", "x"], "found 'tulips', expected one of IrisModel, iris"),
+        (["promote", "iris", "newest", "--why", "x"], "iris: found no version newest"),
+        (["history", "tulips"], "found 'tulips', expected one of IrisModel, iris"),
+        (["freeze", "tulips", "--why", "x"], "found 'tulips', expected one of IrisModel, iris"),
+        (["rollback", "tulips", "--why", "x"], "found 'tulips', expected one of IrisModel, iris"),
+    ],
+)
+def test_what_is_not_there_is_a_usage_error(registry: Table, arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+def test_without_a_version_before_there_is_no_way_back(registry: Table) -> None:
+    del registry.aliases.aliases["previous"]
+    done = run("rollback", "iris", "--why", "x")
+    assert done.exit_code == 2
+    assert "found no version before the champion" in done.output
+
+
+def test_status_names_each_part_and_fails_if_one_is_away(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = settings.model_copy(update={"gateway_url": "http://127.0.0.1:1", "s3_endpoint_url": "http://127.0.0.1:1"})
+    monkeypatch.setattr("mlops.commands.models.load_settings", lambda: nowhere)
+    done = run("status", "--json")
+    assert done.exit_code == 1
+    states = {row["part"]: row["state"] for row in json.loads(done.stdout)}
+    assert list(states) == ["MLflow", "warehouse", "object store", "gateway"]
+    assert "MLOPS_WAREHOUSE_DSN" in states["warehouse"]
+    assert "answers" not in {states["MLflow"], states["warehouse"], states["gateway"]}

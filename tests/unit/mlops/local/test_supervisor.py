@@ -1,0 +1,137 @@
+"""The real supervisord with small programs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mlops.errors import ServiceError
+from mlops.local.stack import LocalStack
+from mlops.local.state import StateFolder
+from mlops.local.supervisor import Program, Supervisor, find_processes, with_death_signal
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+
+def wait_until(is_true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "a folder, 1"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def supervisor(folder: Path) -> Iterator[Supervisor]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    supervisor = Supervisor(folder, folder, port, "pass%word")
+    yield supervisor
+    supervisor.stop()
+
+
+def start(supervisor: Supervisor, folder: Path, command: list[str], **environment: str) -> None:
+    supervisor.write_configuration([Program("one", command, environment, folder)])
+    supervisor.start(dict(os.environ), with_parent=False)
+    supervisor.start_program("one")
+
+
+def test_a_program_gets_its_environment_letter_by_letter_and_its_output_is_kept(
+    supervisor: Supervisor, folder: Path
+) -> None:
+    value = "a b,c=d;e %(x)s 'f' \\g#"
+    start(supervisor, folder, [sys.executable, "-c", "import os; print('found', os.environ['VALUE'])"], VALUE=value)
+    log = folder / "one.log"
+    wait_until(lambda: log.is_file() and f"found {value}\n" in log.read_text())
+
+
+def test_a_value_that_cannot_be_written_down_is_refused(supervisor: Supervisor, folder: Path) -> None:
+    for value, problem in (('a"b', "VALUE: expected a value without quotes"), ("a ;b", "no blank before ;")):
+        with pytest.raises(ServiceError, match=problem):
+            supervisor.write_configuration([Program("one", SLEEP, {"VALUE": value}, folder)])
+
+
+@pytest.mark.parametrize("name", ["100 %", "it's"])
+def test_a_folder_that_cannot_be_written_down_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ServiceError, match="expected a path without % and quotes"):
+        Supervisor(tmp_path / name, tmp_path, 1, "")
+
+
+def test_a_program_that_is_killed_comes_back(supervisor: Supervisor, folder: Path) -> None:
+    start(supervisor, folder, SLEEP)
+    wait_until(lambda: supervisor.read_state("one").state == "RUNNING")
+    before = supervisor.read_state("one").process_id
+    os.kill(before, signal.SIGKILL)
+    # A moment passes before the supervisor knows.
+    wait_until(lambda: supervisor.read_state("one").process_id not in {0, before})
+    wait_until(lambda: supervisor.read_state("one").state == "RUNNING")
+
+
+def test_a_program_that_cannot_start_is_given_up_and_said(
+    supervisor: Supervisor, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlops.local.supervisor._START_RETRIES", 2)
+    start(supervisor, folder, [sys.executable, "-c", "raise SystemExit('no luck')"])
+    wait_until(lambda: supervisor.read_state("one").state == "FATAL")
+    assert "no luck" in (folder / "one.log").read_text()
+
+
+def test_stopping_leaves_no_process_and_no_pid(supervisor: Supervisor, folder: Path) -> None:
+    start(supervisor, folder, SLEEP)
+    wait_until(lambda: len(find_processes(folder)) == 2)
+    supervisor.stop()
+    assert find_processes(folder) == []
+    assert not (folder / "supervisord.pid").exists()
+
+
+@pytest.mark.skipif(with_death_signal([]) == [], reason="needs Linux's setpriv")
+def test_killing_the_supervisor_takes_its_programs_with_it(supervisor: Supervisor, folder: Path) -> None:
+    start(supervisor, folder, SLEEP)
+    wait_until(lambda: supervisor.read_state("one").state == "RUNNING")
+    os.kill(int((folder / "supervisord.pid").read_text()), signal.SIGKILL)
+    wait_until(lambda: find_processes(folder) == [])
+
+
+def test_what_outlived_its_parents_is_ended_too(supervisor: Supervisor, folder: Path) -> None:
+    orphan = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    start(supervisor, folder, [sys.executable, "-c", f"{orphan}; import time; time.sleep(600)"])
+    wait_until(lambda: len(find_processes(folder)) == 3)
+    for process in find_processes(folder):
+        if process.children():
+            process.send_signal(signal.SIGKILL)
+    supervisor.stop()
+    assert find_processes(folder) == []
+
+
+def test_a_stack_whose_folder_was_deleted_is_ended_too(supervisor: Supervisor, folder: Path) -> None:
+    start(supervisor, folder, SLEEP)
+    wait_until(lambda: supervisor.read_state("one").state == "RUNNING")
+    shutil.rmtree(folder)
+    LocalStack(StateFolder(folder)).down()
+    assert find_processes(folder) == []
+
+
+def test_a_stranger_is_left_alone(supervisor: Supervisor, folder: Path) -> None:
+    stranger = psutil.Popen(SLEEP)
+    try:
+        supervisor.stop()
+        assert stranger.is_running()
+    finally:
+        stranger.kill()
+        stranger.wait()

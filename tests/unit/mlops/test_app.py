@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from mlops.app import app
+
+HEAVY = ("pandas", "sklearn", "xgboost", "lightgbm", "mlflow", "onnx", "matplotlib", "boto3", "psycopg2", "psutil")
+
+
+@pytest.mark.parametrize("module", ["mlops.app", "ml_code.datasets", "ml_code.families", "ml_code.training.plans"])
+def test_no_machine_learning_library_is_imported_before_it_is_used(module: str) -> None:
+    program = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_missing_library_is_named_with_the_command_that_installs_it() -> None:
+    """As in an environment that holds the wheel and what it depends on, and nothing else."""
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r})); "
+        "from mlops.app import app; app(['train', '--dataset', 'iris'])"
+    )
+    settings = ("MLFLOW_URL", "MLFLOW_USERNAME", "MLFLOW_PASSWORD", "S3_ENDPOINT_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY")
+    environment = {**os.environ, **{f"MLOPS_{name}": "http://127.0.0.1:1" for name in settings}}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: library \w+: expected to import it, .*`make install`.*\n", done.stderr), done.stderr
+
+
+def test_the_catalog_is_listed() -> None:
+    done = CliRunner().invoke(app, ["dataset", "list"])
+    assert done.exit_code == 0
+    assert "iris" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dataset", "tulips"], "found 'tulips'"),
+        (["--dataset", "iris", "--model-type", "torch"], "found 'torch'"),
+        (["--dataset", "iris", "--hyperparameters", "[]"], "expected an object"),
+        (["--dataset", "iris", "--hyperparameters", "{"], "found no JSON"),
+        (["--dataset", "iris", "--hyperparameters", '{"n_trees": 1}'], "the unknown n_trees"),
+        ([], "--dataset"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error(options: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "MLFLOW_URL",
+        "MLFLOW_USERNAME",
+        "MLFLOW_PASSWORD",
+        "S3_ENDPOINT_URL",
+        "S3_ACCESS_KEY",
+        "S3_SECRET_KEY",
+    ):
+        monkeypatch.setenv(f"MLOPS_{name}", "http://127.0.0.1:1")
+    done = CliRunner().invoke(app, ["train", *options], env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert message in done.output
