@@ -19,7 +19,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 def mlops(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The command as the wheel installs it."""
     folder = tmp_path_factory.mktemp("wheel")
-    run(UV, "build", "--quiet", "--wheel", "--out-dir", folder, REPOSITORY, cwd=folder)
+    run(UV, "build", "--quiet", "--wheel", "--python", sys.executable, "--out-dir", folder, REPOSITORY, cwd=folder)
     [wheel] = folder.glob("*.whl")
     run(sys.executable, "-m", "venv", "--without-pip", folder / "empty", cwd=folder)
     python = folder / "empty" / "bin" / "python"
