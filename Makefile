@@ -40,6 +40,7 @@ install: .venv/installed ## make .venv with every tool, from hash-pinned require
 check: .venv/installed ## lint, formatting, types, shell scripts, workflows
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(RUN) lint-imports --no-cache --no-logo
 	$(RUN) mypy
 	$(RUN) shellcheck $$(git ls-files '*.sh') .ci/run
 	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint: not on this machine, skipped"; fi

@@ -23,8 +23,8 @@ APPROVAL_WAIT = timedelta(hours=72)
 @contextmanager
 def control_rollout() -> Iterator[Control]:
     """The rollout's connections, in the name of this run; a rollout that has nothing to do skips its task."""
-    from serving.errors import StandsAsideError  # noqa: PLC0415
-    from serving.rollout.control import connect  # noqa: PLC0415  not at the top: every parsing of the DAG would pay for it
+    from serving.errors import StandsAsideError
+    from serving.rollout.control import connect
 
     ti = get_current_context()["ti"]
     try:
@@ -50,7 +50,7 @@ class RolloutApproval(ApprovalOperator):
 
     @override
     def execute(self, context: Any) -> Any:
-        from serving.rollout import approval  # noqa: PLC0415
+        from serving.rollout import approval
 
         with control_rollout() as control:
             is_asked_for = bool(context["params"].get("require_approval"))
@@ -62,7 +62,7 @@ class RolloutApproval(ApprovalOperator):
 
     @override
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        from serving.rollout import approval  # noqa: PLC0415
+        from serving.rollout import approval
 
         # Not the parent's: its way to skip what follows is blind to this task's map index.
         if "error" in event:

@@ -42,10 +42,10 @@ def list_make_targets() -> set[str]:
     return set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 
 
-def list_imports(file: Path, *, at_top_only: bool = False) -> set[str]:
+def list_imports(file: Path) -> set[str]:
     """Full names of the modules that a Python file imports."""
     tree = ast.parse(file.read_text())
-    nodes = tree.body if at_top_only else list(ast.walk(tree))
+    nodes = list(ast.walk(tree))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     return names | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
 

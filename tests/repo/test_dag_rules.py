@@ -80,11 +80,6 @@ def test_a_dag_says_what_airflow_would_guess(file: Path) -> None:
         assert name in text, name
 
 
-@pytest.mark.parametrize("file", [*DAGS, *EXAMPLES, *PLUGINS], ids=lambda file: file.stem)
-def test_no_learning_library_is_imported_at_the_top(file: Path) -> None:
-    assert {name.partition(".")[0] for name in list_imports(file, at_top_only=True)} & LEARNING == set()
-
-
 def test_importing_all_of_them_loads_no_learning_library(tmp_path: Path) -> None:
     """Airflow forks its tasks from the process that imported these: a library's threads would not survive that."""
     plain = list_loaded("import airflow.sdk", tmp_path)

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from tests.repo.repository import ROOT, find_files, list_files, list_imports
 
 PYTHON = find_files("**/*.py")
 PACKAGES = ("ml_code", "mlops", "serving")
 OWN = [file for package in PACKAGES for file in find_files(f"{package}/**/*.py")]
-OUTSIDE_SYSTEMS = ("mlflow", "boto3", "psycopg2", "onnxruntime")
 
 
 def test_no_module_is_named_after_nothing() -> None:
@@ -39,30 +36,6 @@ def test_only_settings_reads_the_environment() -> None:
     reading = re.compile(r"environ\.get\b|getenv|environ\[[^]]+\](?! = )|in os\.environ\b|from os import .*environ")
     files = [file for file in [*OWN, *find_files("dags/**/*.py", "plugins/**/*.py")] if file.name != "settings.py"]
     assert [file for file in files if reading.search(file.read_text())] == []
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-@pytest.mark.parametrize("system", OUTSIDE_SYSTEMS)
-def test_one_module_of_a_package_talks_to_an_outside_system(package: str, system: str) -> None:
-    files = [file for file in find_files(f"{package}/**/*.py") if imports_any(file, {system})]
-    modules = {file.relative_to(ROOT / package).parts[0] for file in files}
-    assert len(modules) <= 1, files
-
-
-def test_ml_code_knows_neither_airflow_nor_serving() -> None:
-    files = find_files("ml_code/**/*.py")
-    assert files
-    assert [file for file in files if imports_any(file, {"airflow", "bentoml", "serving"})] == []
-
-
-def test_serving_imports_nothing_that_trains_or_unpickles() -> None:
-    forbidden = {
-        "airflow", "mlflow", "pandas", "sklearn", "xgboost", "lightgbm", "skl2onnx", "onnxmltools", "matplotlib",
-        "pickle", "cloudpickle", "joblib", "dill", "shelve", "marshal",
-    }  # fmt: skip
-    files = find_files("serving/**/*.py")
-    assert files
-    assert [file for file in files if imports_any(file, forbidden)] == []
 
 
 def test_a_database_address_names_its_driver() -> None:
