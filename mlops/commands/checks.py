@@ -57,7 +57,9 @@ def doctor(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
     with explained():
         from mlops.checks.doctor import examine
         from mlops.checks.findings import is_healthy
+        from mlops.local.settings import check_checkout
 
+        check_checkout()
         findings = examine(env_file or find_env_file())
     if as_json:
         print_json([asdict(finding) for finding in findings])

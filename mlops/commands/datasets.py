@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from ml_code.datasets import load_catalog
+from ml_code.datasets import Dataset, load_catalog
 from ml_code.errors import DataCheckError, MlopsError, SourceError
 from ml_code.settings import load_settings
+from mlops.commands.output import print_table
 from mlops.endings import explained
 
 commands = typer.Typer(help="The catalog, and the files that bring new rows.", no_args_is_help=True)
@@ -25,13 +25,19 @@ def list_datasets() -> None:
     except MlopsError:
         folder = None  # the shipped catalog needs no settings
     catalog = load_catalog(folder)
-    table = Table("dataset", "task", "target", "features", "gate")
-    for name, entry in catalog.datasets.items():
-        rule = f"{entry.gate.metric} {entry.gate.threshold:g}"
-        table.add_row(name, entry.task, entry.target, ", ".join(entry.features), rule)
-    Console().print(table)
+    print_table([_describe_dataset(entry) for entry in catalog.datasets.values()], flexible=["features"])
     for problem in catalog.problems.values():
         Console(stderr=True).print(f"[red]broken:[/red] {problem}", markup=True, highlight=False)
+
+
+def _describe_dataset(dataset: Dataset) -> dict[str, str | None]:
+    return {
+        "dataset": dataset.name,
+        "task": dataset.task,
+        "target": dataset.target,
+        "gate": f"{dataset.gate.metric} {dataset.gate.threshold:g}",
+        "features": ", ".join(dataset.features),
+    }
 
 
 @commands.command("add")

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from mlops.airflow_api import TaskState
 from mlops.endings import FAILURE, explained
-from mlops.errors import LocalStackError, StateFolderError
+from mlops.errors import LocalStackError
 from mlops.local.interruption import INTERRUPTED, ended_like_ctrl_c, undisturbed
 from mlops.loop import ROW
 
@@ -157,14 +157,11 @@ def _open(folder: Path | None) -> LocalStack:
     Raises:
         StateFolderError: this is not a checkout, or the folder cannot be used.
     """
-    from mlops.local.settings import REPOSITORY
+    from mlops.local.settings import check_checkout
     from mlops.local.stack import LocalStack
     from mlops.local.state import StateFolder
 
-    if not (REPOSITORY / "docker-compose.yaml").is_file():
-        raise StateFolderError(
-            f"{REPOSITORY}: expected a checkout with docker-compose.yaml, found none; run `mlops local` in a clone"
-        )
+    check_checkout()
     return LocalStack(StateFolder(folder.resolve()) if folder else StateFolder())
 
 

@@ -7,12 +7,26 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from mlops.errors import StateFolderError
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 PROGRAMS = Path(sys.executable).parent
 """Where the environment's own programs lie: airflow, mlflow, rclone, supervisord."""
 
 _OF_THE_STACK = ("AIRFLOW", "AWS_", "BENTOML_", "MLFLOW_", "MLOPS_", "PG", "RCLONE_", "ROLLOUT_", "SERVING_")
+
+
+def check_checkout() -> None:
+    """Checks that this is a checkout: the installed package alone brings neither DAG files nor the compose file.
+
+    Raises:
+        StateFolderError: it is not.
+    """
+    if not (REPOSITORY / "docker-compose.yaml").is_file():
+        raise StateFolderError(
+            f"{REPOSITORY}: expected a checkout with docker-compose.yaml, found none; run this command in a clone"
+        )
 
 
 def read_base_environment() -> dict[str, str]:

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -37,6 +38,16 @@ def test_the_catalog_is_listed() -> None:
     done = CliRunner().invoke(app, ["dataset", "list"])
     assert done.exit_code == 0
     assert "iris" in done.stdout
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["demo"], ["local", "up"], ["local", "status"]])
+def test_a_command_of_this_machine_names_the_checkout_that_it_lacks(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlops.local.settings.REPOSITORY", tmp_path)
+    done = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+    assert done.exit_code == 1
+    assert f"{tmp_path}: expected a checkout with docker-compose.yaml, found none" in done.output.replace("\n", "")
 
 
 @pytest.mark.parametrize(
