@@ -13,12 +13,12 @@ help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: ## write .env with random secrets, unless there is one
-	@docker/env.sh
+	@docker/bin/env.sh
 
 up: env ## build and start the stack, wait until it is healthy, and say where everything is
-	@docker/ports.sh
+	@docker/bin/ports.sh
 	docker compose up --detach --build --wait
-	@docker/urls.sh
+	@docker/bin/urls.sh
 
 demo: .venv/installed ## the same loop without Docker: train, gate, deploy, predict; EXIT=1 ends it afterwards
 	.venv/bin/mlops demo $(if $(EXIT),--exit)
@@ -35,7 +35,7 @@ build: ## build the three images
 install: .venv/installed ## make .venv with every tool, from hash-pinned requirements
 
 .venv/installed: docker/requirements/dev.txt docker/requirements/uv.txt pyproject.toml
-	@docker/install.sh
+	@docker/bin/install.sh
 
 check: .venv/installed ## lint, formatting, types, shell scripts, workflows
 	$(RUN) ruff check .
@@ -49,7 +49,7 @@ test: check ## every test; the e2e tests need a Docker engine
 	$(RUN) pytest
 
 newcomer: ## run `make demo` from a clean checkout in an empty container, then without a network (needs Docker)
-	@docker/newcomer.sh
+	@docker/bin/newcomer.sh
 
 e2e: .venv/installed ## only the tests against a real Docker engine
 	$(RUN) pytest tests/e2e

@@ -84,7 +84,7 @@ class StateFolder:
             self._version_file.write_text(f"{VERSION}\n")
             self.logs.mkdir(exist_ok=True)
             with self.locked():
-                command = [REPOSITORY / "docker/env.sh", self.env_file.resolve()]
+                command = [REPOSITORY / "docker/bin/env.sh", self.env_file.resolve()]
                 subprocess.run(command, check=True, capture_output=True, text=True)
                 if "SUPERVISOR_PASSWORD" not in self.read_settings():
                     self._write_down({"SUPERVISOR_PASSWORD": secrets.token_hex(16)})

@@ -74,7 +74,7 @@ class Stack:
                 target = self.folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(REPOSITORY / name, target)
-        subprocess.run(["docker/env.sh"], cwd=self.folder, check=True)
+        subprocess.run(["docker/bin/env.sh"], cwd=self.folder, check=True)
         lines = (self.folder / ".env").read_text().splitlines()
         (self.folder / ".env").write_text("\n".join(_move_port(line) for line in lines) + "\n")
         self.environment = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))

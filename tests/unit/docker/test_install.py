@@ -17,8 +17,8 @@ TOOLS = ("bash", "dirname", "touch", "make", "git", "sh", "env")
 def clone(tmp_path: Path) -> Path:
     """A clean checkout, as far as the installation looks at it, at a path with a blank."""
     clone = tmp_path / "a clone"
-    (clone / "docker").mkdir(parents=True)
-    for name in ("Makefile", "pyproject.toml", "docker/install.sh"):
+    (clone / "docker/bin").mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml", "docker/bin/install.sh"):
         shutil.copy(ROOT / name, clone / name)
     shutil.copytree(ROOT / "docker/requirements", clone / "docker/requirements")
     return clone

@@ -19,7 +19,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def run(clone: Path, script: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([f"docker/{script}"], cwd=clone, check=False, capture_output=True, text=True)
+    return subprocess.run([f"docker/bin/{script}"], cwd=clone, check=False, capture_output=True, text=True)
 
 
 def read_env(clone: Path) -> dict[str, str]:

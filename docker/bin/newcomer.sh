@@ -2,7 +2,7 @@
 # Runs `make demo` as a newcomer does: a clean checkout at a path with a blank, an ordinary user, a container with nothing
 # but Python, make and git. Then once more without a network and in a checkout that cannot be written.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 folder=$(mktemp -d)
 container=$(docker run --detach --rm --init "$(sed -n 's/^PYTHON_IMAGE=//p' .env.example)" sleep infinity)

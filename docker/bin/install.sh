@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv with every tool, from hash-pinned requirements; takes a Python 3.12 of this machine, and brings its own uv.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 fail() {
   echo "FAIL: $1" >&2

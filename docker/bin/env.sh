@@ -2,7 +2,7 @@
 # Writes .env (or the file given) from .env.example, with a random value for each one that starts with `insecure-`;
 # never overwrites.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 file=${1:-.env}
 if [[ -e $file ]]; then

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Says where everything is, who may log in, and which command shows the password.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 value() { sed -n "s/^$1=//p" .env | tail -n 1; }
 row() { printf '  %-10s %-28s %-12s %s\n' "$1" "$2" "$3" "$4"; }

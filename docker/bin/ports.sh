@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Names every port of .env that another program holds, before Docker stumbles over it.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 own=" $(docker compose ps --format '{{range .Publishers}}{{.PublishedPort}} {{end}}' 2>/dev/null || true) "
 own=${own//$'\n'/ }
