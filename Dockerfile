@@ -10,6 +10,8 @@ RUN pip install --no-cache-dir --quiet --root-user-action=ignore --require-hashe
 # unbuffered for `docker logs`. Each exported file is complete, so `--no-deps` loses nothing and spares a resolution
 # that would not know pyproject's overrides. The packages' own test suites (100 MB) stay out.
 FROM ${PYTHON_IMAGE} AS base
+# `make up` finds by it the images that a newer build has replaced.
+LABEL org.opencontainers.image.title=mlops-loop
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ORT_DISABLE_TELEMETRY=1 GIT_PYTHON_REFRESH=quiet \
     UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_CACHE_DIR=/var/cache/uv UV_PYTHON=/usr/local/bin/python3 UV_SYSTEM_PYTHON=1
 WORKDIR /opt/mlops

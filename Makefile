@@ -18,6 +18,7 @@ env: ## write .env with random secrets, unless there is one
 up: env ## build and start the stack, wait until it is healthy, and say where everything is
 	@docker/bin/ports.sh
 	docker compose up --detach --build --wait
+	@docker image prune --force --filter label=org.opencontainers.image.title=mlops-loop >/dev/null
 	@docker/bin/urls.sh
 
 demo: .venv/installed ## the same loop without Docker: train, gate, deploy, predict; EXIT=1 ends it afterwards

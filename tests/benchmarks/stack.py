@@ -31,9 +31,10 @@ def run(*command: str) -> str:
 
 
 def measure_memory() -> None:
-    rows = run("docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}").splitlines()
+    names = run("docker", "compose", "ps", "--format", "{{.Name}}").split()
+    rows = run("docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", *names).splitlines()
     total = 0.0
-    for row in sorted(row for row in rows if row.startswith("mlops-loop-")):
+    for row in sorted(rows):
         name, used = row.split(" ")[:2]
         megabytes = float(used[:-3]) * {"KiB": 1 / 1024, "MiB": 1, "GiB": 1024}[used[-3:]]
         total += megabytes
@@ -43,13 +44,14 @@ def measure_memory() -> None:
 
 def measure_images() -> None:
     environment = read_environment()
+    tag = environment.get("IMAGE_TAG", "dev")
     size = {
         name: int(run("docker", "image", "inspect", name, "--format", "{{.Size}}"))
         for name in (
             environment["PYTHON_IMAGE"],
-            "mlops-loop/airflow:dev",
-            "mlops-loop/mlflow:dev",
-            "mlops-loop/serving:dev",
+            f"mlops-loop/airflow:{tag}",
+            f"mlops-loop/mlflow:{tag}",
+            f"mlops-loop/serving:{tag}",
         )
     }
     base = size.pop(environment["PYTHON_IMAGE"])

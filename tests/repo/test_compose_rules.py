@@ -14,6 +14,7 @@ ONE_SHOTS = {name for name, service in SERVICES.items() if service.get("restart"
 LONG_RUNNING = set(SERVICES) - ONE_SHOTS
 
 PINNED_IMAGE = re.compile(r"\$\{([A-Z0-9]+_IMAGE):-[a-z0-9./-]+:(?!latest\})[A-Za-z0-9][A-Za-z0-9._-]*\}")
+BUILT_IMAGE = re.compile(r"mlops-loop/(airflow|mlflow|serving):\$\{IMAGE_TAG:-dev\}")
 LOOPBACK_PORT = re.compile(r"\$\{BIND_ADDRESS:-127\.0\.0\.1\}:\$\{[A-Z0-9_]+_PORT:-\d+\}:\d+")
 SECRET = re.compile(r"PASSWORD|SECRET|_KEY|TOKEN|WEBHOOK")
 
@@ -38,10 +39,18 @@ def test_every_secret_is_checked_before_a_service_is_published() -> None:
 
 
 def test_an_image_is_built_here_or_pinned_and_settable(service: dict[str, Any]) -> None:
-    if "build" in service:
-        assert service["image"].startswith("mlops-loop/")
-    else:
-        assert PINNED_IMAGE.fullmatch(service["image"]), service["image"]
+    assert BUILT_IMAGE.fullmatch(service["image"]) or PINNED_IMAGE.fullmatch(service["image"]), service["image"]
+
+
+def test_an_image_is_built_by_one_service_and_never_pulled() -> None:
+    """A second `build` section would leave the first image behind without a tag."""
+    builders = [service["image"] for service in SERVICES.values() if "build" in service]
+    used = {service["image"] for service in SERVICES.values() if BUILT_IMAGE.fullmatch(service["image"])}
+    assert sorted(builders) == sorted(used) != []
+    assert {service["pull_policy"] for service in SERVICES.values() if service["image"] in used} == {"never"}
+    for service in SERVICES.values():
+        if "build" in service:
+            assert service["build"]["target"] == BUILT_IMAGE.fullmatch(service["image"])[1]
 
 
 def test_the_base_image_is_one_and_pinned() -> None:
