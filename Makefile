@@ -15,7 +15,9 @@ help: ## show this list
 env: ## write .env with random secrets, unless there is one
 	@docker/bin/env.sh
 
-up: env ## build and start the stack, wait until it is healthy, and say where everything is
+up: ## build and start the stack, wait until it is healthy, and say where everything is
+	@docker/bin/checkout.sh
+	@docker/bin/env.sh
 	@docker/bin/ports.sh
 	docker compose up --detach --build --wait
 	@docker image prune --force --filter label=org.opencontainers.image.title=mlops-loop >/dev/null
@@ -25,6 +27,7 @@ demo: .venv/installed ## the same loop without Docker: train, gate, deploy, pred
 	.venv/bin/mlops demo $(if $(EXIT),--exit)
 
 down: ## stop the stack; data stays in the volumes
+	@docker/bin/checkout.sh
 	docker compose down
 
 logs: ## follow the logs of all services

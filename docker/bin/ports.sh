@@ -6,12 +6,13 @@ cd "$(dirname "$0")/../.."
 own=" $(docker compose ps --format '{{range .Publishers}}{{.PublishedPort}} {{end}}' 2>/dev/null || true) "
 own=${own//$'\n'/ }
 failed=0
-while IFS='=' read -r name port; do
-  [[ $own != *" $port "* ]] || continue # the stack itself holds it
+for name in $(grep -oE '^[A-Z_]+_PORT=' .env | tr -d = | sort -u); do
+  port=$(sed -n "s/^$name=\([0-9]*\)$/\1/p" .env | tail -n 1) # the last one counts, as for Compose
+  [[ $port && $own != *" $port "* ]] || continue              # the stack itself holds it
   # Connecting is the test that needs no rights and no extra program.
   if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
     echo "FAIL: $name: expected port $port to be free, found a program that listens; set another $name in .env" >&2
     failed=1
   fi
-done < <(grep -E '^[A-Z_]+_PORT=[0-9]+$' .env)
+done
 exit "$failed"

@@ -5,7 +5,9 @@ export PGHOST=${PGHOST:-postgres} PGUSER=postgres PGPASSWORD=$POSTGRES_PASSWORD 
 
 if ! problem=$(psql -d postgres -qAtc 'SELECT 1' 2>&1); then
   echo "FAIL: expected POSTGRES_PASSWORD of .env to open the database, found: $problem" >&2
-  echo "If the volume is older than this .env, put the old passwords back, or delete all data: docker compose down -v" >&2
+  echo "The volume is older than this .env. If another checkout on this machine made it, docker compose down here and" >&2
+  echo "make up in its folder bring its stack back (docs/operations.md: Two stacks on one machine). If not, put the old" >&2
+  echo "passwords back, or delete all data: docker compose down -v" >&2
   exit 1
 fi
 

@@ -40,6 +40,10 @@ def test_a_default_in_compose_is_the_one_shown() -> None:
     assert differing == {}
 
 
+def test_the_name_of_the_stack_is_the_one_that_compose_takes_without_it() -> None:
+    assert f"\nname: {VALUES['COMPOSE_PROJECT_NAME']}\n" in COMPOSE
+
+
 def test_a_secret_says_that_it_is_insecure() -> None:
     required = set(re.findall(r"\$\{([A-Z0-9_]+):\?", COMPOSE)) - {"MINIO_ROOT_USER"}
     assert required
@@ -51,4 +55,5 @@ def test_the_names_that_users_rely_on_are_there() -> None:
         "BIND_ADDRESS", "TIMEZONE", "AIRFLOW_UID", "AIRFLOW_ADMIN_USERNAME", "AIRFLOW_ADMIN_PASSWORD",
         "MLFLOW_ADMIN_USERNAME", "MLFLOW_ADMIN_PASSWORD", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "S3_IMAGE",
         "S3_ENDPOINT_URL", "CANARY_PERCENT", "DEFAULT_MODEL", "SLACK_WEBHOOK_URL", "KMA_SERVICE_KEY", "PUBLIC_HOST",
+        "COMPOSE_PROJECT_NAME",
     } <= set(VALUES)  # fmt: skip

@@ -73,6 +73,15 @@ def test_a_port_that_another_program_holds_is_named_with_its_variable(clone: Pat
     assert "GATEWAY_PORT" not in done.stderr
 
 
+def test_of_a_port_that_is_set_twice_the_last_value_is_looked_at(clone: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (clone / ".env").write_text(f"MLFLOW_PORT={port}\nMLFLOW_PORT={_free_port()}\n")
+        assert run(clone, "ports.sh").returncode == 0
+        (clone / ".env").write_text(f"MLFLOW_PORT={_free_port()}\nMLFLOW_PORT={port}\n")
+        assert run(clone, "ports.sh").returncode == 1
+
+
 def test_the_urls_name_each_user_and_the_command_that_shows_the_password(clone: Path) -> None:
     run(clone, "env.sh")
     shown = run(clone, "urls.sh").stdout
