@@ -4,7 +4,7 @@
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 RUN := $(UV) run --no-sync
-REQUIREMENTS := airflow mlflow serving dev
+REQUIREMENTS := airflow mlflow serving dev docs uv
 export GIT_COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 # The tests start many processes, each of which would compile Airflow and the libraries anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -65,6 +65,7 @@ docs: ## write docs/dags.md anew from what the DAG files say of themselves
 	@python3 docs/dags.py
 
 screenshots: .venv/installed ## take the pictures of the README from the stack that runs (needs Chromium)
+	@$(UV) pip install --quiet -p $(PYTHON) --no-deps --require-hashes -r docker/requirements/docs.txt
 	$(RUN) python docs/screenshots.py
 
 bench: .venv/installed ## measure /predict, side by side with what one would write by hand (needs wrk)
@@ -81,8 +82,6 @@ lock: .venv/installed ## resolve anew and export the hash-pinned requirements of
 	@for group in $(REQUIREMENTS); do \
 	  $(UV) export --quiet --frozen --only-group $$group --no-emit-project --no-annotate --no-header \
 	    --output-file docker/requirements/$$group.txt >/dev/null; done
-	@$(UV) export --quiet --frozen --only-group uv --no-emit-project --no-annotate --no-header \
-	  --output-file docker/requirements/uv.txt >/dev/null
 	@$(PYTHON) docker/requirements/digest.py --write
 
 images-publish: ## build and push the three images for amd64 and arm64: REGISTRY=ghcr.io/owner TAG=v1.2.3

@@ -48,8 +48,8 @@ def read_pins(file: Path) -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in pins}
 
 
-def test_there_is_one_file_per_image_and_two_for_developers() -> None:
-    assert {file.stem for file in FILES} == {"airflow", "mlflow", "serving", "dev", "uv"}
+def test_there_is_one_file_per_image_and_three_for_developers() -> None:
+    assert {file.stem for file in FILES} == {"airflow", "mlflow", "serving", "dev", "docs", "uv"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
