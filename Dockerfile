@@ -1,16 +1,16 @@
-# One base and one lock for three images: `docker compose build` makes the targets airflow, mlflow and serving.
+# One base and one lock for three images: `docker compose build` builds the targets airflow, mlflow and serving.
 ARG PYTHON_IMAGE=python:3.12-slim-trixie
 
-# uv installs the images but stays out of them: each install step mounts its binary from here.
+# uv installs the packages but is not part of an image: each install step mounts its binary from here.
 FROM ${PYTHON_IMAGE} AS uv
 COPY docker/requirements/uv.txt /tmp/uv.txt
 RUN pip install --no-cache-dir --quiet --root-user-action=ignore --require-hashes -r /tmp/uv.txt
 
-# What all three share: bytecode is compiled at build and never at run time (the root is read-only), and output is
-# unbuffered for `docker logs`. Each exported file is complete, so `--no-deps` loses nothing and spares a resolution
-# that would not know pyproject's overrides. The packages' own test suites (100 MB) stay out.
+# The base of all three images. Bytecode is compiled at build time only, because the root is read-only at run time.
+# Output is unbuffered for `docker logs`. Each exported file is complete, so `--no-deps` loses nothing; a resolution would
+# ignore pyproject's overrides. The packages' own test suites (100 MB) are removed.
 FROM ${PYTHON_IMAGE} AS base
-# `make up` finds by it the images that a newer build has replaced.
+# `make up` uses this label to find the images that a newer build has replaced.
 LABEL org.opencontainers.image.title=mlops-loop
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ORT_DISABLE_TELEMETRY=1 GIT_PYTHON_REFRESH=quiet \
     UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_CACHE_DIR=/var/cache/uv UV_PYTHON=/usr/local/bin/python3 UV_SYSTEM_PYTHON=1
@@ -21,8 +21,8 @@ FROM base AS airflow
 # LightGBM links against Debian's OpenMP runtime.
 RUN --mount=type=tmpfs,target=/var/lib/apt/lists --mount=type=tmpfs,target=/var/cache/apt \
     apt-get update && apt-get install -y --no-install-recommends libgomp1
-# The user comes before the packages because it hardly ever changes; Airflow wants a passwd entry with a home. Its
-# group is root, as in the official image. The log folder is made here so that its new volume belongs to the user.
+# The user comes before the packages because it rarely changes. Airflow requires a passwd entry with a home. The group
+# is root, as in the official image. The log folder is created here so that its new volume belongs to the user.
 ARG AIRFLOW_UID=50000
 RUN useradd --uid ${AIRFLOW_UID} --gid 0 --home-dir /opt/airflow --create-home airflow \
     && install -d -m 775 -o airflow -g 0 /opt/airflow/logs /opt/airflow/dags /opt/airflow/plugins
@@ -57,15 +57,15 @@ COPY docker/mlflow/ ./
 USER mlflow
 CMD ["sh", "start.sh"]
 
-# --- serving: answers; holds no training library and no MLflow client ------------------------------------------------
+# --- serving: answers predictions; has no training library and no MLflow client --------------------------------------
 FROM base AS serving
-# The state folder is made and owned here, or its new volume would belong to root.
+# The state folder is created here so that its new volume belongs to the user, not to root.
 RUN useradd --uid 50000 --gid 0 --create-home serving && install -d -o serving -g 0 /var/lib/serving
 RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,source=docker/requirements/serving.txt,target=/tmp/requirements.txt \
     --mount=type=cache,target=/var/cache/uv,sharing=locked \
     uv pip install --no-deps --require-hashes -r /tmp/requirements.txt
-# Of the command `mlops` the package's name alone, which the installation asks for: what it runs is not in this image.
+# The installation requires a package `mlops`. Only its `__init__.py` is copied: the command cannot run in this image.
 COPY pyproject.toml README.md LICENSE ./
 COPY ml_code/ ml_code/
 COPY serving/ serving/
