@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks what the environment tells the gateway and writes the canary's share. The image runs it before Nginx; a value
-# that Nginx, or the JSON of /stack.json, could misread stops the start.
+# Checks the gateway's settings and writes the canary's share. The image runs this script before Nginx. It stops the
+# start if a value could break Nginx's configuration or the JSON of /stack.json.
 set -eu
 
 fail() { # name, what is expected, what was found

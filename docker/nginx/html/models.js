@@ -1,5 +1,5 @@
-// One card per model: which version serves, which one is tried on whom, and how the rollout went that led to it. What
-// the registry holds is shown as text only: anybody who may write there could otherwise put markup into this page.
+// One card per model: the version that serves, the challenger and its share of requests, and the last rollout. Values of
+// the registry are shown as text only: a writer of the registry could otherwise put markup into this page.
 "use strict";
 
 const RUNNING = ["validating", "canary", "analysing", "awaiting approval", "promoting", "verifying"];
@@ -89,7 +89,7 @@ function makeModelCard(model, percent) {
   return card;
 }
 
-// Cards are made anew only where something has changed, so that nobody loses the focus or hears the same again.
+// A card is replaced only if it has changed, so that it keeps the focus and a screen reader does not repeat it.
 const shownModels = new Map();
 
 function showModelCards(models, percent) {

@@ -1,5 +1,5 @@
-// Fills the start page: what is up, where it is, which models serve (models.js). Asks again every 5 seconds, and what does not
-// answer is shown as such: a program that goes away never stops the page.
+// Fills the start page: which programs are up, their addresses, and the models that serve (models.js). Refreshes every 5
+// seconds. A program that does not respond is shown as down and never stops the page.
 "use strict";
 
 const REFRESH_MILLISECONDS = 5000;
@@ -14,7 +14,7 @@ function showHealth(program, health, detail) {
   const line = document.querySelector(`[data-program="${program}"] .health`);
   const text = HEALTH_WORDS[health] + (detail ? `: ${detail}` : "");
   line.dataset.health = health;
-  // Only a change is written, so that a screen reader is not told the same every 5 seconds.
+  // Only a change is written, so that a screen reader does not repeat the same text every 5 seconds.
   if (line.lastElementChild.textContent !== text) line.lastElementChild.textContent = text;
 }
 
@@ -29,7 +29,7 @@ async function checkProgram(program) {
   }
 }
 
-// Airflow answers 200 whatever its parts do, and lists them.
+// Airflow returns 200 whatever the state of its parts, and lists them.
 function findSickParts(parts) {
   return Object.keys(parts).filter((name) => parts[name].status && parts[name].status !== "healthy")
     .map((name) => name.replaceAll("_", " "));
@@ -41,10 +41,10 @@ async function checkModels() {
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     const { models, registry } = await answer.json();
     const serving = models.filter((model) => model.champion).length;
-    const lack = serving ? "MLflow is not read; the last versions serve" : "no model yet";
+    const lack = serving ? "MLflow cannot be read; the last versions serve" : "no model yet";
     showHealth("api", serving && registry.reachable ? "up" : "partly", serving && registry.reachable ? "" : lack);
     const shown = showModelCards(models, canaryPercent);
-    showNoModels(shown ? "" : "No model serves yet. Trigger the DAG mlops_training_pipeline in Airflow; what passes the gate appears here.");
+    showNoModels(shown ? "" : "No model serves yet. Trigger the DAG mlops_training_pipeline in Airflow; a version that passes the gate appears here.");
   } catch {
     showHealth("api", "down");
     showModelCards([], canaryPercent);
@@ -57,7 +57,7 @@ function showNoModels(text) {
   document.querySelector("#no-models").hidden = !text;
 }
 
-// Links lead to the host that this page was opened at: it may not be localhost.
+// Links lead to the host at which this page was opened, which may not be localhost.
 async function showAddresses() {
   const { canary_percent: percent, ...programs } = await (await get("stack.json")).json();
   canaryPercent = percent;
@@ -81,7 +81,7 @@ async function copyCommand(button) {
     await navigator.clipboard.writeText(code.textContent);
     document.querySelector("#copied").textContent = "Copied.";
   } catch {
-    // Browsers give no clipboard to a page that came over plain HTTP from another host.
+    // Browsers deny the clipboard to a page that another host served over plain HTTP.
     getSelection().selectAllChildren(code);
     document.querySelector("#copied").textContent = "Selected: copy it with the keyboard.";
   }
