@@ -1,4 +1,4 @@
-"""Makes the buckets that the loop uses; safe to repeat."""
+"""Creates the buckets that the loop uses; safe to repeat."""
 
 from __future__ import annotations
 

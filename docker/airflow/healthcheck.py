@@ -2,7 +2,7 @@
 
 Usage: healthcheck.py TriggererJob|DagProcessorJob
 
-Airflow's own `airflow jobs check` imports for 5-9 s; this asks the database itself.
+Airflow's own `airflow jobs check` imports for 5-9 s; this script queries the database directly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes Airflow ready to start: schemas, the admin, connections and pools. Safe to repeat."""
+"""Prepares the start of Airflow: schemas, the admin, connections and pools. Safe to repeat."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 def say(message: str) -> None:
-    """Prints at once, so that the order with Airflow's own log lines is kept."""
+    """Prints without a buffer, so that messages and Airflow's log lines stay in order."""
     print(message, flush=True)
 
 
 def migrate_airflow() -> None:
-    """Brings Airflow's schema to this version, in this process: importing Airflow takes longer than the rest."""
+    """Migrates Airflow's schema in this process: another process would import Airflow once more."""
     from airflow.cli import cli_parser
 
     arguments = cli_parser.get_parser().parse_args(["db", "migrate"])
@@ -22,7 +22,7 @@ def migrate_airflow() -> None:
 
 
 def migrate_warehouse() -> None:
-    """Applies the warehouse's migrations that it does not have yet."""
+    """Applies the pending migrations of the warehouse."""
     from ml_code.warehouse import Warehouse
 
     applied = Warehouse(os.environ["MLOPS_WAREHOUSE_DSN"]).migrate()
@@ -30,7 +30,7 @@ def migrate_warehouse() -> None:
 
 
 def ensure_admin() -> None:
-    """Creates the admin, or sets the password that .env says."""
+    """Creates the admin, or sets the password of .env."""
     from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
     from werkzeug.security import check_password_hash
 
@@ -50,7 +50,7 @@ def ensure_admin() -> None:
 
 
 def connections() -> dict[str, dict[str, Any]]:
-    """Describes the preset connections by id; empty settings make a connection that says it is not configured."""
+    """Returns the preset connections by id. An empty setting becomes a connection with an empty password."""
     from psycopg2.extensions import parse_dsn
 
     environment = os.environ
@@ -84,7 +84,7 @@ def connections() -> dict[str, dict[str, Any]]:
 
 
 def ensure_connections_and_pools() -> None:
-    """Sets the preset connections to what .env says, and makes the pool that trainings share."""
+    """Sets the preset connections to the values of .env, and creates the pool that trainings share."""
     from airflow.models import Connection, Pool
     from airflow.utils.session import create_session
     from sqlalchemy import delete, select

@@ -1,4 +1,4 @@
-"""What must hold before anything starts: secrets, memory, disk, mounts. Each finding says what to do."""
+"""Checks secrets, memory, disk and mounts before any server starts. Each finding says what to do."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MIN_LENGTHS = {
     "MLFLOW_TRAINER_PASSWORD": 12,
     "MINIO_ROOT_PASSWORD": 8,
 }
-"""Shortest value of each secret, in characters; the programs that use them ask for these."""
+"""Minimum length of each secret in characters, as the program that uses it requires."""
 
-HOW_TO_SECRETS = "run `make env` after moving .env away, or set it by hand"
+HOW_TO_SECRETS = "move .env away and run `make env`, or set it by hand"
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a bind address is reached from this machine alone."""
+    """Returns whether a bind address is reached from this machine alone."""
     return address == "localhost" or ip_address(address).is_loopback
 
 
@@ -38,7 +38,7 @@ def check_secrets(environment: Mapping[str, str]) -> tuple[list[str], list[str]]
     """Checks the secrets of .env against the address that the stack is published on.
 
     Returns:
-        What forbids a start, and what is only worth a warning.
+        Failures, which forbid a start, and warnings.
     """
     failures = [
         f"{name}: expected at least {length} characters, found {len(environment.get(name, ''))}; {HOW_TO_SECRETS}"
@@ -72,7 +72,7 @@ def check_memory(total_gb: float) -> list[str]:
 
 
 def check_disk(free_gb: float) -> list[str]:
-    """Checks the free space where volumes live."""
+    """Checks the free disk space for volumes."""
     if free_gb >= MIN_FREE_DISK_GB:
         return []
     return [
@@ -82,7 +82,7 @@ def check_disk(free_gb: float) -> list[str]:
 
 
 def check_mounts(folders: list[Path], logs: Path) -> list[str]:
-    """Checks that the folders mounted from the repository can be read, and the volume of logs written."""
+    """Checks that the mounted folders of the repository are readable, and that the volume of logs is writable."""
     if not os.access(logs, os.W_OK | os.X_OK):
         return [
             f"{logs}: expected a volume that user id {os.getuid()} may write, found that it may not; it belongs to an "
@@ -97,13 +97,13 @@ def check_mounts(folders: list[Path], logs: Path) -> list[str]:
 
 
 def read_total_memory_gb(meminfo: Path = Path("/proc/meminfo")) -> float:
-    """Reads the machine's memory in GB (10^9 bytes)."""
+    """Returns the machine's memory in GB (10^9 bytes)."""
     kibibytes = int(meminfo.read_text().split("MemTotal:")[1].split()[0])
     return kibibytes * 1024 / 1e9
 
 
 def run(environment: Mapping[str, str], home: Path = Path("/opt/airflow")) -> tuple[list[str], list[str]]:
-    """Runs every check; returns failures and warnings."""
+    """Runs every check. Returns failures and warnings."""
     failures, warnings = check_secrets(environment)
     failures += check_memory(read_total_memory_gb())
     failures += check_disk(shutil.disk_usage(home / "logs").free / 1e9)
@@ -112,7 +112,7 @@ def run(environment: Mapping[str, str], home: Path = Path("/opt/airflow")) -> tu
 
 
 def main() -> None:
-    """Prints every finding; ends with 1 where one forbids a start."""
+    """Prints every finding, and ends with 1 if one forbids a start."""
     failures, warnings = run(os.environ)
     for warning in warnings:
         print(f"WARNING: {warning}")

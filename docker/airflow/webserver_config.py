@@ -1,4 +1,4 @@
-"""How people log in to Airflow: users and roles in Airflow's own database."""
+"""The login of people to Airflow: users and roles are in Airflow's own database."""
 
 from flask_appbuilder.const import AUTH_DB
 

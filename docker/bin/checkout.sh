@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Ends with 1, before anything is touched, where another checkout on this machine runs the stack of this name. Says
-# which folder that is and how to run beside it; Compose itself would replace the containers of the other.
+# Fails, before any change, if another checkout on this machine runs the stack of this name. Prints which folder that is
+# and how to run a second stack. Compose itself would replace the containers of the first.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -12,11 +12,11 @@ project=${project:-$(sed -n 's/^name: //p' docker-compose.yaml)}
 
 found=
 while IFS= read -r folder; do
-  # A folder that is gone was moved here, or deleted: nobody can start its stack again.
-  if [[ -d $folder && ! $folder -ef . ]]; then found="that $folder runs it; to end it: make down in that folder"; fi
+  # A folder that is gone was moved here or deleted, so its stack cannot be started from there.
+  if [[ -d $folder && ! $folder -ef . ]]; then found="that $folder runs it; to stop it, run make down in that folder"; fi
 done < <(of "$project" ps --all --format '{{.Label "com.docker.compose.project.working_dir"}}')
 if [[ ! $found && ! -e .env && $(of "$project" volume ls --quiet) ]]; then
-  found="volumes that another .env made; to go on with their data: copy that .env here"
+  found="volumes that another .env made; to use their data, copy that .env here"
 fi
 [[ $found ]] || exit 0
 
@@ -28,7 +28,7 @@ while IFS='=' read -r name port; do
 done < <(grep -E '^[A-Z_]+_PORT=[0-9]+$' .env.example)
 cat >&2 <<EOF
 FAIL: stack $project: expected that this folder runs it, found $found
-Nothing was changed. To run beside it, with a name, images and ports of its own (docs/operations.md):
+Nothing was changed. To run a second stack, with its own name, images and ports (docs/operations.md):
   make env && printf '%s\n' $settings >> .env && make up
 EOF
 exit 1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes .env (or the file given) from .env.example, with a random value for each one that starts with `insecure-`;
-# never overwrites.
+# Writes .env (or the given file) from .env.example, and replaces each value that starts with `insecure-` by a random one.
+# Never overwrites.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -20,10 +20,10 @@ while IFS= read -r line; do
     AIRFLOW_FERNET_KEY=insecure-*) line=AIRFLOW_FERNET_KEY=$(head -c 32 /dev/urandom | base64 | tr '+/' '-_') ;;
     AIRFLOW_JWT_SECRET=insecure-*) line=AIRFLOW_JWT_SECRET=$(random_hex 64) ;;
     *=insecure-*) line=${line%%=*}=$(random_hex 16) ;;
-    # The mounted folders must be readable to the user in the containers, whatever this account's umask is.
+    # The user in the containers must be able to read the mounted folders, whatever this account's umask is.
     AIRFLOW_UID=*) [[ $(id -u) == 0 ]] || line=AIRFLOW_UID=$(id -u) ;;
   esac
   printf '%s\n' "$line"
 done < .env.example > "$partial"
-ln "$partial" "$file" # fails where another run was faster
+ln "$partial" "$file" # fails if another run was faster
 echo "$file: written, with random secrets"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv with every tool, from hash-pinned requirements; takes a Python 3.12 of this machine, and brings its own uv.
+# Creates .venv with every tool from hash-pinned requirements. Uses a Python 3.12 of this machine and installs its own uv.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -19,7 +19,7 @@ done
 and python3.12-venv, macOS: brew install python@3.12, elsewhere: uv python install 3.12)"
 [[ -w . ]] || fail "$PWD: expected a folder that can be written, found that it cannot; clone the repository elsewhere"
 
-packages() { fail "packages: expected the package index to answer, found the above; the first installation needs it"; }
+packages() { fail "packages: expected the package index to answer, found the error above; the first installation needs it"; }
 
 echo "Installing into .venv (a minute or two the first time)"
 "$python" -m venv .venv

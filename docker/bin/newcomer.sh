@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs `make demo` as a newcomer does: a clean checkout at a path with a blank, an ordinary user, a container with nothing
-# but Python, make and git. Then once more without a network and in a checkout that cannot be written.
+# Runs `make demo` as a newcomer does: a clean checkout at a path with a blank, an ordinary user, a container with only
+# Python, make and git. Then runs it again, without a network and in a read-only checkout.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -18,17 +18,17 @@ as_root chown -R newcomer: /home/newcomer
 
 SECONDS=0
 as_newcomer make demo EXIT=1
-echo "newcomer: through after $SECONDS s, with the installation"
+echo "newcomer: done after $SECONDS s, with the installation"
 
 docker network disconnect bridge "$container"
 as_root chown -R root: "/home/newcomer/a clone"
 if said=$(as_newcomer make demo EXIT=1 2>&1) || [[ $said != *"--state DIR"* ]]; then
-  echo "FAIL: a checkout that cannot be written: expected to be told of --state, found: $said" >&2
+  echo "FAIL: read-only checkout: expected a message that names --state, found: $said" >&2
   exit 1
 fi
 as_newcomer .venv/bin/mlops demo --exit --state /home/newcomer/state
 
-# Docker's init and the sleep that keeps the container, under a line of titles.
+# Three lines: the titles, Docker's init, and the sleep that keeps the container.
 if [[ $(docker top "$container" | wc -l) != 3 ]]; then
   echo "FAIL: processes: expected none to be left, found: $(docker top "$container")" >&2
   exit 1

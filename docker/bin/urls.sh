@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Says where everything is, who may log in, and which command shows the password.
+# Prints every URL, its user, and the command that shows the password.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -17,7 +17,7 @@ row MLflow "http://$host:$(value MLFLOW_PORT)/" "$(value MLFLOW_ADMIN_USERNAME)"
 row MinIO "http://$host:$(value MINIO_CONSOLE_PORT)/" "$(value MINIO_ROOT_USER)" "$(password MINIO_ROOT_PASSWORD)"
 row Postgres "$host:$(value POSTGRES_PORT)" warehouse "$(password WAREHOUSE_DB_PASSWORD)"
 echo
-echo "The first model answers a minute after mlops_training_pipeline was triggered in Airflow. Then predict:"
+echo "Trigger mlops_training_pipeline in Airflow. A minute later the first model answers:"
 echo "  curl -X POST $gateway/predict -H 'Content-Type: application/json' -d '[[5.1, 3.5, 1.4, 0.2]]'"
 if [[ $(value BIND_ADDRESS) != 127.0.0.1 ]]; then
   echo "WARNING: published on $(value BIND_ADDRESS): passwords travel in clear without TLS in front (docs/operations.md)"

@@ -1,4 +1,7 @@
-"""Healthy means: the user `serving` may list models under the name that the replicas call (/health hides a refusal)."""
+"""Healthy means: the user `serving` may list models under the host name that the replicas use.
+
+/health would not notice that MLflow refuses this user or this name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MLflow's authorization function: basic auth, and users who may truly only read.
+"""MLflow's authorization function: basic auth, and users who can only read.
 
 MLflow's permission READ still lets a user make experiments and registered models, which locks a name for others and,
 through an artifact location of the user's choice, reaches the whole object store with the server's key.
@@ -14,7 +14,7 @@ READERS = frozenset({"serving"})
 
 
 def authenticate() -> Authorization | Response:
-    """Logs the request's user in, and lets a reader do nothing but GET and HEAD."""
+    """Logs the request's user in, and refuses every request of a reader but GET and HEAD."""
     found = authenticate_request_basic_auth()
     if isinstance(found, Authorization) and found.username in READERS and request.method not in {"GET", "HEAD"}:
         return make_response(f"the user {found.username} may only read", 403)

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Upgrades MLflow's schema, then serves; users.py adds the users in the background once the server answers.
+# Upgrades MLflow's schema and starts the server. In the background users.py adds the users once the server is up.
 set -eu
-# Handed over in the environment: an argument, and the password in it, would show in every process list.
+# Passed in the environment: an argument, and the password in it, would show in every process list.
 export MLFLOW_BACKEND_STORE_URI="postgresql+psycopg2://mlflow:${MLFLOW_DB_PASSWORD}@${MLFLOW_DB_ADDRESS}/mlflow"
 
-# The file holds the password too, and the folder may be one that others can look into.
+# The file holds the password too, and other users may be able to read the folder.
 umask 077
-# The cache spares 200 ms of password hashing in every request.
+# The cache saves 200 ms of password hashing in every request.
 cat > "$MLFLOW_AUTH_CONFIG_PATH" <<INI
 [mlflow]
 default_permission = READ

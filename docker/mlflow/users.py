@@ -1,4 +1,4 @@
-"""Ensures the users `trainer` and `serving`, whose passwords follow the environment, through MLflow's REST API."""
+"""Creates the users `trainer` and `serving` through MLflow's REST API, and sets the passwords of the environment."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ URL = f"http://127.0.0.1:{os.environ.get('MLFLOW_PORT', '5000')}"
 START_SECONDS = 900
 ANSWER_SECONDS = 60
 MLFLOW = os.getppid()
-"""The server starts this and goes on in the process that did."""
+"""start.sh starts this script and then becomes the server, in the same process."""
 
 
 def request(method: str, path: str, login: tuple[str, str], body: dict[str, str] | None = None) -> int:
-    """Calls the API, again and again while nothing answers, and returns the HTTP status."""
+    """Calls the API, retries while there is no response, and returns the HTTP status."""
     token = base64.b64encode(":".join(login).encode()).decode()
     headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
     data = json.dumps(body).encode() if body is not None else None
@@ -38,7 +38,7 @@ def request(method: str, path: str, login: tuple[str, str], body: dict[str, str]
 
 
 def ensure_user(admin: tuple[str, str], name: str, password: str) -> str:
-    """Creates the user or sets its password, and returns what was done."""
+    """Creates the user or sets its password. Returns the action: created, found, or password set."""
     api = "/api/2.0/mlflow/users"
     if request("GET", f"{api}/get?username={name}", admin) == 404:
         status = request("POST", f"{api}/create", admin, {"username": name, "password": password})
@@ -53,16 +53,16 @@ def ensure_user(admin: tuple[str, str], name: str, password: str) -> str:
     return done
 
 
-def let_trainer_use_default(admin: tuple[str, str]) -> None:
-    """Lets the trainer write to MLflow's own experiment `Default`, where `mlflow run .` puts its run."""
+def permit_default_experiment(admin: tuple[str, str]) -> None:
+    """Permits the trainer to write to MLflow's own experiment `Default`, where `mlflow run .` logs its run."""
     grant = {"username": "trainer", "resource_type": "experiment", "resource_id": "0", "permission": "EDIT"}
     status = request("POST", "/api/3.0/mlflow/users/permissions/grant", admin, grant)
     if status != 200:
-        sys.exit(f"FAIL: MLflow user trainer: expected to be let into Default, found status {status}")
+        sys.exit(f"FAIL: MLflow user trainer: expected the right to edit Default, found status {status}")
 
 
 def main() -> None:
-    """Waits for the server, checks the admin's password, ensures the others."""
+    """Waits for the server, checks the admin's password, and creates or updates the other users."""
     admin = (os.environ["MLFLOW_AUTH_ADMIN_USERNAME"], os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"])
     status = request("GET", f"/api/2.0/mlflow/users/get?username={admin[0]}", admin)
     if status == 401:
@@ -75,7 +75,7 @@ def main() -> None:
         sys.exit(f"FAIL: MLflow user {admin[0]}: expected status 200, found {status}; its log above says why")
     for name in ("trainer", "serving"):
         print(f"user {name}: {ensure_user(admin, name, os.environ[f'MLFLOW_{name.upper()}_PASSWORD'])}")
-    let_trainer_use_default(admin)
+    permit_default_experiment(admin)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ HEADER = "# dependencies-sha256: "
 
 
 def compute_digest(pyproject: str) -> str:
-    """The sha256 of the tables that decide what is installed.
+    """Returns the sha256 of the tables that decide which packages are installed.
 
     Args:
-        pyproject: Text of pyproject.toml. Its comments, its order of tables and its other tables do not count.
+        pyproject: Text of pyproject.toml. Comments, the order of tables and other tables have no effect.
     """
     tables = tomllib.loads(pyproject)
     uv = {key: value for key, value in tables["tool"]["uv"].items() if key != "build-backend"}
@@ -36,13 +36,13 @@ def compute_digest(pyproject: str) -> str:
 
 
 def read_digest(requirements: Path) -> str | None:
-    """The digest in a requirements file's first line, or None where it has none."""
+    """Returns the digest in the first line of a requirements file, or None."""
     first, _, _ = requirements.read_text().partition("\n")
     return first.removeprefix(HEADER) if first.startswith(HEADER) else None
 
 
 def write_digest(digest: str, files: Iterable[Path]) -> None:
-    """Makes the digest the first line of each file, in place of one that is there."""
+    """Writes the digest as the first line of each file, and removes an old one."""
     for file in files:
         lines = [line for line in file.read_text().splitlines(keepends=True) if not line.startswith(HEADER)]
         file.write_text(f"{HEADER}{digest}\n" + "".join(lines))
