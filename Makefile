@@ -6,16 +6,16 @@ UV := .venv/bin/uv
 RUN := $(UV) run --no-sync
 REQUIREMENTS := airflow mlflow serving dev docs uv
 export GIT_COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
-# The tests start many processes, each of which would compile Airflow and the libraries anew.
+# The tests start many processes; without bytecode each one would compile Airflow and the libraries again.
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-env: ## write .env with random secrets, unless there is one
+env: ## write .env with random secrets, unless it exists
 	@docker/bin/env.sh
 
-up: ## build and start the stack, wait until it is healthy, and say where everything is
+up: ## build and start the stack, wait until it is healthy, print URLs and users
 	@docker/bin/checkout.sh
 	@docker/bin/env.sh
 	@docker/bin/ports.sh
@@ -23,7 +23,7 @@ up: ## build and start the stack, wait until it is healthy, and say where everyt
 	@docker image prune --force --filter label=org.opencontainers.image.title=mlops-loop >/dev/null
 	@docker/bin/urls.sh
 
-demo: .venv/installed ## the same loop without Docker: train, gate, deploy, predict; EXIT=1 ends it afterwards
+demo: .venv/installed ## the same loop without Docker: train, gate, deploy, predict; EXIT=1 stops it afterwards
 	.venv/bin/mlops demo $(if $(EXIT),--exit)
 
 down: ## stop the stack; data stays in the volumes
@@ -36,7 +36,7 @@ logs: ## follow the logs of all services
 build: ## build the three images
 	docker compose build
 
-install: .venv/installed ## make .venv with every tool, from hash-pinned requirements
+install: .venv/installed ## create .venv with every tool, from hash-pinned requirements
 
 .venv/installed: docker/requirements/dev.txt docker/requirements/uv.txt pyproject.toml
 	@docker/bin/install.sh
@@ -58,26 +58,26 @@ newcomer: ## run `make demo` from a clean checkout in an empty container, then w
 e2e: .venv/installed ## only the tests against a real Docker engine
 	$(RUN) pytest tests/e2e
 
-reliability: .venv/installed ## rollouts, faults and repeats under constant arrival, with figures; takes an hour
+reliability: .venv/installed ## measure rollouts and faults under constant arrival; takes an hour
 	RELIABILITY=long $(RUN) pytest -s tests/e2e/test_replicas.py tests/e2e/test_rollouts.py tests/e2e/test_rollbacks.py
 
-docs: ## write docs/dags.md anew from what the DAG files say of themselves
+docs: ## write docs/dags.md from the docstrings of the DAG files
 	@python3 docs/dags.py
 
-screenshots: .venv/installed ## take the pictures of the README from the stack that runs (needs Chromium)
+screenshots: .venv/installed ## take the pictures of the README from the running stack (needs Chromium)
 	@$(UV) pip install --quiet -p $(PYTHON) --no-deps --require-hashes -r docker/requirements/docs.txt
 	$(RUN) python docs/screenshots.py
 
-bench: .venv/installed ## measure /predict, side by side with what one would write by hand (needs wrk)
+bench: .venv/installed ## measure /predict beside a hand-written server and MLflow's (needs wrk)
 	$(RUN) python -m tests.benchmarks
 
-bench-stack: .venv/installed ## measure the running stack: memory, images, answers while a training runs
+bench-stack: .venv/installed ## measure the running stack: memory, images, latency while a training runs
 	$(RUN) python -m tests.benchmarks.stack
 
-kma-live: .venv/installed ## ask the real KMA once with the key of .env, and print its forecast
+kma-live: .venv/installed ## call the real KMA API once with the key of .env, and print the forecast
 	$(RUN) python -m tests.live.kma
 
-lock: .venv/installed ## resolve anew and export the hash-pinned requirements of the images
+lock: .venv/installed ## resolve the dependencies and export the hash-pinned requirements
 	$(UV) lock --quiet -p $(PYTHON)
 	@for group in $(REQUIREMENTS); do \
 	  $(UV) export --quiet --frozen --only-group $$group --no-emit-project --no-annotate --no-header \

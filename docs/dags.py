@@ -1,4 +1,4 @@
-"""Writes docs/dags.md, a page of every DAG, from what the DAG files say of themselves: `make docs`."""
+"""Writes docs/dags.md, the page of all DAGs, from the docstrings of the DAG files: `make docs`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ PAGE = REPOSITORY / "docs/dags.md"
 HEAD = """\
 # DAGs
 
-Written by `make docs` from the docstrings in `dags/`, which Airflow shows as each DAG's page. What a colour means is in
-[task-states.md](task-states.md).
+Written by `make docs` from the docstrings in `dags/`, which Airflow shows as each DAG's page. The colours of tasks
+are explained in [task-states.md](task-states.md).
 """
 
 
 def write_page() -> str:
-    """Puts the page together."""
+    """Returns the page."""
     dags = sorted(REPOSITORY.glob("dags/*.py"))
     lessons = sorted(REPOSITORY.glob("dags/examples/*.py"))
     contents = [f"- [`{file.stem}`](#{file.stem}): {_summarize(file)}" for file in dags]
@@ -31,7 +31,7 @@ def write_page() -> str:
 
 
 def _describe(file: Path) -> str:
-    # A heading of the docstring stands one level deeper here.
+    # The page puts a heading of the docstring one level deeper.
     body = re.sub(r"^(#+ )", r"#\1", _read_docstring(file), flags=re.MULTILINE)
     return f"## {file.stem}\n\n{body}"
 

@@ -1,6 +1,6 @@
-"""Takes the pictures of the README from the stack that runs here: `make screenshots`, with Chromium installed.
+"""Takes the pictures of the README from the running stack: `make screenshots`. Needs Chromium.
 
-The pictures are docs/images/airflow-graph.png, mlflow-run.png and, where Nginx is part of the stack, start-page.png.
+The pictures are docs/images/airflow-graph.png, mlflow-run.png and, if Nginx is part of the stack, start-page.png.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ SIZE = {"width": 1360, "height": 760}
 COLOURS = 96
 LOAD_SECONDS = 60.0
 QUIET_SECONDS = 3.0
-"""Long enough for a graph to move to its place."""
+"""A graph of Airflow moves to its place within this time."""
 
 Login = tuple[str, str]
 
 
 def find_chromium() -> str:
-    """The Chromium of this machine: Playwright would download one of its own."""
+    """Returns the path of this machine's Chromium: Playwright would download its own."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         sys.exit("FAIL: Chromium: expected it in PATH, found none; apt install chromium")
@@ -40,14 +40,14 @@ def find_chromium() -> str:
 
 
 def open_page(browser: Browser, headers: dict[str, str] | None = None) -> Page:
-    """A page with a fresh profile."""
+    """Returns a page with a fresh profile."""
     context = browser.new_context(viewport=SIZE, locale="en", color_scheme="light", extra_http_headers=headers)
     context.set_default_timeout(LOAD_SECONDS * 1000)
     return context.new_page()
 
 
 def save_picture(page: Page, name: str, *, whole: bool = False) -> None:
-    """Waits until the page stands still, and saves a picture with few colours of what is seen, or of the whole page."""
+    """Waits until the page is still, and saves a picture with few colours of its visible part or of the whole page."""
     page.wait_for_timeout(QUIET_SECONDS * 1000)
     IMAGES.mkdir(exist_ok=True)
     image = Image.open(io.BytesIO(page.screenshot(full_page=whole))).convert("RGB")
@@ -73,7 +73,7 @@ def show_mlflow_run(page: Page, url: str, login: Login) -> None:
     """Opens the run whose model serves, in the view for training, without the assistant's panel."""
     address = find_mlflow_run(url, login)
     page.goto(address)
-    # This leads to the list of runs, and is remembered.
+    # The click opens the list of runs; the page remembers the choice.
     page.get_by_text("Model training", exact=True).click()
     page.get_by_label("Close").click()
     page.goto(address)
@@ -81,7 +81,7 @@ def show_mlflow_run(page: Page, url: str, login: Login) -> None:
 
 
 def find_mlflow_run(url: str, login: Login) -> str:
-    """The page of the run whose model serves."""
+    """Returns the address of the run whose model serves."""
     query = {"name": "iris", "alias": "champion"}
     found = httpx.get(f"{url}/api/2.0/mlflow/registered-models/alias", params=query, auth=login, timeout=LOAD_SECONDS)
     run_id = found.raise_for_status().json()["model_version"]["run_id"]
@@ -91,7 +91,7 @@ def find_mlflow_run(url: str, login: Login) -> str:
 
 
 def main() -> None:
-    """Takes every picture that this stack has."""
+    """Takes every picture that the running stack can show."""
     env_file = find_env_file()
     airflow_url, *airflow_login = read_airflow(env_file)
     settings = load_settings(env_file)
