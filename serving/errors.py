@@ -39,6 +39,31 @@ class RefusedModelError(ServingError):
     """A registered version whose file or description is wrong, so that another try soon finds the same."""
 
 
+STATUSES = {
+    400: "not JSON",
+    404: "no such model",
+    405: "wrong method",
+    413: "more than 1 MB",
+    415: "not application/json",
+    422: "rows that do not fit the model",
+    429: "too many requests at once",
+    500: "the server failed",
+    503: "the model has no version that can answer",
+    504: "not answered in time",
+}
+"""What each status of a request for a prediction means."""
+
+INFERENCE_STATUSES = STATUSES | {
+    400: "not a request of the protocol, or rows that do not fit the model",
+    404: "no such model, or not the version that serves",
+}
+"""The same for the Open Inference Protocol, which has 400 where /predict has 422."""
+del INFERENCE_STATUSES[422]
+
+STATUS_HEADERS = {405: (b"allow", b"POST"), 503: (b"retry-after", b"2")}
+"""The header that a status brings along."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing wrong with a request: the row's number from 0 and the field's name where there is one."""

@@ -15,7 +15,7 @@ from serving.api.inference_pages import render_inference_error
 from serving.api.metrics import PredictionMetrics
 from serving.api.pages import JSON, render_error
 from serving.api.request import Asked, ClientGoneError, check_content, pick_version, read_body, wants_probabilities
-from serving.errors import RequestError
+from serving.errors import INFERENCE_STATUSES, STATUS_HEADERS, RequestError
 from serving.figures import REPLAY
 from serving.following.follower import Follower
 
@@ -57,7 +57,7 @@ class PredictionApp:
         headers = [(b"content-type", JSON), (b"x-request-id", request_id), (b"content-length", b"%d" % len(body))]
         if status != 200:
             self._metrics.count_refusal(status)
-            headers += _extra_headers(status)
+            headers += [STATUS_HEADERS[status]] if status in STATUS_HEADERS else []
             served = served or self._follower.pick(asked.name, wants_challenger=asked.wants_challenger)
         if served is not None:
             headers.append((b"x-model-version", served.header))
@@ -112,11 +112,5 @@ class PredictionApp:
 def _render(error: RequestError, asked: Asked, request_id: bytes) -> tuple[int, bytes]:
     """Status and body of an error: those of the protocol in which the request came."""
     if asked.is_inference:
-        return 400 if error.status == 422 else error.status, render_inference_error(error)
+        return error.status if error.status in INFERENCE_STATUSES else 400, render_inference_error(error)
     return error.status, render_error(error, request_id.decode())
-
-
-def _extra_headers(status: int) -> list[tuple[bytes, bytes]]:
-    if status == 405:
-        return [(b"allow", b"POST")]
-    return [(b"retry-after", b"2")] if status == 503 else []

@@ -9,20 +9,9 @@ from ml_code.model_file.spec import ModelSpec, Value
 from serving.answering.rows import MAX_ROWS, describe_cell
 from serving.answering.served import ServedModel
 from serving.api.openapi_inference import describe_inference_model, describe_inference_server
+from serving.errors import STATUSES
 from serving.following.follower import Slot
 from serving.registry.names import CHAMPION
-
-ERRORS = {
-    400: "not JSON",
-    404: "no such model",
-    405: "wrong method",
-    413: "more than 1 MB",
-    415: "not application/json",
-    422: "rows that do not fit the model",
-    429: "too many requests at once",
-    503: "the model has no version that can answer",
-    504: "not answered in time",
-}
 
 NUMBER = {"type": ["number", "null"], "description": "null where the model computes no number"}
 
@@ -127,7 +116,7 @@ def _describe_prediction(name: str, spec: ModelSpec | None, operation: str) -> d
         "operationId": operation,
         "summary": f"Answer rows with the model {name}",
         "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": {"200": _describe_answer(spec), **_describe_errors(ERRORS)},
+        "responses": {"200": _describe_answer(spec), **_describe_errors(STATUSES)},
     }
     if spec is None or spec.probabilities_output:
         operation_object["parameters"] = [
@@ -183,7 +172,7 @@ def _describe_listing(operation: str, summary: str, schema: Mapping[str, Any]) -
     return {
         "operationId": operation,
         "summary": summary,
-        "responses": {"200": answer, **_describe_errors({405: "wrong method", 429: "too many requests at once"})},
+        "responses": {"200": answer, **_describe_errors({status: STATUSES[status] for status in (405, 429)})},
     }
 
 

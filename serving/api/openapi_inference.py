@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from serving.answering.inference import DATATYPES
+from serving.errors import INFERENCE_STATUSES
 
 ERROR = {
     "content": {
@@ -48,17 +49,7 @@ ANSWER: dict[str, Any] = {
     },
 }
 
-INFER_ERRORS = {
-    400: "no request of the protocol, or rows that do not fit the model",
-    404: "no such model, or not the version that serves",
-    405: "wrong method",
-    413: "more than 1 MB",
-    415: "not application/json",
-    429: "too many requests at once",
-    503: "the model has no version that can answer",
-    504: "not answered in time",
-}
-READ_ERRORS = {status: INFER_ERRORS[status] for status in (404, 405, 429, 503)}
+READ_ERRORS = {status: INFERENCE_STATUSES[status] for status in (404, 405, 429, 503)}
 
 
 def describe_inference_server() -> dict[str, Any]:
@@ -86,7 +77,7 @@ def describe_inference_model(name: str, example: list[list[Any]], width: int) ->
                 "summary": f"Answer tensors with the model {name}; /versions/VERSION before /infer asks for a version",
                 "tags": ["Open Inference Protocol"],
                 "requestBody": {"required": True, "content": {"application/json": body}},
-                "responses": _describe_responses(ANSWER, INFER_ERRORS),
+                "responses": _describe_responses(ANSWER, INFERENCE_STATUSES),
             }
         },
     }

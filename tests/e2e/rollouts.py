@@ -13,15 +13,6 @@ from tests.e2e.stack import Airflow, Stack, wait_until
 
 SERVE = "model_serving_pipeline"
 DRIVER = Path(__file__).with_name("drive_rollout.py")
-STEPS = (
-    "validate_artifact",
-    "start_canary",
-    "wait_for_canary",
-    "analyse_canary",
-    "promote",
-    "wait_for_fleet",
-    "verify_through_gateway",
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import pytest
 
 from ml_code.model_file.onnx_model import OnnxModel
+from serving.rollout.order import STEPS
 from tests.e2e.publishing import Publisher, make_good
 from tests.e2e.reliability import IS_LONG, ONLY_LONG, REPEATS, check_report
-from tests.e2e.rollouts import SERVE, STEPS, Rollouts
+from tests.e2e.rollouts import SERVE, Rollouts
 from tests.e2e.stack import Airflow, Stack, docker, wait_until
 from tests.e2e.traffic import Traffic, make_rows
 from tests.unit.serving.bad_files import Fault, make_bad_classifier, make_crashing, make_slow_to_open

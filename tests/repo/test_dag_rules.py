@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from serving.comparison.analysis import Rules
+from serving.rollout.order import STEPS
 from tests.repo.repository import ROOT, find_files, list_imports
 
 DAGS = find_files("dags/*.py")
@@ -114,6 +115,19 @@ def test_a_canary_keeps_to_the_same_rules_in_the_form_as_in_the_code() -> None:
     }
     rules = asdict(Rules())
     assert {name: defaults[name] for name in rules} == rules
+
+
+def test_the_rollout_dag_takes_the_steps_in_their_order_and_asks_a_person_before_it_promotes() -> None:
+    tree = ast.parse((ROOT / "dags/model_serving_pipeline.py").read_text())
+    [steps] = [
+        node.value.elts
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.List) and _name(node.targets[0]) == "steps"
+    ]
+    taken = ["approve" if _name(step) == "RolloutApproval" else _name(step) for step in steps]
+    expected = list(STEPS)
+    expected.insert(expected.index("promote"), "approve")
+    assert taken == expected
 
 
 def _name(node: ast.expr) -> str:

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from serving.comparison.analysis import Rules
-from serving.errors import NoCanaryError
-from serving.rollout import steps
 from serving.rollout.control import Control
+from serving.rollout.order import list_steps, roll_out
 from serving.rollout.plan import open_rollout
 from tests.unit.serving.rollout_fakes import Table
 
 WINDOW_SECONDS = 20.0
-
-STEPS: dict[str, Callable[[Control, int], object]] = {
-    "validate_artifact": steps.validate_artifact,
-    "start_canary": steps.start_canary,
-    "wait_for_canary": steps.wait_for_canary,
-    "analyse_canary": lambda control, number: steps.analyse_canary(control, number, Rules(), WINDOW_SECONDS),
-    "promote": steps.promote,
-    "wait_for_fleet": steps.wait_for_fleet,
-    "verify_through_gateway": steps.verify_through_gateway,
-}
+STEPS = list_steps(window_seconds=WINDOW_SECONDS)
 
 
 def run(table: Table, owner: str = "dag/run", version: str | None = None) -> int:
-    """What the DAG does; a step that the first version does not need is skipped with those after it."""
-    control = table.control(owner)
-    number = open_rollout(control, "iris", version).rollout_id
-    has_canary = True
-    for name, step in STEPS.items():
-        if not has_canary and name in {"wait_for_canary", "analyse_canary"}:
-            continue
-        try:
-            step(control, number)
-        except NoCanaryError:
-            has_canary = False
-    return number
+    """What the DAG does."""
+    return roll_out(table.control(owner), "iris", version, window_seconds=WINDOW_SECONDS)
 
 
 def begin(control: Control, last: str = "wait_for_canary") -> int:
-    """Takes the steps up to one of them; answers the number of the rollout."""
+    """Takes the steps up to one of them; returns the number of the rollout."""
     number = open_rollout(control, "iris").rollout_id
     for name, step in STEPS.items():
         step(control, number)
