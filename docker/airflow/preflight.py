@@ -16,15 +16,20 @@ MIN_FREE_DISK_GB = 2.0
 
 MIN_LENGTHS = {
     "AIRFLOW_ADMIN_PASSWORD": 8,
+    "AIRFLOW_DB_PASSWORD": 8,
     "AIRFLOW_FERNET_KEY": 44,
     "AIRFLOW_JWT_SECRET": 64,
     "AIRFLOW_SECRET_KEY": 16,
+    "MINIO_ROOT_PASSWORD": 8,
     "MLFLOW_ADMIN_PASSWORD": 12,
+    "MLFLOW_DB_PASSWORD": 8,
+    "MLFLOW_SECRET_KEY": 16,
     "MLFLOW_SERVING_PASSWORD": 12,
     "MLFLOW_TRAINER_PASSWORD": 12,
-    "MINIO_ROOT_PASSWORD": 8,
+    "POSTGRES_PASSWORD": 8,
+    "WAREHOUSE_DB_PASSWORD": 8,
 }
-"""Minimum length of each secret in characters, as the program that uses it requires."""
+"""Minimum length of each secret in characters, as the program that uses it requires; at least 8."""
 
 HOW_TO_SECRETS = "move .env away and run `make env`, or set it by hand"
 

@@ -19,9 +19,31 @@ def preflight() -> ModuleType:
     return module
 
 
+SHORTEST = {
+    "AIRFLOW_ADMIN_PASSWORD": 8,
+    "AIRFLOW_DB_PASSWORD": 8,
+    "AIRFLOW_FERNET_KEY": 44,
+    "AIRFLOW_JWT_SECRET": 64,
+    "AIRFLOW_SECRET_KEY": 16,
+    "MINIO_ROOT_PASSWORD": 8,
+    "MLFLOW_ADMIN_PASSWORD": 12,
+    "MLFLOW_DB_PASSWORD": 8,
+    "MLFLOW_SECRET_KEY": 16,
+    "MLFLOW_SERVING_PASSWORD": 12,
+    "MLFLOW_TRAINER_PASSWORD": 12,
+    "POSTGRES_PASSWORD": 8,
+    "WAREHOUSE_DB_PASSWORD": 8,
+}
+
+
 @pytest.fixture
-def secrets(preflight: ModuleType) -> dict[str, str]:
-    return {name: "x" * length for name, length in preflight.MIN_LENGTHS.items()}
+def secrets() -> dict[str, str]:
+    return {name: "x" * length for name, length in SHORTEST.items()}
+
+
+def test_every_secret_of_the_example_has_a_shortest_length() -> None:
+    lines = (FILE.parents[2] / ".env.example").read_text().splitlines()
+    assert {line.partition("=")[0] for line in lines if "=insecure-" in line and line[0] != "#"} == set(SHORTEST)
 
 
 def test_random_secrets_on_loopback_pass_without_a_word(preflight: ModuleType, secrets: dict[str, str]) -> None:
@@ -46,10 +68,30 @@ def test_off_loopback_warns_that_it_needs_tls(preflight: ModuleType, secrets: di
     assert "TLS" in warnings[0]
 
 
-@pytest.mark.parametrize("value", ["", "short"])
-def test_a_missing_or_short_secret_is_named(preflight: ModuleType, secrets: dict[str, str], value: str) -> None:
-    failures, _ = preflight.check_secrets(secrets | {"MLFLOW_ADMIN_PASSWORD": value})
-    assert failures[0].startswith("MLFLOW_ADMIN_PASSWORD: expected at least 12 characters")
+@pytest.mark.parametrize("name", SHORTEST)
+@pytest.mark.parametrize("missing", [1, None], ids=["one letter less", "empty"])
+def test_a_missing_or_short_secret_is_named(
+    preflight: ModuleType, secrets: dict[str, str], name: str, missing: int | None
+) -> None:
+    value = secrets[name][:-missing] if missing else ""
+    [failure], _ = preflight.check_secrets(secrets | {name: value})
+    assert failure.startswith(f"{name}: expected at least {SHORTEST[name]} characters, found {len(value)}")
+
+
+def test_a_secret_that_is_not_set_is_named(preflight: ModuleType, secrets: dict[str, str]) -> None:
+    del secrets["POSTGRES_PASSWORD"]
+    [failure], _ = preflight.check_secrets(secrets)
+    assert failure.startswith("POSTGRES_PASSWORD: expected at least 8 characters, found 0")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
+def test_an_address_of_this_machine_is_loopback(preflight: ModuleType, address: str) -> None:
+    assert preflight.is_loopback(address)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.7", "10.0.0.1"])
+def test_an_address_that_others_reach_is_not_loopback(preflight: ModuleType, address: str) -> None:
+    assert not preflight.is_loopback(address)
 
 
 def test_too_little_memory_says_found_expected_and_where_to_raise_it(preflight: ModuleType) -> None:
