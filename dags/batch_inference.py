@@ -53,10 +53,16 @@ def batch_inference() -> None:
     def plan(params: dict[str, Any], dag_run: Any = None) -> list[dict[str, Any]]:
         from ml_code.batch import shards
         from ml_code.errors import NoChampionError
+        from ml_code.workspace import open_workspace
 
         try:
             planned = shards.plan_batch(
-                params["model"], dag_run.run_id, dag_run.run_after, params["input_uri"], params["sample_rows"]
+                open_workspace(),
+                params["model"],
+                dag_run.run_id,
+                dag_run.run_after,
+                params["input_uri"],
+                sample_rows=params["sample_rows"],
             )
         except NoChampionError as error:
             raise AirflowSkipException(str(error)) from error
@@ -65,18 +71,19 @@ def batch_inference() -> None:
     @task(map_index_template="{{ label }}")
     def predict(shard: dict[str, Any]) -> dict[str, Any]:
         from ml_code.batch import shards
+        from ml_code.workspace import open_workspace
 
-        part = shards.predict_shard(shards.Shard(**shard))
+        part = shards.predict_shard(open_workspace(), shards.Shard(**shard))
         get_current_context()["label"] = f"{part.rows} rows"
         return asdict(part)
 
     @task
     def finish(planned: list[dict[str, Any]], parts: list[dict[str, Any]]) -> str:
         from ml_code.batch import shards
+        from ml_code.workspace import open_workspace
 
-        return shards.finish_batch(
-            [shards.Shard(**shard) for shard in planned], [shards.Part(**part) for part in parts]
-        )
+        found = [shards.Part(**part) for part in parts]
+        return shards.finish_batch(open_workspace(), [shards.Shard(**shard) for shard in planned], found)
 
     planned = plan()
     finish(planned, predict.expand(shard=planned))

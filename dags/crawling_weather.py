@@ -80,15 +80,17 @@ def crawling_weather() -> None:
     @task
     def collect(params: dict[str, Any], dag_run: Any = None) -> str:
         from ml_code.etl import forecasts
+        from ml_code.workspace import open_workspace
 
         key, base_url = read_connection()
-        return forecasts.collect(key, base_url, params["nx"], params["ny"], now=dag_run.run_after)
+        return forecasts.collect(open_workspace(), key, base_url, params["nx"], params["ny"], now=dag_run.run_after)
 
     @task
     def preprocess_and_save(raw_uri: str) -> str:
         from ml_code.etl import forecasts
+        from ml_code.workspace import open_workspace
 
-        return forecasts.preprocess_and_save(raw_uri).csv_uri
+        return forecasts.preprocess_and_save(open_workspace(), raw_uri).csv_uri
 
     preprocess_and_save(collect())
 

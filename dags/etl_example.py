@@ -48,16 +48,18 @@ def etl_example() -> None:
     @task(outlets=[CSV_DATA])
     def extract(params: dict[str, Any], outlet_events: Any = None) -> str:
         from ml_code.etl import employees
+        from ml_code.workspace import open_workspace
 
-        file = employees.find_file(params["path"])
+        file = employees.find_file(open_workspace(), params["path"])
         outlet_events[CSV_DATA].extra = {"uri": file.uri, "sha256": file.sha256}
         return file.uri
 
     @task(inlets=[CSV_DATA], outlets=[EMPLOYEE_DATA])
     def load(uri: str, outlet_events: Any = None) -> None:
         from ml_code.etl import employees
+        from ml_code.workspace import open_workspace
 
-        report = employees.load_employees(uri)
+        report = employees.load_employees(open_workspace(), uri)
         print(report.describe())  # noqa: T201  what a task prints is its log
         if report.is_already_loaded:
             raise AirflowSkipException("already loaded")

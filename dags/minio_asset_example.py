@@ -55,15 +55,17 @@ CLEAN_DATASET = AssetAlias("clean-dataset")
 @task(**make_task_defaults(), doc_md=__doc__)
 def minio_producer(dag_run: Any = None) -> str:
     from ml_code.data import intake
+    from ml_code.workspace import open_workspace
 
-    return intake.produce_sample(dag_run.run_id)
+    return intake.produce_sample(open_workspace(), dag_run.run_id)
 
 
 @task(map_index_template="{{ label }}")
 def accept(batch: dict[str, Any]) -> dict[str, Any]:
     from ml_code.data import intake
+    from ml_code.workspace import open_workspace
 
-    report = intake.accept(batch)
+    report = intake.accept(open_workspace(), batch)
     get_current_context()["label"] = intake.describe(report)
     return report
 
@@ -80,8 +82,9 @@ def publish(report: dict[str, Any], outlet_events: Any = None) -> None:
 @task(trigger_rule="none_failed")
 def file_away(report: dict[str, Any]) -> None:
     from ml_code.data import intake
+    from ml_code.workspace import open_workspace
 
-    intake.file_away(report)
+    intake.file_away(open_workspace(), report)
 
 
 @task_group
@@ -105,11 +108,12 @@ def minio_asset_example() -> None:
     @task
     def choose_files(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
         from ml_code.data import intake
+        from ml_code.workspace import open_workspace
 
         # One run may stand for many events, and an event that a person made by hand has no keys.
         events = [event for found in (triggering_asset_events or {}).values() for event in found]
         keys = [key for event in events for key in event.extra.get("payload", {}).get("keys", [])]
-        return intake.plan_batches(keys or intake.list_waiting())
+        return intake.plan_batches(keys or intake.list_waiting(open_workspace()))
 
     take_in.expand(batch=choose_files())
 
@@ -131,8 +135,9 @@ def minio_reconcile() -> None:
     @task
     def list_waiting(params: dict[str, Any]) -> list[dict[str, Any]]:
         from ml_code.data import intake
+        from ml_code.workspace import open_workspace
 
-        return intake.plan_batches(intake.list_waiting(params["min_age_minutes"]))
+        return intake.plan_batches(intake.list_waiting(open_workspace(), params["min_age_minutes"]))
 
     take_in.expand(batch=list_waiting())
 

@@ -58,10 +58,11 @@ def retrain_with_new_params(
     from ml_code.errors import HeldBackError
     from ml_code.search import retraining
     from ml_code.training import plans
+    from ml_code.workspace import open_workspace
 
     origin = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
     try:
-        version = retraining.retrain(training, snapshot_uri, origin)
+        version = retraining.retrain(open_workspace(), training, snapshot_uri, origin)
     except HeldBackError as error:
         raise AirflowSkipException(str(error)) from error
     asset = Asset(f"model/{training['dataset']}")
@@ -93,32 +94,38 @@ def mlops_training_pipeline() -> None:
     @task
     def choose_datasets(params: dict[str, Any], triggering_asset_events: Any = None) -> list[dict[str, Any]]:
         from ml_code.training import plans
+        from ml_code.workspace import open_workspace
 
         # The alias through which an asset was emitted stands among the events as well.
         names = [asset.name for asset in triggering_asset_events or {}]
         datasets = [name.removeprefix("dataset/") for name in names if name.startswith("dataset/")]
-        return plans.plan_retrainings(datasets) if datasets else [plans.plan_training(params)]
+        return plans.plan_retrainings(open_workspace(), datasets) if datasets else [plans.plan_training(params)]
 
     @task(map_index_template="{{ label }}")
     def prepare(training: dict[str, Any]) -> str:
         from ml_code.data import snapshots
+        from ml_code.workspace import open_workspace
 
         get_current_context()["label"] = training["dataset"]
-        return snapshots.prepare(training["dataset"])
+        return snapshots.prepare(open_workspace(), training["dataset"])
 
     @task(map_index_template="{{ label }}", pool="training")
     def train(training: dict[str, Any], snapshot_uri: str, ti: Any = None) -> str:
         from ml_code.training import plans, run
+        from ml_code.workspace import open_workspace
 
         get_current_context()["label"] = training["dataset"]
         origin = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
-        return run.train(snapshot_uri=snapshot_uri, origin=origin, **plans.training_arguments(training))
+        return run.train(
+            open_workspace(), snapshot_uri=snapshot_uri, origin=origin, **plans.training_arguments(training)
+        )
 
     @task(map_index_template="{{ label }}")
     def evaluate(mlflow_run_id: str) -> str:
         from ml_code.gate import judging
+        from ml_code.workspace import open_workspace
 
-        metrics = judging.evaluate(mlflow_run_id)
+        metrics = judging.evaluate(open_workspace(), mlflow_run_id)
         get_current_context()["label"] = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
         return mlflow_run_id
 
@@ -126,8 +133,10 @@ def mlops_training_pipeline() -> None:
     def gate(training: dict[str, Any], mlflow_run_id: str) -> str:
         from ml_code.gate import judging
         from ml_code.gate.decision import verdict
+        from ml_code.workspace import open_workspace
 
-        decision = judging.decide(mlflow_run_id, trigger=training["trigger"], force=training["force"])
+        trigger, force = training["trigger"], training["force"]
+        decision = judging.decide(open_workspace(), mlflow_run_id, trigger=trigger, force=force)
         get_current_context()["label"] = verdict(decision)
         return "approve" if decision.is_promoted and decision.needs_approval else decision.outcome
 
@@ -136,8 +145,9 @@ def mlops_training_pipeline() -> None:
     def register(mlflow_run_id: str, outcome: str) -> str:
         skip_unless(outcome, "promote", "approve")
         from ml_code.gate import judging
+        from ml_code.workspace import open_workspace
 
-        return judging.register(mlflow_run_id)
+        return judging.register(open_workspace(), mlflow_run_id)
 
     @task(outlets=[AssetAlias("trained-model")])
     def promoted(training: dict[str, Any], version: str, outcome: str, outlet_events: Any = None) -> None:
@@ -150,8 +160,9 @@ def mlops_training_pipeline() -> None:
     def rejected(mlflow_run_id: str, outcome: str) -> None:
         skip_unless(outcome, "reject")
         from ml_code.gate import judging
+        from ml_code.workspace import open_workspace
 
-        judging.explain_rejection(mlflow_run_id)
+        judging.explain_rejection(open_workspace(), mlflow_run_id)
 
     @task_group
     def train_dataset(training: dict[str, Any]) -> None:

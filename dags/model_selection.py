@@ -45,8 +45,9 @@ def model_selection() -> None:
     @task.branch
     def compare(ti: Any = None) -> str:
         from ml_code.gate import selection
+        from ml_code.workspace import open_workspace
 
-        choice = selection.compare_pending(MODEL)
+        choice = selection.compare_pending(open_workspace(), MODEL)
         ti.xcom_push("version", choice.version)
         ti.xcom_push("reason", choice.reason)
         return "update_model" if choice.is_better else "keep_model"
@@ -55,9 +56,11 @@ def model_selection() -> None:
     def update_model(ti: Any = None) -> str:
         from ml_code.errors import HeldBackError
         from ml_code.gate import selection
+        from ml_code.workspace import open_workspace
 
+        version = ti.xcom_pull(task_ids="compare", key="version")
         try:
-            return selection.judge_pending(MODEL, ti.xcom_pull(task_ids="compare", key="version"))
+            return selection.judge_pending(open_workspace(), MODEL, version)
         except HeldBackError as error:
             raise AirflowSkipException(str(error)) from error
 

@@ -43,27 +43,32 @@ def model_training_selection() -> None:
     @task
     def feature_engineering() -> str:
         from ml_code.data import snapshots
+        from ml_code.workspace import open_workspace
 
-        return snapshots.prepare(DATASET)
+        return snapshots.prepare(open_workspace(), DATASET)
 
     @task(pool="training")
     def train(estimator: str, snapshot_uri: str, ti: Any = None) -> str:
         from ml_code.gate import judging
         from ml_code.training import plans, run
+        from ml_code.workspace import open_workspace
 
+        workspace = open_workspace()
         origin = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id)
-        mlflow_run_id = run.train(DATASET, snapshot_uri, "sklearn", estimator, origin=origin)
-        judging.evaluate(mlflow_run_id)
+        mlflow_run_id = run.train(workspace, DATASET, snapshot_uri, "sklearn", estimator, origin=origin)
+        judging.evaluate(workspace, mlflow_run_id)
         return f"runs:/{mlflow_run_id}"
 
     @task(outlets=[Asset(f"model/{DATASET}")])
     def select_best_model(run_uris: list[str]) -> str:
         from ml_code.errors import HeldBackError
         from ml_code.gate import selection
+        from ml_code.workspace import open_workspace
 
-        best = selection.choose_best(run_uris)
+        workspace = open_workspace()
+        best = selection.choose_best(workspace, run_uris)
         try:
-            version = selection.register_for_rollout(best.removeprefix(selection.RUN_SCHEME))
+            version = selection.register_for_rollout(workspace, best.removeprefix(selection.RUN_SCHEME))
         except HeldBackError as error:
             raise AirflowSkipException(str(error)) from error
         return f"models:/{DATASET}/{version}"

@@ -38,11 +38,14 @@ def simple_train() -> None:
         from ml_code.data import snapshots
         from ml_code.gate import judging
         from ml_code.training import plans, run
+        from ml_code.workspace import open_workspace
 
+        workspace = open_workspace()
         origin = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id)
-        mlflow_run_id = run.train(DATASET, snapshots.prepare(DATASET), "sklearn", "random_forest", origin=origin)
-        judging.evaluate(mlflow_run_id)
-        return judging.register(mlflow_run_id, is_judged=False)
+        snapshot_uri = snapshots.prepare(workspace, DATASET)
+        mlflow_run_id = run.train(workspace, DATASET, snapshot_uri, "sklearn", "random_forest", origin=origin)
+        judging.evaluate(workspace, mlflow_run_id)
+        return judging.register(workspace, mlflow_run_id, is_judged=False)
 
     train()
 

@@ -56,25 +56,29 @@ def train_with_mlflow() -> None:
         from ml_code.data import snapshots
         from ml_code.gate import judging
         from ml_code.training import plans, run
+        from ml_code.workspace import open_workspace
 
+        workspace = open_workspace()
         plan = plans.plan_training({"dataset": DATASET, **params})
         mlflow_run_id = run.train(
-            snapshot_uri=snapshots.prepare(DATASET),
+            workspace,
+            snapshot_uri=snapshots.prepare(workspace, DATASET),
             model=MODEL,
             experiment=EXPERIMENT,
             origin=plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id),
             **plans.training_arguments(plan),
         )
-        judging.evaluate(mlflow_run_id)
+        judging.evaluate(workspace, mlflow_run_id)
         return mlflow_run_id
 
     @task(outlets=[Asset(f"model/{MODEL}")])
     def promote_model_to_production(mlflow_run_id: str) -> str:
         from ml_code.errors import HeldBackError
         from ml_code.gate import selection
+        from ml_code.workspace import open_workspace
 
         try:
-            version = selection.register_for_rollout(mlflow_run_id)
+            version = selection.register_for_rollout(open_workspace(), mlflow_run_id)
         except HeldBackError as error:
             raise AirflowSkipException(str(error)) from error
         return f"models:/{MODEL}/{version}"

@@ -58,23 +58,24 @@ def tune_model() -> None:
     def plan(params: dict[str, Any], ti: Any = None) -> list[dict[str, Any]]:
         from ml_code.data import snapshots
         from ml_code.search import trials
-        from ml_code.settings import load_settings
         from ml_code.training import plans
+        from ml_code.workspace import open_workspace
 
-        storage = trials.open_storage(load_settings())
+        workspace = open_workspace()
+        snapshot_uri = snapshots.prepare(workspace, params["dataset"])
         key = plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id).key
-        search = trials.plan_search(params, snapshots.prepare(params["dataset"]), key, storage)
+        search = trials.plan_search(workspace, params, snapshot_uri, key, trials.open_storage(workspace))
         shares = trials.share_trials(search, params["workers"])
         return [{"search": asdict(search), "worker": worker, "trials": share} for worker, share in enumerate(shares)]
 
     @task(map_index_template="{{ label }}", pool="training")
     def search(share: dict[str, Any]) -> dict[str, Any]:
         from ml_code.search import trials
-        from ml_code.settings import load_settings
+        from ml_code.workspace import open_workspace
 
-        searched = trials.Search(**share["search"])
-        storage = trials.open_storage(load_settings())
-        done = trials.run_trials(searched, share["trials"], share["worker"], storage)
+        workspace, searched = open_workspace(), trials.Search(**share["search"])
+        storage = trials.open_storage(workspace)
+        done = trials.run_trials(workspace, searched, share["trials"], share["worker"], storage)
         get_current_context()["label"] = f"{done} trials"
         return share["search"]
 
@@ -83,22 +84,24 @@ def tune_model() -> None:
         from ml_code.errors import HeldBackError
         from ml_code.gate import judging, selection
         from ml_code.search import trials
-        from ml_code.settings import load_settings
         from ml_code.training import plans, run
+        from ml_code.workspace import open_workspace
 
+        workspace = open_workspace()
         searched = trials.Search(**next(iter(searches)))
-        best = trials.finish_search(searched, trials.open_storage(load_settings()))
+        best = trials.finish_search(workspace, searched, trials.open_storage(workspace))
         mlflow_run_id = run.train(
+            workspace,
             searched.dataset,
             searched.snapshot_uri,
             searched.model_type,
             searched.estimator,
-            best,
+            hyperparameters=best,
             origin=plans.RunOrigin(ti.dag_id, ti.run_id, ti.task_id),
         )
-        judging.evaluate(mlflow_run_id)
+        judging.evaluate(workspace, mlflow_run_id)
         try:
-            version = selection.register_for_rollout(mlflow_run_id)
+            version = selection.register_for_rollout(workspace, mlflow_run_id)
         except HeldBackError as error:
             raise AirflowSkipException(str(error)) from error
         outlet_events[AssetAlias("tuned-model")].add(Asset(f"model/{searched.dataset}"), extra={"version": version})

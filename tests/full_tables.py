@@ -11,6 +11,7 @@ from ml_code.datasets import Dataset, load_dataset
 from ml_code.families import FAMILIES, check_hyperparameters, find_family
 from ml_code.training.export import ExportedModel, export_pipeline
 from ml_code.training.fitting import fit_pipeline
+from ml_code.workspace import open_workspace
 from tests.offline_settings import make_offline_settings
 
 
@@ -23,9 +24,9 @@ def read_table(name: str, folder: Path) -> tuple[Dataset, holdout.Split]:
         SourceError: neither is reached.
     """
     tables = Path(os.environ.get("TEST_TABLES", "/nowhere"))
-    settings = make_offline_settings(folder, datasets_dir=tables)
+    workspace = open_workspace(make_offline_settings(folder, datasets_dir=tables))
     dataset = load_dataset(name)
-    return dataset, holdout.split_holdout(dataset, read_snapshot(prepare(name, settings=settings), settings))
+    return dataset, holdout.split_holdout(dataset, read_snapshot(workspace, prepare(workspace, name)))
 
 
 def train_family(dataset: Dataset, split: holdout.Split, name: str) -> ExportedModel:

@@ -14,8 +14,8 @@ from ml_code.data.csv_records import Block, CsvRecords, show_names
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.model_file.spec import Feature
-from ml_code.settings import Settings
 from ml_code.storage import SCHEME, Storage, StoredObject
+from ml_code.workspace import Workspace
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 
@@ -25,14 +25,14 @@ BATCH_ROWS = 65_536
 INPUT_ID = "input_id"
 
 
-def list_inputs(dataset: Dataset, input_uri: str, settings: Settings) -> list[StoredObject]:
+def list_inputs(workspace: Workspace, dataset: Dataset, input_uri: str) -> list[StoredObject]:
     """The files that an address or prefix names, in order; without one, the newest version of the dataset.
 
     Raises:
         SourceError: there is none.
         StorageError: the store refuses.
     """
-    storage, datasets_uri = Storage(settings), settings.datasets_uri.rstrip("/")
+    storage, datasets_uri = workspace.storage, workspace.settings.datasets_uri.rstrip("/")
     if not input_uri:
         versions = storage.list_objects(f"{datasets_uri}/snapshots/{dataset.name}/")
         if not versions:
@@ -49,38 +49,38 @@ def list_inputs(dataset: Dataset, input_uri: str, settings: Settings) -> list[St
     return exact or found
 
 
-def count_rows_of_groups(uri: str, settings: Settings) -> list[int]:
+def count_rows_of_groups(storage: Storage, uri: str) -> list[int]:
     """Rows of each row group of a Parquet file.
 
     Raises:
         SourceError: it is no Parquet file.
         StorageError: there is no such file, or the store refuses.
     """
-    with Storage(settings).open_parts(uri) as stream:
+    with storage.open_parts(uri) as stream:
         metadata = _open_parquet(uri, stream).metadata
         return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
 
 def read_batches(
+    storage: Storage,
     uri: str,
     features: Sequence[Feature],
     key: str | None = None,
+    *,
     row_groups: Sequence[int] | None = None,
     rows: Sequence[int] | None = None,
-    *,
-    settings: Settings,
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Rows in order, each batch with the number of its first row (from 0, of the file).
 
     A batch has a column for each feature, and `input_id`: the key's, or else the number of the row.
 
     Args:
+        storage: that holds the file.
         uri: CSV or Parquet file.
         features: of the model; other columns are left out.
         key: column that tells rows apart; a file without it is numbered.
         row_groups: of a Parquet file; None: all.
         rows: numbers of the rows of a Parquet file; None: all.
-        settings: of the store.
 
     Raises:
         DataCheckError: a column is missing, or a line is no row.
@@ -89,10 +89,10 @@ def read_batches(
     """
     names = [feature.name for feature in features]
     if not uri.endswith(".parquet"):
-        yield from _read_csv(uri, features, key, settings)
+        yield from _read_csv(storage, uri, features, key)
         return
     categories = [feature.name for feature in features if feature.kind == "categorical"]
-    with Storage(settings).open_parts(uri) as stream:
+    with storage.open_parts(uri) as stream:
         file = _open_parquet(uri, stream, categories)
         _refuse_columns(uri, names, file.schema_arrow.names)
         key = key if key in file.schema_arrow.names else None
@@ -115,10 +115,10 @@ def read_batches(
 
 
 def _read_csv(
-    uri: str, features: Sequence[Feature], key: str | None, settings: Settings
+    storage: Storage, uri: str, features: Sequence[Feature], key: str | None
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     first = 0
-    with Storage(settings).open(uri) as stream:
+    with storage.open(uri) as stream:
         records = CsvRecords(stream, uri)
         _refuse_columns(uri, [feature.name for feature in features], records.header)
         for block in records:

@@ -18,10 +18,8 @@ from datetime import datetime
 from typing import Literal
 
 from ml_code.batch.inputs import count_rows_of_groups, list_inputs, read_batches
-from ml_code.datasets import load_catalog
 from ml_code.errors import CatalogError, DataCheckError, NoChampionError
-from ml_code.settings import Settings, load_settings
-from ml_code.storage import Storage
+from ml_code.workspace import Workspace
 
 SHARD_ROWS = 1_000_000
 """Rows after which a Parquet file is cut, at the end of a row group; a CSV file is one shard."""
@@ -68,24 +66,24 @@ class Part:
 
 
 def plan_batch(
+    workspace: Workspace,
     model: str,
     batch_id: str,
     predicted_at: datetime,
     input_uri: str = "",
-    sample_rows: int = SAMPLE_ROWS,
     *,
-    settings: Settings | None = None,
+    sample_rows: int = SAMPLE_ROWS,
 ) -> list[Shard]:
     """Pins the champion and cuts the input into shards; a repeated call answers the same plan.
 
     Args:
+        workspace: with MLflow, the store and the catalog.
         model: registered model, of which the champion answers.
         batch_id: names the batch; also draws the rows where no input is named.
         predicted_at: stands beside every answer.
         input_uri: CSV or Parquet file, or what the names of several start with: a key of the datasets' bucket,
             `s3://bucket/key` or a path. Empty: rows of the newest version of the model's dataset, at random.
         sample_rows: how many those are.
-        settings: instead of the environment's.
 
     Raises:
         NoChampionError: no version of the model serves.
@@ -94,25 +92,23 @@ def plan_batch(
         StorageError: the store refuses.
         TrackingError: MLflow refuses.
     """
-    settings = settings or load_settings()
-    storage = Storage(settings)
-    catalog = load_catalog(settings.catalog_dir)
+    storage, catalog = workspace.storage, workspace.catalog
     datasets = catalog.list_models()
     if model not in datasets:
         raise CatalogError(f"model: found {model!r}, expected one of {', '.join(datasets)}; choose one of these")
     dataset = catalog.datasets[datasets[model]]
-    of_model = f"{settings.predictions_uri.rstrip('/')}/{model}"
+    of_model = f"{workspace.settings.predictions_uri.rstrip('/')}/{model}"
     folder = f"{of_model}/{re.sub(r'[^A-Za-z0-9_.-]', '_', batch_id)}"
     if storage.find(f"{folder}/plan.json"):
         return [Shard(**shard) for shard in json.loads(storage.read_bytes(f"{folder}/plan.json"))]
-    version, model_uri = _copy_champion(model, of_model, settings)
-    inputs = list_inputs(dataset, input_uri, settings)
+    version, model_uri = _copy_champion(workspace, model, of_model)
+    inputs = list_inputs(workspace, dataset, input_uri)
     size_bytes = sum(file.size_bytes for file in inputs)
     shards: list[Shard] = []
     for file in inputs:
         groups: Sequence[Sequence[int] | None] = [None]
         if file.uri.endswith(".parquet") and input_uri:
-            groups = _group(count_rows_of_groups(file.uri, settings)) or [None]
+            groups = _group(count_rows_of_groups(storage, file.uri)) or [None]
         shards += [
             Shard(
                 folder,
@@ -125,7 +121,7 @@ def plan_batch(
                 file.uri,
                 dataset.key,
                 group,
-                None if input_uri else _draw_rows(batch_id, sample_rows, count_rows_of_groups(file.uri, settings)),
+                None if input_uri else _draw_rows(batch_id, sample_rows, count_rows_of_groups(storage, file.uri)),
             )
             for number, group in enumerate(groups)
         ]
@@ -134,7 +130,7 @@ def plan_batch(
     return shards
 
 
-def predict_shard(shard: Shard, *, settings: Settings | None = None) -> Part:
+def predict_shard(workspace: Workspace, shard: Shard) -> Part:
     """Answers one shard and writes it whole.
 
     Raises:
@@ -144,12 +140,16 @@ def predict_shard(shard: Shard, *, settings: Settings | None = None) -> Part:
     from ml_code.batch.answers import Marks, write_answers  # noqa: PLC0415  what answers, and a plan does without
     from ml_code.model_file.onnx_model import OnnxModel  # noqa: PLC0415
 
-    settings = settings or load_settings()
-    storage = Storage(settings)
-    model = OnnxModel(storage.read_bytes(shard.model_uri), settings.batch_threads)
+    storage = workspace.storage
+    model = OnnxModel(storage.read_bytes(shard.model_uri), workspace.settings.batch_threads)
     with storage.create(shard.output_uri) as path:
         batches = read_batches(
-            shard.input_uri, model.spec.features, shard.key, shard.row_groups, shard.rows, settings=settings
+            storage,
+            shard.input_uri,
+            model.spec.features,
+            shard.key,
+            row_groups=shard.row_groups,
+            rows=shard.rows,
         )
         marks = Marks(shard.model, shard.version, shard.predicted_at, shard.input_uri)
         rows = write_answers(model, batches, marks, path)
@@ -158,7 +158,7 @@ def predict_shard(shard: Shard, *, settings: Settings | None = None) -> Part:
     return Part(shard.output_uri, rows, digest)
 
 
-def finish_batch(shards: Sequence[Shard], parts: Sequence[Part], *, settings: Settings | None = None) -> str:
+def finish_batch(workspace: Workspace, shards: Sequence[Shard], parts: Sequence[Part]) -> str:
     """Writes the manifest, which says that the batch is whole; answers its URI.
 
     Raises:
@@ -180,16 +180,16 @@ def finish_batch(shards: Sequence[Shard], parts: Sequence[Part], *, settings: Se
         "parts": [asdict(part) for part in sorted(parts, key=lambda part: part.uri)],
     }
     uri = f"{first.folder}/manifest.json"
-    Storage(settings or load_settings()).write_bytes(uri, json.dumps(manifest, indent=2).encode())
+    workspace.storage.write_bytes(uri, json.dumps(manifest, indent=2).encode())
     log.info("%s: %d rows in %d parts", uri, manifest["rows"], len(parts))
     return uri
 
 
-def _copy_champion(model: str, folder: str, settings: Settings) -> tuple[str, str]:
+def _copy_champion(workspace: Workspace, model: str, folder: str) -> tuple[str, str]:
     """Copies the champion's file into the predictions, unless it is there; answers its version and its URI there."""
-    from ml_code.tracking import SHA256, Tracker  # noqa: PLC0415  seconds to import, which the shards do without
+    from ml_code.tracking import SHA256  # noqa: PLC0415  seconds to import, which the shards do without
 
-    tracker, storage = Tracker(settings), Storage(settings)
+    tracker, storage = workspace.tracker, workspace.storage
     version = tracker.read_aliases(model).get("champion")
     if version is None:
         raise NoChampionError(

@@ -20,8 +20,7 @@ from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine, quara
 from ml_code.data.validation import check_rows, refuse_too_many_bad
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
-from ml_code.settings import Settings
-from ml_code.storage import Storage
+from ml_code.workspace import Workspace
 
 METADATA = b"mlops"
 """Key in the Parquet file's metadata under which its history stands."""
@@ -50,15 +49,15 @@ class CleanFile:
 
 
 class CleanFiles:
-    """The accepted files of one dataset in the store of the settings.
+    """The accepted files of one dataset in the store.
 
-    >>> CleanFiles(load_dataset("iris"), settings).accept(content, "s3://datasets/incoming/iris/june.csv")
+    >>> CleanFiles(workspace, workspace.load_dataset("iris")).accept(content, "s3://datasets/incoming/iris/june.csv")
     """
 
-    def __init__(self, dataset: Dataset, settings: Settings) -> None:
+    def __init__(self, workspace: Workspace, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._datasets_uri = settings.datasets_uri.rstrip("/")
-        self._storage = Storage(settings)
+        self._datasets_uri = workspace.settings.datasets_uri.rstrip("/")
+        self._storage = workspace.storage
 
     def list_names(self) -> list[str]:
         """The names of the accepted files, in order.

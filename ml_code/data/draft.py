@@ -15,10 +15,9 @@ from pydantic import ValidationError
 
 from ml_code.data.csv_records import CsvRecords
 from ml_code.data.validation import LARGEST_NUMBER, WHOLE_NUMBER, strip_cells
-from ml_code.datasets import CATALOG, Dataset, Task, describe_problems, load_catalog
+from ml_code.datasets import CATALOG, Dataset, Task, describe_problems
 from ml_code.errors import CatalogError, DataCheckError, SourceError
-from ml_code.settings import Settings, load_settings
-from ml_code.storage import Storage
+from ml_code.workspace import Workspace
 
 MOST_CATEGORIES = 50
 """A text column with more values is taken for a name or a remark, which no model learns from."""
@@ -41,13 +40,13 @@ class Draft:
 
 
 def add_dataset(
+    workspace: Workspace,
     path: Path,
     target: str,
     *,
     name: str | None = None,
     key: str | None = None,
     task: str | None = None,
-    settings: Settings | None = None,
 ) -> tuple[Path, Draft]:
     """Uploads a CSV file as the source of a new dataset and writes the dataset's TOML file; answers where.
 
@@ -57,10 +56,10 @@ def add_dataset(
         DataCheckError: the target or key is not among its columns, or no column can be learned from.
         StorageError: the file cannot be read, or the store refuses.
     """
-    settings = settings or load_settings()
+    settings = workspace.settings
     name = name or path.name.partition(".")[0].lower()
     draft = draft_dataset(path, target, name=name, key=key, task=task)
-    catalog = load_catalog(settings.catalog_dir)
+    catalog = workspace.catalog
     file = (settings.catalog_dir or CATALOG) / f"{name}.toml"
     if name in catalog.datasets or file.exists():
         raise CatalogError(f"dataset {name}: found {file}, expected a new name; choose another by --name, or remove it")
@@ -73,7 +72,7 @@ def add_dataset(
             f"{file}: found {error.strerror}, expected to write it; free the disk, or correct the folder's permissions"
         ) from error
     try:
-        Storage(settings).upload(path, f"{settings.datasets_uri.rstrip('/')}/{draft.dataset.source.key}")  # type: ignore[union-attr]
+        workspace.storage.upload(path, f"{settings.datasets_uri.rstrip('/')}/{draft.dataset.source.key}")  # type: ignore[union-attr]
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -14,10 +14,10 @@ from ml_code.data.csv_records import CsvRecords
 from ml_code.data.source import load_source
 from ml_code.data.synthetic import resample_rows
 from ml_code.data.validation import refuse_missing_columns
-from ml_code.datasets import Dataset, load_catalog, load_dataset
+from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError, SourceError
-from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage, StoredObject
+from ml_code.workspace import Workspace
 
 INCOMING = "incoming/"
 
@@ -31,7 +31,7 @@ SUFFIXES = (".csv", ".csv.gz")
 log = logging.getLogger(__name__)
 
 
-def put_file(dataset: str, path: Path, *, settings: Settings | None = None) -> str:
+def put_file(workspace: Workspace, dataset: str, path: Path) -> str:
     """Uploads a CSV file to where the watcher finds it; answers its URI. Its rows are checked when it is taken in.
 
     Raises:
@@ -40,48 +40,44 @@ def put_file(dataset: str, path: Path, *, settings: Settings | None = None) -> s
         DataCheckError: a column is missing.
         StorageError: the file cannot be read, or the store refuses.
     """
-    settings = settings or load_settings()
-    described = load_dataset(dataset, settings.catalog_dir)
+    described = workspace.load_dataset(dataset)
     _refuse_suffix(path.name)
-    storage = Storage(settings)
+    storage = workspace.storage
     with storage.open(str(path)) as stream:
         refuse_missing_columns(described, CsvRecords(stream, path.name).header)
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     # Another file of this name may still wait there.
-    uri = f"{_root(settings)}{INCOMING}{dataset}/{digest[:8]}-{path.name}"
+    uri = f"{_root(workspace)}{INCOMING}{dataset}/{digest[:8]}-{path.name}"
     storage.upload(path, uri)
     return uri
 
 
-def produce_sample(run_id: str, *, dataset: str = "iris", settings: Settings | None = None) -> str:
+def produce_sample(workspace: Workspace, run_id: str, *, dataset: str = "iris") -> str:
     """Puts made-up rows that resemble the dataset's source into `incoming/`; the same run makes the same file.
 
     Raises:
         StorageError: the store refuses.
     """
-    settings = settings or load_settings()
-    described = load_dataset(dataset, settings.catalog_dir)
+    described = workspace.load_dataset(dataset)
     digest = hashlib.sha256(run_id.encode()).hexdigest()
-    content = resample_rows(
-        described, load_source(described, settings).content, PRODUCED_ROWS, seed=int(digest[:8], 16)
-    )
-    uri = f"{_root(settings)}{INCOMING}{dataset}/produced-{digest[:8]}.csv"
-    Storage(settings).write_bytes(uri, content)
+    source = load_source(workspace, described).content
+    content = resample_rows(described, source, PRODUCED_ROWS, seed=int(digest[:8], 16))
+    uri = f"{_root(workspace)}{INCOMING}{dataset}/produced-{digest[:8]}.csv"
+    workspace.storage.write_bytes(uri, content)
     return uri
 
 
-def list_waiting(min_age_minutes: float = 0, *, settings: Settings | None = None) -> list[str]:
+def list_waiting(workspace: Workspace, min_age_minutes: float = 0) -> list[str]:
     """Keys of the files for a known dataset that nobody has taken in; younger ones are left to their events.
 
     Raises:
         StorageError: the store refuses.
     """
-    settings = settings or load_settings()
     newest = datetime.now(UTC) - timedelta(minutes=min_age_minutes)
-    objects = Storage(settings).list_objects(f"{_root(settings)}{INCOMING}")
-    waiting = [found.uri.removeprefix(_root(settings)) for found in objects if found.modified_at <= newest]
-    datasets = load_catalog(settings.catalog_dir).datasets
+    objects = workspace.storage.list_objects(f"{_root(workspace)}{INCOMING}")
+    waiting = [found.uri.removeprefix(_root(workspace)) for found in objects if found.modified_at <= newest]
+    datasets = workspace.catalog.datasets
     for key in waiting:
         if _name_dataset(key) not in datasets:
             log.warning("%s stays where it is: the catalog has no dataset %r", key, _name_dataset(key))
@@ -100,16 +96,15 @@ def plan_batches(keys: Iterable[str]) -> list[dict[str, Any]]:
     ]
 
 
-def accept(batch: Mapping[str, Any], *, settings: Settings | None = None) -> dict[str, Any]:
+def accept(workspace: Workspace, batch: Mapping[str, Any]) -> dict[str, Any]:
     """Checks each file of a batch and keeps the good ones; says what became of each, and moves nothing.
 
     Raises:
         CatalogError: there is no such dataset; its files stay where they are.
         StorageError: the store refuses.
     """
-    settings = settings or load_settings()
-    dataset = load_dataset(batch["dataset"], settings.catalog_dir)
-    files = [_accept_file(dataset, key, settings) for key in batch["keys"]]
+    dataset = workspace.load_dataset(batch["dataset"])
+    files = [_accept_file(workspace, dataset, key) for key in batch["keys"]]
     for file in files:
         log.log(logging.ERROR if file["outcome"] == "rejected" else logging.INFO, "%s: %s", file["key"], file["says"])
     accepted = [file for file in files if file["outcome"] == "accepted"]
@@ -133,15 +128,14 @@ def describe(report: Mapping[str, Any]) -> str:
     return f"{report['dataset']}: {words}"
 
 
-def file_away(report: Mapping[str, Any], *, settings: Settings | None = None) -> None:
+def file_away(workspace: Workspace, report: Mapping[str, Any]) -> None:
     """Moves what was taken in to `processed/` and what was refused to `rejected/`; a file written anew stays.
 
     Raises:
         DataCheckError: a file was rejected; everything has been moved nevertheless.
         StorageError: the store refuses.
     """
-    settings = settings or load_settings()
-    storage, root = Storage(settings), _root(settings)
+    storage, root = workspace.storage, _root(workspace)
     rejected = []
     for file in report["files"]:
         if file["outcome"] == "gone":
@@ -157,8 +151,8 @@ def file_away(report: Mapping[str, Any], *, settings: Settings | None = None) ->
         raise DataCheckError(f"{len(rejected)} of {len(report['files'])} files were rejected: {'; '.join(rejected)}")
 
 
-def _accept_file(dataset: Dataset, key: str, settings: Settings) -> dict[str, Any]:
-    uri, storage = _root(settings) + key, Storage(settings)
+def _accept_file(workspace: Workspace, dataset: Dataset, key: str) -> dict[str, Any]:
+    uri, storage = _root(workspace) + key, workspace.storage
     found = storage.find(uri)
     if found is None:
         return {"key": key, "outcome": "gone", "says": "taken in and filed away by another run"}
@@ -169,7 +163,7 @@ def _accept_file(dataset: Dataset, key: str, settings: Settings) -> dict[str, An
     file = {"key": key, "tag": found.tag, "sha256": digest}
     try:
         _refuse_suffix(key)
-        return file | _keep(CleanFiles(dataset, settings), content, digest, found)
+        return file | _keep(CleanFiles(workspace, dataset), content, digest, found)
     except (DataCheckError, SourceError) as error:
         return file | {"outcome": "rejected", "says": str(error)}
 
@@ -206,5 +200,5 @@ def _name_dataset(key: str) -> str:
     return key.removeprefix(INCOMING).partition("/")[0]
 
 
-def _root(settings: Settings) -> str:
-    return f"{settings.datasets_uri.rstrip('/')}/"
+def _root(workspace: Workspace) -> str:
+    return f"{workspace.settings.datasets_uri.rstrip('/')}/"

@@ -14,10 +14,9 @@ from ml_code.data.clean_files import SOURCE, CleanFile, CleanFiles
 from ml_code.data.holdout import split_holdout
 from ml_code.data.source import load_source
 from ml_code.data.validation import check_rows, narrow_target
-from ml_code.datasets import Dataset, load_dataset
+from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
-from ml_code.settings import Settings, load_settings
-from ml_code.storage import Storage
+from ml_code.workspace import Workspace
 
 VERSION_LENGTH = 16
 """Hex digits of a dataset's version: enough for a billion versions without a collision."""
@@ -25,7 +24,7 @@ VERSION_LENGTH = 16
 log = logging.getLogger(__name__)
 
 
-def prepare(dataset: str, *, settings: Settings | None = None) -> str:
+def prepare(workspace: Workspace, dataset: str) -> str:
     """Accepts the source's file, unless it was before, and snapshots all accepted files.
 
     Returns:
@@ -37,26 +36,26 @@ def prepare(dataset: str, *, settings: Settings | None = None) -> str:
         DataCheckError: the rows break the catalog's checks.
         StorageError: the store refuses.
     """
-    settings = settings or load_settings()
-    described = load_dataset(dataset, settings.catalog_dir)
-    source = load_source(described, settings)
+    described = workspace.load_dataset(dataset)
+    source = load_source(workspace, described)
     # Each time, which is quick: rows that were bad may be good by now, under other checks.
-    accepted = CleanFiles(described, settings).accept(source.content, source.origin)
+    accepted = CleanFiles(workspace, described).accept(source.content, source.origin)
     log.info("%s: %d rows read from %s, %d bad", dataset, accepted.rows, source.origin, accepted.bad_rows)
-    return take_snapshot(described, accepted.sha256, settings)
+    return take_snapshot(workspace, described, accepted.sha256)
 
 
-def take_snapshot(dataset: Dataset, source_sha256: str, settings: Settings) -> str:
+def take_snapshot(workspace: Workspace, dataset: Dataset, source_sha256: str) -> str:
     """Writes the snapshot of the source and of the files accepted by now, unless it is there; answers its URI.
 
     Raises:
         DataCheckError: no file is accepted, or none fits the catalog of today.
         StorageError: the store refuses.
     """
-    files, storage = CleanFiles(dataset, settings), Storage(settings)
+    files, storage = CleanFiles(workspace, dataset), workspace.storage
     source = SOURCE + source_sha256
     names = [name for name in files.list_names() if name == source or not name.startswith(SOURCE)]
-    uri = f"{settings.datasets_uri.rstrip('/')}/snapshots/{dataset.name}/{make_version(dataset, names)}.parquet"
+    folder = f"{workspace.settings.datasets_uri.rstrip('/')}/snapshots/{dataset.name}"
+    uri = f"{folder}/{make_version(dataset, names)}.parquet"
     if storage.find(uri) is None:
         buffer = io.BytesIO()
         rows = unite(dataset, [files.read(name) for name in names])
@@ -66,19 +65,19 @@ def take_snapshot(dataset: Dataset, source_sha256: str, settings: Settings) -> s
     return uri
 
 
-def read_snapshot(uri: str, settings: Settings) -> pd.DataFrame:
+def read_snapshot(workspace: Workspace, uri: str) -> pd.DataFrame:
     """The rows of a snapshot: declared columns typed, the others text.
 
     Raises:
         StorageError: there is no such snapshot, or the store refuses.
     """
-    return pd.read_parquet(io.BytesIO(Storage(settings).read_bytes(uri)))
+    return pd.read_parquet(io.BytesIO(workspace.storage.read_bytes(uri)))
 
 
-def read_holdout(tags: Mapping[str, str], settings: Settings) -> tuple[Dataset, pd.DataFrame]:
+def read_holdout(workspace: Workspace, tags: Mapping[str, str]) -> tuple[Dataset, pd.DataFrame]:
     """The dataset that the tags of a run name, and the holdout of the run's snapshot."""
-    dataset = load_dataset(tags["dataset"], settings.catalog_dir)
-    return dataset, split_holdout(dataset, read_snapshot(tags["snapshot_uri"], settings)).holdout
+    dataset = workspace.load_dataset(tags["dataset"])
+    return dataset, split_holdout(dataset, read_snapshot(workspace, tags["snapshot_uri"])).holdout
 
 
 def name_version(uri: str) -> str:

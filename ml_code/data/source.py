@@ -12,8 +12,7 @@ from ml_code.data.csv_records import CsvRecords
 from ml_code.data.validation import refuse_missing_columns
 from ml_code.datasets import CATALOG, BundledSource, Dataset, FileSource, ObjectSource, UrlSource
 from ml_code.errors import DataCheckError, SourceError
-from ml_code.settings import Settings
-from ml_code.storage import Storage
+from ml_code.workspace import Workspace
 
 DOWNLOAD_SECONDS = 60
 
@@ -28,7 +27,7 @@ class SourceFile:
     origin: str
 
 
-def load_source(dataset: Dataset, settings: Settings) -> SourceFile:
+def load_source(workspace: Workspace, dataset: Dataset) -> SourceFile:
     """Reads the source; `<datasets_dir>/<name>.csv` goes before it where that file exists.
 
     A file from the internet is kept in the store as `sources/<name>.csv`, and is read from there once its address
@@ -38,7 +37,7 @@ def load_source(dataset: Dataset, settings: Settings) -> SourceFile:
         SourceError: the source cannot be reached.
         StorageError: the file or object cannot be read.
     """
-    storage = Storage(settings)
+    settings, storage = workspace.settings, workspace.storage
     local = settings.datasets_dir / f"{dataset.name}.csv" if settings.datasets_dir else None
     if local is not None and local.is_file():
         return SourceFile(storage.read_bytes(str(local)), str(local))
@@ -46,7 +45,7 @@ def load_source(dataset: Dataset, settings: Settings) -> SourceFile:
         case BundledSource():
             return SourceFile(_read_bundled_iris(), "iris.csv bundled with scikit-learn")
         case UrlSource(url=url):
-            return _load_from_internet(dataset, url, settings)
+            return _load_from_internet(workspace, dataset, url)
         case FileSource(path=path):
             file = (settings.catalog_dir or CATALOG) / path
             return SourceFile(storage.read_bytes(str(file)), str(file))
@@ -55,10 +54,9 @@ def load_source(dataset: Dataset, settings: Settings) -> SourceFile:
             return SourceFile(storage.read_bytes(uri), uri)
 
 
-def _load_from_internet(dataset: Dataset, url: str, settings: Settings) -> SourceFile:
-    name = dataset.name
-    kept = f"{settings.datasets_uri.rstrip('/')}/sources/{name}.csv"
-    storage = Storage(settings)
+def _load_from_internet(workspace: Workspace, dataset: Dataset, url: str) -> SourceFile:
+    name, storage = dataset.name, workspace.storage
+    kept = f"{workspace.settings.datasets_uri.rstrip('/')}/sources/{name}.csv"
     try:
         content = _download(url)
         # A page of a portal comes with status 200 too, and must not take the place of the rows that are kept.

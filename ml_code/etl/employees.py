@@ -14,9 +14,9 @@ from ml_code.data.csv_records import BadRow, CsvRecords, show_names
 from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine, quarantine_uri
 from ml_code.errors import DataCheckError, StorageError
 from ml_code.etl.employee_schema import EXPECTED, find_bad_rows
-from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
-from ml_code.warehouse import Cursor, copy_csv, open_warehouse
+from ml_code.warehouse import Cursor, copy_csv
+from ml_code.workspace import Workspace
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "employees.csv"
 TARGET = "employees"
@@ -62,7 +62,7 @@ class SourceFile:
     sha256: str
 
 
-def find_file(path: str, settings: Settings | None = None) -> SourceFile:
+def find_file(workspace: Workspace, path: str) -> SourceFile:
     """Finds a file by its URI or path, the sample that ships if there is none, and checks its header.
 
     Raises:
@@ -70,13 +70,13 @@ def find_file(path: str, settings: Settings | None = None) -> SourceFile:
         SourceError: it has no header that can be read.
         DataCheckError: the header has other columns than the warehouse's table.
     """
-    storage, uri = Storage(settings or load_settings()), path or str(SAMPLE)
+    storage, uri = workspace.storage, path or str(SAMPLE)
     with storage.open(uri) as stream:
         _check_header(CsvRecords(stream, uri), uri)
     return SourceFile(uri, _hash_file(storage, uri))
 
 
-def load_employees(uri: str, settings: Settings | None = None) -> LoadReport:
+def load_employees(workspace: Workspace, uri: str) -> LoadReport:
     """Loads the file's good rows in one transaction and writes the report of the bad ones.
 
     Raises:
@@ -86,10 +86,9 @@ def load_employees(uri: str, settings: Settings | None = None) -> LoadReport:
         DataCheckError: the columns are others, or more rows are bad than accepted.
         WarehouseError: the database cannot be reached, or the connection is lost.
     """
-    settings = settings or load_settings()
-    storage = Storage(settings)
-    load = _Load(storage, SourceFile(uri, _hash_file(storage, uri)), settings.datasets_uri)
-    with open_warehouse(settings).transaction() as connection, connection.cursor() as cursor:
+    storage = workspace.storage
+    load = _Load(storage, SourceFile(uri, _hash_file(storage, uri)), workspace.settings.datasets_uri)
+    with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOAD_LOCK,))
         return load.find_earlier(cursor) or load.run(cursor)
 

@@ -15,9 +15,9 @@ from ml_code.errors import StorageError
 from ml_code.etl.kma_api import KmaApi, find_issue
 from ml_code.etl.kma_document import KST, ForecastItem, Place, read_items
 from ml_code.etl.weather_errors import WeatherAnswerError, WeatherValueError
-from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
-from ml_code.warehouse import Warehouse, open_warehouse
+from ml_code.warehouse import Warehouse
+from ml_code.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -94,19 +94,16 @@ class SavedForecast:
     csv_uri: str
 
 
-def collect(
-    key: str | None, base_url: str | None, nx: int, ny: int, *, now: datetime, settings: Settings | None = None
-) -> str:
+def collect(workspace: Workspace, key: str | None, base_url: str | None, nx: int, ny: int, *, now: datetime) -> str:
     """Stores the newest issue at that moment as it came, and answers its URI; a stored one is not asked for again.
 
     Raises:
         WeatherError: one of its kinds: what the API, or the way to it, refuses.
         StorageError: the object store refuses.
     """
-    settings = settings or load_settings()
     api, place, issued_at = KmaApi(key, base_url), Place(nx, ny), find_issue(now)
-    storage = Storage(settings)
-    uri = f"{_folder(settings)}/raw/{issued_at:%Y%m%dT%H%M}_{place}.json"
+    storage = workspace.storage
+    uri = f"{_folder(workspace)}/raw/{issued_at:%Y%m%dT%H%M}_{place}.json"
     if _is_stored(storage, uri):
         log.info("issue %s of %s: nothing to do, it is stored as %s", issued_at.isoformat(), place, uri)
         return uri
@@ -115,7 +112,7 @@ def collect(
     return uri
 
 
-def preprocess_and_save(raw_uri: str, *, settings: Settings | None = None) -> SavedForecast:
+def preprocess_and_save(workspace: Workspace, raw_uri: str) -> SavedForecast:
     """Puts a stored issue into the warehouse, where no newer one stands, and writes the place's CSV.
 
     Raises:
@@ -125,14 +122,13 @@ def preprocess_and_save(raw_uri: str, *, settings: Settings | None = None) -> Sa
         WarehouseError: the warehouse cannot be reached.
         StorageError: the object store refuses.
     """
-    settings = settings or load_settings()
-    storage = Storage(settings)
+    storage = workspace.storage
     items = read_items(storage.read_bytes(raw_uri))
     if not items:
         raise WeatherAnswerError(f"{raw_uri}: found no values, expected some; delete the object and collect again")
-    changed_count, rows = _save(open_warehouse(settings), items)
+    changed_count, rows = _save(workspace.warehouse, items)
     place, issued_at = items[0].place, items[0].issued_at.isoformat()
-    csv_uri = f"{_folder(settings)}/{place}.csv"
+    csv_uri = f"{_folder(workspace)}/{place}.csv"
     storage.write_bytes(csv_uri, _format_csv(rows))
     if changed_count:
         log.info("issue %s of %s: %d of %d values are new", issued_at, place, changed_count, len(items))
@@ -189,8 +185,8 @@ def _is_stored(storage: Storage, uri: str) -> bool:
         return False
 
 
-def _folder(settings: Settings) -> str:
-    return f"{settings.datasets_uri.rstrip('/')}/weather"
+def _folder(workspace: Workspace) -> str:
+    return f"{workspace.settings.datasets_uri.rstrip('/')}/weather"
 
 
 def _save(warehouse: Warehouse, items: Sequence[ForecastItem]) -> tuple[int, list[TableRow]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ml_code.errors import DataCheckError, StorageError
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import ModelSpec, Value
-from ml_code.settings import Settings, load_settings
+from ml_code.workspace import Workspace
 
 LARGEST_HOLDOUT = 2000
 """Rows that are kept: enough for a distribution, and few enough to travel."""
@@ -27,7 +27,7 @@ class HoldoutRows:
     answers: Sequence[float | int | str]
 
 
-def read_holdout_rows(model: str, version: str, *, settings: Settings | None = None) -> HoldoutRows:
+def read_holdout_rows(workspace: Workspace, model: str, version: str) -> HoldoutRows:
     """Reads the holdout of the run that made a version, and lets the version's file answer it.
 
     A version whose run or snapshot is gone is asked its golden rows, which its file carries.
@@ -38,14 +38,12 @@ def read_holdout_rows(model: str, version: str, *, settings: Settings | None = N
     """
     # Not at the top: of the steps of a rollout only those that replay need what trains.
     from ml_code.data.snapshots import read_holdout  # noqa: PLC0415
-    from ml_code.tracking import Tracker  # noqa: PLC0415
 
-    settings = settings or load_settings()
-    tracker = Tracker(settings)
+    tracker = workspace.tracker
     opened = OnnxModel(tracker.read_model_file(model, version))
     names = [feature.name for feature in opened.spec.features]
     try:
-        _, frame = read_holdout(tracker.read_run(tracker.read_version(model, version).run_id).tags, settings)
+        _, frame = read_holdout(workspace, tracker.read_run(tracker.read_version(model, version).run_id).tags)
         rows = [[_as_value(cell) for cell in row] for row in frame[names].head(LARGEST_HOLDOUT).to_numpy().tolist()]
     except (KeyError, StorageError, DataCheckError) as error:
         log.warning("%s version %s: found no holdout (%r), so its golden rows stand in", model, version, error)

@@ -12,15 +12,15 @@ from onnx import TensorProto, helper
 from ml_code.data import features, holdout
 from ml_code.data.holdout import Split
 from ml_code.data.snapshots import name_version, prepare, read_snapshot
-from ml_code.datasets import Dataset, load_dataset
+from ml_code.datasets import Dataset
 from ml_code.errors import ModelFileError
 from ml_code.gate.champion import UNKNOWN_HOLDOUT
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import Label
-from ml_code.settings import Settings, load_settings
-from ml_code.tracking import MODEL, Tracker
+from ml_code.tracking import MODEL
 from ml_code.tracking.provenance import find_git_commit
 from ml_code.training.export import open_unsealed, seal
+from ml_code.workspace import Workspace
 
 MODEL_TYPE = "onnx"
 
@@ -28,7 +28,7 @@ FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
 WHOLE = (TensorProto.INT64, TensorProto.INT32)
 
 
-def import_model(path: Path, dataset: str, *, model: str | None = None, settings: Settings | None = None) -> str:
+def import_model(workspace: Workspace, path: Path, dataset: str, *, model: str | None = None) -> str:
     """Makes a run of an ONNX file, as if it had been trained here; answers the run's id.
 
     The file reads one input for each feature, of shape (rows, 1), by its name; or, where all features are numbers, one
@@ -37,23 +37,22 @@ def import_model(path: Path, dataset: str, *, model: str | None = None, settings
     shape (rows, classes) is taken for probabilities.
 
     Args:
+        workspace: with MLflow, the store and the catalog.
         path: of the file.
         dataset: of the catalog, whose rows it answers.
         model: registered model that it shall become a version of; None: the one of the dataset's name.
-        settings: instead of the environment's.
 
     Raises:
         ModelFileError: the file is no ONNX model, or does not fit the dataset.
         CatalogError: the dataset is not in the catalog.
         TrackingError: MLflow refuses.
     """
-    settings = settings or load_settings()
-    described = load_dataset(dataset, settings.catalog_dir)
+    described = workspace.load_dataset(dataset)
     proto = read_file(path)
-    snapshot_uri = prepare(dataset, settings=settings)
-    split = holdout.split_holdout(described, read_snapshot(snapshot_uri, settings))
+    snapshot_uri = prepare(workspace, dataset)
+    split = holdout.split_holdout(described, read_snapshot(workspace, snapshot_uri))
     content = adapt(described, proto, split, str(path))
-    tracker = Tracker(settings)
+    tracker = workspace.tracker
     tags = {
         "dataset": dataset,
         MODEL: model or dataset,
@@ -62,7 +61,7 @@ def import_model(path: Path, dataset: str, *, model: str | None = None, settings
         "dataset_version": name_version(snapshot_uri),
         "snapshot_uri": snapshot_uri,
         "holdout_id": UNKNOWN_HOLDOUT,
-        "git_commit": find_git_commit(settings),
+        "git_commit": find_git_commit(workspace.settings),
     }
     params = {
         "dataset": dataset,

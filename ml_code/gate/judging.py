@@ -14,8 +14,8 @@ from ml_code.gate.champion import compare_with_champion
 from ml_code.gate.decision import Decision, Trigger, apply_gate, verdict
 from ml_code.gate.model_card import write_card
 from ml_code.model_file.onnx_model import OnnxModel
-from ml_code.settings import Settings, load_settings
 from ml_code.tracking import MODEL, RunRecord, Tracker
+from ml_code.workspace import Workspace
 
 DECISION = "gate.decision"
 PENDING = "pending"
@@ -24,9 +24,7 @@ PENDING = "pending"
 log = logging.getLogger(__name__)
 
 
-def decide(
-    run_id: str, trigger: Trigger = "manual", force: bool = False, *, settings: Settings | None = None
-) -> Decision:
+def decide(workspace: Workspace, run_id: str, trigger: Trigger = "manual", force: bool = False) -> Decision:
     """Lets the gate judge the run's exported file against the champion, both measured anew on the same rows.
 
     A run that has a version keeps the decision that made it: by now that version may be the champion itself.
@@ -35,12 +33,11 @@ def decide(
         TrackingError: MLflow refuses, or a file is missing.
         DigestError: the run's file is not the one that was stored.
     """
-    settings = settings or load_settings()
-    tracker = Tracker(settings)
+    tracker = workspace.tracker
     run = tracker.read_run(run_id)
     if DECISION in run.tags and any(DECISION in made.tags for made in tracker.list_versions(run.tags[MODEL], run_id)):
         return read_decision(run)
-    dataset, holdout = read_holdout(run.tags, settings)
+    dataset, holdout = read_holdout(workspace, run.tags)
     model = OnnxModel(tracker.read_candidate(run))
     answers = evaluation.answer_rows(dataset, model, holdout)
     score = evaluation.measure(dataset, holdout[dataset.target], answers)[dataset.gate.metric]
@@ -58,9 +55,9 @@ def describe_decision(decision: Decision) -> dict[str, str]:
     return {"gate": outcome if decision.is_promoted else "rejected", DECISION: decision.to_json()}
 
 
-def explain_rejection(run_id: str, *, settings: Settings | None = None) -> str:
+def explain_rejection(workspace: Workspace, run_id: str) -> str:
     """Says and logs why a run's model was not registered, and how to force it."""
-    decision = read_decision(Tracker(settings or load_settings()).read_run(run_id))
+    decision = read_decision(workspace.tracker.read_run(run_id))
     text = (
         f"{verdict(decision)}. Nothing was registered. To register it nevertheless, run it again with force: "
         f"the parameter `force` of the form, or `mlops train --dataset {decision.dataset} ... --force`."
@@ -95,7 +92,7 @@ def _log_decision(tracker: Tracker, run_id: str, decision: Decision) -> None:
         log.warning("%s: %s", decision.dataset, decision.warning)
 
 
-def evaluate(run_id: str, *, settings: Settings | None = None) -> dict[str, float]:
+def evaluate(workspace: Workspace, run_id: str) -> dict[str, float]:
     """Measures the run's exported file on the holdout, and logs figures and a picture.
 
     Raises:
@@ -103,10 +100,9 @@ def evaluate(run_id: str, *, settings: Settings | None = None) -> dict[str, floa
     """
     from ml_code.training import plots  # noqa: PLC0415
 
-    settings = settings or load_settings()
-    tracker = Tracker(settings)
+    tracker = workspace.tracker
     run = tracker.read_run(run_id)
-    dataset, holdout = read_holdout(run.tags, settings)
+    dataset, holdout = read_holdout(workspace, run.tags)
     model = OnnxModel(tracker.read_candidate(run))
     answers = evaluation.answer_rows(dataset, model, holdout)
     truth = holdout[dataset.target]
@@ -129,20 +125,19 @@ def evaluate(run_id: str, *, settings: Settings | None = None) -> dict[str, floa
     return metrics
 
 
-def register(run_id: str, *, is_judged: bool = True, settings: Settings | None = None) -> str:
+def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> str:
     """Registers the run's exported file as a version of its model; moves no alias.
 
     Args:
+        workspace: with MLflow and the store.
         run_id: of a run that has an exported file.
         is_judged: False registers a version on which the gate has still to decide; no rollout picks it.
-        settings: instead of the environment's.
 
     Raises:
         GateError: the run was not judged, or did not pass.
         TrackingError: MLflow refuses.
     """
-    settings = settings or load_settings()
-    tracker = Tracker(settings)
+    tracker = workspace.tracker
     run = tracker.read_run(run_id)
     decision = read_decision(run) if is_judged else None
     if decision and not decision.is_promoted:
@@ -150,7 +145,7 @@ def register(run_id: str, *, is_judged: bool = True, settings: Settings | None =
             f"run {run_id}: found the verdict {verdict(decision)!r}, expected a pass; "
             "train a better model, or force this one by the parameter force"
         )
-    dataset, holdout = read_holdout(run.tags, settings)
+    dataset, holdout = read_holdout(workspace, run.tags)
     content = tracker.read_candidate(run)
     tags = {
         **(describe_decision(decision) if decision else {"gate": PENDING}),

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ml_code.data.snapshots import read_holdout
-from ml_code.datasets import LOWER_IS_BETTER, load_dataset
+from ml_code.datasets import LOWER_IS_BETTER
 from ml_code.errors import GateError, HeldBackError
 from ml_code.gate import judging
 from ml_code.gate.champion import compare_with_champion
 from ml_code.gate.decision import ROUNDING, Decision, Trigger, verdict
 from ml_code.model_file.onnx_model import OnnxModel
-from ml_code.settings import Settings, load_settings
-from ml_code.tracking import Tracker
+from ml_code.workspace import Workspace
 
 RUN_SCHEME = "runs:/"
 
@@ -34,25 +33,23 @@ class Choice:
     reason: str
 
 
-def choose_best(run_uris: Sequence[str], *, settings: Settings | None = None) -> str:
+def choose_best(workspace: Workspace, run_uris: Sequence[str]) -> str:
     """The run whose model has the best figure on the holdout, by the metric of the gate; of equal ones the first.
 
     Args:
+        workspace: with MLflow and the catalog.
         run_uris: `runs:/<run id>` of runs on the same rows, each measured by `judging.evaluate`.
-        settings: instead of the environment's.
 
     Raises:
         GateError: there is no run, one was not measured, or they held out other rows.
         TrackingError: MLflow refuses.
     """
-    settings = settings or load_settings()
-    tracker = Tracker(settings)
-    runs = [tracker.read_run(uri.removeprefix(RUN_SCHEME)) for uri in run_uris]
+    runs = [workspace.tracker.read_run(uri.removeprefix(RUN_SCHEME)) for uri in run_uris]
     if len({run.tags["holdout_id"] + run.tags["dataset_version"] for run in runs}) != 1:
         raise GateError(
             f"runs {list(run_uris)}: found none or several holdouts, expected one; train them on the same rows"
         )
-    metric = load_dataset(runs[0].tags["dataset"], settings.catalog_dir).gate.metric
+    metric = workspace.load_dataset(runs[0].tags["dataset"]).gate.metric
     unmeasured = [run.run_id for run in runs if not math.isfinite(run.metrics.get(metric, math.nan))]
     if unmeasured:
         raise GateError(
@@ -64,33 +61,31 @@ def choose_best(run_uris: Sequence[str], *, settings: Settings | None = None) ->
     return f"{RUN_SCHEME}{best.run_id}"
 
 
-def register_for_rollout(run_id: str, trigger: Trigger = "manual", *, settings: Settings | None = None) -> str:
+def register_for_rollout(workspace: Workspace, run_id: str, trigger: Trigger = "manual") -> str:
     """Lets the gate judge a run and registers its model if a rollout may take it; answers the version.
 
     Raises:
         HeldBackError: the gate rejected it, or it is registered and waits for a person.
         TrackingError: MLflow refuses.
     """
-    settings = settings or load_settings()
-    decision = judging.decide(run_id, trigger=trigger, settings=settings)
-    version = judging.register(run_id, settings=settings) if decision.is_promoted else None
+    decision = judging.decide(workspace, run_id, trigger=trigger)
+    version = judging.register(workspace, run_id) if decision.is_promoted else None
     return _refuse_held_back(decision, version)
 
 
-def compare_pending(model: str, *, settings: Settings | None = None) -> Choice:
+def compare_pending(workspace: Workspace, model: str) -> Choice:
     """Compares the newest version, if no gate has judged it, with the champion on the same holdout.
 
     Raises:
         TrackingError: MLflow refuses, or a file is missing.
         DigestError: the run's file is not the one that was stored.
     """
-    settings = settings or load_settings()
-    tracker = Tracker(settings)
+    tracker = workspace.tracker
     newest = next(iter(tracker.list_versions(model)), None)
     if newest is None or newest.tags.get("gate") != judging.PENDING:
         return Choice(None, is_better=False, reason=f"{model}: no version waits")
     run = tracker.read_run(newest.run_id)
-    dataset, holdout = read_holdout(run.tags, settings)
+    dataset, holdout = read_holdout(workspace, run.tags)
     comparison = compare_with_champion(tracker, run, dataset, holdout, OnnxModel(tracker.read_candidate(run)))
     if comparison is None:
         return Choice(newest.version, is_better=True, reason=f"{model}: version {newest.version} is the first")
@@ -104,16 +99,15 @@ def compare_pending(model: str, *, settings: Settings | None = None) -> Choice:
     )
 
 
-def judge_pending(model: str, version: str, trigger: Trigger = "data", *, settings: Settings | None = None) -> str:
+def judge_pending(workspace: Workspace, model: str, version: str, trigger: Trigger = "data") -> str:
     """Lets the gate judge a version that waits, and says so in its tags; answers the version.
 
     Raises:
         HeldBackError: the gate rejected it, or it goes on to wait for a person.
         TrackingError: MLflow refuses.
     """
-    settings = settings or load_settings()
-    tracker = Tracker(settings)
-    decision = judging.decide(tracker.read_version(model, version).run_id, trigger=trigger, settings=settings)
+    tracker = workspace.tracker
+    decision = judging.decide(workspace, tracker.read_version(model, version).run_id, trigger=trigger)
     tracker.tag_version(model, version, judging.describe_decision(decision))
     return _refuse_held_back(decision, version if decision.is_promoted else None)
 

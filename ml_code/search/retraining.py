@@ -10,9 +10,9 @@ from typing import Any
 from ml_code.errors import HeldBackError
 from ml_code.gate import judging, selection
 from ml_code.search import trials
-from ml_code.settings import Settings, load_settings
 from ml_code.training import run
 from ml_code.training.plans import RunOrigin, training_arguments
+from ml_code.workspace import Workspace
 
 TRIALS = 8
 """Of one search: it runs inside a training, so it has to be short."""
@@ -20,33 +20,30 @@ TRIALS = 8
 log = logging.getLogger(__name__)
 
 
-def retrain(
-    training: Mapping[str, Any], snapshot_uri: str, origin: RunOrigin, *, settings: Settings | None = None
-) -> str:
+def retrain(workspace: Workspace, training: Mapping[str, Any], snapshot_uri: str, origin: RunOrigin) -> str:
     """Searches up to `max_retrain` times; answers the version of the first model that passes the gate.
 
     Args:
+        workspace: with MLflow, the store and the catalog.
         training: plan of the training that was rejected.
         snapshot_uri: its rows.
         origin: the Airflow task that runs.
-        settings: instead of the environment's.
 
     Raises:
         HeldBackError: no search found a model that passes, or the one that passed waits for a person.
         TrainingError: a search found no hyperparameters at all.
         TrackingError: MLflow refuses.
     """
-    settings = settings or load_settings()
     reason = "max_retrain is 0"
     for number in range(training["max_retrain"]):
         attempt = replace(origin, task_id=f"{origin.task_id}/{number}")
         params = {**training, "sampler": "random", "trials": TRIALS}
-        best = trials.search_at_once(params, snapshot_uri, f"{attempt.key}/search", settings=settings)
+        best = trials.search_at_once(workspace, params, snapshot_uri, f"{attempt.key}/search")
         arguments = {**training_arguments(training), "hyperparameters": best}
-        run_id = run.train(snapshot_uri=snapshot_uri, origin=attempt, settings=settings, **arguments)
-        judging.evaluate(run_id, settings=settings)
+        run_id = run.train(workspace, snapshot_uri=snapshot_uri, origin=attempt, **arguments)
+        judging.evaluate(workspace, run_id)
         try:
-            return selection.register_for_rollout(run_id, training["trigger"], settings=settings)
+            return selection.register_for_rollout(workspace, run_id, training["trigger"])
         except HeldBackError as error:
             if error.version is not None:
                 raise

@@ -22,17 +22,16 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from ml_code.data import features, holdout
 from ml_code.data.snapshots import name_version, read_snapshot
-from ml_code.datasets import LOWER_IS_BETTER, Dataset, load_dataset
+from ml_code.datasets import LOWER_IS_BETTER, Dataset
 from ml_code.errors import TrainingError
 from ml_code.families import Family, HyperparameterValue, check_hyperparameters, find_family
 from ml_code.gate import evaluation
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.search.space import find_space, list_grid
-from ml_code.settings import Settings, load_settings
-from ml_code.tracking import MODEL, Tracker
+from ml_code.tracking import MODEL
 from ml_code.training import plans
 from ml_code.training.fitting import SEED, fit_pipeline
-from ml_code.warehouse import open_warehouse
+from ml_code.workspace import Workspace
 
 type Folds = list[tuple[pd.DataFrame, pd.DataFrame]]
 type Sampler = Literal["tpe", "random", "grid"]
@@ -62,35 +61,33 @@ class Search:
 
 
 def plan_search(
+    workspace: Workspace,
     params: Mapping[str, Any],
     snapshot_uri: str,
     key: str,
     storage: optuna.storages.BaseStorage,
-    *,
-    settings: Settings | None = None,
 ) -> Search:
     """Makes the study and its MLflow run, or finds those of the same key.
 
     Args:
+        workspace: with MLflow and the catalog.
         params: `dataset`, `model_type`, `estimator`, `sampler` and `trials` of the form; a grid has as many trials as
             points, at most `trials` of them.
         snapshot_uri: rows, as `snapshots.prepare` answered.
         key: names the search; a repeated call with it makes nothing new.
         storage: of Optuna, as `open_storage` gives it.
-        settings: instead of the environment's.
 
     Raises:
         TrainingError: a sampler, model type or estimator that is not offered, or too many trials.
         TrackingError: MLflow refuses.
     """
-    settings = settings or load_settings()
     sampler, trials = params.get("sampler", "tpe"), int(params.get("trials", 12))
     if sampler not in SAMPLERS:
         raise TrainingError(f"sampler: found {sampler!r}, expected one of {', '.join(SAMPLERS)}; choose one of these")
     if not 1 <= trials <= MOST_TRIALS:
         raise TrainingError(f"trials: found {trials}, expected 1 to {MOST_TRIALS}; choose fewer")
-    plan = plans.plan_training({**params, "hyperparameters": {}}, catalog_dir=settings.catalog_dir)
-    dataset = load_dataset(plan["dataset"], settings.catalog_dir)
+    plan = plans.plan_training({**params, "hyperparameters": {}}, catalog_dir=workspace.settings.catalog_dir)
+    dataset = workspace.load_dataset(plan["dataset"])
     family = find_family(plan["model_type"], plan["estimator"], dataset.task)
     tags = {
         "dataset": dataset.name,
@@ -100,9 +97,8 @@ def plan_search(
         "dataset_version": name_version(snapshot_uri),
         "search": key,
     }
-    run = Tracker(settings).find_or_create_run(
-        dataset.name, key, f"{dataset.name}-{family.name}-{sampler}-search", tags
-    )
+    name = f"{dataset.name}-{family.name}-{sampler}-search"
+    run = workspace.tracker.find_or_create_run(dataset.name, key, name, tags)
     is_lower_better = dataset.gate.metric in LOWER_IS_BETTER
     direction = StudyDirection.MINIMIZE if is_lower_better else StudyDirection.MAXIMIZE
     study = optuna.create_study(storage=storage, study_name=key, direction=direction, load_if_exists=True)
@@ -116,12 +112,7 @@ def plan_search(
 
 
 def run_trials(
-    search: Search,
-    count: int,
-    worker: int,
-    storage: optuna.storages.BaseStorage,
-    *,
-    settings: Settings | None = None,
+    workspace: Workspace, search: Search, count: int, worker: int, storage: optuna.storages.BaseStorage
 ) -> int:
     """Runs a worker's share of the trials, less those that it ran before it was cut off; answers how many it has.
 
@@ -129,17 +120,16 @@ def run_trials(
         TrainingError: the dataset's task knows no such family any more.
         TrackingError: MLflow refuses.
     """
-    settings = settings or load_settings()
-    dataset = load_dataset(search.dataset, settings.catalog_dir)
+    dataset = workspace.load_dataset(search.dataset)
     family = find_family(search.model_type, search.estimator, dataset.task)
-    rows = holdout.split_holdout(dataset, read_snapshot(search.snapshot_uri, settings)).train
+    rows = holdout.split_holdout(dataset, read_snapshot(workspace, search.snapshot_uri)).train
     study = optuna.load_study(
         study_name=search.study,
         storage=storage,
         sampler=_make_sampler(search, worker),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
-    trials = _Trials(search, dataset, family, _split_folds(dataset, rows), settings)
+    trials = _Trials(workspace, search, dataset, family, _split_folds(dataset, rows))
     _give_up_cut_off_trials(study, worker)
     while (done := _count_ended(study, worker)) < count:
         trial = study.ask()
@@ -154,30 +144,29 @@ def share_trials(search: Search, workers: int) -> list[int]:
     return [share for share in shares if share]
 
 
-def open_storage(settings: Settings) -> optuna.storages.BaseStorage:
+def open_storage(workspace: Workspace) -> optuna.storages.BaseStorage:
     """Optuna's tables, in a schema of their own in the warehouse.
 
     Raises:
         SettingsError: the settings name no warehouse.
     """
-    warehouse = open_warehouse(settings)
+    warehouse = workspace.warehouse
     engine = {"creator": lambda: warehouse.connect(SCHEMA), "pool_pre_ping": True}
     return optuna.storages.RDBStorage("postgresql+psycopg2://", engine_kwargs=engine)
 
 
 def search_at_once(
-    params: Mapping[str, Any], snapshot_uri: str, key: str, *, settings: Settings | None = None
+    workspace: Workspace, params: Mapping[str, Any], snapshot_uri: str, key: str
 ) -> dict[str, HyperparameterValue]:
     """A search in this process alone, with the arguments of `plan_search`; answers the best hyperparameters."""
-    settings = settings or load_settings()
     storage = optuna.storages.InMemoryStorage()
-    search = plan_search(params, snapshot_uri, key, storage, settings=settings)
-    run_trials(search, search.trials, 0, storage, settings=settings)
-    return finish_search(search, storage, settings=settings)
+    search = plan_search(workspace, params, snapshot_uri, key, storage)
+    run_trials(workspace, search, search.trials, 0, storage)
+    return finish_search(workspace, search, storage)
 
 
 def finish_search(
-    search: Search, storage: optuna.storages.BaseStorage, *, settings: Settings | None = None
+    workspace: Workspace, search: Search, storage: optuna.storages.BaseStorage
 ) -> dict[str, HyperparameterValue]:
     """Writes the best figures on the run of the search and ends it; answers the best hyperparameters.
 
@@ -185,7 +174,7 @@ def finish_search(
         TrainingError: no trial ended well.
         TrackingError: MLflow refuses.
     """
-    tracker = Tracker(settings or load_settings())
+    tracker = workspace.tracker
     study = optuna.load_study(study_name=search.study, storage=storage)
     try:
         best = dict(study.best_trial.params)
@@ -209,13 +198,13 @@ def finish_search(
 class _Trials:
     """Runs trials one after the other on the same folds, and tells study and MLflow how each went."""
 
-    def __init__(self, search: Search, dataset: Dataset, family: Family, folds: Folds, settings: Settings) -> None:
+    def __init__(self, workspace: Workspace, search: Search, dataset: Dataset, family: Family, folds: Folds) -> None:
         self._search = search
         self._dataset = dataset
         self._family = family
         self._folds = folds
-        self._threads = settings.training_threads
-        self._tracker = Tracker(settings)
+        self._threads = workspace.settings.training_threads
+        self._tracker = workspace.tracker
 
     def run(self, study: optuna.Study, trial: Trial) -> None:
         """One trial, as a run nested in that of the search."""

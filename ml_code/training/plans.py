@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from ml_code.datasets import load_dataset
 from ml_code.families import MODEL_TYPES, check_hyperparameters, find_family
-from ml_code.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from ml_code.tracking import Tracker
+    from ml_code.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def plan_training(params: Mapping[str, Any], *, catalog_dir: Path | None = None)
     }
 
 
-def plan_retrainings(datasets: Iterable[str], *, settings: Settings | None = None) -> list[dict[str, Any]]:
+def plan_retrainings(workspace: Workspace, datasets: Iterable[str]) -> list[dict[str, Any]]:
     """One plan for each distinct dataset that has new rows: as its champion was trained, or else by default.
 
     Raises:
@@ -74,13 +74,9 @@ def plan_retrainings(datasets: Iterable[str], *, settings: Settings | None = Non
         TrainingError: what the champion was trained with is not offered any more.
         TrackingError: MLflow refuses or cannot be reached.
     """
-    from ml_code.tracking import Tracker  # noqa: PLC0415  seconds to import, which a plan by hand does without
-
-    settings = settings or load_settings()
-    tracker = Tracker(settings)
-    recipes = {name: read_recipe(tracker, name) for name in sorted(set(datasets))}
+    recipes = {name: read_recipe(workspace.tracker, name) for name in sorted(set(datasets))}
     return [
-        plan_training({"dataset": name, **recipe}, catalog_dir=settings.catalog_dir) | {"trigger": "data"}
+        plan_training({"dataset": name, **recipe}, catalog_dir=workspace.settings.catalog_dir) | {"trigger": "data"}
         for name, recipe in recipes.items()
     ]
 

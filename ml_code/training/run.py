@@ -12,12 +12,13 @@ import pandas as pd
 from ml_code.data import features
 from ml_code.data.holdout import Split, split_holdout
 from ml_code.data.snapshots import name_version, read_snapshot
-from ml_code.datasets import Dataset, load_dataset
+from ml_code.datasets import Dataset
 from ml_code.families import Family, check_hyperparameters, find_family
-from ml_code.settings import Settings, load_settings, read_project_run_id
+from ml_code.settings import read_project_run_id
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 from ml_code.tracking.provenance import find_git_commit
 from ml_code.training.plans import RunOrigin
+from ml_code.workspace import Workspace
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -29,22 +30,23 @@ log = logging.getLogger(__name__)
 
 
 def train(
+    workspace: Workspace,
     dataset: str,
     snapshot_uri: str,
     model_type: str,
     estimator: str | None = None,
-    hyperparameters: Mapping[str, Any] | None = None,
     *,
+    hyperparameters: Mapping[str, Any] | None = None,
     model: str | None = None,
     experiment: str | None = None,
     origin: RunOrigin | None = None,
-    settings: Settings | None = None,
 ) -> str:
     """Fits one model, exports it and logs both; answers the MLflow run's id.
 
     A retry of the same origin goes on with its run; inside `mlflow run` the run that it made is used.
 
     Args:
+        workspace: with MLflow, the store and the catalog.
         dataset: of the catalog.
         snapshot_uri: its rows, as `prepare` answered.
         model_type: library.
@@ -53,7 +55,6 @@ def train(
         model: registered model that it shall become a version of; None: the one of the dataset's name.
         experiment: of MLflow; None: the one of the dataset's name.
         origin: the Airflow task that runs.
-        settings: instead of the environment's.
 
     Raises:
         TrainingError: a model type, estimator or hyperparameter that is not offered.
@@ -62,13 +63,12 @@ def train(
     """
     from ml_code.training import fitting  # noqa: PLC0415
 
-    settings = settings or load_settings()
-    described = load_dataset(dataset, settings.catalog_dir)
+    described = workspace.load_dataset(dataset)
     family = find_family(model_type, estimator, described.task)
     of_dataset = described.hyperparameters.get(family.name, {})
     figures = check_hyperparameters(family, {**of_dataset, **(hyperparameters or {})})
-    split = split_holdout(described, read_snapshot(snapshot_uri, settings))
-    tracker = Tracker(settings)
+    split = split_holdout(described, read_snapshot(workspace, snapshot_uri))
+    tracker = workspace.tracker
     tags = {
         "dataset": dataset,
         MODEL: model or dataset,
@@ -77,7 +77,7 @@ def train(
         "dataset_version": name_version(snapshot_uri),
         "snapshot_uri": snapshot_uri,
         "holdout_id": split.holdout_id,
-        "git_commit": find_git_commit(settings),
+        "git_commit": find_git_commit(workspace.settings),
         **(origin.tags if origin else {}),
     }
     run = _open_run(tracker, experiment or dataset, origin, tags)
@@ -90,7 +90,7 @@ def train(
         # `mlflow run` has logged the parameters of its own, which cannot be changed.
         tracker.log(run.run_id, params={name: value for name, value in params.items() if name not in run.params})
         tracker.log_dataset(run.run_id, dataset, tags["dataset_version"], snapshot_uri)
-        pipeline = fitting.fit_pipeline(described, split.train, family, figures, settings.training_threads)
+        pipeline = fitting.fit_pipeline(described, split.train, family, figures, workspace.settings.training_threads)
         _log_model(tracker, run.run_id, described, pipeline, split.train)
         is_trained = True
     finally:

@@ -11,6 +11,7 @@ from rich.console import Console
 from ml_code.datasets import Dataset, load_catalog
 from ml_code.errors import DataCheckError, MlopsError, SourceError
 from ml_code.settings import load_settings
+from ml_code.workspace import open_workspace
 from mlops.commands.output import print_table
 from mlops.endings import explained
 
@@ -56,7 +57,7 @@ def add_dataset(
     with explained(DataCheckError, SourceError):
         from ml_code.data import draft as drafts
 
-        written, draft = drafts.add_dataset(file, target, name=name, key=key, task=task)
+        written, draft = drafts.add_dataset(open_workspace(), file, target, name=name, key=key, task=task)
     console = Console(soft_wrap=True)
     console.print(draft.text, markup=False, highlight=False)
     console.print(f"Written to {written}. Read it, and correct what is not meant so; within 30 s every form offers it.")
@@ -72,7 +73,7 @@ def put_dataset(
     with explained():
         from ml_code.data import intake
 
-        uri = intake.put_file(name, file)
+        uri = intake.put_file(open_workspace(), name, file)
     console = Console(soft_wrap=True)
     console.print(f"Uploaded {uri}", highlight=False)
     console.print("The DAG minio_asset_example checks its rows within the minute; a training follows if they are new.")

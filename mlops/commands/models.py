@@ -16,6 +16,7 @@ from rich.markup import escape
 from ml_code.datasets import load_catalog
 from ml_code.errors import CatalogError, MlopsError
 from ml_code.settings import Settings, load_settings
+from ml_code.workspace import open_workspace
 from mlops.commands.output import AsJson, print_json, print_table
 from mlops.endings import FAILURE, explained
 from serving.errors import ServingError
@@ -167,15 +168,11 @@ def _check(part: str, address: str, ask: Callable[[], object]) -> dict[str, str]
 
 
 def _ask_store(settings: Settings) -> None:
-    from ml_code.storage import Storage
-
-    Storage(settings).find(settings.datasets_uri)
+    open_workspace(settings).storage.find(settings.datasets_uri)
 
 
 def _ask_warehouse(settings: Settings) -> None:
-    from ml_code.warehouse import open_warehouse
-
-    with open_warehouse(settings).transaction() as connection, connection.cursor() as cursor:
+    with open_workspace(settings).warehouse.transaction() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT 1")
 
 

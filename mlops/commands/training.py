@@ -11,11 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ml_code.datasets import load_catalog
 from ml_code.errors import CatalogError
 from ml_code.families import DEFAULT_ESTIMATOR, ESTIMATORS, MODEL_TYPES
-from ml_code.settings import Settings, load_settings
 from ml_code.training.plans import plan_training, training_arguments
+from ml_code.workspace import Workspace, open_workspace
 from mlops.endings import explained
 
 if TYPE_CHECKING:
@@ -51,8 +50,8 @@ def train(
         "force": force,
     }
     with explained():
-        settings = load_settings()
-        _run(plan_training(params, catalog_dir=settings.catalog_dir), settings)
+        workspace = open_workspace()
+        _run(workspace, plan_training(params, catalog_dir=workspace.settings.catalog_dir))
 
 
 @commands.command()
@@ -66,18 +65,18 @@ def tune(
     """Search the best hyperparameters, train a model with them, and let the gate judge it."""
     params = {"dataset": dataset, "model_type": model_type, "estimator": estimator or None}
     with explained():
-        settings = load_settings()
-        plan = plan_training(params, catalog_dir=settings.catalog_dir)
+        workspace = open_workspace()
+        plan = plan_training(params, catalog_dir=workspace.settings.catalog_dir)
         with Console(stderr=True).status("Searching") as status:
             from ml_code.data import snapshots
             from ml_code.search.trials import search_at_once
 
-            snapshot_uri = snapshots.prepare(dataset, settings=settings)
+            snapshot_uri = snapshots.prepare(workspace, dataset)
             status.update(f"Running {trials} trials")
             search = {**params, "sampler": sampler, "trials": trials}
-            best = search_at_once(search, snapshot_uri, f"cli/{uuid.uuid4()}", settings=settings)
+            best = search_at_once(workspace, search, snapshot_uri, f"cli/{uuid.uuid4()}")
         Console(stderr=True).print(f"found       {json.dumps(best)}", highlight=False)
-        _run({**plan, "hyperparameters": best}, settings)
+        _run(workspace, {**plan, "hyperparameters": best})
 
 
 @commands.command()
@@ -91,8 +90,8 @@ def register(
 ) -> None:
     """Let the gate judge a model that was trained elsewhere, and register it if it passed."""
     with explained():
-        settings = load_settings()
-        known = load_catalog(settings.catalog_dir).list_models()
+        workspace = open_workspace()
+        known = workspace.catalog.list_models()
         if known.get(model or dataset) != dataset:
             names = ", ".join(name for name, of_dataset in known.items() if of_dataset == dataset) or "none"
             raise CatalogError(
@@ -103,11 +102,11 @@ def register(
             from ml_code.gate import imported_model
 
             status.update("Fitting it to the rows")
-            run_id = imported_model.import_model(file, dataset, model=model, settings=settings)
-        _judge(run_id, model or dataset, force, settings)
+            run_id = imported_model.import_model(workspace, file, dataset, model=model)
+        _judge(workspace, run_id, model or dataset, force)
 
 
-def _run(plan: dict[str, Any], settings: Settings) -> None:
+def _run(workspace: Workspace, plan: dict[str, Any]) -> None:
     """Takes every step and shows what came of it."""
     progress = Console(stderr=True)
     with progress.status("Loading the machine-learning libraries") as status:
@@ -115,31 +114,31 @@ def _run(plan: dict[str, Any], settings: Settings) -> None:
         from ml_code.training import run
 
         status.update("Preparing the rows")
-        snapshot_uri = snapshots.prepare(plan["dataset"], settings=settings)
+        snapshot_uri = snapshots.prepare(workspace, plan["dataset"])
         progress.print(f"prepared    {snapshot_uri}", highlight=False)
         status.update("Training and exporting")
-        run_id = run.train(snapshot_uri=snapshot_uri, settings=settings, **training_arguments(plan))
+        run_id = run.train(workspace, snapshot_uri=snapshot_uri, **training_arguments(plan))
         progress.print(f"trained     run {run_id}", highlight=False)
-    _judge(run_id, plan["dataset"], plan["force"], settings)
+    _judge(workspace, run_id, plan["dataset"], plan["force"])
 
 
-def _judge(run_id: str, model: str, force: bool, settings: Settings) -> None:
+def _judge(workspace: Workspace, run_id: str, model: str, force: bool) -> None:
     """From a run with a model file to a version, or to the reason why there is none."""
     from ml_code.gate import judging
     from ml_code.gate.decision import verdict
 
     progress = Console(stderr=True)
     with progress.status("Measuring on the holdout") as status:
-        metrics = judging.evaluate(run_id, settings=settings)
+        metrics = judging.evaluate(workspace, run_id)
         figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         progress.print(f"measured    {figures}", highlight=False)
         status.update("Judging against the champion")
-        decision = judging.decide(run_id, force=force, settings=settings)
+        decision = judging.decide(workspace, run_id, force=force)
         progress.print(f"judged      {verdict(decision)}", highlight=False)
         version = None
         if decision.is_promoted:
             status.update("Registering")
-            version = judging.register(run_id, settings=settings)
+            version = judging.register(workspace, run_id)
     _show(decision, run_id, model, version)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ml_code.model_file.spec import LARGEST_FILE_MB
 from ml_code.settings import Settings, load_settings
 from ml_code.warehouse import open_warehouse
+from ml_code.workspace import open_workspace
 from serving.errors import RolloutLostError
 from serving.fleet.gateway import Gateway, HttpGateway
 from serving.fleet.replicas import DnsFleet, Fleet
@@ -214,4 +215,4 @@ def _explain_loss(found: Rollout) -> RolloutLostError:
 def _read_holdout(model: str, version: str, settings: Settings) -> HoldoutRows:
     from ml_code.gate.holdout_rows import read_holdout_rows  # noqa: PLC0415  brings ONNX Runtime, which --help does without
 
-    return read_holdout_rows(model, version, settings=settings)
+    return read_holdout_rows(open_workspace(settings), model, version)

@@ -24,6 +24,7 @@ from ml_code.batch.inputs import BATCH_ROWS, count_rows_of_groups
 from ml_code.batch.shards import SHARD_ROWS, Shard, predict_shard
 from ml_code.datasets import Dataset
 from ml_code.model_file.onnx_model import OnnxModel
+from ml_code.workspace import open_workspace
 from tests.offline_settings import make_offline_settings
 
 THREADS = 2
@@ -94,8 +95,8 @@ def time_batch(source: Path, model_file: Path, folder: Path) -> tuple[float, flo
 
 
 def answer_shards(source: str, model_file: str, folder: str) -> None:
-    settings = make_offline_settings(Path(folder) / "datasets", batch_threads=THREADS)
-    groups = count_rows_of_groups(source, settings)
+    workspace = open_workspace(make_offline_settings(Path(folder) / "datasets", batch_threads=THREADS))
+    groups = count_rows_of_groups(workspace.storage, source)
     per_shard = max(SHARD_ROWS // max(groups[0], 1), 1)
     shards = [
         make_shard(number, list(range(first, min(first + per_shard, len(groups)))), source, model_file, folder)
@@ -104,7 +105,7 @@ def answer_shards(source: str, model_file: str, folder: str) -> None:
     import ml_code.batch.answers  # noqa: F401, PLC0415  the session's process has imported it too
 
     started = time.perf_counter()
-    rows = sum(predict_shard(shard, settings=settings).rows for shard in shards)
+    rows = sum(predict_shard(workspace, shard).rows for shard in shards)
     seconds = time.perf_counter() - started
     print(json.dumps([rows / seconds, read_peak_mb()]))
 

@@ -13,6 +13,7 @@ from importlib.metadata import files
 from pathlib import Path
 
 from ml_code.warehouse import Warehouse
+from ml_code.workspace import open_workspace
 from tests.servers import PostgresServer, run_postgres
 
 ROWS = 1_000_000
@@ -86,10 +87,10 @@ def load(dsn: str, file: str) -> None:
     from ml_code.etl.employees import load_employees  # noqa: PLC0415
     from tests.offline_settings import make_offline_settings  # noqa: PLC0415
 
-    settings = make_offline_settings(Path(file).parent, warehouse_dsn=SecretStr(dsn))
+    workspace = open_workspace(make_offline_settings(Path(file).parent, warehouse_dsn=SecretStr(dsn)))
     idle_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
-    report = load_employees(file, settings)
+    report = load_employees(workspace, file)
     seconds = time.perf_counter() - started
     assert report.rows_changed == ROWS, report
     print(seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle_kb) / 1000)

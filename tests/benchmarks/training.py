@@ -18,6 +18,7 @@ from ml_code.gate import judging
 from ml_code.settings import Settings
 from ml_code.training import run
 from ml_code.training.fitting import fit_pipeline
+from ml_code.workspace import Workspace, open_workspace
 from tests.full_tables import read_table
 from tests.servers import MlflowServer, ObjectStore, run_mlflow, run_object_store, run_postgres
 
@@ -32,8 +33,8 @@ def main() -> None:
         run_object_store() as store,
         run_mlflow(postgres, store) as mlflow,
     ):
-        settings = make_settings(store, mlflow)
-        snapshot_uri = snapshots.prepare(TABLE, settings=settings)
+        workspace = open_workspace(make_settings(store, mlflow))
+        snapshot_uri = snapshots.prepare(workspace, TABLE)
         dataset, split = read_table(TABLE, Path(folder))
         print(f"{len(split.train):,} rows of {TABLE} to train on, {len(split.holdout):,} held out\n")
         print("| family | bare fit | whole training | added |")
@@ -44,7 +45,7 @@ def main() -> None:
             started = time.perf_counter()
             fit_pipeline(dataset, split.train, family, figures, threads=THREADS)
             bare = time.perf_counter() - started
-            whole = time_training(snapshot_uri, name, settings)
+            whole = time_training(snapshot_uri, name, workspace)
             print(f"| {name} | {bare:.1f} s | {whole:.1f} s | {whole - bare:.1f} s |", flush=True)
 
 
@@ -61,14 +62,14 @@ def make_settings(store: ObjectStore, mlflow: MlflowServer) -> Settings:
     )
 
 
-def time_training(snapshot_uri: str, family: str, settings: Settings) -> float:
+def time_training(snapshot_uri: str, family: str, workspace: Workspace) -> float:
     """Seconds from the rows in the store to a registered version."""
     model_type, estimator = FAMILIES[family]
     started = time.perf_counter()
-    run_id = run.train(TABLE, snapshot_uri, model_type, estimator, settings=settings)
-    judging.evaluate(run_id, settings=settings)
-    judging.decide(run_id, force=True, settings=settings)
-    judging.register(run_id, settings=settings)
+    run_id = run.train(workspace, TABLE, snapshot_uri, model_type, estimator)
+    judging.evaluate(workspace, run_id)
+    judging.decide(workspace, run_id, force=True)
+    judging.register(workspace, run_id)
     return time.perf_counter() - started
 
 

@@ -6,6 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from ml_code.settings import Settings
+from ml_code.workspace import Workspace, open_workspace
 from tests.integration.serving.rollout_stack import RolloutStack, run_rollout_stack
 from tests.servers import MlflowServer, ObjectStore, PostgresServer, run_mlflow, run_object_store, run_postgres
 
@@ -31,6 +32,11 @@ def mlflow_server(postgres: PostgresServer, object_store: ObjectStore) -> Iterat
 @pytest.fixture(scope="session")
 def stack_settings(postgres: PostgresServer, object_store: ObjectStore, mlflow_server: MlflowServer) -> Settings:
     return settings_for(postgres, object_store, mlflow_server)
+
+
+@pytest.fixture
+def workspace(stack_settings: Settings) -> Workspace:
+    return open_workspace(stack_settings)
 
 
 @pytest.fixture(scope="module")

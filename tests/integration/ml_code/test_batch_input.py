@@ -11,8 +11,7 @@ from pydantic import SecretStr
 from ml_code.batch.inputs import INPUT_ID, count_rows_of_groups, read_batches
 from ml_code.errors import SourceError, StorageError
 from ml_code.model_file.spec import Feature
-from ml_code.settings import Settings
-from ml_code.storage import Storage
+from ml_code.workspace import Workspace, open_workspace
 from tests.offline_settings import make_offline_settings
 from tests.servers import ObjectStore
 
@@ -21,7 +20,7 @@ FEATURES = [Feature(name="number", kind="numeric"), Feature(name="text", kind="c
 
 
 @pytest.fixture(scope="module")
-def settings(object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def workspace(object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     settings = make_offline_settings(
         tmp_path_factory.mktemp("unused"),
         s3_endpoint_url=object_store.url,
@@ -31,39 +30,40 @@ def settings(object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
     rows = pd.DataFrame({"number": range(5000), "text": [str(number % 7) for number in range(5000)]})
     buffer = io.BytesIO()
     rows.to_parquet(buffer, index=False, row_group_size=1000)
-    Storage(settings).write_bytes(URI, buffer.getvalue())
-    return settings
+    workspace = open_workspace(settings)
+    workspace.storage.write_bytes(URI, buffer.getvalue())
+    return workspace
 
 
-def test_some_row_groups_are_read_without_the_others(settings: Settings) -> None:
-    assert count_rows_of_groups(URI, settings) == [1000] * 5
-    batches = list(read_batches(URI, FEATURES, row_groups=[2, 3], settings=settings))
+def test_some_row_groups_are_read_without_the_others(workspace: Workspace) -> None:
+    assert count_rows_of_groups(workspace.storage, URI) == [1000] * 5
+    batches = list(read_batches(workspace.storage, URI, FEATURES, row_groups=[2, 3]))
     assert [first for first, _ in batches] == [2000, 3000]
     assert [row for _, batch in batches for row in batch.column(INPUT_ID).to_pylist()] == list(range(2000, 4000))
     assert batches[0][1].column("text").to_pylist()[:2] == ["5", "6"]
 
 
-def test_some_rows_are_read_by_number(settings: Settings) -> None:
-    [(_, batch)] = read_batches(URI, FEATURES, rows=[5, 4999], settings=settings)
+def test_some_rows_are_read_by_number(workspace: Workspace) -> None:
+    [(_, batch)] = read_batches(workspace.storage, URI, FEATURES, rows=[5, 4999])
     assert batch.to_pydict() == {"number": [5, 4999], "text": ["5", "1"], INPUT_ID: [5, 4999]}
 
 
-def test_an_object_that_is_gone_changed_or_no_parquet_is_said(settings: Settings) -> None:
+def test_an_object_that_is_gone_changed_or_no_parquet_is_said(workspace: Workspace) -> None:
     with pytest.raises(StorageError, match="Not Found"):
-        count_rows_of_groups("s3://datasets/parts/none.parquet", settings)
-    Storage(settings).write_bytes("s3://datasets/parts/text.parquet", b"nothing of the kind")
+        count_rows_of_groups(workspace.storage, "s3://datasets/parts/none.parquet")
+    workspace.storage.write_bytes("s3://datasets/parts/text.parquet", b"nothing of the kind")
     with pytest.raises(SourceError, match="expected a Parquet file"):
-        count_rows_of_groups("s3://datasets/parts/text.parquet", settings)
+        count_rows_of_groups(workspace.storage, "s3://datasets/parts/text.parquet")
 
 
-def test_an_object_that_is_written_anew_is_not_read_by_halves(settings: Settings) -> None:
+def test_an_object_that_is_written_anew_is_not_read_by_halves(workspace: Workspace) -> None:
     uri = "s3://datasets/parts/changing.parquet"
-    Storage(settings).write_bytes(uri, b"one content")
+    workspace.storage.write_bytes(uri, b"one content")
     with pytest.raises(StorageError, match="written anew while it was read"):
-        read_after_a_change(settings, uri)
+        read_after_a_change(workspace, uri)
 
 
-def read_after_a_change(settings: Settings, uri: str) -> bytes | None:
-    with Storage(settings).open_parts(uri) as stream:
-        Storage(settings).write_bytes(uri, b"another content altogether")
+def read_after_a_change(workspace: Workspace, uri: str) -> bytes | None:
+    with workspace.storage.open_parts(uri) as stream:
+        workspace.storage.write_bytes(uri, b"another content altogether")
         return stream.read(4)

@@ -19,6 +19,7 @@ from ml_code.settings import REPOSITORY, Settings
 from ml_code.tracking import Tracker
 from ml_code.training import plans, run
 from ml_code.training.plans import RunOrigin
+from ml_code.workspace import Workspace, open_workspace
 from tests.servers import MlflowServer
 from tests.unit.ml_code.passengers import make_rows
 
@@ -35,12 +36,12 @@ FAMILIES = [
 
 @pytest.fixture(scope="module")
 def snapshot_uri(stack_settings: Settings) -> str:
-    return snapshots.prepare("iris", settings=stack_settings)
+    return snapshots.prepare(open_workspace(stack_settings), "iris")
 
 
 @pytest.fixture
-def tracker(stack_settings: Settings) -> Tracker:
-    return Tracker(stack_settings)
+def tracker(workspace: Workspace) -> Tracker:
+    return workspace.tracker
 
 
 @pytest.fixture
@@ -50,26 +51,26 @@ def _no_champion(mlflow_server: MlflowServer, tracker: Tracker) -> Iterator[None
         mlflow_server.move_alias("iris", None)
 
 
-def train_and_register(settings: Settings, snapshot_uri: str, model_type: str, estimator: str | None = None) -> str:
-    run_id = run.train("iris", snapshot_uri, model_type, estimator, settings=settings)
-    judging.evaluate(run_id, settings=settings)
-    judging.decide(run_id, settings=settings)
-    return judging.register(run_id, settings=settings)
+def train_and_register(workspace: Workspace, snapshot_uri: str, model_type: str, estimator: str | None = None) -> str:
+    run_id = run.train(workspace, "iris", snapshot_uri, model_type, estimator)
+    judging.evaluate(workspace, run_id)
+    judging.decide(workspace, run_id)
+    return judging.register(workspace, run_id)
 
 
-def test_preparing_twice_gives_one_snapshot(stack_settings: Settings, snapshot_uri: str) -> None:
-    assert snapshots.prepare("iris", settings=stack_settings) == snapshot_uri
+def test_preparing_twice_gives_one_snapshot(workspace: Workspace, snapshot_uri: str) -> None:
+    assert snapshots.prepare(workspace, "iris") == snapshot_uri
     assert snapshot_uri.startswith("s3://datasets/snapshots/iris/")
 
 
 @pytest.mark.parametrize(("model_type", "estimator"), FAMILIES)
 def test_every_family_is_trained_judged_and_registered(
-    stack_settings: Settings, tracker: Tracker, snapshot_uri: str, model_type: str, estimator: str | None
+    workspace: Workspace, tracker: Tracker, snapshot_uri: str, model_type: str, estimator: str | None
 ) -> None:
-    run_id = run.train("iris", snapshot_uri, model_type, estimator, settings=stack_settings)
-    metrics = judging.evaluate(run_id, settings=stack_settings)
-    decision = judging.decide(run_id, settings=stack_settings)
-    version = judging.register(run_id, settings=stack_settings)
+    run_id = run.train(workspace, "iris", snapshot_uri, model_type, estimator)
+    metrics = judging.evaluate(workspace, run_id)
+    decision = judging.decide(workspace, run_id)
+    version = judging.register(workspace, run_id)
 
     assert metrics["accuracy"] >= 0.85
     assert decision.is_promoted
@@ -83,7 +84,7 @@ def test_every_family_is_trained_judged_and_registered(
 
 @pytest.mark.parametrize(("task", "metric"), [("classification", "accuracy"), ("regression", "r2")])
 def test_a_dataset_of_ones_own_with_text_and_gaps_needs_a_toml_file_only(
-    stack_settings: Settings, tracker: Tracker, tmp_path: Path, task: str, metric: str
+    workspace: Workspace, tracker: Tracker, tmp_path: Path, task: str, metric: str
 ) -> None:
     name = f"passengers_{task}"
     described = (
@@ -93,18 +94,18 @@ def test_a_dataset_of_ones_own_with_text_and_gaps_needs_a_toml_file_only(
     )
     (tmp_path / f"{name}.toml").write_text(described)
     make_rows(task).to_csv(tmp_path / "rows.csv", index=False)
-    settings = stack_settings.model_copy(update={"catalog_dir": tmp_path})
+    workspace = open_workspace(workspace.settings.model_copy(update={"catalog_dir": tmp_path}))
 
-    run_id = run.train(name, snapshots.prepare(name, settings=settings), "xgboost", settings=settings)
-    judging.evaluate(run_id, settings=settings)
-    assert judging.decide(run_id, settings=settings).is_promoted
-    version = judging.register(run_id, settings=settings)
+    run_id = run.train(workspace, name, snapshots.prepare(workspace, name), "xgboost")
+    judging.evaluate(workspace, run_id)
+    assert judging.decide(workspace, run_id).is_promoted
+    version = judging.register(workspace, run_id)
 
     OnnxModel(tracker.read_model_file(name, version)).replay_golden()
 
 
-def test_mlflow_itself_opens_and_runs_a_version(stack_settings: Settings, snapshot_uri: str) -> None:
-    version = train_and_register(stack_settings, snapshot_uri, "sklearn", "linear")
+def test_mlflow_itself_opens_and_runs_a_version(workspace: Workspace, snapshot_uri: str) -> None:
+    version = train_and_register(workspace, snapshot_uri, "sklearn", "linear")
     model = mlflow.pyfunc.load_model(f"models:/iris/{version}")
     names = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
     answers = model.predict({n: np.array([[x]], np.float32) for n, x in zip(names, [5.1, 3.5, 1.4, 0.2], strict=True)})
@@ -114,13 +115,13 @@ def test_mlflow_itself_opens_and_runs_a_version(stack_settings: Settings, snapsh
 
 
 def test_a_run_shows_params_metrics_dataset_tags_and_plots(
-    stack_settings: Settings, tracker: Tracker, snapshot_uri: str
+    workspace: Workspace, tracker: Tracker, snapshot_uri: str
 ) -> None:
     origin = RunOrigin("mlops_training_pipeline", "manual__shown", "train", 0)
     figures = {"n_estimators": 7}
-    run_id = run.train("iris", snapshot_uri, "xgboost", None, figures, origin=origin, settings=stack_settings)
-    judging.evaluate(run_id, settings=stack_settings)
-    judging.decide(run_id, settings=stack_settings)
+    run_id = run.train(workspace, "iris", snapshot_uri, "xgboost", hyperparameters=figures, origin=origin)
+    judging.evaluate(workspace, run_id)
+    judging.decide(workspace, run_id)
 
     shown = mlflow.MlflowClient().get_run(run_id)
     assert shown.data.params["hyperparameter.n_estimators"] == "7"
@@ -139,24 +140,24 @@ def test_a_run_shows_params_metrics_dataset_tags_and_plots(
 
 
 def test_a_retry_makes_no_second_run_and_no_second_version(
-    stack_settings: Settings, tracker: Tracker, snapshot_uri: str
+    workspace: Workspace, tracker: Tracker, snapshot_uri: str
 ) -> None:
     origin = RunOrigin("mlops_training_pipeline", "manual__retried", "train", 0)
-    runs = {run.train("iris", snapshot_uri, "lightgbm", origin=origin, settings=stack_settings) for _ in range(2)}
+    runs = {run.train(workspace, "iris", snapshot_uri, "lightgbm", origin=origin) for _ in range(2)}
     assert len(runs) == 1
     run_id = runs.pop()
-    judging.decide(run_id, settings=stack_settings)
-    versions = {judging.register(run_id, settings=stack_settings) for _ in range(2)}
+    judging.decide(workspace, run_id)
+    versions = {judging.register(workspace, run_id) for _ in range(2)}
     assert len(versions) == 1
     assert [record.version for record in tracker.list_versions("iris", run_id)] == [*versions]
 
 
 @pytest.mark.usefixtures("_no_champion")
 def test_mlflow_going_away_between_logging_and_registering_leaves_one_version_after_the_retry(
-    stack_settings: Settings, tracker: Tracker, snapshot_uri: str, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, tracker: Tracker, snapshot_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id = run.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
-    judging.decide(run_id, force=True, settings=stack_settings)
+    run_id = run.train(workspace, "iris", snapshot_uri, "sklearn", "linear")
+    judging.decide(workspace, run_id, force=True)
 
     def go_away(*_: object, **__: object) -> None:
         raise mlflow.exceptions.MlflowException("connection refused")
@@ -164,52 +165,58 @@ def test_mlflow_going_away_between_logging_and_registering_leaves_one_version_af
     with monkeypatch.context() as broken:
         broken.setattr(mlflow.MlflowClient, "create_model_version", go_away)
         with pytest.raises(TrackingError, match="connection refused"):
-            judging.register(run_id, settings=stack_settings)
+            judging.register(workspace, run_id)
     assert tracker.list_versions("iris", run_id) == []
-    version = judging.register(run_id, settings=stack_settings)
+    version = judging.register(workspace, run_id)
     assert [record.version for record in tracker.list_versions("iris", run_id)] == [version]
     OnnxModel(tracker.read_model_file("iris", version)).replay_golden()
 
 
 @pytest.mark.usefixtures("_no_champion")
 def test_an_identical_second_model_is_rejected_and_not_registered(
-    stack_settings: Settings, mlflow_server: MlflowServer, tracker: Tracker, snapshot_uri: str
+    workspace: Workspace, mlflow_server: MlflowServer, tracker: Tracker, snapshot_uri: str
 ) -> None:
-    champion = train_and_register(stack_settings, snapshot_uri, "sklearn", "linear")
+    champion = train_and_register(workspace, snapshot_uri, "sklearn", "linear")
     mlflow_server.move_alias("iris", champion)
-    run_id = run.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
+    run_id = run.train(workspace, "iris", snapshot_uri, "sklearn", "linear")
 
-    decision = judging.decide(run_id, settings=stack_settings)
+    decision = judging.decide(workspace, run_id)
 
     assert not decision.is_promoted
     assert decision.champion_version == champion
     assert "not better by more than" in verdict(decision)
     with pytest.raises(GateError, match="found the verdict 'iris: rejected"):
-        judging.register(run_id, settings=stack_settings)
+        judging.register(workspace, run_id)
     assert tracker.list_versions("iris", run_id) == []
-    assert "--force" in judging.explain_rejection(run_id, settings=stack_settings)
+    assert "--force" in judging.explain_rejection(workspace, run_id)
     # An event about rows that the champion knows changes nothing; a person may.
-    assert not judging.decide(run_id, "data", settings=stack_settings).is_promoted
-    assert judging.decide(run_id, force=True, settings=stack_settings).is_forced
+    assert not judging.decide(workspace, run_id, "data").is_promoted
+    assert judging.decide(workspace, run_id, force=True).is_forced
 
 
 @pytest.mark.usefixtures("_no_champion")
 @pytest.mark.parametrize(("model_type", "estimator"), FAMILIES)
 def test_the_sample_file_passes_the_gate_with_the_champions_recipe(
-    stack_settings: Settings, mlflow_server: MlflowServer, model_type: str, estimator: str | None
+    workspace: Workspace, mlflow_server: MlflowServer, model_type: str, estimator: str | None
 ) -> None:
-    settings = stack_settings.model_copy(update={"datasets_uri": f"s3://datasets/{model_type}-{estimator}"})
+    changes = {"datasets_uri": f"s3://datasets/{model_type}-{estimator}"}
+    workspace = open_workspace(workspace.settings.model_copy(update=changes))
     figures = {"max_iter": 500} if estimator == "linear" else {"n_estimators": 40}
     run_id = run.train(
-        "iris", snapshots.prepare("iris", settings=settings), model_type, estimator, figures, settings=settings
+        workspace,
+        "iris",
+        snapshots.prepare(workspace, "iris"),
+        model_type,
+        estimator,
+        hyperparameters=figures,
     )
-    judging.decide(run_id, settings=settings)
-    mlflow_server.move_alias("iris", judging.register(run_id, settings=settings))
+    judging.decide(workspace, run_id)
+    mlflow_server.move_alias("iris", judging.register(workspace, run_id))
 
-    intake.put_file("iris", SAMPLE, settings=settings)
-    [batch] = intake.plan_batches(intake.list_waiting(settings=settings))
-    assert intake.accept(batch, settings=settings)["rows"] == 60
-    [plan] = plans.plan_retrainings(["iris", "iris"], settings=settings)
+    intake.put_file(workspace, "iris", SAMPLE)
+    [batch] = intake.plan_batches(intake.list_waiting(workspace))
+    assert intake.accept(workspace, batch)["rows"] == 60
+    [plan] = plans.plan_retrainings(workspace, ["iris", "iris"])
     arguments = plans.training_arguments(plan)
     assert arguments == {
         "dataset": "iris",
@@ -217,27 +224,27 @@ def test_the_sample_file_passes_the_gate_with_the_champions_recipe(
         "estimator": estimator,
         "hyperparameters": figures,
     }
-    run_id = run.train(snapshot_uri=snapshots.prepare("iris", settings=settings), settings=settings, **arguments)
-    decision = judging.decide(run_id, plan["trigger"], settings=settings)
+    run_id = run.train(workspace, snapshot_uri=snapshots.prepare(workspace, "iris"), **arguments)
+    decision = judging.decide(workspace, run_id, plan["trigger"])
     assert decision.is_promoted, decision.reason
     assert decision.champion_score is not None
 
 
-def test_without_a_champion_new_data_trains_what_a_form_would(stack_settings: Settings) -> None:
-    [plan] = plans.plan_retrainings(["iris"], settings=stack_settings)
+def test_without_a_champion_new_data_trains_what_a_form_would(workspace: Workspace) -> None:
+    [plan] = plans.plan_retrainings(workspace, ["iris"])
     assert (plan["model_type"], plan["estimator"], plan["trigger"]) == ("sklearn", "random_forest", "data")
 
 
-def test_an_unjudged_run_is_not_registered(stack_settings: Settings, snapshot_uri: str) -> None:
-    run_id = run.train("iris", snapshot_uri, "sklearn", "linear", settings=stack_settings)
+def test_an_unjudged_run_is_not_registered(workspace: Workspace, snapshot_uri: str) -> None:
+    run_id = run.train(workspace, "iris", snapshot_uri, "sklearn", "linear")
     with pytest.raises(GateError, match="found no decision"):
-        judging.register(run_id, settings=stack_settings)
+        judging.register(workspace, run_id)
 
 
 def test_a_version_whose_file_has_another_digest_is_refused(
-    stack_settings: Settings, tracker: Tracker, snapshot_uri: str
+    workspace: Workspace, tracker: Tracker, snapshot_uri: str
 ) -> None:
-    version = train_and_register(stack_settings, snapshot_uri, "sklearn", "linear")
+    version = train_and_register(workspace, snapshot_uri, "sklearn", "linear")
     tracker.tag_version("iris", version, {"sha256": "0" * 64})
     with pytest.raises(DigestError, match="expected 0000"):
         tracker.read_model_file("iris", version)
@@ -245,11 +252,11 @@ def test_a_version_whose_file_has_another_digest_is_refused(
 
 
 def test_the_serving_user_reads_and_cannot_write(
-    stack_settings: Settings, mlflow_server: MlflowServer, snapshot_uri: str
+    workspace: Workspace, mlflow_server: MlflowServer, snapshot_uri: str
 ) -> None:
-    version = train_and_register(stack_settings, snapshot_uri, "sklearn", "linear")
+    version = train_and_register(workspace, snapshot_uri, "sklearn", "linear")
     reader = Tracker(
-        stack_settings.model_copy(
+        workspace.settings.model_copy(
             update={
                 "mlflow_username": "serving",
                 "mlflow_password": SecretStr(mlflow_server.passwords["serving"]),
@@ -263,25 +270,25 @@ def test_the_serving_user_reads_and_cannot_write(
         with pytest.raises(TrackingError, match="for the user serving"):
             reader.find_or_create_run("iris", None, "intruder", {})
     finally:
-        Tracker(stack_settings)
+        Tracker(workspace.settings)
 
 
 def test_the_version_carries_the_decision_and_the_libraries(
-    stack_settings: Settings, tracker: Tracker, snapshot_uri: str
+    workspace: Workspace, tracker: Tracker, snapshot_uri: str
 ) -> None:
-    version = train_and_register(stack_settings, snapshot_uri, "sklearn", "linear")
+    version = train_and_register(workspace, snapshot_uri, "sklearn", "linear")
     tags = tracker.read_version("iris", version).tags
     assert json.loads(tags["gate.decision"])["outcome"] == "promote"
     assert {"sha256", "dataset_version", "holdout_id", "git_commit", "library.scikit-learn"} <= set(tags)
 
 
-def test_a_wrong_password_is_said(stack_settings: Settings) -> None:
-    wrong = stack_settings.model_copy(update={"mlflow_password": SecretStr("wrong")})
+def test_a_wrong_password_is_said(workspace: Workspace) -> None:
+    wrong = workspace.settings.model_copy(update={"mlflow_password": SecretStr("wrong")})
     try:
         with pytest.raises(TrackingError, match="that user's password"):
             Tracker(wrong).read_aliases("iris")
     finally:
-        Tracker(stack_settings)
+        Tracker(workspace.settings)
 
 
 def test_downloads_go_through_the_server_because_clients_do_not_reach_the_store(tracker: Tracker) -> None:

@@ -10,7 +10,7 @@ import pytest
 from ml_code.data import clean_files, csv_records, quarantine
 from ml_code.data.clean_files import CleanFiles
 from ml_code.errors import DataCheckError, SourceError
-from ml_code.settings import Settings
+from ml_code.workspace import Workspace
 from tests.unit.ml_code.passengers import make_dataset, make_rows
 
 
@@ -18,14 +18,14 @@ def make_csv(rows: pd.DataFrame) -> bytes:
     return rows.to_csv(index=False).encode()
 
 
-def read_quarantine(settings: Settings) -> pd.DataFrame:
-    [report] = Path(settings.datasets_uri).glob("quarantine/passengers/*.csv")
+def read_quarantine(workspace: Workspace) -> pd.DataFrame:
+    [report] = Path(workspace.settings.datasets_uri).glob("quarantine/passengers/*.csv")
     return pd.read_csv(report, dtype=str, keep_default_na=False)
 
 
 @pytest.fixture
-def files(settings: Settings) -> CleanFiles:
-    return CleanFiles(make_dataset(), settings)
+def files(workspace: Workspace) -> CleanFiles:
+    return CleanFiles(workspace, make_dataset())
 
 
 def test_an_accepted_file_keeps_every_column_and_its_history(files: CleanFiles) -> None:
@@ -38,12 +38,12 @@ def test_an_accepted_file_keeps_every_column_and_its_history(files: CleanFiles) 
     assert rows["age"].dtype == "float64"
 
 
-def test_bad_rows_are_quarantined_with_line_column_reason_and_raw_text(files: CleanFiles, settings: Settings) -> None:
+def test_bad_rows_are_quarantined_with_line_column_reason_and_raw_text(files: CleanFiles, workspace: Workspace) -> None:
     lines = make_csv(make_rows()).split(b"\n")
     lines[5] = lines[5].replace(b",", b",x", 2)
     lines[9] = b"1,2"
     accepted = files.accept(b"\n".join(lines), "june.csv", "tag")
-    report = read_quarantine(settings)
+    report = read_quarantine(workspace)
     assert (accepted.rows, accepted.bad_rows) == (400, 2)
     assert len(files.read(accepted.sha256)[1]) == 398
     assert report["line"].tolist() == ["6", "10"]
@@ -53,11 +53,11 @@ def test_bad_rows_are_quarantined_with_line_column_reason_and_raw_text(files: Cl
     assert set(report["file"]) == {"june.csv"}
 
 
-def test_too_many_bad_rows_keep_nothing_but_the_report(files: CleanFiles, settings: Settings) -> None:
+def test_too_many_bad_rows_keep_nothing_but_the_report(files: CleanFiles, workspace: Workspace) -> None:
     with pytest.raises(DataCheckError, match=r"june\.csv .*quarantine.* found 400 bad rows of 400 \(line 2: fare: "):
         files.accept(make_csv(make_rows().assign(fare="a lot")), "june.csv", "tag")
     assert files.list_names() == []
-    assert len(read_quarantine(settings)) == 400
+    assert len(read_quarantine(workspace)) == 400
 
 
 def test_a_file_with_more_bad_rows_than_a_report_holds_is_refused(

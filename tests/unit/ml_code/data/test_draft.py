@@ -13,7 +13,7 @@ from ml_code.data.draft import add_dataset, draft_dataset
 from ml_code.data.snapshots import read_snapshot
 from ml_code.datasets import load_dataset
 from ml_code.errors import CatalogError, DataCheckError, SourceError, StorageError
-from ml_code.settings import Settings
+from ml_code.workspace import Workspace, open_workspace
 from mlops.app import app
 
 HEADER = "ship_id,length_m,flag,crew,captain,fleet,kind,toll"
@@ -56,10 +56,10 @@ def test_whole_numbers_are_labels_that_are_numbers(tmp_path: Path) -> None:
     assert draft_dataset(file, "grade", name="grades", task="regression").dataset.task == "regression"
 
 
-def test_an_added_dataset_can_be_prepared_at_once(tmp_path: Path, settings: Settings) -> None:
-    file, _ = add_dataset(write_ships(tmp_path), "kind", settings=settings)
+def test_an_added_dataset_can_be_prepared_at_once(tmp_path: Path, workspace: Workspace) -> None:
+    file, _ = add_dataset(workspace, write_ships(tmp_path), "kind")
     assert file == tmp_path / "ships.toml"
-    frame = read_snapshot(snapshots.prepare("ships", settings=settings), settings)
+    frame = read_snapshot(workspace, snapshots.prepare(workspace, "ships"))
     assert len(frame) == 120
     assert features.list_classes(load_dataset("ships", tmp_path), frame) == ["tanker", "화물선"]
 
@@ -75,13 +75,13 @@ def test_an_added_dataset_can_be_prepared_at_once(tmp_path: Path, settings: Sett
     ],
 )
 def test_every_row_of_the_file_passes_the_checks_that_were_drafted_from_it(
-    tmp_path: Path, settings: Settings, row: str
+    tmp_path: Path, workspace: Workspace, row: str
 ) -> None:
     file = tmp_path / "things.csv"
     rows = [row.format(n=number, digit=number % 2, word=("no", "yes")[number % 2]) for number in range(1, 121)]
     file.write_text("\n".join(["size,kind", *rows]))
     draft = draft_dataset(file, "kind", name="things")
-    assert CleanFiles(draft.dataset, settings).accept(file.read_bytes(), "things.csv").bad_rows == 0
+    assert CleanFiles(workspace, draft.dataset).accept(file.read_bytes(), "things.csv").bad_rows == 0
 
 
 def test_numbers_that_no_model_can_compute_with_are_left_out(tmp_path: Path) -> None:
@@ -90,25 +90,25 @@ def test_numbers_that_no_model_can_compute_with_are_left_out(tmp_path: Path) -> 
     assert draft_dataset(file, "kind", name="stars").dataset.numeric == ["size"]
 
 
-def test_a_name_that_is_taken_changes_nothing(tmp_path: Path, settings: Settings) -> None:
+def test_a_name_that_is_taken_changes_nothing(tmp_path: Path, workspace: Workspace) -> None:
     (tmp_path / "ships.toml").write_text("mine")
     with pytest.raises(CatalogError, match=r"ships\.toml, expected a new name"):
-        add_dataset(write_ships(tmp_path), "kind", settings=settings)
+        add_dataset(workspace, write_ships(tmp_path), "kind")
     assert (tmp_path / "ships.toml").read_text() == "mine"
 
 
-def test_a_catalog_that_cannot_be_written_leaves_no_rows_in_the_store(tmp_path: Path, settings: Settings) -> None:
+def test_a_catalog_that_cannot_be_written_leaves_no_rows_in_the_store(tmp_path: Path, workspace: Workspace) -> None:
     (tmp_path / "ships.toml.unfinished").mkdir()
     with pytest.raises(CatalogError, match=r"ships\.toml: found Is a directory, expected to write it"):
-        add_dataset(write_ships(tmp_path), "kind", settings=settings)
-    assert list(Path(settings.datasets_uri).rglob("ships*")) == []
+        add_dataset(workspace, write_ships(tmp_path), "kind")
+    assert list(Path(workspace.settings.datasets_uri).rglob("ships*")) == []
 
 
-def test_a_store_that_refuses_the_rows_leaves_no_dataset(tmp_path: Path, settings: Settings) -> None:
+def test_a_store_that_refuses_the_rows_leaves_no_dataset(tmp_path: Path, workspace: Workspace) -> None:
     (tmp_path / "full").write_text("no folder")
-    refused = settings.model_copy(update={"datasets_uri": str(tmp_path / "full")})
+    refused = workspace.settings.model_copy(update={"datasets_uri": str(tmp_path / "full")})
     with pytest.raises(StorageError):
-        add_dataset(write_ships(tmp_path), "kind", settings=refused)
+        add_dataset(open_workspace(refused), write_ships(tmp_path), "kind")
     assert list(tmp_path.glob("ships.toml*")) == []
 
 
@@ -132,13 +132,13 @@ def test_a_file_that_is_no_table_to_learn_from_is_refused(
 
 
 @pytest.mark.parametrize(("name", "task"), [("Ships!", None), ("../ships", None), ("s" * 300, None), ("ships", "no")])
-def test_a_wrong_name_or_task_is_refused(tmp_path: Path, settings: Settings, name: str, task: str | None) -> None:
+def test_a_wrong_name_or_task_is_refused(tmp_path: Path, workspace: Workspace, name: str, task: str | None) -> None:
     with pytest.raises(CatalogError, match=f"found {(task or name)!r}"):
-        add_dataset(write_ships(tmp_path), "kind", name=name, task=task, settings=settings)
+        add_dataset(workspace, write_ships(tmp_path), "kind", name=name, task=task)
 
 
-def test_the_command_shows_what_it_wrote(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ml_code.data.draft.load_settings", lambda: settings)
+def test_the_command_shows_what_it_wrote(tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops.commands.datasets.open_workspace", lambda: workspace)
     done = CliRunner().invoke(app, ["dataset", "add", str(write_ships(tmp_path)), "--target", "kind"])
     assert done.exit_code == 0, done.output
     assert 'target = "kind"' in done.output

@@ -10,16 +10,17 @@ from ml_code.data import intake
 from ml_code.data.clean_files import CleanFiles
 from ml_code.datasets import CATALOG, load_dataset
 from ml_code.errors import CatalogError, DataCheckError, SourceError
-from ml_code.settings import REPOSITORY, Settings
+from ml_code.settings import REPOSITORY
+from ml_code.workspace import Workspace
 
 SAMPLE = REPOSITORY / "ml_code" / "samples" / "iris_new_rows.csv"
 HEADER = b"sepal_length,sepal_width,petal_length,petal_width,species\n"
 
 
 @pytest.fixture
-def root(tmp_path: Path, settings: Settings) -> Path:
+def root(tmp_path: Path, workspace: Workspace) -> Path:
     (tmp_path / "iris.toml").write_text((CATALOG / "iris.toml").read_text())
-    return Path(settings.datasets_uri)
+    return Path(workspace.settings.datasets_uri)
 
 
 def drop(root: Path, key: str, content: bytes) -> str:
@@ -29,117 +30,117 @@ def drop(root: Path, key: str, content: bytes) -> str:
     return key
 
 
-def take_in(settings: Settings, *keys: str) -> dict:
+def take_in(workspace: Workspace, *keys: str) -> dict:
     [batch] = intake.plan_batches(keys)
-    return intake.accept(batch, settings=settings)
+    return intake.accept(workspace, batch)
 
 
 def list_files(root: Path, folder: str) -> list[str]:
     return sorted(path.name for path in (root / folder).rglob("*") if path.is_file())
 
 
-def list_clean(settings: Settings) -> list[str]:
-    return CleanFiles(load_dataset("iris", settings.catalog_dir), settings).list_names()
+def list_clean(workspace: Workspace) -> list[str]:
+    return CleanFiles(workspace, load_dataset("iris", workspace.settings.catalog_dir)).list_names()
 
 
-def test_a_file_that_was_put_is_accepted_once_and_filed_away(root: Path, settings: Settings) -> None:
-    uri = intake.put_file("iris", SAMPLE, settings=settings)
-    [key] = intake.list_waiting(settings=settings)
+def test_a_file_that_was_put_is_accepted_once_and_filed_away(root: Path, workspace: Workspace) -> None:
+    uri = intake.put_file(workspace, "iris", SAMPLE)
+    [key] = intake.list_waiting(workspace)
     assert uri == str(root / key)
-    report = take_in(settings, key)
+    report = take_in(workspace, key)
     assert intake.describe(report) == "iris: 1 accepted (60 rows)"
-    intake.file_away(report, settings=settings)
-    assert intake.list_waiting(settings=settings) == []
+    intake.file_away(workspace, report)
+    assert intake.list_waiting(workspace) == []
     assert list_files(root, "processed") == [Path(key).name]
-    assert len(list_clean(settings)) == 1
+    assert len(list_clean(workspace)) == 1
 
 
-def test_the_same_content_under_another_name_says_already_loaded(root: Path, settings: Settings) -> None:
+def test_the_same_content_under_another_name_says_already_loaded(root: Path, workspace: Workspace) -> None:
     first = drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes())
     second = drop(root, "incoming/iris/b.csv", SAMPLE.read_bytes())
-    report = take_in(settings, first, second)
+    report = take_in(workspace, first, second)
     assert report["accepted"] == [first]
     assert intake.describe(report) == "iris: 1 accepted (60 rows), 1 already loaded"
     assert "already loaded: the same content came as" in report["files"][1]["says"]
-    intake.file_away(report, settings=settings)
+    intake.file_away(workspace, report)
     assert list_files(root, "processed") == ["a.csv", "b.csv"]
-    assert len(list_clean(settings)) == 1
+    assert len(list_clean(workspace)) == 1
 
 
-def test_a_step_that_was_cut_off_and_repeated_still_says_accepted(root: Path, settings: Settings) -> None:
+def test_a_step_that_was_cut_off_and_repeated_still_says_accepted(root: Path, workspace: Workspace) -> None:
     key = drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes())
-    assert take_in(settings, key) == take_in(settings, key)
-    assert take_in(settings, key)["accepted"] == [key]
+    assert take_in(workspace, key) == take_in(workspace, key)
+    assert take_in(workspace, key)["accepted"] == [key]
 
 
 def test_two_runs_that_take_in_the_same_files_at_once_lose_nothing_and_keep_each_once(
-    root: Path, settings: Settings
+    root: Path, workspace: Workspace
 ) -> None:
     lines = SAMPLE.read_bytes().splitlines()
     for number in range(6):
         drop(root, f"incoming/iris/{number}.csv", b"\n".join([*lines[: 20 + number], b""]))
-    [batch] = intake.plan_batches(intake.list_waiting(settings=settings))
+    [batch] = intake.plan_batches(intake.list_waiting(workspace))
     with ThreadPoolExecutor(2) as pool:
-        reports = list(pool.map(lambda _: intake.accept(batch, settings=settings), range(2)))
+        reports = list(pool.map(lambda _: intake.accept(workspace, batch), range(2)))
     for report in reports:
-        intake.file_away(report, settings=settings)
+        intake.file_away(workspace, report)
     assert {file["outcome"] for report in reports for file in report["files"]} == {"accepted"}
     assert list_files(root, "processed") == [f"{number}.csv" for number in range(6)]
-    assert len(list_clean(settings)) == 6
+    assert len(list_clean(workspace)) == 6
     assert list(root.rglob("*.partial")) == []
 
 
-def test_what_another_run_has_filed_away_is_gone_and_no_failure(settings: Settings, root: Path) -> None:
-    report = take_in(settings, "incoming/iris/a.csv")
+def test_what_another_run_has_filed_away_is_gone_and_no_failure(workspace: Workspace, root: Path) -> None:
+    report = take_in(workspace, "incoming/iris/a.csv")
     assert intake.describe(report) == "iris: 1 gone"
-    intake.file_away(report, settings=settings)
+    intake.file_away(workspace, report)
 
 
-def test_a_bad_file_is_rejected_beside_good_ones_and_lost_by_nobody(root: Path, settings: Settings) -> None:
+def test_a_bad_file_is_rejected_beside_good_ones_and_lost_by_nobody(root: Path, workspace: Workspace) -> None:
     good = drop(root, "incoming/iris/good.csv", SAMPLE.read_bytes())
     bad = drop(root, "incoming/iris/bad.csv", HEADER + b"a,b,c,d,9\n" * 3)
-    report = take_in(settings, bad, good)
+    report = take_in(workspace, bad, good)
     assert report["accepted"] == [good]
     with pytest.raises(DataCheckError, match=r"1 of 2 files were rejected: .*rejected/iris/.*3 bad rows of 3"):
-        intake.file_away(report, settings=settings)
+        intake.file_away(workspace, report)
     assert list_files(root, "rejected") == ["bad.csv"]
     assert list_files(root, "processed") == ["good.csv"]
     assert len(list_files(root, "quarantine")) == 1
 
 
 def test_a_file_that_does_not_fit_the_memory_is_rejected_unread(
-    root: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    root: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "LARGEST_FILE_MB", 0.001)
     monkeypatch.setattr(intake.Storage, "read_bytes", None)
-    report = take_in(settings, drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes()))
+    report = take_in(workspace, drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes()))
     with pytest.raises(DataCheckError, match=r"rejected/iris/.*a\.csv: found more than 0\.001 MB"):
-        intake.file_away(report, settings=settings)
+        intake.file_away(workspace, report)
     assert list_files(root, "rejected") == ["a.csv"]
 
 
-def test_a_file_that_is_written_anew_in_between_stays_for_its_own_event(root: Path, settings: Settings) -> None:
+def test_a_file_that_is_written_anew_in_between_stays_for_its_own_event(root: Path, workspace: Workspace) -> None:
     key = drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes())
-    report = take_in(settings, key)
+    report = take_in(workspace, key)
     drop(root, key, HEADER + b"5.1,3.5,1.4,0.2,0\n")
-    intake.file_away(report, settings=settings)
-    assert intake.list_waiting(settings=settings) == [key]
+    intake.file_away(workspace, report)
+    assert intake.list_waiting(workspace) == [key]
 
 
-def test_a_file_for_no_dataset_is_named_and_stays(root: Path, settings: Settings) -> None:
+def test_a_file_for_no_dataset_is_named_and_stays(root: Path, workspace: Workspace) -> None:
     key = drop(root, "incoming/irsi/a.csv", SAMPLE.read_bytes())
     with pytest.raises(CatalogError, match="found 'irsi', expected one of iris"):
-        take_in(settings, key)
-    assert intake.list_waiting(settings=settings) == []
+        take_in(workspace, key)
+    assert intake.list_waiting(workspace) == []
     assert (root / key).exists()
 
 
-def test_a_young_file_is_left_to_its_event(root: Path, settings: Settings) -> None:
+def test_a_young_file_is_left_to_its_event(root: Path, workspace: Workspace) -> None:
     young = drop(root, "incoming/iris/young.csv", b"")
     old = drop(root, "incoming/iris/old.csv", b"")
     os.utime(root / old, (0, 0))
-    assert intake.list_waiting(10, settings=settings) == [old]
-    assert intake.list_waiting(settings=settings) == [old, young]
+    assert intake.list_waiting(workspace, 10) == [old]
+    assert intake.list_waiting(workspace) == [old, young]
 
 
 def test_many_files_are_taken_in_by_batches_of_their_dataset() -> None:
@@ -153,26 +154,26 @@ def test_many_files_are_taken_in_by_batches_of_their_dataset() -> None:
     ]
 
 
-def test_a_wrong_file_is_refused_before_it_is_uploaded(root: Path, settings: Settings, tmp_path: Path) -> None:
+def test_a_wrong_file_is_refused_before_it_is_uploaded(root: Path, workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     (tmp_path / "other.xlsx").write_text("")
     with pytest.raises(DataCheckError, match="found no column sepal_length"):
-        intake.put_file("iris", tmp_path / "other.csv", settings=settings)
+        intake.put_file(workspace, "iris", tmp_path / "other.csv")
     with pytest.raises(SourceError, match=r"expected one; save it as CSV"):
-        intake.put_file("iris", tmp_path / "other.xlsx", settings=settings)
+        intake.put_file(workspace, "iris", tmp_path / "other.xlsx")
     with pytest.raises(CatalogError, match="found 'tulips'"):
-        intake.put_file("tulips", SAMPLE, settings=settings)
-    assert intake.list_waiting(settings=settings) == []
+        intake.put_file(workspace, "tulips", SAMPLE)
+    assert intake.list_waiting(workspace) == []
 
 
 @pytest.mark.usefixtures("root")
-def test_a_run_produces_one_file_that_passes_the_checks(settings: Settings) -> None:
-    first = intake.produce_sample("run", settings=settings)
+def test_a_run_produces_one_file_that_passes_the_checks(workspace: Workspace) -> None:
+    first = intake.produce_sample(workspace, "run")
     content = Path(first).read_bytes()
-    assert intake.produce_sample("run", settings=settings) == first
+    assert intake.produce_sample(workspace, "run") == first
     assert Path(first).read_bytes() == content
-    assert intake.produce_sample("other run", settings=settings) != first
-    report = take_in(settings, *intake.list_waiting(settings=settings))
+    assert intake.produce_sample(workspace, "other run") != first
+    report = take_in(workspace, *intake.list_waiting(workspace))
     assert report["rows"] == 2 * intake.PRODUCED_ROWS
 
 
@@ -180,14 +181,14 @@ def test_a_run_produces_one_file_that_passes_the_checks(settings: Settings) -> N
     "content", [b"x" * 900_000, b",".join(b"c%d" % n for n in range(50_000)) + b"\n1", b'"' * 9999]
 )
 def test_what_a_run_says_of_a_file_is_short_however_large_its_header(
-    root: Path, settings: Settings, content: bytes
+    root: Path, workspace: Workspace, content: bytes
 ) -> None:
-    report = take_in(settings, drop(root, "incoming/iris/wide.csv", content))
+    report = take_in(workspace, drop(root, "incoming/iris/wide.csv", content))
     assert report["files"][0]["outcome"] == "rejected"
     assert len(report["files"][0]["says"]) < 4000
 
 
-def test_what_a_run_says_of_a_file_is_short_however_large_its_cells(root: Path, settings: Settings) -> None:
-    report = take_in(settings, drop(root, "incoming/iris/wide.csv", HEADER + (b"x" * 900_000 + b",1,1,1,1\n") * 3))
+def test_what_a_run_says_of_a_file_is_short_however_large_its_cells(root: Path, workspace: Workspace) -> None:
+    report = take_in(workspace, drop(root, "incoming/iris/wide.csv", HEADER + (b"x" * 900_000 + b",1,1,1,1\n") * 3))
     assert report["files"][0]["outcome"] == "rejected"
     assert len(report["files"][0]["says"]) < 4000

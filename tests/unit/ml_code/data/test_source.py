@@ -13,7 +13,7 @@ import pytest
 from ml_code.data.source import load_source
 from ml_code.datasets import Dataset
 from ml_code.errors import SourceError
-from ml_code.settings import Settings
+from ml_code.workspace import Workspace, open_workspace
 from tests.unit.ml_code.passengers import make_dataset
 
 ROWS = b"age,fare,town,sex,outcome\n30,8,S,male,dead\n"
@@ -42,31 +42,31 @@ def from_url(url: str) -> Dataset:
 
 
 def test_a_table_from_the_internet_is_kept_and_read_again_once_its_address_is_gone(
-    website: str, settings: Settings, caplog: pytest.LogCaptureFixture
+    website: str, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert load_source(from_url(f"{website}/passengers.csv"), settings).content == ROWS
-    kept = load_source(from_url(f"{website}/gone.csv"), settings)
+    assert load_source(workspace, from_url(f"{website}/passengers.csv")).content == ROWS
+    kept = load_source(workspace, from_url(f"{website}/gone.csv"))
     assert kept.content == ROWS
     assert kept.origin.endswith("sources/passengers.csv")
     assert "404" in caplog.text
 
 
-def test_a_page_in_the_place_of_a_table_does_not_replace_what_is_kept(website: str, settings: Settings) -> None:
+def test_a_page_in_the_place_of_a_table_does_not_replace_what_is_kept(website: str, workspace: Workspace) -> None:
     with pytest.raises(SourceError, match=r"found no column .* or upload it as"):
-        load_source(from_url(f"{website}/portal.html"), settings)
-    assert load_source(from_url(f"{website}/passengers.csv"), settings).content == ROWS
-    assert load_source(from_url(f"{website}/portal.html"), settings).content == ROWS
-    assert load_source(from_url(f"{website}/gone.csv"), settings).content == ROWS
+        load_source(workspace, from_url(f"{website}/portal.html"))
+    assert load_source(workspace, from_url(f"{website}/passengers.csv")).content == ROWS
+    assert load_source(workspace, from_url(f"{website}/portal.html")).content == ROWS
+    assert load_source(workspace, from_url(f"{website}/gone.csv")).content == ROWS
 
 
-def test_a_file_in_the_datasets_folder_goes_before_the_address(tmp_path: Path, settings: Settings) -> None:
+def test_a_file_in_the_datasets_folder_goes_before_the_address(tmp_path: Path, workspace: Workspace) -> None:
     (tmp_path / "passengers.csv").write_bytes(ROWS)
-    local = settings.model_copy(update={"datasets_dir": tmp_path})
-    assert load_source(from_url("http://127.0.0.1:1/passengers.csv"), local).content == ROWS
+    local = workspace.settings.model_copy(update={"datasets_dir": tmp_path})
+    assert load_source(open_workspace(local), from_url("http://127.0.0.1:1/passengers.csv")).content == ROWS
 
 
-def test_without_any_of_the_three_ways_the_error_names_them_all(settings: Settings) -> None:
+def test_without_any_of_the_three_ways_the_error_names_them_all(workspace: Workspace) -> None:
     with pytest.raises(SourceError) as raised:
-        load_source(from_url("http://127.0.0.1:1/passengers.csv"), settings)
+        load_source(workspace, from_url("http://127.0.0.1:1/passengers.csv"))
     for way in ("make http://127.0.0.1:1/passengers.csv reachable", "MLOPS_DATASETS_DIR", "sources/passengers.csv"):
         assert way in str(raised.value)

@@ -10,7 +10,7 @@ from ml_code.data.csv_records import Block, CsvRecords
 from ml_code.errors import DataCheckError, SettingsError, StorageError
 from ml_code.etl.employee_schema import EXPECTED, find_bad_rows
 from ml_code.etl.employees import SAMPLE, find_file, load_employees
-from ml_code.settings import Settings
+from ml_code.workspace import Workspace
 
 GOOD = {"employee_id": "7", "name": "김민서", "department": "R&D", "salary": "52000.50", "hired_on": "2024-02-29"}
 
@@ -73,8 +73,8 @@ def test_a_row_with_several_bad_cells_is_one_bad_row_named_by_the_first() -> Non
     assert bad.column == "name"
 
 
-def test_the_sample_that_ships_is_good(settings: Settings) -> None:
-    file = find_file("", settings)
+def test_the_sample_that_ships_is_good(workspace: Workspace) -> None:
+    file = find_file(workspace, "")
     assert file.uri == str(SAMPLE)
     with SAMPLE.open("rb") as stream:
         blocks = list(CsvRecords(stream, file.uri))
@@ -86,20 +86,20 @@ def test_the_sample_that_ships_is_good(settings: Settings) -> None:
 @pytest.mark.parametrize(
     "header", ["employee_id,name,department,salary", "employee_id,name,department,salary,hired_on,x"]
 )
-def test_a_file_with_other_columns_is_refused(settings: Settings, tmp_path: Path, header: str) -> None:
+def test_a_file_with_other_columns_is_refused(workspace: Workspace, tmp_path: Path, header: str) -> None:
     file = tmp_path / "employees.csv"
     file.write_text(f"{header}\n")
     with pytest.raises(
         DataCheckError, match=r"found the columns employee_id, .* expected employee_id, .* in any order"
     ):
-        find_file(str(file), settings)
+        find_file(workspace, str(file))
 
 
-def test_a_file_that_is_not_there_is_named(settings: Settings) -> None:
+def test_a_file_that_is_not_there_is_named(workspace: Workspace) -> None:
     with pytest.raises(StorageError, match=r"nowhere\.csv"):
-        find_file("/nowhere.csv", settings)
+        find_file(workspace, "/nowhere.csv")
 
 
-def test_without_a_warehouse_the_missing_setting_is_named(settings: Settings) -> None:
+def test_without_a_warehouse_the_missing_setting_is_named(workspace: Workspace) -> None:
     with pytest.raises(SettingsError, match="MLOPS_WAREHOUSE_DSN"):
-        load_employees(str(SAMPLE), settings)
+        load_employees(workspace, str(SAMPLE))

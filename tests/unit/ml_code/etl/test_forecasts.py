@@ -6,35 +6,26 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from ml_code.errors import SettingsError
 from ml_code.etl import forecasts
 from ml_code.etl.forecasts import CATEGORIES, read_value
 from ml_code.etl.kma_document import KST
 from ml_code.etl.weather_errors import WeatherAnswerError, WeatherValueError
-from ml_code.settings import Settings
+from ml_code.workspace import Workspace, open_workspace
 from tests.kma_server import DECODING_KEY, VALUES, Answer, KmaServer, run_kma_server
+from tests.offline_settings import make_offline_settings
 
 NOON = datetime(2026, 11, 21, 12, 50, tzinfo=KST)
 
 
-def make_settings(folder: Path) -> Settings:
+def make_workspace(folder: Path) -> Workspace:
     """Settings with a folder as the object store and no warehouse."""
-    secret = SecretStr("secret")
-    return Settings(
-        mlflow_url="http://127.0.0.1:1",
-        mlflow_username="trainer",
-        mlflow_password=secret,
-        s3_endpoint_url="http://127.0.0.1:1",
-        s3_access_key="key",
-        s3_secret_key=secret,
-        datasets_uri=str(folder),
-    )
+    return open_workspace(make_offline_settings(folder))
 
 
-def collect(kma: KmaServer, settings: Settings, now: datetime = NOON) -> str:
-    return forecasts.collect(DECODING_KEY, kma.url, 60, 127, now=now, settings=settings)
+def collect(kma: KmaServer, workspace: Workspace, now: datetime = NOON) -> str:
+    return forecasts.collect(workspace, DECODING_KEY, kma.url, 60, 127, now=now)
 
 
 @pytest.mark.parametrize(
@@ -111,24 +102,24 @@ def test_the_csv_has_one_line_per_time_with_names_and_gaps() -> None:
 
 
 def test_an_issue_is_asked_for_once_and_kept_as_it_came(tmp_path: Path) -> None:
-    settings = make_settings(tmp_path)
+    workspace = make_workspace(tmp_path)
     with run_kma_server(NOON) as kma:
-        uri = collect(kma, settings)
+        uri = collect(kma, workspace)
         assert uri == f"{tmp_path}/weather/raw/20261121T1230_nx60_ny127.json"
         before = Path(uri).read_bytes()
         kma.values["T1H"] = "99"
-        assert collect(kma, settings, NOON + timedelta(minutes=20)) == uri
+        assert collect(kma, workspace, NOON + timedelta(minutes=20)) == uri
         assert Path(uri).read_bytes() == before
         assert len(kma.queries) == 1
 
 
 def test_a_broken_object_is_collected_anew(tmp_path: Path) -> None:
-    settings = make_settings(tmp_path)
+    workspace = make_workspace(tmp_path)
     with run_kma_server(NOON) as kma:
-        uri = collect(kma, settings)
+        uri = collect(kma, workspace)
         whole = Path(uri).read_bytes()
         Path(uri).write_bytes(whole[:100])
-        assert collect(kma, settings) == uri
+        assert collect(kma, workspace) == uri
         assert Path(uri).read_bytes() == whole
 
 
@@ -136,13 +127,13 @@ def test_nothing_is_stored_of_an_answer_that_is_no_forecast(tmp_path: Path) -> N
     with run_kma_server(NOON) as kma:
         kma.answers = [Answer("{}")]
         with pytest.raises(WeatherAnswerError):
-            collect(kma, make_settings(tmp_path))
+            collect(kma, make_workspace(tmp_path))
     assert list(tmp_path.rglob("*.json")) == []
 
 
 def test_without_a_warehouse_it_says_which_setting_is_missing(tmp_path: Path) -> None:
-    settings = make_settings(tmp_path)
+    workspace = make_workspace(tmp_path)
     with run_kma_server(NOON) as kma:
-        uri = collect(kma, settings)
+        uri = collect(kma, workspace)
     with pytest.raises(SettingsError, match="MLOPS_WAREHOUSE_DSN"):
-        forecasts.preprocess_and_save(uri, settings=settings)
+        forecasts.preprocess_and_save(workspace, uri)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from ml_code.gate.imported_model import adapt, read_file
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import Settings
 from ml_code.tracking import RunRecord
+from ml_code.workspace import Workspace, open_workspace
 from tests.unit.ml_code.passengers import make_dataset, make_typed_rows
 
 # Distances to the mean flower of each species, as a product of matrices and a sum.
@@ -29,10 +31,14 @@ WEIGHTS, BIAS = (2 * MEANS.T).astype(np.float32), -(MEANS**2).sum(axis=1).astype
 
 
 @pytest.fixture
-def iris(tmp_path: Path, settings: Settings) -> tuple[Dataset, Split]:
-    settings = settings.model_copy(update={"catalog_dir": None})
+def workspace(settings: Settings) -> Workspace:
+    return open_workspace(settings.model_copy(update={"catalog_dir": None}))
+
+
+@pytest.fixture
+def iris(workspace: Workspace) -> tuple[Dataset, Split]:
     dataset = load_dataset("iris")
-    return dataset, split_holdout(dataset, read_snapshot(prepare("iris", settings=settings), settings))
+    return dataset, split_holdout(dataset, read_snapshot(workspace, prepare(workspace, "iris")))
 
 
 def make_network(*, softmax: bool = True, width: int = 4, rows: int = -1) -> onnx.ModelProto:
@@ -156,11 +162,8 @@ class FakeTracker:
         assert all(np.isfinite(value) for value in metrics.values())
 
 
-def test_a_network_that_answers_labels_as_texts_is_measured_as_any_other(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = settings.model_copy(update={"catalog_dir": None})
-    uri = prepare("iris", settings=settings)
+def test_a_network_that_answers_labels_as_texts_is_measured_as_any_other(workspace: Workspace) -> None:
+    uri = prepare(workspace, "iris")
     dataset = load_dataset("iris")
     proto = make_network()
     labels = {"keys_int64s": [0, 1, 2], "values_strings": ["0", "1", "2"]}
@@ -168,11 +171,11 @@ def test_a_network_that_answers_labels_as_texts_is_measured_as_any_other(
     proto.graph.node.append(helper.make_node("LabelEncoder", ["place"], ["label"], domain="ai.onnx.ml", **labels))
     proto.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
     proto.graph.output.insert(0, helper.make_tensor_value_info("label", TensorProto.STRING, [None]))
-    content = adapt(dataset, proto, split_holdout(dataset, read_snapshot(uri, settings)), "network.onnx")
+    content = adapt(dataset, proto, split_holdout(dataset, read_snapshot(workspace, uri)), "network.onnx")
     assert OnnxModel(content).predict_rows([[5.1, 3.5, 1.4, 0.2]]).values == ["0"]
     tracker = FakeTracker(content, {"dataset": "iris", "snapshot_uri": uri})
-    monkeypatch.setattr(judging, "Tracker", lambda _: tracker)
-    assert judging.evaluate("run", settings=settings)["accuracy"] > 0.85
+    workspace = replace(workspace, connect_tracker=lambda _: tracker)
+    assert judging.evaluate(workspace, "run")["accuracy"] > 0.85
     assert tracker.pictures == {"confusion_matrix"}
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from ml_code.errors import GateError
 from ml_code.gate import selection
-from ml_code.settings import Settings
 from ml_code.tracking import RunRecord
+from ml_code.workspace import Workspace
 
 TAGS = {"dataset": "iris", "holdout_id": "rule", "dataset_version": "rows", "estimator": "random_forest"}
 
@@ -26,30 +26,26 @@ def make_run(metrics: dict[str, float], **tags: str) -> RunRecord:
     return RunRecord("run", "FINISHED", {}, metrics, TAGS | tags)
 
 
-def choose(monkeypatch: pytest.MonkeyPatch, settings: Settings, *runs: RunRecord) -> str:
+def choose(workspace: Workspace, *runs: RunRecord) -> str:
     named = {f"run{number}": run for number, run in enumerate(runs)}
     found = {name: RunRecord(name, run.status, run.params, run.metrics, run.tags) for name, run in named.items()}
-    monkeypatch.setattr(selection, "Tracker", lambda _: FakeTracker(**found))
-    shipped = settings.model_copy(update={"catalog_dir": None})
-    return selection.choose_best([f"runs:/{name}" for name in found], settings=shipped)
+    shipped = workspace.settings.model_copy(update={"catalog_dir": None})
+    opened = Workspace(shipped, connect_tracker=lambda _: FakeTracker(**found))
+    return selection.choose_best(opened, [f"runs:/{name}" for name in found])
 
 
-def test_the_run_with_the_best_figure_is_chosen_and_of_equal_ones_the_first(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings
-) -> None:
+def test_the_run_with_the_best_figure_is_chosen_and_of_equal_ones_the_first(workspace: Workspace) -> None:
     runs = [make_run({"accuracy": accuracy}) for accuracy in (0.90, 0.95, 0.95)]
-    assert choose(monkeypatch, settings, *runs) == "runs:/run1"
+    assert choose(workspace, *runs) == "runs:/run1"
 
 
 @pytest.mark.parametrize("metrics", [{}, {"accuracy": math.nan}])
-def test_a_run_without_a_figure_is_named_and_not_chosen(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, metrics: dict[str, float]
-) -> None:
+def test_a_run_without_a_figure_is_named_and_not_chosen(workspace: Workspace, metrics: dict[str, float]) -> None:
     with pytest.raises(GateError, match=r"runs \['run0'\]: found no accuracy"):
-        choose(monkeypatch, settings, make_run(metrics), make_run({"accuracy": 0.9}))
+        choose(workspace, make_run(metrics), make_run({"accuracy": 0.9}))
 
 
-def test_runs_that_held_out_other_rows_are_not_compared(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+def test_runs_that_held_out_other_rows_are_not_compared(workspace: Workspace) -> None:
     runs = [make_run({"accuracy": 0.9}), make_run({"accuracy": 0.9}, holdout_id="another")]
     with pytest.raises(GateError, match="several holdouts"):
-        choose(monkeypatch, settings, *runs)
+        choose(workspace, *runs)

@@ -1,0 +1,83 @@
+"""What the steps of the loop work with: the settings, and the doors that these open, each on its first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ml_code.datasets import Catalog, Dataset, load_catalog, load_dataset
+from ml_code.settings import Settings, load_settings
+from ml_code.storage import Storage
+
+if TYPE_CHECKING:
+    from ml_code.tracking import Tracker
+    from ml_code.warehouse import Warehouse
+
+
+def _connect_tracker(settings: Settings) -> Tracker:
+    from ml_code.tracking import Tracker  # noqa: PLC0415  seconds to import, which many steps do without
+
+    return Tracker(settings)
+
+
+def _connect_warehouse(settings: Settings) -> Warehouse:
+    from ml_code.warehouse import open_warehouse  # noqa: PLC0415  libpq, which most steps do without
+
+    return open_warehouse(settings)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The first argument of every step; one for each process.
+
+    >>> workspace = open_workspace()
+    >>> run.train(workspace, "iris", snapshots.prepare(workspace, "iris"), "xgboost")
+    """
+
+    settings: Settings
+    connect_storage: Callable[[Settings], Storage] = Storage
+    connect_tracker: Callable[[Settings], Tracker] = _connect_tracker
+    connect_warehouse: Callable[[Settings], Warehouse] = _connect_warehouse
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The object store, and the folders of this machine."""
+        return self.connect_storage(self.settings)
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        """MLflow."""
+        return self.connect_tracker(self.settings)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """The warehouse.
+
+        Raises:
+            SettingsError: the settings name none.
+        """
+        return self.connect_warehouse(self.settings)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The datasets as their files describe them now: a dataset may be added while the workspace is open."""
+        return load_catalog(self.settings.catalog_dir)
+
+    def load_dataset(self, name: str) -> Dataset:
+        """Reads one dataset of the catalog.
+
+        Raises:
+            CatalogError: the catalog has no such dataset, or its file is broken.
+        """
+        return load_dataset(name, self.settings.catalog_dir)
+
+
+def open_workspace(settings: Settings | None = None) -> Workspace:
+    """Opens the workspace of the settings, by default those of the environment.
+
+    Raises:
+        SettingsError: a setting is missing or wrong.
+    """
+    return Workspace(settings or load_settings())
