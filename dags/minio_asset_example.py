@@ -43,10 +43,12 @@ from notices import tell_success
 from s3_objects import S3ObjectsTrigger
 from task_defaults import make_task_defaults
 
+from ml_code.places import INCOMING as INCOMING_KEYS
+
 START = pendulum.datetime(2026, 1, 1, tz="Asia/Seoul")
 INCOMING = Asset(
     "incoming",
-    watchers=[AssetWatcher(name="incoming-files", trigger=S3ObjectsTrigger(bucket="datasets", prefix="incoming/"))],
+    watchers=[AssetWatcher(name="incoming-files", trigger=S3ObjectsTrigger(bucket="datasets", prefix=INCOMING_KEYS))],
 )
 CLEAN_DATASET = AssetAlias("clean-dataset")
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ml_code.datasets import Catalog, Dataset, load_catalog, load_dataset
+from ml_code.places import Places
 from ml_code.settings import Settings, load_settings
 from ml_code.storage import Storage
 
@@ -59,6 +60,11 @@ class Workspace:
             SettingsError: the settings name none.
         """
         return self.connect_warehouse(self.settings)
+
+    @property
+    def places(self) -> Places:
+        """Where the files lie in the object store."""
+        return Places(self.settings.datasets_uri, self.settings.predictions_uri)
 
     @property
     def catalog(self) -> Catalog:

@@ -32,13 +32,13 @@ def list_inputs(workspace: Workspace, dataset: Dataset, input_uri: str) -> list[
         SourceError: there is none.
         StorageError: the store refuses.
     """
-    storage, datasets_uri = workspace.storage, workspace.settings.datasets_uri.rstrip("/")
+    storage, places = workspace.storage, workspace.places
     if not input_uri:
-        versions = storage.list_objects(f"{datasets_uri}/snapshots/{dataset.name}/")
+        versions = storage.list_objects(f"{places.locate_snapshots(dataset.name)}/")
         if not versions:
             raise SourceError(f"{dataset.name}: found no version of its rows, expected one; train a model of it first")
         return [max(versions, key=lambda version: version.modified_at)]
-    uri = input_uri if input_uri.startswith((SCHEME, "/")) else f"{datasets_uri}/{input_uri}"
+    uri = input_uri if input_uri.startswith((SCHEME, "/")) else places.locate_object(input_uri)
     found = [file for file in storage.list_objects(uri) if file.uri.endswith(ENDINGS)]
     exact = [file for file in found if file.uri == uri]
     if not found:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -97,11 +96,10 @@ def plan_batch(
     if model not in datasets:
         raise CatalogError(f"model: found {model!r}, expected one of {', '.join(datasets)}; choose one of these")
     dataset = catalog.datasets[datasets[model]]
-    of_model = f"{workspace.settings.predictions_uri.rstrip('/')}/{model}"
-    folder = f"{of_model}/{re.sub(r'[^A-Za-z0-9_.-]', '_', batch_id)}"
+    folder = workspace.places.locate_batch(model, batch_id)
     if storage.find(f"{folder}/plan.json"):
         return [Shard(**shard) for shard in json.loads(storage.read_bytes(f"{folder}/plan.json"))]
-    version, model_uri = _copy_champion(workspace, model, of_model)
+    version, model_uri = _copy_champion(workspace, model)
     inputs = list_inputs(workspace, dataset, input_uri)
     size_bytes = sum(file.size_bytes for file in inputs)
     shards: list[Shard] = []
@@ -185,7 +183,7 @@ def finish_batch(workspace: Workspace, shards: Sequence[Shard], parts: Sequence[
     return uri
 
 
-def _copy_champion(workspace: Workspace, model: str, folder: str) -> tuple[str, str]:
+def _copy_champion(workspace: Workspace, model: str) -> tuple[str, str]:
     """Copies the champion's file into the predictions, unless it is there; answers its version and its URI there."""
     from ml_code.tracking import SHA256  # noqa: PLC0415  seconds to import, which the shards do without
 
@@ -195,7 +193,7 @@ def _copy_champion(workspace: Workspace, model: str, folder: str) -> tuple[str, 
         raise NoChampionError(
             f"{model}: found no champion, expected one to answer; train one, such as by the DAG mlops_training_pipeline"
         )
-    uri = f"{folder}/files/{tracker.read_version(model, version).tags.get(SHA256)}.onnx"
+    uri = workspace.places.locate_batch_model(model, tracker.read_version(model, version).tags.get(SHA256))
     if storage.find(uri) is None:
         storage.write_bytes(uri, tracker.read_model_file(model, version))
     return version, uri

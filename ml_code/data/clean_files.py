@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ml_code.data.csv_records import BadRow, CsvRecords
-from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine, quarantine_uri
+from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine
 from ml_code.data.validation import check_rows, refuse_too_many_bad
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
@@ -56,7 +56,7 @@ class CleanFiles:
 
     def __init__(self, workspace: Workspace, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._datasets_uri = workspace.settings.datasets_uri.rstrip("/")
+        self._places = workspace.places
         self._storage = workspace.storage
 
     def list_names(self) -> list[str]:
@@ -106,7 +106,7 @@ class CleanFiles:
         good, bad = self._sort_rows(content, origin)
         rows = len(good) + len(bad)
         if bad:
-            report = quarantine_uri(self._datasets_uri, self._dataset.name, sha256)
+            report = self._places.locate_quarantine(self._dataset.name, sha256)
             quarantine = Quarantine(origin)
             quarantine.add(bad)
             self._storage.write_bytes(report, quarantine.to_csv())
@@ -154,7 +154,7 @@ class CleanFiles:
 
     @property
     def _folder(self) -> str:
-        return f"{self._datasets_uri}/clean/{self._dataset.name}"
+        return self._places.locate_clean(self._dataset.name)
 
 
 def _write_parquet(frame: pd.DataFrame, accepted: CleanFile) -> bytes:

@@ -17,6 +17,7 @@ from ml_code.data.csv_records import CsvRecords
 from ml_code.data.validation import LARGEST_NUMBER, WHOLE_NUMBER, strip_cells
 from ml_code.datasets import CATALOG, Dataset, Task, describe_problems
 from ml_code.errors import CatalogError, DataCheckError, SourceError
+from ml_code.places import make_source_key
 from ml_code.workspace import Workspace
 
 MOST_CATEGORIES = 50
@@ -72,7 +73,7 @@ def add_dataset(
             f"{file}: found {error.strerror}, expected to write it; free the disk, or correct the folder's permissions"
         ) from error
     try:
-        workspace.storage.upload(path, f"{settings.datasets_uri.rstrip('/')}/{draft.dataset.source.key}")  # type: ignore[union-attr]
+        workspace.storage.upload(path, workspace.places.locate_object(draft.dataset.source.key))  # type: ignore[union-attr]
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -181,7 +182,7 @@ def _write_toml(  # noqa: PLR0917  one argument for each part of the file
         "",
         "[source]",
         'kind = "s3"',
-        f"key = {_quote(f'sources/{name}{"".join(path.suffixes)}')}",
+        f"key = {_quote(make_source_key(name, ''.join(path.suffixes)))}",
         "",
         "[checks]",
         "bad_rows_share = 0.1",

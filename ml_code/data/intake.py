@@ -16,10 +16,9 @@ from ml_code.data.synthetic import resample_rows
 from ml_code.data.validation import refuse_missing_columns
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError, SourceError
+from ml_code.places import INCOMING, name_dataset
 from ml_code.storage import Storage, StoredObject
 from ml_code.workspace import Workspace
-
-INCOMING = "incoming/"
 
 BATCH_FILES = 100
 """Files that one task takes in, so that ten thousand of them neither make as many tasks nor one endless task."""
@@ -48,7 +47,7 @@ def put_file(workspace: Workspace, dataset: str, path: Path) -> str:
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     # Another file of this name may still wait there.
-    uri = f"{_root(workspace)}{INCOMING}{dataset}/{digest[:8]}-{path.name}"
+    uri = workspace.places.locate_incoming(dataset, f"{digest[:8]}-{path.name}")
     storage.upload(path, uri)
     return uri
 
@@ -63,7 +62,7 @@ def produce_sample(workspace: Workspace, run_id: str, *, dataset: str = "iris") 
     digest = hashlib.sha256(run_id.encode()).hexdigest()
     source = load_source(workspace, described).content
     content = resample_rows(described, source, PRODUCED_ROWS, seed=int(digest[:8], 16))
-    uri = f"{_root(workspace)}{INCOMING}{dataset}/produced-{digest[:8]}.csv"
+    uri = workspace.places.locate_incoming(dataset, f"produced-{digest[:8]}.csv")
     workspace.storage.write_bytes(uri, content)
     return uri
 
@@ -75,20 +74,20 @@ def list_waiting(workspace: Workspace, min_age_minutes: float = 0) -> list[str]:
         StorageError: the store refuses.
     """
     newest = datetime.now(UTC) - timedelta(minutes=min_age_minutes)
-    objects = workspace.storage.list_objects(f"{_root(workspace)}{INCOMING}")
-    waiting = [found.uri.removeprefix(_root(workspace)) for found in objects if found.modified_at <= newest]
+    objects = workspace.storage.list_objects(workspace.places.locate_object(INCOMING))
+    waiting = [workspace.places.get_key(found.uri) for found in objects if found.modified_at <= newest]
     datasets = workspace.catalog.datasets
     for key in waiting:
-        if _name_dataset(key) not in datasets:
-            log.warning("%s stays where it is: the catalog has no dataset %r", key, _name_dataset(key))
-    return [key for key in waiting if _name_dataset(key) in datasets]
+        if name_dataset(key) not in datasets:
+            log.warning("%s stays where it is: the catalog has no dataset %r", key, name_dataset(key))
+    return [key for key in waiting if name_dataset(key) in datasets]
 
 
 def plan_batches(keys: Iterable[str]) -> list[dict[str, Any]]:
     """Groups keys by the dataset that they are for, which their first folder names."""
     by_dataset: dict[str, list[str]] = {}
     for key in sorted(set(keys)):
-        by_dataset.setdefault(_name_dataset(key), []).append(key)
+        by_dataset.setdefault(name_dataset(key), []).append(key)
     return [
         {"dataset": name, "keys": names[start : start + BATCH_FILES]}
         for name, names in by_dataset.items()
@@ -135,16 +134,14 @@ def file_away(workspace: Workspace, report: Mapping[str, Any]) -> None:
         DataCheckError: a file was rejected; everything has been moved nevertheless.
         StorageError: the store refuses.
     """
-    storage, root = workspace.storage, _root(workspace)
+    storage, places = workspace.storage, workspace.places
     rejected = []
     for file in report["files"]:
         if file["outcome"] == "gone":
             continue
         is_rejected = file["outcome"] == "rejected"
-        below = file["key"].removeprefix(f"{INCOMING}{report['dataset']}/")
-        folder = "rejected" if is_rejected else "processed"
-        target = f"{root}{folder}/{report['dataset']}/{file['sha256'][:16]}/{below}"
-        storage.move(root + file["key"], target, file["tag"])
+        target = places.locate_filed(file["key"], file["sha256"], is_rejected=is_rejected)
+        storage.move(places.locate_object(file["key"]), target, file["tag"])
         if is_rejected:
             rejected.append(f"{target}: {file['says']}")
     if rejected:
@@ -152,7 +149,7 @@ def file_away(workspace: Workspace, report: Mapping[str, Any]) -> None:
 
 
 def _accept_file(workspace: Workspace, dataset: Dataset, key: str) -> dict[str, Any]:
-    uri, storage = _root(workspace) + key, workspace.storage
+    uri, storage = workspace.places.locate_object(key), workspace.storage
     found = storage.find(uri)
     if found is None:
         return {"key": key, "outcome": "gone", "says": "taken in and filed away by another run"}
@@ -194,11 +191,3 @@ def _refuse_suffix(name: str) -> None:
             f"file {PurePosixPath(name).name}: found no name that ends in {' or '.join(SUFFIXES)}, expected one; "
             "save it as CSV with a header"
         )
-
-
-def _name_dataset(key: str) -> str:
-    return key.removeprefix(INCOMING).partition("/")[0]
-
-
-def _root(workspace: Workspace) -> str:
-    return f"{workspace.settings.datasets_uri.rstrip('/')}/"

@@ -48,8 +48,3 @@ class Quarantine:
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(cells)
         self._report.write(line.getvalue().encode())
-
-
-def quarantine_uri(datasets_uri: str, name: str, sha256: str) -> str:
-    """Where the report of a file's content lies; the same content has the same report."""
-    return f"{datasets_uri.rstrip('/')}/quarantine/{name}/{sha256[:16]}.csv"

@@ -54,8 +54,7 @@ def take_snapshot(workspace: Workspace, dataset: Dataset, source_sha256: str) ->
     files, storage = CleanFiles(workspace, dataset), workspace.storage
     source = SOURCE + source_sha256
     names = [name for name in files.list_names() if name == source or not name.startswith(SOURCE)]
-    folder = f"{workspace.settings.datasets_uri.rstrip('/')}/snapshots/{dataset.name}"
-    uri = f"{folder}/{make_version(dataset, names)}.parquet"
+    uri = f"{workspace.places.locate_snapshots(dataset.name)}/{make_version(dataset, names)}.parquet"
     if storage.find(uri) is None:
         buffer = io.BytesIO()
         rows = unite(dataset, [files.read(name) for name in names])

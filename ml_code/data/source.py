@@ -50,13 +50,13 @@ def load_source(workspace: Workspace, dataset: Dataset) -> SourceFile:
             file = (settings.catalog_dir or CATALOG) / path
             return SourceFile(storage.read_bytes(str(file)), str(file))
         case ObjectSource(key=key):
-            uri = f"{settings.datasets_uri.rstrip('/')}/{key}"
+            uri = workspace.places.locate_object(key)
             return SourceFile(storage.read_bytes(uri), uri)
 
 
 def _load_from_internet(workspace: Workspace, dataset: Dataset, url: str) -> SourceFile:
     name, storage = dataset.name, workspace.storage
-    kept = f"{workspace.settings.datasets_uri.rstrip('/')}/sources/{name}.csv"
+    kept = workspace.places.locate_source(name)
     try:
         content = _download(url)
         # A page of a portal comes with status 200 too, and must not take the place of the rows that are kept.

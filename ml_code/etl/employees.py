@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from ml_code.data.csv_records import BadRow, CsvRecords, show_names
-from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine, quarantine_uri
+from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine
 from ml_code.errors import DataCheckError, StorageError
 from ml_code.etl.employee_schema import EXPECTED, find_bad_rows
+from ml_code.places import Places
 from ml_code.storage import Storage
 from ml_code.warehouse import Cursor, copy_csv
 from ml_code.workspace import Workspace
@@ -87,7 +88,7 @@ def load_employees(workspace: Workspace, uri: str) -> LoadReport:
         WarehouseError: the database cannot be reached, or the connection is lost.
     """
     storage = workspace.storage
-    load = _Load(storage, SourceFile(uri, _hash_file(storage, uri)), workspace.settings.datasets_uri)
+    load = _Load(storage, SourceFile(uri, _hash_file(storage, uri)), workspace.places)
     with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOAD_LOCK,))
         return load.find_earlier(cursor) or load.run(cursor)
@@ -96,10 +97,10 @@ def load_employees(workspace: Workspace, uri: str) -> LoadReport:
 class _Load:
     """One file on its way into the warehouse, within one transaction."""
 
-    def __init__(self, storage: Storage, file: SourceFile, datasets_uri: str) -> None:
+    def __init__(self, storage: Storage, file: SourceFile, places: Places) -> None:
         self._storage, self._file = storage, file
         self._quarantine = Quarantine(file.uri)
-        self._quarantine_uri = quarantine_uri(datasets_uri, TARGET, file.sha256)
+        self._quarantine_uri = places.locate_quarantine(TARGET, file.sha256)
 
     def find_earlier(self, cursor: Cursor) -> LoadReport | None:
         """The report of the load that brought the same content, under whatever name."""

@@ -103,7 +103,7 @@ def collect(workspace: Workspace, key: str | None, base_url: str | None, nx: int
     """
     api, place, issued_at = KmaApi(key, base_url), Place(nx, ny), find_issue(now)
     storage = workspace.storage
-    uri = f"{_folder(workspace)}/raw/{issued_at:%Y%m%dT%H%M}_{place}.json"
+    uri = workspace.places.locate_weather(f"raw/{issued_at:%Y%m%dT%H%M}_{place}.json")
     if _is_stored(storage, uri):
         log.info("issue %s of %s: nothing to do, it is stored as %s", issued_at.isoformat(), place, uri)
         return uri
@@ -128,7 +128,7 @@ def preprocess_and_save(workspace: Workspace, raw_uri: str) -> SavedForecast:
         raise WeatherAnswerError(f"{raw_uri}: found no values, expected some; delete the object and collect again")
     changed_count, rows = _save(workspace.warehouse, items)
     place, issued_at = items[0].place, items[0].issued_at.isoformat()
-    csv_uri = f"{_folder(workspace)}/{place}.csv"
+    csv_uri = workspace.places.locate_weather(f"{place}.csv")
     storage.write_bytes(csv_uri, _format_csv(rows))
     if changed_count:
         log.info("issue %s of %s: %d of %d values are new", issued_at, place, changed_count, len(items))
@@ -183,10 +183,6 @@ def _is_stored(storage: Storage, uri: str) -> bool:
         return bool(read_items(storage.read_bytes(uri)))
     except (StorageError, WeatherAnswerError):
         return False
-
-
-def _folder(workspace: Workspace) -> str:
-    return f"{workspace.settings.datasets_uri.rstrip('/')}/weather"
 
 
 def _save(warehouse: Warehouse, items: Sequence[ForecastItem]) -> tuple[int, list[TableRow]]:

@@ -7,7 +7,7 @@ import pytest
 
 from ml_code.data import quarantine
 from ml_code.data.csv_records import BadRow
-from ml_code.data.quarantine import Quarantine, quarantine_uri
+from ml_code.data.quarantine import Quarantine
 
 
 def test_a_report_has_file_line_column_reason_and_the_raw_text() -> None:
@@ -37,10 +37,3 @@ def test_a_full_report_counts_on_but_grows_no_more(monkeypatch: pytest.MonkeyPat
     assert report.is_full
     assert report.rows == 100
     assert len(report.to_csv().splitlines()) < 6
-
-
-def test_the_place_of_a_report_follows_from_the_content() -> None:
-    assert (
-        quarantine_uri("s3://datasets/", "employees", "ab" * 32)
-        == "s3://datasets/quarantine/employees/abababababababab.csv"
-    )

@@ -1,0 +1,80 @@
+"""The map of the buckets: the only module that says where what lies."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+INCOMING = "incoming/"
+"""What the keys of dropped files start with; then comes the name of their dataset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the files lie, by the two URIs of the settings.
+
+    >>> Places("s3://datasets", "s3://predictions").locate_snapshots("iris")
+    's3://datasets/snapshots/iris'
+    """
+
+    datasets_uri: str
+    predictions_uri: str
+
+    def locate_object(self, key: str) -> str:
+        """URI of an object of the datasets' bucket, by its key."""
+        return f"{self.datasets_uri.rstrip('/')}/{key}"
+
+    def get_key(self, uri: str) -> str:
+        """Key of an object of the datasets' bucket, by its URI."""
+        return uri.removeprefix(self.locate_object(""))
+
+    def locate_incoming(self, dataset: str, name: str) -> str:
+        """A file that was dropped and awaits its intake."""
+        return self.locate_object(f"{INCOMING}{dataset}/{name}")
+
+    def locate_filed(self, key: str, sha256: str, *, is_rejected: bool) -> str:
+        """Where a dropped file goes after its intake; the same name may come with other contents."""
+        dataset, _, name = key.removeprefix(INCOMING).partition("/")
+        folder = "rejected" if is_rejected else "processed"
+        return self.locate_object(f"{folder}/{dataset}/{sha256[:16]}/{name}")
+
+    def locate_source(self, dataset: str) -> str:
+        """The copy of a source from the internet, for the time when its address does not respond."""
+        return self.locate_object(make_source_key(dataset, ".csv"))
+
+    def locate_clean(self, dataset: str) -> str:
+        """Folder of the accepted files."""
+        return self.locate_object(f"clean/{dataset}")
+
+    def locate_quarantine(self, name: str, sha256: str) -> str:
+        """Report of the bad rows of a file; the same content has the same report."""
+        return self.locate_object(f"quarantine/{name}/{sha256[:16]}.csv")
+
+    def locate_snapshots(self, dataset: str) -> str:
+        """Folder of the versions of a dataset."""
+        return self.locate_object(f"snapshots/{dataset}")
+
+    def locate_weather(self, name: str) -> str:
+        """A forecast as it came (`raw/...`), or the table of a place."""
+        return self.locate_object(f"weather/{name}")
+
+    def locate_batch(self, model: str, batch_id: str) -> str:
+        """Folder of one batch of predictions."""
+        return f"{self._locate_predictions(model)}/{re.sub(r'[^A-Za-z0-9_.-]', '_', batch_id)}"
+
+    def locate_batch_model(self, model: str, sha256: str | None) -> str:
+        """The copy of a model file that has predicted a batch."""
+        return f"{self._locate_predictions(model)}/files/{sha256}.onnx"
+
+    def _locate_predictions(self, model: str) -> str:
+        return f"{self.predictions_uri.rstrip('/')}/{model}"
+
+
+def make_source_key(dataset: str, suffix: str) -> str:
+    """Key of the rows that a dataset was added with."""
+    return f"sources/{dataset}{suffix}"
+
+
+def name_dataset(key: str) -> str:
+    """The dataset that a dropped file is for: the first folder of its key below `incoming/`."""
+    return key.removeprefix(INCOMING).partition("/")[0]
