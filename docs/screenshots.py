@@ -16,8 +16,8 @@ import httpx
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from ml_code.settings import find_env_file, load_settings
 from mlops.airflow_api import AirflowApi
+from mlops.host import find_env_file, load_host_settings
 from mlops.local.state import read_airflow
 from mlops.loop import TRAIN
 
@@ -94,7 +94,7 @@ def main() -> None:
     """Takes every picture that the running stack can show."""
     env_file = find_env_file()
     airflow_url, *airflow_login = read_airflow(env_file)
-    settings = load_settings(env_file)
+    settings = load_host_settings(env_file)
     mlflow_login = (settings.mlflow_username, settings.mlflow_password.get_secret_value())
     with sync_playwright() as playwright:
         options = ["--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]

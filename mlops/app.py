@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ml_code.settings import keep_loopback_direct
 from mlops.commands import checks, datasets, models, stack, training
+from mlops.host import keep_loopback_direct
 
 app = typer.Typer(
     help="Trains, judges, serves and checks models; the same steps as the DAGs, from a shell.",

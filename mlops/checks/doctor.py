@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import psutil
 
-from ml_code.settings import read_env_file
 from mlops.checks import findings
 from mlops.checks.findings import Answer, Finding
+from mlops.host import read_env_file
 from mlops.local import openmp
 from mlops.local.ports import LOOPBACK, is_port
 from mlops.local.settings import REPOSITORY

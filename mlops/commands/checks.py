@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ml_code.settings import find_env_file, load_settings
 from mlops.airflow_api import AirflowApi
 from mlops.commands.output import AsJson, print_json
 from mlops.endings import FAILURE, explained
+from mlops.host import find_env_file, load_host_settings
 
 if TYPE_CHECKING:
     from mlops.checks.smoke import Step
@@ -40,7 +40,7 @@ def smoke(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
         from serving.registry.writer import MlflowAliases
 
         with closing(AirflowApi(*read_airflow(env_file or find_env_file()))) as api:
-            settings = load_settings(env_file)
+            settings = load_host_settings(env_file)
             password = settings.mlflow_password.get_secret_value()
             aliases = MlflowAliases(settings.mlflow_url, settings.mlflow_username, password)
             trial = Smoke(Target(api, aliases, settings.gateway_url))

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from ml_code.datasets import Dataset, load_catalog
 from ml_code.errors import DataCheckError, MlopsError, SourceError
-from ml_code.settings import load_settings
 from ml_code.workspace import open_workspace
 from mlops.commands.output import print_table
 from mlops.endings import explained
+from mlops.host import load_host_settings
 
 commands = typer.Typer(help="The catalog, and the files that bring new rows.", no_args_is_help=True)
 
@@ -22,7 +22,7 @@ commands = typer.Typer(help="The catalog, and the files that bring new rows.", n
 def list_datasets() -> None:
     """List the datasets of the catalog, and what is wrong with those that cannot be used."""
     try:
-        folder: Path | None = load_settings().catalog_dir
+        folder: Path | None = load_host_settings().catalog_dir
     except MlopsError:
         folder = None  # the shipped catalog needs no settings
     catalog = load_catalog(folder)
@@ -57,7 +57,9 @@ def add_dataset(
     with explained(DataCheckError, SourceError):
         from ml_code.data import draft as drafts
 
-        written, draft = drafts.add_dataset(open_workspace(), file, target, name=name, key=key, task=task)
+        written, draft = drafts.add_dataset(
+            open_workspace(load_host_settings()), file, target, name=name, key=key, task=task
+        )
     console = Console(soft_wrap=True)
     console.print(draft.text, markup=False, highlight=False)
     console.print(f"Written to {written}. Read it, and correct what is not meant so; within 30 s every form offers it.")
@@ -73,7 +75,7 @@ def put_dataset(
     with explained():
         from ml_code.data import intake
 
-        uri = intake.put_file(open_workspace(), name, file)
+        uri = intake.put_file(open_workspace(load_host_settings()), name, file)
     console = Console(soft_wrap=True)
     console.print(f"Uploaded {uri}", highlight=False)
     console.print("The DAG minio_asset_example checks its rows within the minute; a training follows if they are new.")

@@ -15,10 +15,11 @@ from rich.markup import escape
 
 from ml_code.datasets import load_catalog
 from ml_code.errors import CatalogError, MlopsError
-from ml_code.settings import Settings, load_settings
+from ml_code.settings import Settings
 from ml_code.workspace import open_workspace
 from mlops.commands.output import AsJson, print_json, print_table
 from mlops.endings import FAILURE, explained
+from mlops.host import load_host_settings
 from serving.errors import ServingError
 from serving.registry.names import CHAMPION, PREVIOUS
 
@@ -38,7 +39,7 @@ commands = typer.Typer()
 def models(*, as_json: AsJson = False) -> None:
     """List the models: which version serves, the one before, the newest that passed the gate."""
     with explained():
-        settings = load_settings()
+        settings = load_host_settings()
         control = _connect(settings)
         rows = [_describe_model(control, name) for name in load_catalog(settings.catalog_dir).list_models()]
     if as_json:
@@ -54,7 +55,7 @@ def models(*, as_json: AsJson = False) -> None:
 def history(model: Model, *, as_json: AsJson = False) -> None:
     """List who promoted which version, when and why, the newest first."""
     with explained():
-        settings = load_settings()
+        settings = load_host_settings()
         _refuse_stranger(settings, model)
         moves = _connect(settings).log.list_moves(model)
     if as_json:
@@ -71,7 +72,7 @@ def promote_version(
     with explained():
         from serving.rollout.rollback import promote_by_hand
 
-        settings = load_settings()
+        settings = load_host_settings()
         _refuse_stranger(settings, model)
         rollout = promote_by_hand(_connect(settings), model, version, why)
     Console().print(f"{model}: champion {rollout.from_version or 'none'} -> {version}", highlight=False)
@@ -83,7 +84,7 @@ def rollback(model: Model, why: Reason) -> None:
     with explained():
         from serving.rollout.rollback import roll_back
 
-        settings = load_settings()
+        settings = load_host_settings()
         _refuse_stranger(settings, model)
         rollout = roll_back(_connect(settings), model, why)
     Console().print(f"{model}: champion {rollout.from_version} -> {rollout.to_version}", highlight=False)
@@ -105,7 +106,7 @@ def unfreeze(model: Model, why: Reason) -> None:
 def status(*, as_json: AsJson = False) -> None:
     """Say which parts of the stack answer; the exit code is 1 if one does not."""
     with explained():
-        settings = load_settings()
+        settings = load_host_settings()
     rows = [
         _check("MLflow", settings.mlflow_url, lambda: _connect(settings).aliases.read("iris")),
         _check("warehouse", "postgres", lambda: _ask_warehouse(settings)),
@@ -147,7 +148,7 @@ def _describe_move(move: Move) -> dict[str, str | None]:
 
 def _record(model: str, action: Literal["freeze", "unfreeze"], why: str) -> None:
     with explained():
-        settings = load_settings()
+        settings = load_host_settings()
         _refuse_stranger(settings, model)
         _connect(settings).log.record(model, action, _name_person(), why)
     Console().print(f"{model}: {action}", highlight=False)

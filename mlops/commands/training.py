@@ -16,6 +16,7 @@ from ml_code.families import DEFAULT_ESTIMATOR, ESTIMATORS, MODEL_TYPES
 from ml_code.training.plans import plan_training, training_arguments
 from ml_code.workspace import Workspace, open_workspace
 from mlops.endings import explained
+from mlops.host import load_host_settings
 
 if TYPE_CHECKING:
     from ml_code.gate.decision import Decision
@@ -50,7 +51,7 @@ def train(
         "force": force,
     }
     with explained():
-        workspace = open_workspace()
+        workspace = open_workspace(load_host_settings())
         _run(workspace, plan_training(params, catalog_dir=workspace.settings.catalog_dir))
 
 
@@ -65,7 +66,7 @@ def tune(
     """Search the best hyperparameters, train a model with them, and let the gate judge it."""
     params = {"dataset": dataset, "model_type": model_type, "estimator": estimator or None}
     with explained():
-        workspace = open_workspace()
+        workspace = open_workspace(load_host_settings())
         plan = plan_training(params, catalog_dir=workspace.settings.catalog_dir)
         with Console(stderr=True).status("Searching") as status:
             from ml_code.data import snapshots
@@ -90,7 +91,7 @@ def register(
 ) -> None:
     """Let the gate judge a model that was trained elsewhere, and register it if it passed."""
     with explained():
-        workspace = open_workspace()
+        workspace = open_workspace(load_host_settings())
         known = workspace.catalog.list_models()
         if known.get(model or dataset) != dataset:
             names = ", ".join(name for name, of_dataset in known.items() if of_dataset == dataset) or "none"

@@ -1,4 +1,4 @@
-"""What the local stack takes from the environment: the only module of `mlops` that reads it."""
+"""What the local stack takes from the environment."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_code.settings import read_env_file
 from mlops.errors import StateFolderError
+from mlops.host import read_env_file
 from mlops.local.ports import LOOPBACK, find_free_port, is_free, read_port, refuse_port
 from mlops.local.settings import REPOSITORY, read_asked_ports
 

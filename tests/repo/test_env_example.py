@@ -18,7 +18,7 @@ def test_every_variable_of_compose_is_in_it() -> None:
 
 
 def test_every_variable_in_it_is_used() -> None:
-    scripts = "\n".join(file.read_text() for file in find_files("docker/bin/*.sh", "ml_code/settings.py", "Makefile"))
+    scripts = "\n".join(file.read_text() for file in find_files("docker/bin/*.sh", "mlops/host.py", "Makefile"))
     unused = {name for name in set(VALUES) - USED if not re.search(rf"\b{name}\b", scripts)}
     assert unused == set()
 

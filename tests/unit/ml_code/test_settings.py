@@ -1,18 +1,13 @@
 from __future__ import annotations
 
 import os
-import threading
 import traceback
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import override
 
-import httpx
 import pytest
-from psycopg2.extensions import parse_dsn
 
 from ml_code.errors import SettingsError
-from ml_code.settings import find_env_file, keep_loopback_direct, load_settings
+from ml_code.settings import load_settings
 
 VARIABLES = {
     "MLOPS_MLFLOW_URL": "http://mlflow:5000",
@@ -22,14 +17,6 @@ VARIABLES = {
     "MLOPS_S3_ACCESS_KEY": "two",
     "MLOPS_S3_SECRET_KEY": "three",
 }
-ENV_FILE = """\
-MLFLOW_PORT=5001
-MLFLOW_TRAINER_PASSWORD=one
-MINIO_ROOT_USER=two
-MINIO_ROOT_PASSWORD=three
-WAREHOUSE_DB_PASSWORD=four
-S3_ENDPOINT_URL=http://minio:9000
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -44,9 +31,9 @@ def set_all(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
         monkeypatch.setenv(name, value)
 
 
-def test_the_environment_is_read_where_it_names_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_names_the_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     set_all(monkeypatch, MLOPS_DATASETS_DIR=str(tmp_path))
-    settings = load_settings(tmp_path / ".env")
+    settings = load_settings()
     assert settings.mlflow_url == "http://mlflow:5000"
     assert settings.datasets_dir == tmp_path
     assert settings.datasets_uri == "s3://datasets"
@@ -66,98 +53,18 @@ def test_the_traceback_of_a_missing_value_shows_no_other(monkeypatch: pytest.Mon
     assert "do-not-show" not in shown
 
 
-def test_a_password_with_marks_is_a_part_of_the_address(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text(ENV_FILE.replace("DB_PASSWORD=four", "DB_PASSWORD='a@b/c%'"))
-    dsn = load_settings(tmp_path / ".env").warehouse_dsn
-    assert dsn is not None
-    parts = parse_dsn(dsn.get_secret_value())
-    assert (parts["password"], parts["host"]) == ("a@b/c%", "127.0.0.1")
-
-
-def test_the_env_file_of_the_stack_means_this_machine(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text(ENV_FILE)
-    settings = load_settings(tmp_path / ".env")
-    assert settings.mlflow_url == "http://127.0.0.1:5001"
-    assert settings.mlflow_username == "trainer"
-    assert settings.s3_endpoint_url == "http://127.0.0.1:9000"
-    assert settings.warehouse_dsn is not None
-    assert settings.warehouse_dsn.get_secret_value() == "postgresql://warehouse:four@127.0.0.1:5432/warehouse"
-
-
-def test_a_stack_without_docker_is_meant_while_it_runs(tmp_path: Path) -> None:
-    (tmp_path / ".local").mkdir()
-    assert find_env_file(tmp_path) == tmp_path / ".env"
-    (tmp_path / ".local" / "supervisord.pid").write_text(f"{os.getpid()}\n")
-    assert find_env_file(tmp_path) == tmp_path / ".local" / "env"
-
-
-@pytest.mark.parametrize("found", ["4194305", ""], ids=["power cut", "empty"])
-def test_what_a_stack_without_docker_left_behind_is_not_meant(tmp_path: Path, found: str) -> None:
-    (tmp_path / ".local").mkdir()
-    (tmp_path / ".local" / "supervisord.pid").write_text(found)
-    assert find_env_file(tmp_path) == tmp_path / ".env"
-
-
-@pytest.mark.parametrize("exceptions", ["", "example.com", "*"])
-def test_no_proxy_is_asked_for_what_is_on_this_machine(monkeypatch: pytest.MonkeyPatch, exceptions: str) -> None:
-    for name in ("http_proxy", "HTTP_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, exceptions)
-    keep_loopback_direct()
-    assert httpx.get(f"{start_server()}/", timeout=10).text == "found"
-
-
-def start_server() -> str:
-    """A server that answers one request."""
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"found")
-
-        @override
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=serve_once, args=(server,), daemon=True).start()
-    return f"http://127.0.0.1:{server.server_port}"
-
-
-def serve_once(server: HTTPServer) -> None:
-    with server:
-        server.handle_request()
-
-
-def test_a_file_in_another_encoding_is_said(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_bytes("# 비밀번호\n".encode("cp949") + ENV_FILE.encode())
-    with pytest.raises(SettingsError, match="expected UTF-8 throughout"):
-        load_settings(tmp_path / ".env")
-
-
-def test_an_object_store_elsewhere_keeps_its_address(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text(ENV_FILE.replace("http://minio:9000", "https://s3.example.com"))
-    assert load_settings(tmp_path / ".env").s3_endpoint_url == "https://s3.example.com"
-
-
-def test_neither_of_both_is_answered_with_both_ways(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"make env.*or set the MLOPS_\* variables"):
-        load_settings(tmp_path / ".env")
-
-
-def test_a_missing_value_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    set_all(monkeypatch, MLOPS_S3_SECRET_KEY="")
-    with pytest.raises(SettingsError, match="MLOPS_S3_SECRET_KEY"):
-        load_settings(tmp_path / ".env")
-    monkeypatch.delenv("MLOPS_MLFLOW_URL")
-    (tmp_path / ".env").write_text("MINIO_ROOT_USER=two")
-    with pytest.raises(SettingsError, match="MLFLOW_TRAINER_PASSWORD, MINIO_ROOT_PASSWORD"):
-        load_settings(tmp_path / ".env")
-
-
 def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, MLOPS_MLFLOW_PASWORD="typo")
     with pytest.raises(SettingsError, match="found the unknown names MLOPS_MLFLOW_PASWORD"):
+        load_settings()
+
+
+def test_a_missing_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, MLOPS_S3_SECRET_KEY="")
+    with pytest.raises(SettingsError, match="MLOPS_S3_SECRET_KEY"):
+        load_settings()
+
+
+def test_an_empty_environment_names_the_variables_and_the_stack_on_this_machine() -> None:
+    with pytest.raises(SettingsError, match=r"no MLOPS_MLFLOW_URL .*load_host_settings\(\)"):
         load_settings()

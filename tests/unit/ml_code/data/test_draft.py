@@ -138,7 +138,7 @@ def test_a_wrong_name_or_task_is_refused(tmp_path: Path, workspace: Workspace, n
 
 
 def test_the_command_shows_what_it_wrote(tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlops.commands.datasets.open_workspace", lambda: workspace)
+    monkeypatch.setattr("mlops.commands.datasets.load_host_settings", lambda: workspace.settings)
     done = CliRunner().invoke(app, ["dataset", "add", str(write_ships(tmp_path)), "--target", "kind"])
     assert done.exit_code == 0, done.output
     assert 'target = "kind"' in done.output

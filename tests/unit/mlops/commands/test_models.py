@@ -23,7 +23,7 @@ def registry(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
     """Iris with the versions 1 to 3, of which 3 serves."""
     (tmp_path / "iris.toml").write_text(IRIS)
     table = promote_in_turn("1", "2", "3")
-    monkeypatch.setattr("mlops.commands.models.load_settings", lambda: settings)
+    monkeypatch.setattr("mlops.commands.models.load_host_settings", lambda: settings)
     monkeypatch.setattr("mlops.commands.models._connect", lambda _: table.control("ada@lab"))
     return table
 
@@ -111,7 +111,7 @@ def test_without_a_version_before_there_is_no_way_back(registry: Table) -> None:
 
 def test_status_names_each_part_and_fails_if_one_is_away(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = settings.model_copy(update={"gateway_url": "http://127.0.0.1:1", "s3_endpoint_url": "http://127.0.0.1:1"})
-    monkeypatch.setattr("mlops.commands.models.load_settings", lambda: nowhere)
+    monkeypatch.setattr("mlops.commands.models.load_host_settings", lambda: nowhere)
     done = run("status", "--json")
     assert done.exit_code == 1
     states = {row["part"]: row["state"] for row in json.loads(done.stdout)}

@@ -1,0 +1,110 @@
+"""The stack on this machine, as a command or a notebook outside of it finds it: its file of settings and its ports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from dotenv import dotenv_values
+
+from ml_code.errors import SettingsError
+from ml_code.settings import PREFIX, REPOSITORY, Settings, load_settings, make_settings, refuse_unknown_names
+
+LOOPBACK = ("127.0.0.1", "localhost")
+
+
+def load_host_settings(env_file: Path | None = None) -> Settings:
+    """Reads MLOPS_* if MLOPS_MLFLOW_URL is set, else the file of the stack on this machine.
+
+    >>> workspace = open_workspace(load_host_settings())  # in a notebook beside the stack
+
+    Raises:
+        SettingsError: neither is there, a value is missing or wrong, or a MLOPS_* name is unknown.
+    """
+    refuse_unknown_names()
+    if os.environ.get(f"{PREFIX}MLFLOW_URL"):
+        return load_settings()
+    env_file = env_file or find_env_file()
+    if env_file.is_file():
+        return make_settings(_describe_stack(env_file))
+    raise SettingsError(
+        f"settings: found neither {PREFIX}MLFLOW_URL in the environment nor the file {env_file}, expected one of them; "
+        "run `make env` for the stack on this machine, or set the MLOPS_* variables of another one"
+    )
+
+
+def find_env_file(repository: Path = REPOSITORY) -> Path:
+    """The settings of the stack that runs without Docker, if one does, else those of the compose project."""
+    local = repository / ".local"
+    return local / "env" if _is_running(local / "supervisord.pid") else repository / ".env"
+
+
+def read_env_file(env_file: Path, *, interpolate: bool = False) -> dict[str, str]:
+    """What a file in the form of .env sets.
+
+    Raises:
+        SettingsError: it is not text in UTF-8.
+    """
+    try:
+        return {name: value or "" for name, value in dotenv_values(env_file, interpolate=interpolate).items()}
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"settings in {env_file}: found a line in another encoding, expected UTF-8 throughout; save it as UTF-8"
+        ) from error
+
+
+def keep_loopback_direct() -> None:
+    """Exempts loopback from the environment's proxy, for this process and those it starts.
+
+    A machine behind a proxy has HTTP_PROXY set, and NO_PROXY does not always name loopback.
+    """
+    found = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if found != "*":
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [found, *LOOPBACK]))
+
+
+def _describe_stack(env_file: Path) -> dict[str, object]:
+    """Settings for this machine, where the services publish their ports on loopback."""
+    found = {name: value for name, value in read_env_file(env_file, interpolate=True).items() if value}
+    required = ("MLFLOW_TRAINER_PASSWORD", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "WAREHOUSE_DB_PASSWORD")
+    missing = [name for name in required if name not in found]
+    if missing:
+        raise SettingsError(
+            f"settings in {env_file}: found no value for {', '.join(missing)}, expected one each; "
+            "compare with .env.example, or set the MLOPS_* variables"
+        )
+    warehouse = (
+        f"postgresql://warehouse:{quote(found['WAREHOUSE_DB_PASSWORD'], safe='')}"
+        f"@127.0.0.1:{found.get('POSTGRES_PORT', '5432')}"
+    )
+    return {
+        "mlflow_url": f"http://127.0.0.1:{found.get('MLFLOW_PORT', '5000')}",
+        "mlflow_username": "trainer",
+        "mlflow_password": found["MLFLOW_TRAINER_PASSWORD"],
+        "s3_endpoint_url": _find_object_store(found),
+        "s3_access_key": found["MINIO_ROOT_USER"],
+        "s3_secret_key": found["MINIO_ROOT_PASSWORD"],
+        "warehouse_dsn": f"{warehouse}/warehouse",
+        "gateway_url": f"http://127.0.0.1:{found.get('GATEWAY_PORT', '8000')}",
+    }
+
+
+def _is_running(pid_file: Path) -> bool:
+    """Whether the process that a file names exists: after a power cut the file may be left without it."""
+    try:
+        os.kill(int(pid_file.read_text()), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _find_object_store(found: Mapping[str, str]) -> str:
+    """The address as this machine sees it: `minio` is a name inside the compose project only."""
+    url = found.get("S3_ENDPOINT_URL", "")
+    if url and urlsplit(url).hostname != "minio":
+        return url
+    return f"http://127.0.0.1:{found.get('MINIO_PORT', '9000')}"
