@@ -93,7 +93,7 @@ def find_mlflow_run(url: str, login: Login) -> str:
 def main() -> None:
     """Takes every picture that the running stack can show."""
     env_file = find_env_file()
-    airflow_url, *airflow_login = read_airflow(env_file)
+    airflow = read_airflow(env_file)
     settings = load_host_settings(env_file)
     mlflow_login = (settings.mlflow_username, settings.mlflow_password.get_secret_value())
     with sync_playwright() as playwright:
@@ -101,7 +101,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=find_chromium(), chromium_sandbox=False, args=options)
 
         page = open_page(browser)
-        show_airflow_graph(page, airflow_url, (airflow_login[0], airflow_login[1]))
+        show_airflow_graph(page, airflow.url, (airflow.username, airflow.password))
         save_picture(page, "airflow-graph.png")
 
         basic = base64.b64encode(":".join(mlflow_login).encode()).decode()

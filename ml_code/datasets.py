@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ml_code.errors import CatalogError, TrainingError
-from ml_code.families import FAMILIES, HyperparameterValue, check_hyperparameters, find_family
+from ml_code.families import FAMILIES, HyperparameterValue, Task, check_hyperparameters, find_family
 from ml_code.model_file.spec import Label
 
 CATALOG = Path(__file__).parent / "catalog"
@@ -19,7 +19,6 @@ CATALOG = Path(__file__).parent / "catalog"
 DEFAULT = "iris"
 """What forms offer first: it comes with scikit-learn, so it needs no internet."""
 
-type Task = Literal["classification", "regression"]
 type Metric = Literal["accuracy", "balanced_accuracy", "f1_macro", "r2", "rmse", "mae"]
 
 METRICS: Mapping[Task, tuple[Metric, ...]] = {
@@ -167,8 +166,9 @@ class Dataset(_Part):
         for name, figures in self.hyperparameters.items():
             if name not in FAMILIES:
                 raise ValueError(f"hyperparameters: found {name}, expected one of {', '.join(FAMILIES)}")
+            model_type, estimator = FAMILIES[name]
             try:
-                check_hyperparameters(find_family(*FAMILIES[name], self.task), figures)
+                check_hyperparameters(find_family(model_type, estimator, self.task), figures)
             except TrainingError as error:
                 raise ValueError(f"hyperparameters.{name}: {error}") from error
         return self

@@ -80,7 +80,8 @@ class Storage:
                     yield file
                 return
             # A store may send the checksum of the whole object along with a part of it.
-            yield _ObjectParts(self._make_client(response_checksum_validation="when_required"), *_split(uri))
+            bucket, key = _split(uri)
+            yield _ObjectParts(self._make_client(response_checksum_validation="when_required"), bucket, key)
 
     def write_bytes(self, uri: str, content: bytes) -> None:
         """Writes the whole object at once: a reader sees the old one or the new one.

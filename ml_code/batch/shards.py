@@ -12,12 +12,13 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Literal
 
 from ml_code.batch.inputs import count_rows_of_groups, list_inputs, read_batches
 from ml_code.errors import CatalogError, DataCheckError, NoChampionError
+from ml_code.storage import Storage, StoredObject
 from ml_code.workspace import Workspace
 
 SHARD_ROWS = 1_000_000
@@ -101,28 +102,22 @@ def plan_batch(
         return [Shard(**shard) for shard in json.loads(storage.read_bytes(f"{folder}/plan.json"))]
     version, model_uri = _copy_champion(workspace, model)
     inputs = list_inputs(workspace, dataset, input_uri)
-    size_bytes = sum(file.size_bytes for file in inputs)
-    shards: list[Shard] = []
-    for file in inputs:
-        groups: Sequence[Sequence[int] | None] = [None]
-        if file.uri.endswith(".parquet") and input_uri:
-            groups = _group(count_rows_of_groups(storage, file.uri)) or [None]
-        shards += [
-            Shard(
-                folder,
-                len(shards) + number,
-                model,
-                version,
-                model_uri,
-                predicted_at.isoformat(),
-                "csv" if not input_uri or size_bytes <= SMALL_BYTES else "parquet",
-                file.uri,
-                dataset.key,
-                group,
-                None if input_uri else _draw_rows(batch_id, sample_rows, count_rows_of_groups(storage, file.uri)),
-            )
-            for number, group in enumerate(groups)
-        ]
+    whole = Shard(
+        folder=folder,
+        number=0,
+        model=model,
+        version=version,
+        model_uri=model_uri,
+        predicted_at=predicted_at.isoformat(),
+        format="csv",
+        input_uri=inputs[0].uri,
+        key=dataset.key,
+    )
+    if input_uri:
+        shards = _cut(storage, whole, inputs)
+    else:
+        rows = _draw_rows(batch_id, sample_rows, count_rows_of_groups(storage, whole.input_uri))
+        shards = [replace(whole, rows=rows)]
     storage.write_bytes(f"{folder}/plan.json", json.dumps([asdict(shard) for shard in shards]).encode())
     log.info("%s version %s answers %d shards of %d files into %s", model, version, len(shards), len(inputs), folder)
     return shards
@@ -197,6 +192,20 @@ def _copy_champion(workspace: Workspace, model: str) -> tuple[str, str]:
     if storage.find(uri) is None:
         storage.write_bytes(uri, tracker.read_model_file(model, version))
     return version, uri
+
+
+def _cut(storage: Storage, whole: Shard, inputs: Sequence[StoredObject]) -> list[Shard]:
+    """One shard for each CSV file, and for each `SHARD_ROWS` rows of a Parquet file."""
+    is_small = sum(file.size_bytes for file in inputs) <= SMALL_BYTES
+    places: list[tuple[str, Sequence[int] | None]] = []
+    for file in inputs:
+        is_parquet = file.uri.endswith(".parquet")
+        groups = _group(count_rows_of_groups(storage, file.uri)) if is_parquet else []
+        places += [(file.uri, group) for group in groups] or [(file.uri, None)]
+    return [
+        replace(whole, number=number, format="csv" if is_small else "parquet", input_uri=uri, row_groups=group)
+        for number, (uri, group) in enumerate(places)
+    ]
 
 
 def _group(rows_of_groups: Sequence[int]) -> list[list[int]]:

@@ -29,7 +29,7 @@ SOURCE = "source-"
 
 SHOWN_BAD_ROWS = 3
 
-LARGEST_FILE_MB = 500
+LARGEST_CSV_MB = 500
 """Unpacked: it takes five times that for a moment, and half a megabyte of gzip may hold it."""
 
 
@@ -132,9 +132,9 @@ class CleanFiles:
         size_bytes = 0
         for block in CsvRecords(io.BytesIO(content), origin):
             size_bytes += sum(map(len, block.raw)) + sum(len(row.raw) for row in block.bad)
-            if size_bytes > LARGEST_FILE_MB * 1_000_000:
+            if size_bytes > LARGEST_CSV_MB * 1_000_000:
                 raise DataCheckError(
-                    f"{self._dataset.name}: {origin}: found rows of more than {LARGEST_FILE_MB} MB once unpacked, "
+                    f"{self._dataset.name}: {origin}: found rows of more than {LARGEST_CSV_MB} MB once unpacked, "
                     "expected at most that, which fits the memory; split the file"
                 )
             checked = check_rows(self._dataset, block.frame)

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from ml_code.data.csv_records import CsvRecords
 from ml_code.data.validation import LARGEST_NUMBER, WHOLE_NUMBER, strip_cells
-from ml_code.datasets import CATALOG, Dataset, Task, describe_problems
+from ml_code.datasets import CATALOG, Dataset, describe_problems
 from ml_code.errors import CatalogError, DataCheckError, SourceError
+from ml_code.families import Task
 from ml_code.places import make_source_key
 from ml_code.workspace import Workspace
 

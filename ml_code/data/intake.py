@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ml_code.data.clean_files import LARGEST_FILE_MB, CleanFiles
+from ml_code.data.clean_files import LARGEST_CSV_MB, CleanFiles
 from ml_code.data.csv_records import CsvRecords
 from ml_code.data.source import load_source
 from ml_code.data.synthetic import resample_rows
@@ -153,7 +153,7 @@ def _accept_file(workspace: Workspace, dataset: Dataset, key: str) -> dict[str, 
     found = storage.find(uri)
     if found is None:
         return {"key": key, "outcome": "gone", "says": "taken in and filed away by another run"}
-    if found.size_bytes > LARGEST_FILE_MB * 1_000_000:
+    if found.size_bytes > LARGEST_CSV_MB * 1_000_000:
         return {"key": key, "tag": found.tag} | _reject_unread(storage, uri)
     content = storage.read_bytes(uri)
     digest = hashlib.sha256(content).hexdigest()
@@ -169,7 +169,7 @@ def _reject_unread(storage: Storage, uri: str) -> dict[str, Any]:
     """What becomes of a file that does not fit the memory."""
     with storage.open(uri) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    says = f"found more than {LARGEST_FILE_MB} MB, expected at most that, which fits the memory; split the file"
+    says = f"found more than {LARGEST_CSV_MB} MB, expected at most that, which fits the memory; split the file"
     return {"sha256": digest, "outcome": "rejected", "says": says}
 
 

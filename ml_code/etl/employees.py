@@ -56,14 +56,14 @@ class LoadReport:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceFile:
+class HashedFile:
     """A file with the right header, and the sha256 of its content."""
 
     uri: str
     sha256: str
 
 
-def find_file(workspace: Workspace, path: str) -> SourceFile:
+def find_file(workspace: Workspace, path: str) -> HashedFile:
     """Finds a file by its URI or path, the sample that ships if there is none, and checks its header.
 
     Raises:
@@ -74,7 +74,7 @@ def find_file(workspace: Workspace, path: str) -> SourceFile:
     storage, uri = workspace.storage, path or str(SAMPLE)
     with storage.open(uri) as stream:
         _check_header(CsvRecords(stream, uri), uri)
-    return SourceFile(uri, _hash_file(storage, uri))
+    return HashedFile(uri, _hash_file(storage, uri))
 
 
 def load_employees(workspace: Workspace, uri: str) -> LoadReport:
@@ -88,7 +88,7 @@ def load_employees(workspace: Workspace, uri: str) -> LoadReport:
         WarehouseError: the database cannot be reached, or the connection is lost.
     """
     storage = workspace.storage
-    load = _Load(storage, SourceFile(uri, _hash_file(storage, uri)), workspace.places)
+    load = _Load(storage, HashedFile(uri, _hash_file(storage, uri)), workspace.places)
     with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOAD_LOCK,))
         return load.find_earlier(cursor) or load.run(cursor)
@@ -97,7 +97,7 @@ def load_employees(workspace: Workspace, uri: str) -> LoadReport:
 class _Load:
     """One file on its way into the warehouse, within one transaction."""
 
-    def __init__(self, storage: Storage, file: SourceFile, places: Places) -> None:
+    def __init__(self, storage: Storage, file: HashedFile, places: Places) -> None:
         self._storage, self._file = storage, file
         self._quarantine = Quarantine(file.uri)
         self._quarantine_uri = places.locate_quarantine(TARGET, file.sha256)
@@ -105,12 +105,24 @@ class _Load:
     def find_earlier(self, cursor: Cursor) -> LoadReport | None:
         """The report of the load that brought the same content, under whatever name."""
         cursor.execute(
-            "SELECT rows_read, rows_good, rows_quarantined, rows_changed, quarantine_uri, true "
+            "SELECT rows_read, rows_good, rows_quarantined, rows_changed, quarantine_uri "
             "FROM warehouse.loaded_file WHERE target = %s AND sha256 = %s",
             (TARGET, self._file.sha256),
         )
         row = cursor.fetchone()
-        return LoadReport(self._file.uri, self._file.sha256, *row) if row else None
+        if row is None:
+            return None
+        rows_read, rows_good, rows_quarantined, rows_changed, report_uri = row
+        return LoadReport(
+            uri=self._file.uri,
+            sha256=self._file.sha256,
+            rows_read=rows_read,
+            rows_good=rows_good,
+            rows_quarantined=rows_quarantined,
+            rows_changed=rows_changed,
+            quarantine_uri=report_uri,
+            is_already_loaded=True,
+        )
 
     def run(self, cursor: Cursor) -> LoadReport:
         """Stages, checks and merges the rows."""
@@ -275,7 +287,7 @@ def _hash_file(storage: Storage, uri: str) -> str:
 
 
 @contextmanager
-def _open_unchanged(storage: Storage, file: SourceFile) -> Iterator[BinaryIO]:
+def _open_unchanged(storage: Storage, file: HashedFile) -> Iterator[BinaryIO]:
     """The file once more; an error at the end if it is not the one that was hashed before."""
     with storage.open(file.uri) as stream:
         hashed = _HashedStream(stream)

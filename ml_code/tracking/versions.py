@@ -63,10 +63,6 @@ class VersionTracker(Connection):
         records = [_read_version(entry) for entry in found]
         return sorted(records, key=lambda record: int(record.version), reverse=True)
 
-    def find_newest_passed(self, name: str) -> VersionRecord | None:
-        """The newest version that the gate let through, if any."""
-        return next((record for record in self.list_versions(name) if record.tags.get("gate") == "passed"), None)
-
     def read_model_file(self, name: str, version: str) -> bytes:
         """The model file of a version.
 

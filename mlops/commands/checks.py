@@ -39,7 +39,8 @@ def smoke(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
         from mlops.local.state import read_airflow
         from serving.registry.writer import MlflowAliases
 
-        with closing(AirflowApi(*read_airflow(env_file or find_env_file()))) as api:
+        login = read_airflow(env_file or find_env_file())
+        with closing(AirflowApi(login.url, login.username, login.password)) as api:
             settings = load_host_settings(env_file)
             password = settings.mlflow_password.get_secret_value()
             aliases = MlflowAliases(settings.mlflow_url, settings.mlflow_username, password)

@@ -175,8 +175,17 @@ class StateFolder:
         os.replace(partial, self.env_file)
 
 
-def read_airflow(env_file: Path) -> tuple[str, str, str]:
-    """Address, user and password of Airflow, from the settings of a stack on this machine.
+@dataclass(frozen=True, slots=True)
+class AirflowLogin:
+    """Where Airflow is, and who may do what there."""
+
+    url: str
+    username: str
+    password: str
+
+
+def read_airflow(env_file: Path) -> AirflowLogin:
+    """The login of Airflow, from the settings of a stack on this machine.
 
     Raises:
         StateFolderError: the file is not there, or has no password.
@@ -189,4 +198,4 @@ def read_airflow(env_file: Path) -> tuple[str, str, str]:
             "`make up` or `mlops local up` makes one"
         )
     url = f"http://{LOOPBACK}:{found.get('AIRFLOW_PORT') or 8080}"
-    return url, found.get("AIRFLOW_ADMIN_USERNAME") or "admin", password
+    return AirflowLogin(url, found.get("AIRFLOW_ADMIN_USERNAME") or "admin", password)

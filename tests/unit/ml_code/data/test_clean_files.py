@@ -94,7 +94,7 @@ def test_a_file_that_is_checked_anew_does_not_become_newer(files: CleanFiles) ->
 def test_a_packed_file_that_unpacks_to_more_than_the_memory_is_refused(
     files: CleanFiles, monkeypatch: pytest.MonkeyPatch, row: bytes
 ) -> None:
-    monkeypatch.setattr(clean_files, "LARGEST_FILE_MB", 1)
+    monkeypatch.setattr(clean_files, "LARGEST_CSV_MB", 1)
     content = gzip.compress(b"age,fare,town,sex,outcome\n" + row * 100_000)
     assert len(content) < 10_000
     with pytest.raises(DataCheckError, match=r"june\.csv\.gz: found rows of more than 1 MB once unpacked"):

@@ -111,7 +111,7 @@ def test_a_bad_file_is_rejected_beside_good_ones_and_lost_by_nobody(root: Path, 
 def test_a_file_that_does_not_fit_the_memory_is_rejected_unread(
     root: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "LARGEST_FILE_MB", 0.001)
+    monkeypatch.setattr(intake, "LARGEST_CSV_MB", 0.001)
     monkeypatch.setattr(intake.Storage, "read_bytes", None)
     report = take_in(workspace, drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes()))
     with pytest.raises(DataCheckError, match=r"rejected/iris/.*a\.csv: found more than 0\.001 MB"):
