@@ -136,7 +136,7 @@ def test_a_run_shows_params_metrics_dataset_tags_and_plots(
     card = mlflow.artifacts.load_text(f"runs:/{run_id}/model_card.md")
     assert shown.data.tags["dataset_version"] in card
     assert shown.data.tags["gate.verdict"] in card
-    assert run.info.status == "FINISHED"
+    assert shown.info.status == "FINISHED"
 
 
 def test_a_retry_makes_no_second_run_and_no_second_version(
