@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install env up demo down logs build check test newcomer e2e reliability docs screenshots bench bench-stack lock images-publish kma-live
+.PHONY: help install env up demo down logs build check test newcomer e2e reliability docs mutants screenshots bench bench-stack lock images-publish kma-live
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -60,6 +60,9 @@ e2e: .venv/installed ## only the tests against a real Docker engine
 
 reliability: .venv/installed ## measure rollouts and faults under constant arrival; takes an hour
 	RELIABILITY=long $(RUN) pytest -s tests/e2e/test_replicas.py tests/e2e/test_rollouts.py tests/e2e/test_rollbacks.py
+
+mutants: .venv/installed ## break one line at a time and show which test notices; ONLY=gate for one list
+	$(RUN) python -m tests.mutants $(ONLY)
 
 docs: ## write docs/dags.md from the docstrings of the DAG files
 	@python3 docs/dags.py
