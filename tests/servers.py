@@ -50,12 +50,12 @@ class PostgresServer:
         """The SQLAlchemy URL of a database, which names its driver."""
         return self.dsn(database).replace("postgresql://", "postgresql+psycopg2://", 1)
 
-    def create_database(self, name: str) -> str:
-        """Makes an empty database and answers its libpq DSN."""
+    def create_database(self, name: str, *, template: str = "template1") -> str:
+        """Makes an empty database, or a copy of one that nobody is connected to, and returns its libpq DSN."""
         connection = psycopg2.connect(self.dsn())
         try:
             connection.autocommit = True
-            connection.cursor().execute(f'CREATE DATABASE "{name}"')
+            connection.cursor().execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         finally:
             connection.close()
         return self.dsn(name)

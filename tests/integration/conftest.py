@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from ml_code.settings import Settings
 from ml_code.workspace import Workspace, open_workspace
+from tests.integration.airflow_home import migrate_airflow, prepare_airflow
 from tests.integration.serving.rollout_stack import RolloutStack, run_rollout_stack
 from tests.servers import MlflowServer, ObjectStore, PostgresServer, run_mlflow, run_object_store, run_postgres
 
@@ -27,6 +28,21 @@ def object_store() -> Iterator[ObjectStore]:
 def mlflow_server(postgres: PostgresServer, object_store: ObjectStore) -> Iterator[MlflowServer]:
     with run_mlflow(postgres, object_store) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def airflow_template(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> str:
+    """A database with Airflow's tables, to be copied."""
+    return migrate_airflow(tmp_path_factory.mktemp("airflow"), postgres)
+
+
+@pytest.fixture(scope="session")
+def airflow_environment(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, object_store: ObjectStore, airflow_template: str
+) -> dict[str, str]:
+    """Airflow, the warehouse and the object store; nothing answers as MLflow."""
+    postgres.create_database("airflow", template=airflow_template)
+    return prepare_airflow(tmp_path_factory.mktemp("airflow"), postgres, object_store, "airflow")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The environments in which Airflow runs the DAGs without Docker: databases, object store, MLflow, a replica."""
+"""The environments in which Airflow runs the DAGs without Docker: a replica beside the shared servers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from ml_code.settings import Settings
-from tests.integration.airflow_home import prepare_airflow
 from tests.integration.serving.replica import Replica, run_replica
-from tests.servers import MlflowServer, ObjectStore, PostgresServer
-
-
-@pytest.fixture(scope="session")
-def airflow_environment(
-    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, object_store: ObjectStore
-) -> dict[str, str]:
-    """Airflow, the warehouse and the object store; nothing answers as MLflow."""
-    return prepare_airflow(tmp_path_factory.mktemp("airflow"), postgres, object_store, "dags")
+from tests.servers import MlflowServer
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,18 @@
-"""The lessons run by Airflow itself, on a SQLite database of their own."""
+"""The lessons run by Airflow itself, on a database of their own."""
 
 from __future__ import annotations
 
-import json
-import os
-import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
+
+from tests.integration.airflow_home import make_airflow_environment
+from tests.integration.airflow_process import run_in_airflow
+from tests.servers import PostgresServer
 
 EXAMPLES = Path(__file__).parents[3] / "dags/examples"
 # A shell that took this as part of its command would end with 9.
@@ -27,47 +27,43 @@ RUNS: dict[str, dict[str, str]] = {
 # A task is in some states for a moment only; the database itself notes each that it passes.
 NOTE_EVERY_STATE = """
     CREATE TABLE passed_state (task_id TEXT, state TEXT);
-    CREATE TRIGGER note_state AFTER UPDATE OF state ON task_instance WHEN NEW.dag_id = 'task_states'
-    BEGIN INSERT INTO passed_state VALUES (NEW.task_id, NEW.state); END;
+    CREATE FUNCTION note_state() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO passed_state VALUES (NEW.task_id, NEW.state); RETURN NULL; END $$;
+    CREATE TRIGGER note_state AFTER UPDATE OF state ON task_instance FOR EACH ROW WHEN (NEW.dag_id = 'task_states')
+    EXECUTE FUNCTION note_state();
 """
 
 
 @dataclass(frozen=True)
 class Lessons:
-    database: Path
+    dsn: str
     described: dict[str, dict[str, Any]]
 
     def query(self, statement: str, *parameters: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(self.database)) as connection:
-            return connection.execute(statement, parameters).fetchall()
+        with closing(psycopg2.connect(self.dsn)) as connection:
+            cursor = connection.cursor()
+            cursor.execute(statement, parameters)
+            return cursor.fetchall()
 
     def list_states(self, dag_id: str) -> dict[str, str]:
-        return dict(self.query("SELECT task_id, state FROM task_instance WHERE dag_id = ?", dag_id))
+        return dict(self.query("SELECT task_id, state FROM task_instance WHERE dag_id = %s", dag_id))
 
     def read_result(self, dag_id: str, task_id: str) -> Any:
         """What the task returned."""
-        statement = "SELECT value FROM xcom WHERE dag_id = ? AND task_id = ? AND key = 'return_value'"
+        statement = "SELECT value FROM xcom WHERE dag_id = %s AND task_id = %s AND key = 'return_value'"
         ((value,),) = self.query(statement, dag_id, task_id)
-        return json.loads(value)
+        return value
 
 
 @pytest.fixture(scope="module")
-def lessons(tmp_path_factory: pytest.TempPathFactory) -> Lessons:
+def lessons(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, airflow_template: str) -> Lessons:
+    dsn = postgres.create_database("lessons", template=airflow_template)
+    with closing(psycopg2.connect(dsn)) as connection, connection:
+        connection.cursor().execute(NOTE_EVERY_STATE)
     home = tmp_path_factory.mktemp("airflow_examples")
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLES),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    }
-    subprocess.run(["airflow", "db", "migrate"], env=environment, check=True, capture_output=True)
-    with closing(sqlite3.connect(home / "airflow.db")) as connection:
-        connection.executescript(NOTE_EVERY_STATE)
-    command = [sys.executable, "-m", "tests.integration.dags.run_examples", json.dumps(RUNS)]
-    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return Lessons(home / "airflow.db", json.loads(done.stdout.strip().splitlines()[-1]))
+    environment = make_airflow_environment(home, postgres.sqlalchemy_url("lessons"), EXAMPLES)
+    ran = run_in_airflow(environment, "tests.integration.dags.run_examples:run_examples", runs=RUNS)
+    return Lessons(dsn, ran.result)
 
 
 def test_every_lesson_is_paused_until_someone_wants_it(lessons: Lessons) -> None:
@@ -114,7 +110,7 @@ def test_the_five_schedules_are_five_timetables(lessons: Lessons) -> None:
 def test_the_manual_schedule_writes_the_asset_that_starts_another(lessons: Lessons) -> None:
     events = "SELECT asset.name, source_dag_id FROM asset_event JOIN asset ON asset.id = asset_id"
     assert lessons.query(events) == [("schedule_example", "schedule_manual")]
-    waiting = "SELECT dag_id FROM dag_schedule_asset_reference JOIN asset ON asset.id = asset_id WHERE name = ?"
+    waiting = "SELECT dag_id FROM dag_schedule_asset_reference JOIN asset ON asset.id = asset_id WHERE name = %s"
     assert lessons.query(waiting, "schedule_example") == [("schedule_asset",)]
 
 
@@ -133,5 +129,5 @@ def test_task_states_ends_failed_with_every_final_state(lessons: Lessons) -> Non
 
 @pytest.mark.parametrize("state", ["deferred", "up_for_retry", "up_for_reschedule"])
 def test_task_states_passes_each_state_that_a_task_is_named_after(lessons: Lessons, state: str) -> None:
-    passed = lessons.query("SELECT state FROM passed_state WHERE task_id = ?", f"passes_{state}")
+    passed = lessons.query("SELECT state FROM passed_state WHERE task_id = %s", f"passes_{state}")
     assert (state,) in passed
