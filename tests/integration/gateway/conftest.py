@@ -26,18 +26,22 @@ def fleet() -> Iterator[Fleet]:
 
 
 @pytest.fixture(scope="module")
-def gateway() -> Iterator[httpx.Client]:
-    """A gateway before two stable replicas and one canary, which a module's tests share."""
+def full_fleet() -> Iterator[Fleet]:
+    """Two stable replicas and one canary, which a module's tests share; a test may add gateways and nothing else."""
     fleet = Fleet()
     try:
         for service, name in (("serving", "one"), ("serving", "two"), ("serving-canary", "three")):
             fleet.start_replica(service, name)
-        with httpx.Client(base_url=fleet.start_gateway()) as client:
-            wait_until(lambda: client.get("/models").status_code == 200, "a stable replica answers")
-            forced = {"X-Variant": "canary"}
-            wait_until(
-                lambda: client.get("/models", headers=forced).json().get("replica") == "three", "the canary answers"
-            )
-            yield client
+        yield fleet
     finally:
         fleet.close()
+
+
+@pytest.fixture(scope="module")
+def gateway(full_fleet: Fleet) -> Iterator[httpx.Client]:
+    """A gateway before these replicas, which a module's tests share."""
+    with httpx.Client(base_url=full_fleet.start_gateway()) as client:
+        wait_until(lambda: client.get("/models").status_code == 200, "a stable replica answers")
+        forced = {"X-Variant": "canary"}
+        wait_until(lambda: client.get("/models", headers=forced).json().get("replica") == "three", "the canary answers")
+        yield client

@@ -41,11 +41,12 @@ def test_a_user_stays_in_a_pool(gateway: httpx.Client) -> None:
     assert set(first.values()) == {"stable", "canary"}
 
 
-def test_a_user_is_sent_to_the_same_pool_by_every_gateway_and_at_any_time(gateway: httpx.Client, fleet: Fleet) -> None:
+def test_a_user_is_sent_to_the_same_pool_by_every_gateway_and_at_any_time(
+    gateway: httpx.Client, full_fleet: Fleet
+) -> None:
     users = [f"user-{number}" for number in range(60)]
     first = {user: predict(gateway, X_User_Id=user)["pool"] for user in users}
-    fleet.start_replica("serving", "one")
-    with httpx.Client(base_url=fleet.start_gateway()) as client:
+    with httpx.Client(base_url=full_fleet.start_gateway()) as client:
         wait_until(lambda: client.get("/models").status_code == 200, "a replica answers")
         assert {user: predict(client, X_User_Id=user)["pool"] for user in users} == first
 
@@ -67,13 +68,11 @@ def test_the_header_variant_forces_the_canary(gateway: httpx.Client) -> None:
     assert {predict(gateway, X_Variant="canary")["replica"] for _ in range(20)} == {"three"}
 
 
-def test_the_header_variant_forces_the_stable_pool(fleet: Fleet) -> None:
-    fleet.start_replica("serving", "one")
-    fleet.start_replica("serving-canary", "two")
-    with httpx.Client(base_url=fleet.start_gateway(CANARY_PERCENT="100")) as client:
+def test_the_header_variant_forces_the_stable_pool(full_fleet: Fleet) -> None:
+    with httpx.Client(base_url=full_fleet.start_gateway(CANARY_PERCENT="100")) as client:
         wait_until(lambda: client.get("/models").status_code == 200, "a replica answers")
         asked = {tuple(predict(client, X_Variant="stable").values()) for _ in range(20)}
-    assert asked == {("one", "stable")}
+    assert asked <= {("one", "stable"), ("two", "stable")}
 
 
 def test_a_replay_is_told_to_the_replica(gateway: httpx.Client) -> None:
@@ -82,10 +81,8 @@ def test_a_replay_is_told_to_the_replica(gateway: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(("percent", "pool"), [("0", "stable"), ("100", "canary")])
-def test_none_or_all_go_to_the_canary(fleet: Fleet, percent: str, pool: str) -> None:
-    fleet.start_replica("serving", "one")
-    fleet.start_replica("serving-canary", "two")
-    with httpx.Client(base_url=fleet.start_gateway(CANARY_PERCENT=percent)) as client:
+def test_none_or_all_go_to_the_canary(full_fleet: Fleet, percent: str, pool: str) -> None:
+    with httpx.Client(base_url=full_fleet.start_gateway(CANARY_PERCENT=percent)) as client:
         wait_until(lambda: client.get("/models").status_code == 200, "a replica answers")
         assert {predict(client, X_Pool="spoofed")["pool"] for _ in range(50)} == {pool}
 
