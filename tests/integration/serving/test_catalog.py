@@ -22,7 +22,17 @@ from tests.full_tables import read_table, train_family
 DISTINCT_ROWS = {"iris": 149, "titanic": 891, "housing": 20_640}
 
 
-@pytest.fixture(scope="module", params=DISTINCT_ROWS)
+EVERY_TIME = {("iris", name) for name in FAMILIES} | {("titanic", "lightgbm"), ("housing", "linear")}
+"""Every family, every kind of column and both tasks; the other pairs take minutes."""
+
+PAIRS = [
+    pytest.param(table, name, marks=() if (table, name) in EVERY_TIME else pytest.mark.long)
+    for table in DISTINCT_ROWS
+    for name in FAMILIES
+]
+
+
+@pytest.fixture(scope="module")
 def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, holdout.Split]:
     try:
         dataset, split = read_table(request.param, tmp_path_factory.mktemp("datasets"))
@@ -32,7 +42,7 @@ def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return dataset, split
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("table", "name"), PAIRS, indirect=["table"])
 def test_a_family_passes_the_gate_of_a_table_and_is_served(table: tuple[Dataset, holdout.Split], name: str) -> None:
     dataset, split = table
     exported = train_family(dataset, split, name)

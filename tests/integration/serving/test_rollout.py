@@ -34,7 +34,7 @@ from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
 pytestmark = pytest.mark.filterwarnings("ignore")
 """MLflow's client warns about its own insides."""
 
-RULES = Rules(minimum_requests=150)
+RULES = Rules(minimum_requests=60)
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +103,10 @@ def assert_old_version_serves(stack: RolloutStack, version: str, bad: str) -> No
 def test_a_good_version_is_promoted_on_the_requests_of_people_alone(stack: RolloutStack, champion: str) -> None:
     version = stack.register(make_bad_classifier())
     with people(stack, CALM_ROWS) as seen:
-        done = roll_out(stack, version, window_seconds=8)
+        done = roll_out(stack, version, window_seconds=4)
     assert done.state == "promoted"
     assert done.figures["canary"]["replayed"] == 0
-    assert done.figures["canary"]["live"] >= 150
+    assert done.figures["canary"]["live"] >= 60
     assert stack.aliases() == {"champion": version, "previous": champion}
     assert set(seen) == {f"{champion} 200", f"{version} 200"}
     back = roll_back(stack.control("ada@lab"), "iris", "only a test")
@@ -118,7 +118,7 @@ def test_where_nobody_asks_the_holdout_is_replayed(stack: RolloutStack, champion
     version = stack.register(make_bad_classifier())
     done = roll_out(stack, version, window_seconds=2)
     assert done.state == "promoted"
-    assert (done.figures["canary"]["live"], done.figures["canary"]["replayed"]) == (0, 150)
+    assert (done.figures["canary"]["live"], done.figures["canary"]["replayed"]) == (0, 60)
     run = stack.control("model_rollback/one", run_url="http://airflow/one")
     assert roll_back(run, "iris", "only a test") == roll_back(run, "iris", "tried again")
     wait_until(lambda: stack.served()["stable"] == {"champion": champion}, stack.served, 10)
@@ -166,7 +166,7 @@ def test_a_bad_file_is_refused_before_anything_serves_it(
 ) -> None:
     content, digest, cause = BAD_FILES[way]
     if way == "slow load":
-        monkeypatch.setattr(validation, "WALL_SECONDS", 8.0)
+        monkeypatch.setattr(validation, "WALL_SECONDS", 4.0)
     version = stack.register(content, digest=digest)
     started = time.monotonic()
     with pytest.raises(BreachError, match=cause):
