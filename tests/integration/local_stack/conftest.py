@@ -14,8 +14,7 @@ import pytest
 
 from mlops.local.stack import LocalStack
 from mlops.local.state import StateFolder
-from mlops.local.supervisor import find_processes
-from tests.integration.local_stack.demo_process import DemoProcess
+from tests.integration.local_stack.demo_process import DemoProcess, run_mlops
 
 SLOW_IMPORT_SECONDS = 15
 """Three seconds on a quiet machine; where it takes five times as long, the demo does not end within half an hour."""
@@ -46,15 +45,28 @@ def measure_import() -> float:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, quick_machine: None) -> Iterator[LocalStack]:
-    """What `mlops demo` leaves running: version 1 of iris answers."""
-    folder = tmp_path_factory.mktemp("demo") / "a state"
-    demo = DemoProcess(folder)
+def state(tmp_path_factory: pytest.TempPathFactory, quick_machine: None) -> Iterator[Path]:
+    """The state folder of every test: those of the interruptions leave what the whole stack starts from."""
+    state = tmp_path_factory.mktemp("local") / "a state"
+    yield state
+    assert run_mlops("local", "reset", "--yes", "--state", str(state)).returncode == 0
+    assert not state.exists()
+
+
+@pytest.fixture(scope="module")
+def demo(state: Path) -> Iterator[DemoProcess]:
+    """`mlops demo`, which keeps running once version 1 of iris answers."""
+    demo = DemoProcess(state)
     try:
         demo.wait_for("Ctrl-C ends it")
-        yield LocalStack(StateFolder(folder))
+        yield demo
     finally:
-        code = demo.end(signal.SIGINT)
+        if demo.process.poll() is None:
+            demo.end(signal.SIGINT)
         print(demo.output)
-    assert code == 0
-    assert find_processes(folder) == []
+
+
+@pytest.fixture(scope="module")
+def stack(demo: DemoProcess) -> LocalStack:
+    """What the demo leaves running."""
+    return LocalStack(StateFolder(demo.state))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlops.local.state import PORTS
+from mlops.local.state import PORTS, StateFolder
 from mlops.loop import RUN_SECONDS, wait_for
 
 MLOPS = Path(sys.executable).with_name("mlops")
@@ -66,3 +67,13 @@ def run_mlops(*arguments: str, environment: Mapping[str, str] | None = None) -> 
         env={**make_environment(), **(environment or {})},
         timeout=RUN_SECONDS,
     )
+
+
+def find_listeners(state: Path) -> set[int]:
+    """Ports of the stack that something listens on."""
+    return {port for port in StateFolder(state).read_ports().values() if port and is_taken(port)}
+
+
+def is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

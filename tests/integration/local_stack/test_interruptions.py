@@ -1,42 +1,28 @@
-"""`mlops demo` ended at each of its stages, in one state folder: nothing is left, and the next start works."""
+"""`mlops demo` ended while it starts: nothing is left, and the next start works."""
 
 from __future__ import annotations
 
 import os
 import pty
 import signal
-import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mlops.local.interruption import INTERRUPTED
-from mlops.local.state import StateFolder
 from mlops.local.supervisor import find_processes, with_death_signal
 from mlops.loop import wait_for
-from tests.integration.local_stack.demo_process import MLOPS, ROOT, DemoProcess, make_environment, run_mlops
+from tests.integration.local_stack.demo_process import (
+    MLOPS,
+    ROOT,
+    DemoProcess,
+    find_listeners,
+    make_environment,
+    run_mlops,
+)
 
 needs_death_signal = pytest.mark.skipif(with_death_signal([]) == [], reason="needs Linux's setpriv")
-
-
-@pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory, quick_machine: None) -> Iterator[Path]:
-    state = tmp_path_factory.mktemp("interrupted") / "a state"
-    yield state
-    assert run_mlops("local", "reset", "--yes", "--state", str(state)).returncode == 0
-    assert not state.exists()
-
-
-def find_listeners(state: Path) -> set[int]:
-    """Ports of the stack that something listens on."""
-    return {port for port in StateFolder(state).read_ports().values() if port and is_taken(port)}
-
-
-def is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.parametrize(
@@ -45,15 +31,11 @@ def is_taken(port: int) -> bool:
         ("Starting the stack", signal.SIGINT),
         ("database folder", signal.SIGTERM),
         ("buckets", signal.SIGINT),
-        ("schemas", signal.SIGINT),
-        ("airflow-scheduler", signal.SIGHUP),
+        pytest.param("schemas", signal.SIGINT, marks=pytest.mark.long),
+        pytest.param("airflow-scheduler", signal.SIGHUP, marks=pytest.mark.long),
     ],
 )
 def test_an_end_at_any_stage_leaves_no_process_and_no_port(state: Path, said: str, how: int) -> None:
-    assert_ends(state, said, how)
-
-
-def assert_ends(state: Path, said: str, how: int) -> None:
     demo = DemoProcess(state)
     demo.wait_for(said)
     assert demo.end(how) == INTERRUPTED, demo.output
@@ -104,7 +86,3 @@ def test_a_second_command_meanwhile_is_told_to_wait(state: Path) -> None:
     assert "another `mlops local` or `mlops demo` is at work on it" in done.stderr
     assert demo.process.poll() is None
     demo.end(signal.SIGINT)
-
-
-def test_a_stack_that_was_interrupted_so_often_starts_and_ends_in_the_middle_of_a_training(state: Path) -> None:
-    assert_ends(state, "prepare", signal.SIGINT)

@@ -1,4 +1,7 @@
-"""`mlops demo` as a newcomer runs it: the real Airflow, MLflow, store and replica; the tests build on each other."""
+"""`mlops demo` to its end, with the real Airflow, MLflow, store and replica; the tests build on each other.
+
+Before, `test_interruptions.py` has ended the same stack many times.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,31 @@ import signal
 import time
 from contextlib import closing
 
-import httpx
 import psutil
+import pytest
 
 from mlops.airflow_api import AirflowApi
 from mlops.local.stack import LocalStack
 from mlops.local.supervisor import find_processes
 from mlops.loop import RUN_SECONDS, TRAIN, find_version, wait_for
-from tests.integration.local_stack.demo_process import run_mlops
+from tests.integration.local_stack.demo_process import DemoProcess, find_listeners, run_mlops
+
+KILLED = {"postgres", "airflow-scheduler", "serving"}
+"""In every push; the others in the long form."""
+
+PROGRAMS = [
+    pytest.param(name, marks=() if name in KILLED else pytest.mark.long)
+    for name in (
+        "postgres",
+        "objects",
+        "mlflow",
+        "airflow-apiserver",
+        "airflow-dag-processor",
+        "airflow-scheduler",
+        "airflow-triggerer",
+        "serving",
+    )
+]
 
 
 def url(stack: LocalStack) -> str:
@@ -29,7 +49,8 @@ def test_the_demo_ends_with_a_version_that_answers(stack: LocalStack) -> None:
 def test_every_program_runs(stack: LocalStack) -> None:
     done = run_mlops("local", "status", "--state", str(stack.state.path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("running") == len(stack.list_states()) == 8
+    assert done.stdout.count("running") == 8
+    assert {program.name for program in stack.list_states()} == {parameter.values[0] for parameter in PROGRAMS}
 
 
 def test_nothing_listens_to_another_machine(stack: LocalStack) -> None:
@@ -52,6 +73,7 @@ def test_a_second_start_finds_all_of_it_running_and_starts_nothing(stack: LocalS
     assert [program.process_id for program in stack.list_states()] == [program.process_id for program in before]
 
 
+@pytest.mark.long
 def test_a_file_that_is_put_trains_a_version_that_answers(stack: LocalStack) -> None:
     settings, ports = stack.state.read_settings(), stack.state.read_ports()
     environment = {
@@ -62,20 +84,22 @@ def test_a_file_that_is_put_trains_a_version_that_answers(stack: LocalStack) -> 
         "MLOPS_S3_ACCESS_KEY": settings["MINIO_ROOT_USER"],
         "MLOPS_S3_SECRET_KEY": settings["MINIO_ROOT_PASSWORD"],
     }
+    before = find_version(url(stack))
     started = time.monotonic()
     done = run_mlops("dataset", "put", "iris", "ml_code/samples/iris_new_rows.csv", environment=environment)
     assert done.returncode == 0, done.stderr
-    wait_for(lambda: find_version(url(stack)) == "2", "version 2 to answer", RUN_SECONDS)
+    wait_for(lambda: find_version(url(stack)) != before, "a new version to answer", RUN_SECONDS)
     print(f"\nfrom put to an answer of the new version: {time.monotonic() - started:.0f} s")
 
 
 def test_smoke_passes_every_step_and_leaves_the_champion(stack: LocalStack) -> None:
+    before = find_version(url(stack))
     done = run_mlops("smoke", "--env-file", str(stack.state.env_file), "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)
     steps = json.loads(done.stdout)
     assert [step["step"] for step in steps if step["ok"]] == ["reach", "train", "gate", "deploy", "predict", "check"]
-    assert find_version(url(stack)) == "2"
+    assert find_version(url(stack)) == before
 
 
 def test_doctor_finds_every_service_and_nothing_wrong(stack: LocalStack) -> None:
@@ -86,9 +110,7 @@ def test_doctor_finds_every_service_and_nothing_wrong(stack: LocalStack) -> None
 
 
 def test_no_run_is_red(stack: LocalStack) -> None:
-    settings = stack.state.read_settings()
-    login = settings["AIRFLOW_ADMIN_USERNAME"], settings["AIRFLOW_ADMIN_PASSWORD"]
-    with closing(AirflowApi(f"http://127.0.0.1:{stack.state.read_ports()['airflow']}", *login)) as api:
+    with closing(connect(stack)) as api:
         runs = {
             (dag_id, run_id): state for dag_id in api.list_dags() for run_id, state in api.list_runs(dag_id).items()
         }
@@ -96,18 +118,40 @@ def test_no_run_is_red(stack: LocalStack) -> None:
     assert any(dag_id == TRAIN for dag_id, _ in runs)
 
 
-def test_whatever_is_killed_comes_back(stack: LocalStack) -> None:
-    for program in stack.list_states():
-        os.kill(program.process_id, signal.SIGKILL)
-        wait_for(lambda before=program: is_back(stack, before.name, before.process_id), f"{program.name} back", 120)  # type: ignore[misc]
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_that_is_killed_comes_back(stack: LocalStack, name: str) -> None:
+    [process_id] = [program.process_id for program in stack.list_states() if program.name == name]
+    version = find_version(url(stack))
+    os.kill(process_id, signal.SIGKILL)
+    wait_for(lambda: is_back(stack, name, process_id), f"{name} back", 120)
+    wait_for(lambda: find_version(url(stack)) == version, f"version {version} to answer again", 120)
+
+
+def test_a_start_after_kills_finds_every_program_running(stack: LocalStack) -> None:
     done = run_mlops("local", "up", "--state", str(stack.state.path))
     assert done.returncode == 0, done.stdout + done.stderr
     # What answers at once is still called STARTING for two seconds.
     wait_for(lambda: {program.state for program in stack.list_states()} == {"RUNNING"}, "every program to run", 60)
-    assert httpx.get(f"{url(stack)}/livez", timeout=30).status_code == 200
-    wait_for(lambda: find_version(url(stack)) == "2", "version 2 to answer again", 120)
+
+
+def test_ctrl_c_in_the_middle_of_a_training_leaves_no_process_and_no_port(demo: DemoProcess, stack: LocalStack) -> None:
+    with closing(connect(stack)) as api:
+        run_id = api.trigger(TRAIN, {"dataset": "iris"})
+        wait_for(
+            lambda: {task.state for task in api.list_tasks(TRAIN, run_id)} & {"running"} or None, "a task to run", 300
+        )
+    assert demo.end(signal.SIGINT) == 0, demo.output
+    assert "Traceback" not in demo.output
+    assert find_processes(stack.state.path) == []
+    assert find_listeners(stack.state.path) == set()
 
 
 def is_back(stack: LocalStack, name: str, before: int) -> bool:
     [now] = [program for program in stack.list_states() if program.name == name]
     return now.state == "RUNNING" and now.process_id != before
+
+
+def connect(stack: LocalStack) -> AirflowApi:
+    settings = stack.state.read_settings()
+    login = settings["AIRFLOW_ADMIN_USERNAME"], settings["AIRFLOW_ADMIN_PASSWORD"]
+    return AirflowApi(f"http://127.0.0.1:{stack.state.read_ports()['airflow']}", *login)
