@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import free_port
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -76,9 +78,9 @@ def test_a_port_that_another_program_holds_is_named_with_its_variable(clone: Pat
 def test_of_a_port_that_is_set_twice_the_last_value_is_looked_at(clone: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        (clone / ".env").write_text(f"MLFLOW_PORT={port}\nMLFLOW_PORT={_free_port()}\n")
+        (clone / ".env").write_text(f"MLFLOW_PORT={port}\nMLFLOW_PORT={free_port()}\n")
         assert run(clone, "ports.sh").returncode == 0
-        (clone / ".env").write_text(f"MLFLOW_PORT={_free_port()}\nMLFLOW_PORT={port}\n")
+        (clone / ".env").write_text(f"MLFLOW_PORT={free_port()}\nMLFLOW_PORT={port}\n")
         assert run(clone, "ports.sh").returncode == 1
 
 
@@ -104,9 +106,4 @@ def _use_port(line: str, port: int) -> str:
     name = line.partition("=")[0]
     if not name.endswith("_PORT"):
         return line
-    return f"{name}={port}\n" if name == "MLFLOW_PORT" else f"{name}={_free_port()}\n"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    return f"{name}={port}\n" if name == "MLFLOW_PORT" else f"{name}={free_port()}\n"

@@ -236,7 +236,7 @@ def test_a_shard_that_is_killed_anywhere_gives_the_same_bytes_when_it_is_repeate
     tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ml_code.batch.shards.SMALL_BYTES", 100)
-    source = write_parquet(tmp_path / "large.parquet", make_typed_rows(rows=100_000), row_group_size=20_000)
+    source = write_parquet(tmp_path / "large.parquet", make_typed_rows(rows=50_000), row_group_size=10_000)
     [shard] = plan_batch(workspace, "passengers", "killed", NOW, source)
     started = time.monotonic()
     undisturbed = predict_shard(workspace, shard)
@@ -248,17 +248,17 @@ def test_a_shard_that_is_killed_anywhere_gives_the_same_bytes_when_it_is_repeate
         "SETTINGS": dump_settings(workspace),
     }
     killed = 0
-    for point in range(1, 11):
+    for point in range(1, 5):
         with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE) as worker:
             assert worker.stdout is not None
             assert worker.stdout.readline() == b"started\n"
-            time.sleep(seconds * point / 11)
+            time.sleep(seconds * point / 5)
             worker.kill()
         killed += worker.returncode == -signal.SIGKILL
         assert not Path(undisturbed.uri).exists() or Path(undisturbed.uri).stat().st_size > 0
         assert predict_shard(workspace, shard) == undisturbed
         Path(undisturbed.uri).unlink()
-    assert killed >= 5
+    assert killed >= 2
 
 
 SHARD_PROGRAM = """

@@ -92,7 +92,7 @@ CELLS = st.fixed_dictionaries(
 
 
 @given(files=st.lists(st.lists(CELLS, min_size=1, max_size=6), min_size=1, max_size=4), keyed=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_no_row_changes_sides_as_files_are_added(files: list[list[dict[str, object]]], keyed: bool) -> None:
     dataset = make_dataset(**({"key": "ticket"} if keyed else {}))
     base = typed_rows(100).assign(ticket=[f"b{number}" for number in range(100)])

@@ -177,9 +177,7 @@ def test_a_run_produces_one_file_that_passes_the_checks(workspace: Workspace) ->
     assert report["rows"] == 2 * intake.PRODUCED_ROWS
 
 
-@pytest.mark.parametrize(
-    "content", [b"x" * 900_000, b",".join(b"c%d" % n for n in range(50_000)) + b"\n1", b'"' * 9999]
-)
+@pytest.mark.parametrize("content", [b"x" * 900_000, b",".join(b"c%d" % n for n in range(3_000)) + b"\n1", b'"' * 9999])
 def test_what_a_run_says_of_a_file_is_short_however_large_its_header(
     root: Path, workspace: Workspace, content: bytes
 ) -> None:

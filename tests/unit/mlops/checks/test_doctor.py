@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typer.testing import CliRunner
 
 from mlops.app import app
 from mlops.checks import doctor
+from tests.servers import free_port
 
 ROOT = Path(__file__).parents[4]
 
@@ -57,9 +57,7 @@ def examine(env_file: Path) -> dict[str, dict[str, str]]:
 
 
 def test_each_service_is_told_from_a_stranger_and_from_nobody(mlflow: int) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = probe.getsockname()[1]
+    free = free_port()
     found = doctor.ask_services({"MLFLOW_PORT": mlflow, "AIRFLOW_PORT": mlflow, "GATEWAY_PORT": free})
     assert found == {
         "gateway": (f"GATEWAY_PORT {free}", "silent"),

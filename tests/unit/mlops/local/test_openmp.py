@@ -3,6 +3,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+from importlib.metadata import files
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ def test_the_runtime_that_comes_along_is_found_by_the_name_that_lightgbm_looks_f
     assert openmp.link_bundled(tmp_path / "lib")
     assert openmp.link_bundled(tmp_path / "lib")  # a second start
     assert ctypes.CDLL(str(tmp_path / "lib/libgomp.so.1")).omp_get_max_threads() >= 1
-    program = "import lightgbm, pathlib; print(pathlib.Path('/proc/self/maps').read_text())"
+    [library] = [file for file in files("lightgbm") or [] if file.name == "lib_lightgbm.so"]
+    program = f"import ctypes; ctypes.CDLL({str(library.locate())!r}); print(open('/proc/self/maps').read())"
     environment = {"LD_LIBRARY_PATH": str(tmp_path / "lib")}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert "scikit_learn.libs/libgomp" in done.stdout
