@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -10,6 +12,42 @@ from ml_code.workspace import Workspace, open_workspace
 from tests.integration.airflow_home import migrate_airflow, prepare_airflow
 from tests.integration.serving.rollout_stack import RolloutStack, run_rollout_stack
 from tests.servers import MlflowServer, ObjectStore, PostgresServer, run_mlflow, run_object_store, run_postgres
+
+HERE = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Without this, pytest-xdist starts with the files of the most tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(pytest.mark.servers)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with what takes longest."""
+    items.sort(key=lambda item: item.path.parent != HERE / "local_stack")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Has `--dist loadfile` run the files of the one local stack in one process.
+
+    Each process has servers of its own, because the tests of a file expect to find and leave no model. The mark
+    `xdist_group` of pytest-xdist 3.8 has no effect with pytest 9.2.
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling  # noqa: PLC0415  # xdist need not be installed
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "local_stack" if "integration/local_stack/" in file else file
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from tests.integration.serving.replica import Replica
 
 
 def test_training_and_rollout_end_with_a_replica_that_answers(environment: dict[str, str], replica: Replica) -> None:
-    trained = run_dag(environment, "mlops_training_pipeline", dataset="iris", model_type="lightgbm", force=True)
+    trained = run_dag(environment, "mlops_training_pipeline", dataset="iris", estimator="linear", force=True)
     assert trained["state"] == "success", trained["log"][-3000:]
     assert trained["tasks"]["train_dataset.promoted[0]"] == "success"
     assert trained["tasks"]["train_dataset.rejected[0]"] == "skipped"
@@ -17,7 +17,7 @@ def test_training_and_rollout_end_with_a_replica_that_answers(environment: dict[
 
 
 def test_a_training_that_is_no_better_ends_in_rejected(environment: dict[str, str]) -> None:
-    trained = run_dag(environment, "mlops_training_pipeline", dataset="iris", model_type="lightgbm")
+    trained = run_dag(environment, "mlops_training_pipeline", dataset="iris", estimator="linear")
     assert trained["state"] == "success", trained["log"][-3000:]
     assert trained["tasks"]["train_dataset.rejected[0]"] == "success"
     assert trained["tasks"]["train_dataset.register[0]"] == "skipped"

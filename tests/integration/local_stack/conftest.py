@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +12,6 @@ from mlops.local.stack import LocalStack
 from mlops.local.state import StateFolder
 from tests.integration.local_stack.demo_process import DemoProcess, run_mlops
 
-SLOW_IMPORT_SECONDS = 15
-"""Three seconds on a quiet machine; where it takes five times as long, the demo does not end within half an hour."""
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -27,25 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def quick_machine() -> None:
-    """Skips, and says so, where a stack would take the better part of an hour."""
-    # The first time is not like the others where nothing was compiled yet.
-    took = min(measure_import() for _ in range(2))
-    if took > SLOW_IMPORT_SECONDS and not os.environ.get("TEST_SLOWLY"):
-        pytest.skip(
-            f"importing Airflow took {took:.0f} s, more than {SLOW_IMPORT_SECONDS}; TEST_SLOWLY=1 runs it anyway"
-        )
-
-
-def measure_import() -> float:
-    started = time.monotonic()
-    command = [sys.executable, "-c", "import airflow.models, airflow.api_fastapi.main"]
-    subprocess.run(command, check=True, capture_output=True)
-    return time.monotonic() - started
-
-
-@pytest.fixture(scope="session")
-def state(tmp_path_factory: pytest.TempPathFactory, quick_machine: None) -> Iterator[Path]:
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The state folder of every test: those of the interruptions leave what the whole stack starts from."""
     state = tmp_path_factory.mktemp("local") / "a state"
     yield state

@@ -69,15 +69,6 @@ def test_killing_the_demo_takes_all_of_it_along(state: Path, said: str) -> None:
     wait_for(lambda: find_processes(state) == [], "every process to end", 120)
 
 
-def test_killing_the_supervisor_is_said(state: Path) -> None:
-    demo = DemoProcess(state)
-    demo.wait_for("buckets")
-    os.kill(int((state / "supervisord.pid").read_text()), signal.SIGKILL)
-    assert demo.process.wait(timeout=300) == 1
-    assert "supervisord: expected it to run" in demo.output
-    assert find_processes(state) == []
-
-
 def test_a_second_command_meanwhile_is_told_to_wait(state: Path) -> None:
     demo = DemoProcess(state)
     demo.wait_for("database folder")

@@ -146,6 +146,17 @@ def test_ctrl_c_in_the_middle_of_a_training_leaves_no_process_and_no_port(demo: 
     assert find_listeners(stack.state.path) == set()
 
 
+def test_killing_the_supervisor_is_said(demo: DemoProcess) -> None:
+    if demo.process.poll() is None:
+        demo.end(signal.SIGINT)
+    again = DemoProcess(demo.state)
+    again.wait_for("schemas")
+    os.kill(int((demo.state / "supervisord.pid").read_text()), signal.SIGKILL)
+    assert again.process.wait(timeout=300) == 1
+    assert "supervisord: expected it to run" in again.output
+    assert find_processes(demo.state) == []
+
+
 def is_back(stack: LocalStack, name: str, before: int) -> bool:
     [now] = [program for program in stack.list_states() if program.name == name]
     return now.state == "RUNNING" and now.process_id != before

@@ -195,7 +195,10 @@ def test_an_identical_second_model_is_rejected_and_not_registered(
 
 
 @pytest.mark.usefixtures("_no_champion")
-@pytest.mark.parametrize(("model_type", "estimator"), FAMILIES)
+@pytest.mark.parametrize(
+    ("model_type", "estimator"),
+    [pytest.param(*family, marks=() if "linear" in family else pytest.mark.long) for family in FAMILIES],
+)
 def test_the_sample_file_passes_the_gate_with_the_champions_recipe(
     workspace: Workspace, mlflow_server: MlflowServer, model_type: str, estimator: str | None
 ) -> None:

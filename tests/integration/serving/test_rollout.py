@@ -118,7 +118,7 @@ def test_where_nobody_asks_the_holdout_is_replayed(stack: RolloutStack, champion
     version = stack.register(make_bad_classifier())
     done = roll_out(stack, version, window_seconds=2)
     assert done.state == "promoted"
-    assert (done.figures["canary"]["live"], done.figures["canary"]["replayed"]) == (0, 60)
+    assert (done.figures["canary"]["live"], done.figures["canary"]["replayed"]) == (0, 100)
     run = stack.control("model_rollback/one", run_url="http://airflow/one")
     assert roll_back(run, "iris", "only a test") == roll_back(run, "iris", "tried again")
     wait_until(lambda: stack.served()["stable"] == {"champion": champion}, stack.served, 10)
