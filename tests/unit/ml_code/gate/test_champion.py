@@ -12,6 +12,7 @@ from ml_code.gate.champion import UNKNOWN_HOLDOUT, compare_with_champion
 from ml_code.gate.decision import Comparison
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.tracking import RunRecord, Tracker, VersionRecord
+from tests.unit.ml_code.passengers import make_typed_rows, train_passengers
 from tests.unit.serving.onnx_files import make_classifier
 
 HOLDOUT = pd.DataFrame(
@@ -97,3 +98,11 @@ def test_two_models_of_unknown_rows_do_not_compare() -> None:
     found = compare_with_champion(cast(Tracker, tracker), run, load_dataset("iris"), HOLDOUT, challenger)
     assert found
     assert "it held out other rows" in (found.problem or "")
+
+
+def test_a_challenger_that_reads_other_columns_is_told_apart() -> None:
+    """The champion reads passengers; the holdout has the columns of both."""
+    rows = make_typed_rows(rows=3)
+    found = compare(train_passengers(), pd.concat([HOLDOUT, rows[["age", "fare", "town", "sex"]]], axis="columns"))
+    assert found
+    assert found.has_other_schema

@@ -123,6 +123,13 @@ def test_a_difference_that_is_no_number_passes_nothing(trigger: Trigger, differe
     assert "difference to the champion, version 3, is no number" in decision.reason
 
 
+@pytest.mark.parametrize("trigger", ["manual", "data", "drift"])
+def test_an_infinite_difference_passes_nothing(trigger: Trigger) -> None:
+    comparison = Comparison("3", 0.9, math.inf, 0.01)
+    decision = apply_gate("iris", RULES, 0.95, 500, comparison, trigger=trigger)
+    assert not decision.is_promoted
+
+
 def test_a_champion_that_was_not_measured_is_not_beaten() -> None:
     decision = apply_gate("iris", RULES, 0.95, 500, Comparison("3"))
     assert "was not measured" in decision.reason

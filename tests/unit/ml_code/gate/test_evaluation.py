@@ -70,3 +70,17 @@ def test_a_smaller_error_is_better() -> None:
 def test_confusions_are_counted_by_true_and_answered_label() -> None:
     counts = count_confusions(pd.Series(["a", "a", "b"]), Prediction(["a", "b", "b"], None), ["a", "b"])
     assert counts.tolist() == [[1, 1], [0, 1]]
+
+
+def test_the_same_predictions_give_the_same_intervals_and_differences() -> None:
+    dataset, found = make_dataset(), Prediction(GUESSES, None)
+    other = Prediction(TRUTH.tolist(), None)
+    assert measure_intervals(dataset, TRUTH, found) == measure_intervals(dataset, TRUTH, found)
+    first, second = (compare(dataset, TRUTH, found, other, "accuracy") for _ in range(2))
+    assert first == second
+
+
+def test_a_target_without_spread_has_nothing_to_explain() -> None:
+    heights = pd.Series([170.0] * 20)
+    found = measure(make_dataset("regression"), heights, Prediction([170.0] * 20, None))
+    assert found["r2"] == 0.0
