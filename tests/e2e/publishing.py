@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 import onnx
 
-from tests.e2e.stack import Stack, wait_until
+from tests.e2e.stack import Stack
 from tests.unit.serving.onnx_files import make_classifier
+from tests.waiting import wait_until
 
 EXPERIMENT = "reliability"
 

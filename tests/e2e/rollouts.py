@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.stack import Airflow, Stack, wait_until
+from tests.e2e.stack import Airflow, Stack
+from tests.waiting import wait_until
 
 SERVE = "model_serving_pipeline"
 DRIVER = Path(__file__).with_name("drive_rollout.py")
@@ -59,4 +60,4 @@ class Rollouts:
             is_over = rollout.get("state") in {"promoted", "aborted", "inconclusive", "rolled back"}
             return rollout if is_over and rollout["to_version"] == version else None
 
-        return wait_until(find, seconds, f"the end of the rollout of version {version}; found {self.read()}")
+        return wait_until(find, seconds, lambda: f"the end of the rollout of version {version}; found {self.read()}")

@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
+
+from tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = "mlops-loop-e2e"
@@ -207,7 +208,9 @@ class Airflow:
     def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 600) -> str:
         """Waits until a run has ended and returns its state."""
         return wait_until(
-            lambda: self._ended(dag_id, run_id), seconds, f"{dag_id} {run_id} ends; {self.task_states(dag_id, run_id)}"
+            lambda: self._ended(dag_id, run_id),
+            seconds,
+            lambda: f"{dag_id} {run_id} ends; {self.task_states(dag_id, run_id)}",
         )
 
     def _ended(self, dag_id: str, run_id: str) -> str | None:
@@ -236,16 +239,6 @@ class Airflow:
         path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/logs/{attempt}"
         answer = self.client.get(path, params={"map_index": map_index}, headers={"Accept": "application/json"})
         return "\n".join(_read_event(event) for event in answer.json().get("content", []))
-
-
-def wait_until[Found](probe: Callable[[], Found | None], seconds: float, what: str) -> Found:
-    """Asks once a second until the probe finds something."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := probe():
-            return found
-        time.sleep(1)
-    raise AssertionError(f"expected within {seconds:.0f} s: {what}")
 
 
 def _name_task(task: dict) -> str:

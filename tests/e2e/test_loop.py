@@ -8,7 +8,8 @@ from contextlib import closing
 import httpx
 import pytest
 
-from tests.e2e.stack import PROJECT, Airflow, Stack, wait_until
+from tests.e2e.stack import PROJECT, Airflow, Stack
+from tests.waiting import wait_until
 
 TRAIN = "mlops_training_pipeline"
 SERVE = "model_serving_pipeline"

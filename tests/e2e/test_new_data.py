@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from tests import kma_server
-from tests.e2e.stack import PROJECT, REPOSITORY, Airflow, Stack, wait_until
+from tests.e2e.stack import PROJECT, REPOSITORY, Airflow, Stack
 from tests.kma_server import DECODING_KEY
+from tests.waiting import wait_until
 
 CONSUME = "minio_asset_example"
 TRAIN = "mlops_training_pipeline"

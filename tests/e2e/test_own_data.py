@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stack import Airflow, Stack, wait_until
+from tests.e2e.stack import Airflow, Stack
 from tests.unit.ml_code.gate.test_imported_model import make_network
 from tests.unit.ml_code.passengers import make_rows
+from tests.waiting import wait_until
 
 TRAIN = "mlops_training_pipeline"
 SERVE = "model_serving_pipeline"

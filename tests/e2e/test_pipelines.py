@@ -10,7 +10,8 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.e2e.stack import Airflow, Stack, wait_until
+from tests.e2e.stack import Airflow, Stack
+from tests.waiting import wait_until
 
 TRAIN = "mlops_training_pipeline"
 FLOWER = [5.1, 3.5, 1.4, 0.2]

@@ -17,9 +17,10 @@ import tritonclient.http as triton
 from tests.benchmarks.load import LoadReport
 from tests.e2e.publishing import Publisher, find_version
 from tests.e2e.reliability import REPEATS, check_report, wait_seconds
-from tests.e2e.stack import Stack, docker, wait_until
+from tests.e2e.stack import Stack, docker
 from tests.e2e.traffic import Traffic
 from tests.unit.serving.onnx_files import make_classifier
+from tests.waiting import wait_until
 
 RATE_PER_SECOND = 200
 READ_TIMEOUT_MS = 15_000

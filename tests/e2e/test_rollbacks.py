@@ -7,8 +7,9 @@ import time
 from tests.e2e.publishing import Publisher, make_good
 from tests.e2e.reliability import check_report
 from tests.e2e.rollouts import Rollouts
-from tests.e2e.stack import Stack, wait_until
+from tests.e2e.stack import Stack
 from tests.e2e.traffic import Traffic
+from tests.waiting import wait_until
 
 
 def test_a_rollback_by_the_command_reaches_all_replicas_in_ten_seconds(

@@ -18,10 +18,11 @@ from serving.rollout.order import STEPS
 from tests.e2e.publishing import Publisher, make_good
 from tests.e2e.reliability import IS_LONG, ONLY_LONG, REPEATS, check_report
 from tests.e2e.rollouts import SERVE, Rollouts
-from tests.e2e.stack import Airflow, Stack, docker, wait_until
+from tests.e2e.stack import Airflow, Stack, docker
 from tests.e2e.traffic import Traffic, make_rows
 from tests.unit.serving.bad_files import Fault, make_bad_classifier, make_crashing, make_slow_to_open
 from tests.unit.serving.onnx_files import IRIS, make_classifier
+from tests.waiting import wait_until
 
 ABORT_SECONDS = 90
 RECOVER_SECONDS = 60
