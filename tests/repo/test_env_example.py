@@ -34,9 +34,9 @@ def test_every_variable_has_a_comment_of_its_own() -> None:
 
 def test_a_default_in_compose_is_the_one_shown() -> None:
     defaults = dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", COMPOSE))
-    differing = {
-        name: (VALUES[name], default) for name, default in defaults.items() if VALUES.get(name, default) != default
-    }
+    # With `:-` an empty value means the default.
+    shown = {name: VALUES.get(name) or default for name, default in defaults.items()}
+    differing = {name: (shown[name], default) for name, default in defaults.items() if shown[name] != default}
     assert differing == {}
 
 
