@@ -1,20 +1,38 @@
-"""A limit for machines that are too slow for all of the tests.
-
-With `TEST_MINUTES` set, a test that has not begun by then is skipped, and the summary says so and how many they are.
-"""
+"""The options of a test run: its time budget, how often `make test-long` repeats a test, and where a stack runs."""
 
 from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 STARTED = time.monotonic()
-MINUTES = float(os.environ.get("TEST_MINUTES") or "inf")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("mlops-loop")
+    group.addoption(
+        "--minutes",
+        type=float,
+        default=os.environ.get("TEST_MINUTES") or "inf",
+        help="time budget: a test that has not begun by then fails, and the rest does not run (TEST_MINUTES)",
+    )
+    group.addoption("--stack", type=Path, help="folder of a compose stack that runs already, for tests/e2e")
+    group.addoption("--repeats", type=int, default=5, help="how often `make test-long` repeats what it repeats (5)")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `repeat` runs once in every push, as number 0, and `--repeats` times in the long form."""
+    if "repeat" in metafunc.fixturenames:
+        long = [pytest.param(number, marks=pytest.mark.long) for number in range(1, metafunc.config.option.repeats + 1)]
+        metafunc.parametrize("repeat", [0, *long])
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    if time.monotonic() - STARTED > MINUTES * 60:
-        pytest.skip(f"not begun within TEST_MINUTES={MINUTES:g}: run `make test` without it, or on a faster machine")
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = item.config.option.minutes
+    if time.monotonic() - STARTED > minutes * 60:
+        item.session.shouldfail = reason = f"the time budget of {minutes:.1f} minutes is over: the rest does not run"
+        pytest.fail(f"{item.nodeid}: {reason}", pytrace=False)

@@ -8,7 +8,9 @@ import pytest
 
 
 def skip_without_engine(items: list[pytest.Item], what: str) -> None:
-    """Skips the tests, with a line that nobody overlooks, where no engine answers."""
+    """Marks the tests as `engine`, and skips them where no engine answers, with a line that nobody overlooks."""
+    for item in items:
+        item.add_marker(pytest.mark.engine)
     if not items or has_engine():
         return
     print(f"\n*** NO DOCKER ENGINE ANSWERS: {what} are SKIPPED ***")
