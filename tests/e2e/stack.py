@@ -1,25 +1,19 @@
-"""The compose project as a user has it, in a copy of the repository with its own ports."""
+"""The compose project as a user has it, and the addresses at which it is reached from here."""
 
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import subprocess
 import sys
-import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import httpx
+from dotenv import dotenv_values
 
-from tests.waiting import wait_until
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-PROJECT = "mlops-loop-e2e"
-PORT_OFFSET = 10_000
-RESTART_SECONDS = 30
-
+IMAGES = ("airflow", "mlflow", "serving")
 
 ASK_FLEET = """
 import json, socket, sys, urllib.error, urllib.request
@@ -55,36 +49,31 @@ def docker(*arguments: str, stdin: str | None = None, check: bool = True) -> sub
 
 
 class Stack:
-    """One compose project and the addresses at which it is reached from here."""
+    """One compose project, which the .env of its folder names."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment: dict[str, str] = {}
 
-    def create(self) -> None:
-        """Copies what git knows, writes .env as `make env` does, and moves every port out of the way."""
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=REPOSITORY,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        for name in filter(None, listed.split("\0")):
-            if (REPOSITORY / name).is_file():
-                target = self.folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(REPOSITORY / name, target)
-        subprocess.run(["docker/bin/env.sh"], cwd=self.folder, check=True)
-        lines = (self.folder / ".env").read_text().splitlines()
-        (self.folder / ".env").write_text("\n".join(_move_port(line) for line in lines) + "\n")
-        self.environment = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        """The variables of .env."""
+        return {name: value or "" for name, value in dotenv_values(self.folder / ".env", interpolate=False).items()}
 
-    def compose(self, *arguments: str, timeout: float = 600, check: bool = True) -> subprocess.CompletedProcess[str]:
+    @property
+    def project(self) -> str:
+        """What the names of its containers begin with."""
+        return self.environment["COMPOSE_PROJECT_NAME"]
+
+    def compose(
+        self, *arguments: str, stdin: str | None = None, timeout: float = 600, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         """Runs `docker compose` on the project; its output stands in the result."""
         done = subprocess.run(
-            ["docker", "compose", "--project-name", PROJECT, *arguments],
+            ["docker", "compose", "--project-name", self.project, *arguments],
             cwd=self.folder,
+            # A variable of the caller's shell would count for more than the one in .env.
+            env={name: value for name, value in os.environ.items() if name not in self.environment},
+            input=stdin,
             check=False,
             capture_output=True,
             text=True,
@@ -100,8 +89,8 @@ class Stack:
         self.compose("up", "--detach", "--wait", "--build", timeout=1500)
 
     def port(self, variable: str) -> int:
-        """The moved port of a variable of .env."""
-        return int(self.environment[variable]) + PORT_OFFSET
+        """The port that a variable of .env names."""
+        return int(self.environment[variable])
 
     @property
     def gateway(self) -> str:
@@ -158,100 +147,7 @@ class Stack:
         answer = self.predict([row], model=model)
         return answer.headers["X-Model-Version"] if answer.status_code == 200 else None
 
-
-class Airflow:
-    """Airflow's REST API, logged in as the admin."""
-
-    def __init__(self, stack: Stack) -> None:
-        base = f"http://127.0.0.1:{stack.port('AIRFLOW_PORT')}"
-        self.login = {
-            "username": stack.environment["AIRFLOW_ADMIN_USERNAME"],
-            "password": stack.environment["AIRFLOW_ADMIN_PASSWORD"],
-        }
-        token = httpx.post(f"{base}/auth/token", json=self.login, timeout=60)
-        assert token.status_code == 201, token.text
-        headers = {"Authorization": f"Bearer {token.json()['access_token']}"}
-        self.client = httpx.Client(base_url=f"{base}/api/v2", headers=headers, timeout=60)
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self.client.close()
-
-    def get(self, path: str, **query: str | int) -> dict:
-        """Reads one resource; asks again for a while, because a database that restarts makes it answer 500."""
-        for attempt in range(RESTART_SECONDS):
-            answer = self.client.get(path, params=query)
-            if answer.status_code < 500:
-                break
-            time.sleep(1 if attempt < RESTART_SECONDS - 1 else 0)
-        assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
-        return answer.json()
-
-    def trigger(self, dag_id: str, **conf: object) -> str:
-        """Starts a run by hand and returns its id."""
-        answer = self.client.post(f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
-        assert answer.status_code == 200, answer.text
-        return answer.json()["dag_run_id"]
-
-    def unpause(self, dag_id: str) -> None:
-        """Lets a DAG run."""
-        self.client.patch(f"/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
-
-    def run(self, dag_id: str, **conf: object) -> str:
-        """Starts a run by hand, waits for its end and expects it to be a success; returns its id."""
-        self.unpause(dag_id)
-        run_id = self.trigger(dag_id, **conf)
-        state = self.wait_for_run(dag_id, run_id)
-        assert state == "success", self.task_states(dag_id, run_id)
-        return run_id
-
-    def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 600) -> str:
-        """Waits until a run has ended and returns its state."""
-        return wait_until(
-            lambda: self._ended(dag_id, run_id),
-            seconds,
-            lambda: f"{dag_id} {run_id} ends; {self.task_states(dag_id, run_id)}",
-        )
-
-    def _ended(self, dag_id: str, run_id: str) -> str | None:
-        state = self.get(f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}")["state"]
-        return state if state in {"success", "failed"} else None
-
-    def task_states(self, dag_id: str, run_id: str) -> dict[str, tuple[str, str | None]]:
-        """State and label of every task of a run, by its id and, where it is mapped, its index."""
-        tasks = self.get(f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances")["task_instances"]
-        return {_name_task(task): (task["state"], task["rendered_map_index"]) for task in tasks}
-
-    def read_question(self, dag_id: str, run_id: str) -> dict[str, Any] | None:
-        """What a person is asked under *Required actions* by a task of a run; None while nobody is."""
-        found = self.get(f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/hitlDetails")["hitl_details"]
-        return found[0] if found else None
-
-    def answer(self, question: dict[str, Any], option: str) -> None:
-        """Decides as a person does in the UI."""
-        task = question["task_instance"]
-        path = f"/dags/{task['dag_id']}/dagRuns/{quote(task['dag_run_id'], safe='')}/taskInstances/{task['task_id']}"
-        body = {"chosen_options": [option], "params_input": {}}
-        self.client.patch(f"{path}/{task['map_index']}/hitlDetails", json=body).raise_for_status()
-
-    def log(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, attempt: int = 1) -> str:
-        """The text of one task's log."""
-        path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/logs/{attempt}"
-        answer = self.client.get(path, params={"map_index": map_index}, headers={"Accept": "application/json"})
-        return "\n".join(_read_event(event) for event in answer.json().get("content", []))
-
-
-def _name_task(task: dict) -> str:
-    return task["task_id"] if task["map_index"] == -1 else f"{task['task_id']}[{task['map_index']}]"
-
-
-def _read_event(event: str | dict) -> str:
-    if isinstance(event, str):
-        return event
-    details = "; ".join(f"{error['exc_type']}: {error['exc_value']}" for error in event.get("error_detail", []))
-    return f"{event['event']} {details}"
-
-
-def _move_port(line: str) -> str:
-    name, _, value = line.partition("=")
-    return f"{name}={int(value) + PORT_OFFSET}" if name.endswith("_PORT") else line
+    def read_versions(self) -> dict[str, str]:
+        """The champion of every model that the gateway lists."""
+        models = httpx.get(f"{self.gateway}/models", timeout=10).json()["models"]
+        return {model["name"]: model["version"] for model in models}

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stack import Airflow, Stack
+from tests.e2e.airflow import SERVE, TRAIN, Airflow
+from tests.e2e.stack import Stack
 from tests.unit.ml_code.gate.test_imported_model import make_network
 from tests.unit.ml_code.passengers import make_rows
 from tests.waiting import wait_until
 
-TRAIN = "mlops_training_pipeline"
-SERVE = "model_serving_pipeline"
 FLOWER = [5.1, 3.5, 1.4, 0.2]
 PASSENGER = {"age": 30, "fare": 12.5, "town": "S", "sex": "female"}
 FOLLOW_SECONDS = 240
@@ -35,43 +34,41 @@ def read_champion(stack: Stack, model: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def champion(stack: Stack, airflow: Airflow) -> str:
-    """A champion of iris that answers."""
-    if read_champion(stack, "iris") is None:
-        airflow.run(TRAIN, dataset="iris", model_type="sklearn", estimator="linear")
-    return wait_until(lambda: stack.read_version("iris", FLOWER), FOLLOW_SECONDS, "a version of iris answers")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("table") / "passengers.csv"
+    make_rows("classification").to_csv(file, index=False)
+    return file
 
 
-def test_a_table_of_ones_own_is_added_trained_and_answers_with_its_labels(
-    stack: Stack, airflow: Airflow, tmp_path: Path
-) -> None:
-    table = tmp_path / "passengers.csv"
-    make_rows("classification").to_csv(table, index=False)
+@pytest.fixture(scope="module")
+def new_training(stack: Stack, airflow: Airflow, table: Path) -> str:
+    """A training of a table that was just added; it begins when the form offers the dataset. Returns the run's id."""
     drafted = succeed(stack.mlops("dataset", "add", str(table), "--target", "outcome"))
     assert 'categorical = ["town", "sex"]' in drafted
     body = {"logical_date": None, "conf": {"dataset": "passengers", "model_type": "lightgbm"}}
-    path = f"/dags/{TRAIN}/dagRuns"
     started = wait_until(
-        lambda: answer if (answer := airflow.client.post(path, json=body)).status_code == 200 else None,
+        lambda: answer if (answer := airflow.client.post(f"/dags/{TRAIN}/dagRuns", json=body)).is_success else None,
         60,
         "the form offers the new dataset",
     )
-    run_id = started.json()["dag_run_id"]
-    assert airflow.wait_for_run(TRAIN, run_id) == "success", airflow.task_states(TRAIN, run_id)
-    wait_until(lambda: stack.read_version("passengers", PASSENGER), FOLLOW_SECONDS, "passengers answers")
-    answer = stack.predict([PASSENGER, {**PASSENGER, "sex": "male", "age": 5}], model="passengers")
-    assert answer.json()["predictions"] == ["alive", "dead"]
+    return str(started.json()["dag_run_id"])
 
 
-def test_the_same_table_again_is_refused_and_changes_nothing(stack: Stack, tmp_path: Path) -> None:
-    table = tmp_path / "passengers.csv"
-    make_rows("classification").to_csv(table, index=False)
-    again = stack.mlops("dataset", "add", str(table), "--target", "outcome")
-    assert again.returncode == 2
-    assert "expected a new name" in again.stderr
+@pytest.fixture(scope="module")
+def frozen_training(stack: Stack, airflow: Airflow, trained: str) -> str:
+    """A training of iris, which is frozen, whose version passes the gate. Returns the run's id."""
+    succeed(stack.mlops("freeze", "iris", "--why", "the fair"))
+    return airflow.trigger(TRAIN, dataset="iris", model_type="xgboost", force=True)
 
 
+@pytest.fixture(scope="module")
+def rollouts_before(airflow: Airflow, trained: str) -> set[str]:
+    return airflow.list_runs(SERVE)
+
+
+@pytest.mark.usefixtures("rollouts_before", "frozen_training", "new_training")
 def test_a_broken_toml_takes_down_its_own_dataset_only(stack: Stack, airflow: Airflow) -> None:
+    """The two trainings begin first, so that they run while this test and the next ones look on."""
     file = stack.folder / "ml_code" / "catalog" / "tulips.toml"
     file.write_text('name = "tulips"\ntask = "guessing"\n')
     try:
@@ -86,8 +83,67 @@ def test_a_broken_toml_takes_down_its_own_dataset_only(stack: Stack, airflow: Ai
         file.unlink()
 
 
+@pytest.mark.usefixtures("new_training")
+def test_the_same_table_again_is_refused_and_changes_nothing(stack: Stack, table: Path) -> None:
+    again = stack.mlops("dataset", "add", str(table), "--target", "outcome")
+    assert again.returncode == 2
+    assert "expected a new name" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "finding"),
+    [
+        (["promote", "iris", "999", "--why", "no"], "found no version 999"),
+        pytest.param(["history", "tulips"], "found 'tulips', expected one of", marks=pytest.mark.long),
+        pytest.param(["train", "--dataset", "tulips"], "tulips", marks=pytest.mark.long),
+        pytest.param(["train", "--dataset", "iris", "--model-type", "prophet"], "prophet", marks=pytest.mark.long),
+        pytest.param(
+            ["train", "--dataset", "iris", "--hyperparameters", '{"trees": 3}'], "n_estimators", marks=pytest.mark.long
+        ),
+    ],
+)
+def test_what_is_not_there_is_refused_with_what_is(stack: Stack, command: list[str], finding: str) -> None:
+    done = stack.mlops(*command)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert finding in done.stderr
+
+
+def test_a_table_of_ones_own_is_trained_and_answers_with_its_labels(
+    stack: Stack, airflow: Airflow, new_training: str
+) -> None:
+    airflow.expect_success(TRAIN, new_training)
+    wait_until(lambda: stack.read_version("passengers", PASSENGER), FOLLOW_SECONDS, "passengers answers")
+    answer = stack.predict([PASSENGER, {**PASSENGER, "sex": "male", "age": 5}], model="passengers")
+    assert answer.json()["predictions"] == ["alive", "dead"]
+
+
+def test_a_frozen_model_is_not_promoted_until_it_is_unfrozen(
+    stack: Stack, airflow: Airflow, trained: str, rollouts_before: set[str], frozen_training: str
+) -> None:
+    assert airflow.expect_success(TRAIN, frozen_training)["train_dataset.promoted[0]"][0] == "success"
+    said = wait_until(
+        lambda: [log for log in read_skipped_plans(airflow, rollouts_before) if "frozen" in log],
+        FOLLOW_SECONDS,
+        "the rollout is skipped because of the freeze",
+    )
+    assert "the fair" in said[0]
+    assert read_champion(stack, "iris") == trained
+    succeed(stack.mlops("unfreeze", "iris", "--why", "it is over"))
+    assert [move["action"] for move in ask(stack, "history", "iris")][:2] == ["unfreeze", "freeze"]
+
+
+def read_skipped_plans(airflow: Airflow, before: set[str]) -> list[str]:
+    """The logs of the plans that were skipped in rollouts since then."""
+    return [
+        airflow.log(SERVE, run_id, "roll_out.plan", map_index=int(name.rpartition("[")[2].rstrip("]")))
+        for run_id in airflow.list_runs(SERVE) - before
+        for name, (state, _) in airflow.task_states(SERVE, run_id).items()
+        if name.startswith("roll_out.plan") and state == "skipped"
+    ]
+
+
 def test_a_network_of_another_framework_waits_for_a_person_and_serves_once_promoted(
-    stack: Stack, champion: str, tmp_path: Path
+    stack: Stack, trained: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "network.onnx"
     file.write_bytes(make_network().SerializeToString())
@@ -99,48 +155,14 @@ def test_a_network_of_another_framework_waits_for_a_person_and_serves_once_promo
     [last, *_] = ask(stack, "history", "iris")
     assert (last["action"], last["to_version"], last["why"]) == ("promote", version, "it was looked at")
     succeed(stack.mlops("rollback", "iris", "--why", "only tried"))
-    wait_until(lambda: stack.read_version("iris", FLOWER) == champion, 30, f"version {champion} answers again")
+    wait_until(lambda: stack.read_version("iris", FLOWER) == trained, 30, f"version {trained} answers again")
     [last, *_] = ask(stack, "history", "iris")
-    assert (last["action"], last["from_version"], last["to_version"]) == ("rollback", version, champion)
-
-
-def test_a_frozen_model_is_not_promoted_until_it_is_unfrozen(stack: Stack, airflow: Airflow, champion: str) -> None:
-    succeed(stack.mlops("freeze", "iris", "--why", "the fair"))
-    try:
-        runs = airflow.get(f"/dags/{SERVE}/dagRuns")["total_entries"]
-        airflow.run(TRAIN, dataset="iris", model_type="xgboost", force=True)
-        wait_until(
-            lambda: airflow.get(f"/dags/{SERVE}/dagRuns")["total_entries"] > runs,
-            60,
-            "the model asset starts a rollout",
-        )
-        rollout = airflow.get(f"/dags/{SERVE}/dagRuns", order_by="-run_after", limit=1)["dag_runs"][0]["dag_run_id"]
-        assert airflow.wait_for_run(SERVE, rollout) == "success"
-        assert read_champion(stack, "iris") == champion
-    finally:
-        succeed(stack.mlops("unfreeze", "iris", "--why", "it is over"))
-    assert [move["action"] for move in ask(stack, "history", "iris")][:2] == ["unfreeze", "freeze"]
+    assert (last["action"], last["from_version"], last["to_version"]) == ("rollback", version, trained)
 
 
 def test_a_search_from_the_shell_ends_with_a_verdict(stack: Stack) -> None:
     printed = succeed(stack.mlops("tune", "--dataset", "iris", "--estimator", "linear", "--trials", "3"))
     assert "verdict" in printed
-
-
-@pytest.mark.parametrize(
-    ("command", "finding"),
-    [
-        (["promote", "iris", "999", "--why", "no"], "found no version 999"),
-        (["history", "tulips"], "found 'tulips', expected one of"),
-        (["train", "--dataset", "tulips"], "tulips"),
-        (["train", "--dataset", "iris", "--model-type", "prophet"], "prophet"),
-        (["train", "--dataset", "iris", "--hyperparameters", '{"trees": 3}'], "n_estimators"),
-    ],
-)
-def test_what_is_not_there_is_refused_with_what_is(stack: Stack, command: list[str], finding: str) -> None:
-    done = stack.mlops(*command)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert finding in done.stderr
 
 
 def test_status_says_what_answers_and_fails_when_something_does_not(stack: Stack) -> None:
@@ -179,4 +201,3 @@ def test_files_of_two_datasets_that_are_dropped_at_once_train_two_models(
     verdicts = wait_until(read_verdicts, 300, "two trainings, in one run or in two")
     assert verdicts.keys() == {"iris", "passengers"}
     assert all(verdicts.values()), verdicts
-    wait_until(lambda: airflow.get(f"/dags/{SERVE}/dagRuns", state="running")["total_entries"] == 0, 180, "no rollout")
