@@ -1,27 +1,21 @@
-"""How long and how strictly the reliability tests try: `make reliability` sets `RELIABILITY=long`."""
+"""What the tests under constant arrival share: how long the load is, and what it must not have seen.
+
+In every push each test runs once beside other work; the long form repeats it, loads for longer and asks for latencies.
+"""
 
 from __future__ import annotations
 
-import os
-
-import pytest
+import math
 
 from tests.benchmarks.load import LoadReport
 
-IS_LONG = os.environ.get("RELIABILITY") == "long"
-REPEATS = int(os.environ.get("RELIABILITY_REPEATS", "5" if IS_LONG else "1"))
 
-ONLY_LONG = pytest.mark.skipif(not IS_LONG, reason="takes long, and others of its kind are tried: make reliability")
-
-
-def wait_seconds(short: float) -> float:
-    """Seconds of quiet load around an event: five times as many in the long form."""
-    return short * 5 if IS_LONG else short
+def load_seconds(short: float, *, is_long: bool) -> float:
+    """Seconds of load around an event: five times as many in the long form."""
+    return short * 5 if is_long else short
 
 
-def check_report(
-    name: str, report: LoadReport, *, p999_ms: float = float("inf"), worst_ms: float = float("inf")
-) -> None:
+def check_report(name: str, report: LoadReport, *, p999_ms: float = math.inf, worst_ms: float = math.inf) -> None:
     """Prints what a load saw and asks that no request failed and every answer named its version."""
     print(
         f"\n{name}: {report.failed} of {report.sent} failed {dict(report.failures) or ''}, p50 {report.p50_ms:.0f} ms, "
@@ -31,5 +25,4 @@ def check_report(
     assert report.failed == 0, report
     assert sum(report.versions.values()) == report.sent
     assert report.worst_ms <= worst_ms
-    if IS_LONG:
-        assert report.p999_ms < p999_ms
+    assert report.p999_ms < p999_ms

@@ -9,11 +9,13 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.stack import Airflow, Stack
+from tests.e2e.airflow import SERVE, Airflow
+from tests.e2e.stack import Stack
 from tests.waiting import wait_until
 
-SERVE = "model_serving_pipeline"
 DRIVER = Path(__file__).with_name("drive_rollout.py")
+ENDS = {"promoted", "aborted", "inconclusive", "rolled back"}
+"""States of a rollout that is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Rollouts:
     stack: Stack
     airflow: Airflow
 
-    def run_dag(self, version: str, seconds: float = 300, **params: Any) -> dict[str, Any]:
+    def run_dag(self, version: str, seconds: float = 600, **params: Any) -> dict[str, Any]:
         """Runs `model_serving_pipeline` to its end; answers what is told of the rollout."""
         run_id = self.start_dag(version, **params)
         self.airflow.wait_for_run(SERVE, run_id, seconds)
@@ -34,16 +36,16 @@ class Rollouts:
         options = {"window_seconds": 5, "minimum_requests": 60, **params}
         return self.airflow.trigger(SERVE, model="iris", version=version, **options)
 
-    def start_steps(self, version: str, owner: str, *cut_off: str) -> subprocess.Popen[str]:
-        """Begins the steps alone; with a step and seconds they are cut off there."""
+    def start_steps(self, version: str, owner: str, *killed: str) -> subprocess.Popen[str]:
+        """Begins the steps alone; with a step and seconds they are killed there."""
         scheduler = self.stack.containers("airflow-scheduler")[0]
-        command = ["docker", "exec", "--interactive", scheduler, "python", "-", version, owner, *cut_off]
+        command = ["docker", "exec", "--interactive", scheduler, "python", "-", version, owner, *killed]
         with DRIVER.open() as script:
             return subprocess.Popen(command, stdin=script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def run_steps(self, version: str, owner: str, *cut_off: str, seconds: float = 180) -> tuple[int, str]:
+    def run_steps(self, version: str, owner: str, *killed: str, seconds: float = 180) -> tuple[int, str]:
         """Takes the steps to their end; answers their exit code and what they said."""
-        process = self.start_steps(version, owner, *cut_off)
+        process = self.start_steps(version, owner, *killed)
         output, errors = process.communicate(timeout=seconds)
         return process.returncode, output + errors
 
@@ -57,7 +59,7 @@ class Rollouts:
 
         def find() -> dict[str, Any] | None:
             rollout: dict[str, Any] = self.read()["rollout"] or {}
-            is_over = rollout.get("state") in {"promoted", "aborted", "inconclusive", "rolled back"}
+            is_over = rollout.get("state") in ENDS
             return rollout if is_over and rollout["to_version"] == version else None
 
         return wait_until(find, seconds, lambda: f"the end of the rollout of version {version}; found {self.read()}")

@@ -1,11 +1,11 @@
-"""Replicas that die, hang, come and go under constant arrival: what `make reliability` measures without a rollout.
+"""Replicas that die, hang, come and go under constant arrival, without a rollout.
 
-The short form tries each fault once and asks that no request fails; the long form repeats them and asks for the
-latencies as well, which a machine that runs other tests beside it cannot promise.
+Each fault is tried once in every push; `make test-long` repeats them and asks for the latencies as well.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,7 +16,7 @@ import tritonclient.http as triton
 
 from tests.benchmarks.load import LoadReport
 from tests.e2e.publishing import Publisher, find_version
-from tests.e2e.reliability import REPEATS, check_report, wait_seconds
+from tests.e2e.reliability import check_report, load_seconds
 from tests.e2e.stack import Stack, docker
 from tests.e2e.traffic import Traffic
 from tests.unit.serving.onnx_files import make_classifier
@@ -30,6 +30,8 @@ SIGNAL_ALL = "import os, sys; os.kill(-1, int(sys.argv[1]))"
 """Sends a signal to every process of a container but its first one, which only waits for them."""
 
 SIGKILL, SIGCONT, SIGSTOP = "9", "18", "19"
+
+type Drive = Callable[[Callable[[], object]], LoadReport]
 
 
 @pytest.fixture(scope="module")
@@ -69,32 +71,37 @@ def stop(container: str) -> None:
     docker("stop", container)
 
 
-def drive(stack: Stack, act: Callable[[], object]) -> LoadReport:
+@pytest.fixture
+def drive(stack: Stack, repeat: int) -> Drive:
     """Constant arrival while something happens, with some seconds before it and after."""
-    with Traffic(f"{stack.gateway}/predict", rate_per_second=RATE_PER_SECOND) as traffic:
-        time.sleep(wait_seconds(2))
-        act()
-        time.sleep(wait_seconds(4))
-    return traffic.report
+
+    def run(act: Callable[[], object]) -> LoadReport:
+        with Traffic(f"{stack.gateway}/predict", rate_per_second=RATE_PER_SECOND) as traffic:
+            time.sleep(load_seconds(2, is_long=repeat > 0))
+            act()
+            time.sleep(load_seconds(4, is_long=repeat > 0))
+        return traffic.report
+
+    return run
 
 
-@pytest.mark.parametrize("repeat", range(REPEATS))
-@pytest.mark.parametrize("kill", [crash, kill_for_good])
-def test_kill_9_of_a_replica_loses_no_request(stack: Stack, kill: Callable[[str], None], repeat: int) -> None:
+@pytest.mark.parametrize("kill", [crash, pytest.param(kill_for_good, marks=pytest.mark.long)])
+def test_kill_9_of_a_replica_loses_no_request(
+    stack: Stack, drive: Drive, kill: Callable[[str], None], repeat: int
+) -> None:
     victim = stack.containers("serving")[0]
-    report = drive(stack, lambda: kill(victim))
-    check_report(f"kill -9 ({kill.__name__}) {repeat}", report, p999_ms=100)
+    report = drive(lambda: kill(victim))
+    check_report(f"kill -9 ({kill.__name__}) {repeat}", report, p999_ms=100 if repeat else math.inf)
 
 
-@pytest.mark.parametrize("repeat", range(REPEATS))
-def test_sigterm_of_a_replica_loses_no_request(stack: Stack, repeat: int) -> None:
+@pytest.mark.long
+def test_sigterm_of_a_replica_loses_no_request(stack: Stack, drive: Drive, repeat: int) -> None:
     victim = stack.containers("serving")[0]
-    report = drive(stack, lambda: stop(victim))
+    report = drive(lambda: stop(victim))
     check_report(f"SIGTERM {repeat}", report, worst_ms=READ_TIMEOUT_MS + 100)
 
 
-@pytest.mark.parametrize("repeat", range(REPEATS))
-def test_a_replica_that_hangs_for_seven_seconds_loses_no_request(stack: Stack, repeat: int) -> None:
+def test_a_replica_that_hangs_for_seven_seconds_loses_no_request(stack: Stack, drive: Drive, repeat: int) -> None:
     victim = stack.containers("serving")[0]
 
     def hang() -> None:
@@ -102,13 +109,12 @@ def test_a_replica_that_hangs_for_seven_seconds_loses_no_request(stack: Stack, r
         time.sleep(7)
         signal_all(victim, SIGCONT)
 
-    report = drive(stack, hang)
+    report = drive(hang)
     check_report(f"SIGSTOP for 7 s {repeat}", report, worst_ms=READ_TIMEOUT_MS + 100)
 
 
-@pytest.mark.parametrize("repeat", range(REPEATS))
 def test_a_replica_that_restarts_without_mlflow_and_store_serves_the_last_version(
-    stack: Stack, publisher: Publisher, repeat: int
+    stack: Stack, publisher: Publisher, drive: Drive, repeat: int
 ) -> None:
     [version] = publisher.read_fleet()
     victim = stack.containers("serving")[0]
@@ -121,15 +127,14 @@ def test_a_replica_that_restarts_without_mlflow_and_store_serves_the_last_versio
         print(f"\na replica restarted without MLflow and store answers after {time.monotonic() - started:.0f} s")
 
     try:
-        report = drive(stack, restart)
+        report = drive(restart)
     finally:
         stack.compose("up", "--detach", "--no-recreate", "--wait", "mlflow", "minio")
     check_report(f"restart without MLflow and store {repeat}", report)
     assert set(report.versions) == {version}
 
 
-@pytest.mark.parametrize("repeat", range(REPEATS))
-def test_scaling_up_and_down_loses_no_request(stack: Stack, publisher: Publisher, repeat: int) -> None:
+def test_scaling_up_and_down_loses_no_request(stack: Stack, drive: Drive, repeat: int) -> None:
     def count_answering() -> int:
         metrics = stack.ask_fleet("/metrics").values()
         return sum("mlops_prediction_rows_total{" in str(text) for text in metrics)
@@ -139,7 +144,7 @@ def test_scaling_up_and_down_loses_no_request(stack: Stack, publisher: Publisher
         wait_until(lambda: count_answering() == 5, 60, "four stable replicas and the canary answer")
         stack.compose("up", "--detach", "--no-recreate", "--scale", "serving=2", "serving")
 
-    report = drive(stack, scale)
+    report = drive(scale)
     check_report(f"scaling to 4 and back {repeat}", report)
     assert len(stack.containers("serving")) == 2
 

@@ -13,38 +13,38 @@ from tests.waiting import wait_until
 
 
 def test_a_rollback_by_the_command_reaches_all_replicas_in_ten_seconds(
-    stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str
+    stack: Stack, publisher: Publisher, champion: str
 ) -> None:
-    before, bad = promote_another(publisher, rollouts, champion)
+    bad = promote_another(stack, publisher)
     with Traffic(f"{stack.gateway}/predict", rate_per_second=50) as traffic:
         started = time.monotonic()
         done = stack.mlops("rollback", "iris", "--why", "it was wrong")
         assert done.returncode == 0, done.stdout + done.stderr
-        wait_until(lambda: publisher.read_fleet() == {before}, 30, "all replicas are back")
+        wait_until(lambda: publisher.read_fleet() == {champion}, 30, "all replicas are back")
         seconds = time.monotonic() - started
         time.sleep(2)
     check_report(f"rollback by the command in {seconds:.1f} s", traffic.report)
     assert seconds < 10
-    assert publisher.read_model()["aliases"]["champion"] == before != bad
+    assert publisher.read_model()["aliases"]["champion"] == champion != bad
 
 
 def test_a_rollback_by_the_dag_reaches_all_replicas_in_thirty_seconds(
     stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str
 ) -> None:
-    before, _ = promote_another(publisher, rollouts, champion)
+    promote_another(stack, publisher)
     with Traffic(f"{stack.gateway}/predict", rate_per_second=50) as traffic:
         started = time.monotonic()
         run_id = rollouts.airflow.trigger("model_rollback", model="iris", reason="it was wrong")
-        wait_until(lambda: publisher.read_fleet() == {before}, 60, "all replicas are back")
+        wait_until(lambda: publisher.read_fleet() == {champion}, 60, "all replicas are back")
         seconds = time.monotonic() - started
         assert rollouts.airflow.wait_for_run("model_rollback", run_id, 120) == "success"
     check_report(f"rollback by the DAG in {seconds:.1f} s", traffic.report)
     assert seconds < 30
 
 
-def promote_another(publisher: Publisher, rollouts: Rollouts, champion: str) -> tuple[str, str]:
+def promote_another(stack: Stack, publisher: Publisher) -> str:
     new = publisher.publish(make_good())
-    code, said = rollouts.run_steps(new, f"steps-{new}")
-    assert code == 0, said
-    assert publisher.read_fleet() == {new}
-    return champion, new
+    done = stack.mlops("promote", "iris", new, "--why", "it looks better")
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_until(lambda: publisher.read_fleet() == {new}, 30, f"every replica answers with {new}")
+    return new
