@@ -1,10 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help install env up demo down logs build check test newcomer e2e reliability docs mutants screenshots bench bench-stack lock images-publish kma-live
+.PHONY: help install env up demo down logs build check fast test test-long newcomer docs mutants screenshots bench bench-stack lock images-publish kma-live
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 RUN := $(UV) run --no-sync
 REQUIREMENTS := airflow mlflow serving dev docs uv
+PARTS ?= fast e2e integration
+REPEATS ?= 5
 export GIT_COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 # The tests start many processes; without bytecode each one would compile Airflow and the libraries again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -49,17 +51,17 @@ check: .venv/installed ## lint, formatting, types, shell scripts, workflows
 	$(RUN) shellcheck $$(git ls-files '*.sh') .ci/run
 	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint: not on this machine, skipped"; fi
 
-test: check ## every test; the e2e tests need a Docker engine
-	$(RUN) pytest
+fast: check ## lint, and the tests that need nothing but Python: before every commit
+	$(RUN) pytest --numprocesses logical --dist loadfile tests/unit tests/repo
+
+test: .venv/installed ## every test but the long ones; the e2e part needs a Docker engine; PARTS="fast integration"
+	@$(RUN) python -m tests.run $(PARTS)
+
+test-long: .venv/installed ## the long ones: every fault and rollout five times under load, fuzzing; REPEATS=1
+	$(RUN) pytest -s -m long --repeats $(REPEATS)
 
 newcomer: ## run `make demo` from a clean checkout in an empty container, then without a network (needs Docker)
 	@docker/bin/newcomer.sh
-
-e2e: .venv/installed ## only the tests against a real Docker engine
-	$(RUN) pytest tests/e2e
-
-reliability: .venv/installed ## measure rollouts and faults under constant arrival; takes an hour
-	RELIABILITY=long $(RUN) pytest -s tests/e2e/test_replicas.py tests/e2e/test_rollouts.py tests/e2e/test_rollbacks.py
 
 mutants: .venv/installed ## break one line at a time and show which test notices; ONLY=gate for one list
 	$(RUN) python -m tests.mutants $(ONLY)

@@ -75,6 +75,22 @@ def test_ci_runs_the_tests_on_every_push_and_pull_request() -> None:
     assert "make test" in {step.get("run") for step in list_steps(ci)}
 
 
+def test_the_jobs_of_ci_run_every_part_of_make_test() -> None:
+    job = load(ROOT / ".github/workflows/ci.yml")["jobs"]["test"]
+    assert job["env"]["PARTS"] == "${{ matrix.parts }}"
+    makefile = (ROOT / "Makefile").read_text()
+    parts = re.findall(r"^PARTS \?= (.*)$", makefile, flags=re.MULTILINE)
+    assert sorted(" ".join(job["strategy"]["matrix"]["parts"]).split()) == sorted(parts[0].split())
+    assert "-m tests.run $(PARTS)" in makefile
+
+
+def test_ci_runs_the_long_tests_at_night_alone() -> None:
+    ci = load(ROOT / ".github/workflows/ci.yml")
+    assert "schedule" in ci["on"]
+    assert ci["jobs"]["long"]["if"] == "github.event_name == 'schedule'"
+    assert ci["jobs"]["long"]["steps"][-1]["run"] == "make test-long"
+
+
 def test_ci_runs_the_demo_as_a_newcomer_does() -> None:
     ci = load(ROOT / ".github/workflows/ci.yml")
     assert ci["jobs"]["newcomer"]["steps"][-1]["run"] == "make newcomer"
@@ -86,7 +102,7 @@ def test_ci_has_the_python_of_the_project() -> None:
         for step in list_steps(ROOT / ".github/workflows/ci.yml")
         if "setup-python" in step.get("uses", "")
     ]
-    assert versions == [".python-version"]
+    assert set(versions) == {".python-version"}
 
 
 def test_a_release_starts_with_a_version_tag_only() -> None:
