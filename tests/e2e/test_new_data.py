@@ -150,8 +150,7 @@ def test_what_no_event_told_of_is_found_by_reconcile(stack: Stack, airflow: Airf
 
 
 def test_employees_reach_the_warehouse_once_though_postgres_restarts_in_between(stack: Stack, airflow: Airflow) -> None:
-    airflow.unpause("etl_example")
-    run_id = airflow.trigger("etl_example")
+    run_id = airflow.start_by_clock("etl_example")
     wait_until(
         lambda: airflow.task_states("etl_example", run_id)["extract"][0] in {"running", "success"}, 120, "extract runs"
     )
@@ -171,9 +170,8 @@ def test_the_assets_and_what_makes_them_are_known(airflow: Airflow) -> None:
 
 
 def test_without_a_key_the_weather_fails_at_once_and_says_how_to_set_it(airflow: Airflow) -> None:
-    airflow.unpause("crawling_weather")
     try:
-        run_id = airflow.trigger("crawling_weather")
+        run_id = airflow.start_by_clock("crawling_weather")
         assert airflow.wait_for_run("crawling_weather", run_id, 120) == "failed"
         assert "KMA_SERVICE_KEY" in airflow.log("crawling_weather", run_id, "collect")
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -33,21 +34,18 @@ def store(stack: Stack) -> Any:
 
 
 @pytest.fixture(scope="module")
-def runs(airflow: Airflow, store: Any, trained: str) -> dict[str, str]:
-    """All begun at once: the id of each DAG's run."""
-    lines = ["sepal_length,sepal_width,petal_length,petal_width", *(",".join(map(str, row)) for row in FLOWERS)]
-    store.put_object(Bucket="datasets", Key="batch/rows.csv", Body="\n".join(lines).encode())
-    begun: dict[str, dict[str, Any]] = {
-        "simple_train": {},
+def runs(airflow: Airflow, trained: str) -> Iterator[dict[str, str]]:
+    """All begun at once, by the clock or by hand: the id of each DAG's run."""
+    by_clock = ("simple_train", "model_training_selection", "batch_inference")
+    by_hand: dict[str, dict[str, Any]] = {
         "train_with_mlflow": {"model_type": "sklearn", "estimator": "linear"},
-        "model_training_selection": {},
         "tune_model": {"dataset": "iris", "estimator": "linear", "trials": 4, "workers": 2},
         TRAIN: {"dataset": "iris", "model_type": "sklearn", "estimator": "linear", "max_retrain": 1},
-        "batch_inference": {"model": "iris", "input_uri": "batch/rows.csv"},
     }
-    for dag_id in begun:
-        airflow.unpause(dag_id)
-    return {dag_id: airflow.trigger(dag_id, **conf) for dag_id, conf in begun.items()}
+    begun = {dag_id: airflow.trigger(dag_id, **conf) for dag_id, conf in by_hand.items()}
+    yield begun | {dag_id: airflow.start_by_clock(dag_id) for dag_id in by_clock}
+    for dag_id in by_clock:
+        airflow.pause(dag_id)
 
 
 def read_answers(store: Any, model: str, run_id: str) -> tuple[dict[str, Any], list[dict[str, str]]]:
@@ -57,24 +55,25 @@ def read_answers(store: Any, model: str, run_id: str) -> tuple[dict[str, Any], l
     return manifest, list(csv.DictReader(io.StringIO(part)))
 
 
-def test_a_batch_answers_a_file_as_predict_answers_its_rows(
-    stack: Stack, airflow: Airflow, store: Any, runs: dict[str, str]
-) -> None:
+def test_a_batch_answers_five_rows_of_its_own_accord(airflow: Airflow, store: Any, runs: dict[str, str]) -> None:
     airflow.expect_success("batch_inference", runs["batch_inference"])
-    _, answers = read_answers(store, "iris", runs["batch_inference"])
-    assert [int(answer["prediction"]) for answer in answers] == stack.predict(FLOWERS).json()["predictions"]
-
-
-def test_a_batch_answers_five_rows_of_its_own_accord(airflow: Airflow, store: Any) -> None:
-    run_id = airflow.run("batch_inference", model="iris")
-    manifest, answers = read_answers(store, "iris", run_id)
+    manifest, answers = read_answers(store, "iris", runs["batch_inference"])
     assert manifest["rows"] == len(answers) == 5
     assert {answer["version"] for answer in answers} == {manifest["version"]}
 
 
+@pytest.mark.usefixtures("runs")
+def test_a_batch_answers_a_file_as_predict_answers_its_rows(stack: Stack, airflow: Airflow, store: Any) -> None:
+    lines = ["sepal_length,sepal_width,petal_length,petal_width", *(",".join(map(str, row)) for row in FLOWERS)]
+    store.put_object(Bucket="datasets", Key="batch/rows.csv", Body="\n".join(lines).encode())
+    run_id = airflow.run("batch_inference", model="iris", input_uri="batch/rows.csv")
+    _, answers = read_answers(store, "iris", run_id)
+    assert [int(answer["prediction"]) for answer in answers] == stack.predict(FLOWERS).json()["predictions"]
+
+
 def test_the_nightly_version_waits_and_the_selection_keeps_the_champion(airflow: Airflow, runs: dict[str, str]) -> None:
     airflow.expect_success("simple_train", runs["simple_train"])
-    states = airflow.expect_success("model_selection", airflow.run("model_selection"))
+    states = airflow.expect_success("model_selection", airflow.start_by_clock("model_selection"))
     assert {task: state for task, (state, _) in states.items()} == {
         "compare": "success",
         "update_model": "skipped",
