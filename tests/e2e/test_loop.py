@@ -9,7 +9,7 @@ from tests.e2e.airflow import SERVE, TRAIN, Airflow
 from tests.e2e.stack import Stack
 from tests.waiting import wait_until
 
-FOREST = {"dataset": "iris", "model_type": "sklearn", "estimator": "random_forest"}
+TRAINING = {"dataset": "iris", "model_type": "sklearn", "estimator": "linear"}
 ROW = [[5.1, 3.5, 1.4, 0.2]]
 OBJECTS = [
     {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2},
@@ -26,7 +26,7 @@ def login(stack: Stack) -> tuple[str, str]:
 @pytest.fixture(scope="module")
 def second_training(airflow: Airflow) -> str:
     """The same training once more, begun before other tests so that they look on meanwhile; returns the run's id."""
-    return airflow.trigger(TRAIN, **FOREST)
+    return airflow.trigger(TRAIN, **TRAINING)
 
 
 def test_every_service_is_healthy_and_every_one_shot_ended_well(stack: Stack) -> None:
@@ -68,7 +68,7 @@ def test_a_wrong_password_does_not_log_in(stack: Stack) -> None:
 
 
 def test_training_registers_a_version_that_every_replica_comes_to_serve(stack: Stack, airflow: Airflow) -> None:
-    airflow.run(TRAIN, **FOREST)
+    airflow.run(TRAIN, **TRAINING)
     rollout = airflow.wait_for_new_run(SERVE, set())
     airflow.expect_success(SERVE, rollout)
     assert stack.read_versions() == {"iris": "1"}
