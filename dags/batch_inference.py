@@ -1,20 +1,21 @@
-"""Lets the champion answer rows of a file, or a few rows at random, and writes the answers to the bucket `predictions`.
+"""Predicts with the champion for a file of rows, or for a few random rows, and writes to the bucket `predictions`.
 
-**What it does**: `plan` pins the champion's version and cuts the input into shards; `predict` answers each shard in a
-task of its own; `finish` writes the manifest, which says that the batch is whole.
+**What it does**: `plan` pins the champion's version and cuts the input into shards. `predict` computes the predictions
+of one shard per task. `finish` writes the manifest, which marks the batch as complete.
 
-**What starts it**: every five minutes, with `sample_rows` rows of the newest version of the dataset, drawn by the run's
-id; or a person, with `input_uri`, a CSV or Parquet file or what the names of several start with: a key of the bucket
-`datasets`, or `s3://bucket/key`.
+**What starts it**:
+- every five minutes, with `sample_rows` rows of the newest version of the dataset, drawn with the run's id as seed;
+- by hand, with `input_uri`: a CSV or Parquet file, or a prefix that several files share. It is a key of the bucket
+  `datasets`, or `s3://bucket/key`.
 
-**What it writes**: `predictions/<model>/<run id>/part-00000.csv` for small inputs (`.parquet` for those over 1 MB),
-each row with the input's id, prediction, probabilities, model, version, time and file, and `manifest.json` beside them.
+**What it writes**: `predictions/<model>/<run id>/part-00000.csv` (`.parquet` for inputs over 1 MB) and `manifest.json`
+beside it. Each row has the input's id, the prediction, probabilities, model, version, time and file.
 
 ## Triage
 - `plan` skipped: no version of the model serves yet. Run `mlops_training_pipeline`.
-- `plan` red: there is no such file; the log says where it looked.
-- `predict` red: a column is missing or a cell is not what the model reads; the log names file, row and column, and no
-  part was written. Correct the file and trigger it anew: a batch that was planned stays as it was planned.
+- `plan` red: the file does not exist. The log names the places that were searched.
+- `predict` red: a column is missing, or the model cannot read a cell. The log names file, row and column, and no part
+  was written. Correct the file and trigger the DAG again; clearing the run repeats the old plan.
 - Killed in between: clear the failed tasks. A repeated shard writes the same bytes.
 """
 
@@ -43,7 +44,7 @@ CATALOG = load_catalog()
     doc_md=(__doc__ or "") + CATALOG.describe_problems(),
     default_args=make_task_defaults("ml_code.errors.SourceError"),
     params={
-        "model": Param(CATALOG.choose_default(), enum=list(CATALOG.list_models()), description="Its champion answers"),
+        "model": Param(CATALOG.choose_default(), enum=list(CATALOG.list_models()), description="Its champion predicts"),
         "input_uri": Param("", type="string", description="CSV or Parquet key or prefix; empty: rows at random"),
         "sample_rows": Param(5, type="integer", minimum=1, maximum=10_000, description="Without an input_uri"),
     },

@@ -1,24 +1,31 @@
 """Collects the KMA's forecast of the next six hours, every hour.
 
-**What it does**: `collect` asks the Korea Meteorological Administration for the newest ultra-short-term forecast
-(`getUltraSrtFcst`) of one place, Seoul unless you choose another, and stores the answer as it came.
-`preprocess_and_save` turns it into numbers with units. A newer issue replaces an older one, never the other way round.
+**What it does**: `collect` requests the newest ultra-short-term forecast (`getUltraSrtFcst`) of one place from the
+Korea Meteorological Administration, and stores the response unchanged. The place is Seoul unless you choose another.
+`preprocess_and_save` turns the response into numbers with units. An older issue never replaces a newer one.
 
-**What starts it**: the clock, at ten to every hour, because an issue is of half past and served from a quarter to on.
-Or by hand with a form (`nx`, `ny`: the cell of the KMA's grid). Which issue it is follows from when the run was due,
-not from when a task ran, so a retry asks for the same one. It needs a free key and is paused until you unpause it:
-get one at https://www.data.go.kr/data/15084084/openapi.do, set `KMA_SERVICE_KEY` in `.env`, run `make up`.
+**What starts it**:
+- the clock, at ten to every hour. An issue is of half past and available from a quarter to;
+- by hand, with a form (`nx`, `ny`: the cell of the KMA's grid).
 
-**What it writes**: `warehouse.weather_forecast`, one row per place, forecast time and category; in the bucket of the
-datasets `weather/raw/<issue>_<place>.json` as it came and `weather/<place>.csv`, all forecasts of the place, one line
-per hour. An hour that is there already changes nothing, and the log says so.
+The issue follows from when the run was due, not from when a task ran. So a retry requests the same issue.
+The DAG needs a free key and is paused until you unpause it. Get a key at
+https://www.data.go.kr/data/15084084/openapi.do, set `KMA_SERVICE_KEY` in `.env`, and run `make up`.
+
+**What it writes**:
+- `warehouse.weather_forecast`: one row per place, forecast time and category;
+- `weather/raw/<issue>_<place>.json` in the bucket of the datasets: the response, unchanged;
+- `weather/<place>.csv` there: all forecasts of the place, one line per hour.
+
+A forecast that is stored already changes nothing, and the log says so.
 
 ## Triage
-- `collect` waits for a retry: the issue is late or the API is down. It asks again every 5 minutes, six times, or when
-  the API said to. Red after that: that issue is lost, the next run brings the next one; nothing to do.
-- `collect` red at once: no key, a refused one, or the day's requests are used up. The log says which and what to do.
-- `preprocess_and_save` red: the warehouse or the object store is not reached, or the KMA writes a value in a new way.
-  The raw answer is kept: when it is mended, clear this task.
+- `collect` waits for a retry: the issue is late or the API is down. It retries six times, every 5 minutes or when the
+  API said to. Red after that: this issue is lost, and the next run collects the next one. Nothing to do.
+- `collect` red at once: the key is missing or refused, or the day's requests are used up. The log says which, and what
+  to do.
+- `preprocess_and_save` red: the warehouse or the object store was not reached, or the KMA changed how it writes a
+  value. The raw response is kept: fix the cause and clear this task.
 """
 
 from __future__ import annotations
@@ -31,7 +38,7 @@ import pendulum
 from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule, dag, task
 from airflow.sdk.definitions.retry_policy import RetryDecision
 
-# What would be the same five minutes later.
+# Errors that a retry five minutes later would meet again.
 FINAL_ERRORS = [
     "ml_code.errors.SettingsError",
     "ml_code.etl.weather_errors.WeatherKeyError",
@@ -43,16 +50,16 @@ LONGEST_WAIT = timedelta(hours=6)
 
 
 class WaitAsAsked(ExceptionRetryPolicy):
-    """Retries when the API said to (its header Retry-After), and else by the rules."""
+    """Retries when the API's header Retry-After says to, otherwise by the rules."""
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
-        """Decides after a failed try, in the task's process."""
+        """Decides whether a failed try is retried, in the task's process."""
         decision = super().evaluate(exception, try_number, max_tries, context)
         asked_seconds = getattr(exception, "retry_after_seconds", None)
         if decision.action is RetryAction.FAIL or asked_seconds is None:
             return decision
         if asked_seconds > LONGEST_WAIT.total_seconds():
-            return RetryDecision.fail(f"the API asked to wait {asked_seconds:.0f} s: left to a later run")
+            return RetryDecision.fail(f"the API asked to wait {asked_seconds:.0f} s, too long: the next run collects")
         return RetryDecision.retry(timedelta(seconds=asked_seconds), f"the API asked to wait {asked_seconds:.0f} s")
 
 
@@ -96,7 +103,7 @@ def crawling_weather() -> None:
 
 
 def read_connection() -> tuple[str | None, str | None]:
-    """Key and address; a connection that is not there is one without a key, which `collect` explains."""
+    """Key and address of the connection; None for both without one, which `collect` explains."""
     from airflow.sdk import Connection
     from airflow.sdk.exceptions import AirflowNotFoundException
 

@@ -1,20 +1,21 @@
-"""Loads a CSV file of employees into the warehouse: every content once, all good rows or none.
+"""Loads a CSV file of employees into the warehouse: each content once, and all valid rows or none.
 
 **What it does**: finds the file, checks its header, copies its rows into a staging table and merges them by
-`employee_id` in one transaction. Rows that break the rules go to a report in quarantine, with line, column and reason;
-more than 10 % of them stop the load, and nothing is changed.
+`employee_id` in one transaction. Invalid rows go to a report in quarantine, with line, column and reason. If more than
+10 % of the rows are invalid, the load stops and changes nothing.
 
-**What starts it**: midnight, or a person, with the file's `s3://bucket/key` or its path on the Airflow machine. Without
-one it loads the sample that ships.
+**What starts it**: midnight; or a person, with the file's `s3://bucket/key` or its path on the Airflow machine.
+Without a file it loads the sample that ships.
 
 **What it writes**: `warehouse.employees`, `warehouse.loaded_file`, and `quarantine/employees/` in the datasets' bucket.
 It emits the assets `csv_data_asset` (address and hash of the file) and `employee_data_asset` (rows that changed).
 
 ## Triage
-- `extract` red: the file was not found, or has other columns; the log names what was found and expected.
-- `load` red with `DataCheckError`: too many bad rows; the log names the report. Mend the file and start again.
-- `load` red with `WarehouseError`: Postgres was not reached or went away. Safe to clear: nothing was loaded by half.
-- `load` skipped: the same content was loaded before, under this or another name; nothing is broken, nothing is emitted.
+- `extract` red: the file was not found, or has other columns. The log names what was found and expected.
+- `load` red with `DataCheckError`: too many rows are invalid. The log names the report. Fix the file and start again.
+- `load` red with `WarehouseError`: Postgres was not reached, or the connection broke. Safe to clear: the transaction
+  loaded nothing.
+- `load` skipped: the same content was loaded before, under this or another name. Nothing is broken, nothing is emitted.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def etl_example() -> None:
         from ml_code.workspace import open_workspace
 
         report = employees.load_employees(open_workspace(), uri)
-        print(report.describe())  # noqa: T201  what a task prints is its log
+        print(report.describe())  # noqa: T201  a task's prints are its log
         if report.is_already_loaded:
             raise AirflowSkipException("already loaded")
         outlet_events[EMPLOYEE_DATA].extra = {"uri": uri, "rows": report.rows_changed}

@@ -1,24 +1,26 @@
-"""Takes in the CSV files that land in MinIO, and emits the asset of each dataset that gained rows.
+"""Validates the CSV files that land in MinIO, and emits the asset of each dataset that gained rows.
 
-**What it does**: three DAGs. `minio_producer` puts a made-up file into `incoming/iris/` every day, to look at the rest
-with. `minio_asset_example` takes in files as they land. `minio_reconcile` takes in what was left lying, because its
-event came while the consumer was paused or its run failed.
+**What it does**: three DAGs.
+- `minio_producer` puts a synthetic file into `incoming/iris/` every day, as an example for the other two.
+- `minio_asset_example` processes files as they land.
+- `minio_reconcile` processes the files that are left because the consumer was paused or its run failed.
 
-**What starts it**: `minio_asset_example` by the asset `incoming`: the triggerer lists the bucket `datasets` under
-`incoming/` every `INCOMING_POLL_SECONDS` and fires for new objects; by hand it takes in all that waits.
-`minio_reconcile` every hour, `minio_producer` every day once it is unpaused.
+**What starts it**:
+- `minio_asset_example`: the asset `incoming`. The triggerer lists `incoming/` in the bucket `datasets` every
+  `INCOMING_POLL_SECONDS` and emits an event for new objects. A run by hand processes all waiting files.
+- `minio_reconcile`: every hour. `minio_producer`: every day, once it is unpaused.
 
-**What it writes**: the good rows of each file to `clean/<dataset>/`, the bad ones to `quarantine/`, the file itself to
-`processed/` or `rejected/`, and the asset `dataset/<name>`, which starts `mlops_training_pipeline`.
+**What it writes**: the valid rows of each file to `clean/<dataset>/`, the invalid ones to `quarantine/`, and the file
+itself to `processed/` or `rejected/`. It emits the asset `dataset/<name>`, which starts `mlops_training_pipeline`.
 
 ## Triage
 - `minio_producer` red: the object store was not reached. Safe to clear: the same run writes the same file.
 - `choose_files`, `list_waiting` red: the object store was not reached. Nothing was moved; safe to clear.
-- `accept` red: a folder under `incoming/` that names no dataset of the catalog, or the object store was not reached.
-  Nothing was moved: rename the folder or add the dataset, and `minio_reconcile` takes the files in.
-- `publish` skipped: nothing new was accepted, so there is nothing to train on.
-- `file_away` red: a file was refused and lies under `rejected/`; the log says why for each one. Correct it and upload
-  it anew. What was accepted beside it has been published.
+- `accept` red: a folder under `incoming/` names no dataset of the catalog, or the object store was not reached.
+  Nothing was moved. Rename the folder or add the dataset; then `minio_reconcile` processes the files.
+- `publish` skipped: no new file was accepted, so there is nothing to train on.
+- `file_away` red: a file was rejected and lies under `rejected/`. The log gives the reason for each file. Correct it
+  and upload it again. The accepted files of the run have been published.
 - No run although a file landed: `docker compose logs airflow-triggerer` names what the watcher cannot reach.
 """
 
@@ -75,12 +77,12 @@ def accept(batch: dict[str, Any]) -> dict[str, Any]:
 @task(outlets=[CLEAN_DATASET])
 def publish(report: dict[str, Any], outlet_events: Any = None) -> None:
     if not report["accepted"]:
-        raise AirflowSkipException(f"{report['dataset']}: no file was accepted, so there is nothing new")
+        raise AirflowSkipException(f"{report['dataset']}: no file was accepted, so nothing is new")
     extra = {"files": len(report["accepted"]), "rows": report["rows"]}
     outlet_events[CLEAN_DATASET].add(Asset(f"dataset/{report['dataset']}"), extra=extra)
 
 
-# Last, because it fails for a rejected file: the accepted ones beside it are published by then.
+# Last, because it fails for a rejected file, and the accepted ones must be published before that.
 @task(trigger_rule="none_failed")
 def file_away(report: dict[str, Any]) -> None:
     from ml_code.data import intake
@@ -112,7 +114,7 @@ def minio_asset_example() -> None:
         from ml_code.data import intake
         from ml_code.workspace import open_workspace
 
-        # One run may stand for many events, and an event that a person made by hand has no keys.
+        # A run may have many events, and an event that a person created has no keys.
         events = [event for found in (triggering_asset_events or {}).values() for event in found]
         keys = [key for event in events for key in event.extra.get("payload", {}).get("keys", [])]
         return intake.plan_batches(keys or intake.list_waiting(open_workspace()))

@@ -1,23 +1,27 @@
-"""Trains a model, gates it against the champion, and registers it if it passed.
+"""Trains a model, compares it with the champion in the gate, and registers it if it passed.
 
 **What it does**: takes a snapshot of the dataset, trains, exports to ONNX, evaluates the exported file on the holdout,
-and lets the gate decide. A version that passed is registered and its asset is emitted, which starts
-`model_serving_pipeline`. A version that did not pass is not registered; the label of `gate` says why. One that does not
-compare with the champion is registered but waits for a person (docs/operations.md).
+and runs the gate. The gate has three outcomes:
+- passed: the version is registered and its asset is emitted, which starts `model_serving_pipeline`;
+- rejected: nothing is registered, and the label of `gate` gives the reason;
+- not comparable with the champion: the version is registered but waits for a person (docs/operations.md).
 
-**What starts it**: by hand with a form (dataset, model type, estimator, hyperparameters), or the asset
-`dataset/<name>` when a file was accepted: one training for each dataset named in the events, with the champion's model
-type, estimator and hyperparameters, on all accepted files.
+**What starts it**:
+- by hand, with a form (dataset, model type, estimator, hyperparameters);
+- the asset `dataset/<name>`, when a file was accepted. It starts one training for each dataset named in the events,
+  on all accepted files, with the champion's model type, estimator and hyperparameters.
 
-**What it writes**: one MLflow run per dataset and DAG run in the experiment of the dataset's name, with parameters,
-metrics, plots, the decision and the exported file; for a pass a version of the registered model of that name.
+**What it writes**: one MLflow run per dataset and DAG run, in the experiment of the dataset's name. The run holds
+parameters, metrics, plots, the decision and the exported file. A pass adds a version of the registered model of that
+name.
 
 ## Triage
-- `choose_datasets` red: a model type, estimator or hyperparameter that is not offered; the log lists what is. After
-  new data, that of the champion: train one by hand.
-- `prepare` red: the source was not reached, or its rows break the catalog's checks; the log names row and column.
-- `train` red: the estimator failed on the data, or the exported file answers otherwise than the fitted pipeline.
-- `evaluate`, `gate`, `register` red: MLflow was not reached. Safe to clear: the run is found again, nothing is doubled.
+- `choose_datasets` red: the model type, estimator or hyperparameter is unknown. The log lists the known ones. After new
+  data it is the champion's: train one by hand.
+- `prepare` red: the source was not reached, or its rows break the catalog's checks. The log names row and column.
+- `train` red: the estimator failed on the data, or the exported file predicts differently from the fitted pipeline.
+- `evaluate`, `gate`, `register` red: MLflow was not reached. Safe to clear: the task finds the same run, so nothing is
+  duplicated.
 - `rejected` green: nothing is broken; the challenger was not better enough. Its log says how to force it.
 - `retrain_with_new_params` skipped: there was no rejection, `max_retrain` is 0, or no search found a model that passes.
 """
@@ -87,7 +91,7 @@ def retrain_with_new_params(
         "max_retrain": Param(
             0, type="integer", minimum=0, maximum=5, description="Small searches after a rejection, each gated again"
         ),
-        "force": Param(False, type="boolean", description="Let the version pass whatever the gate says; is recorded"),
+        "force": Param(False, type="boolean", description="Register even if the gate rejects; recorded"),
     },
 )
 def mlops_training_pipeline() -> None:
@@ -96,7 +100,7 @@ def mlops_training_pipeline() -> None:
         from ml_code.training import plans
         from ml_code.workspace import open_workspace
 
-        # The alias through which an asset was emitted stands among the events as well.
+        # The events also contain the alias through which an asset was emitted.
         names = [asset.name for asset in triggering_asset_events or {}]
         datasets = [name.removeprefix("dataset/") for name in names if name.startswith("dataset/")]
         return plans.plan_retrainings(open_workspace(), datasets) if datasets else [plans.plan_training(params)]
@@ -140,7 +144,7 @@ def mlops_training_pipeline() -> None:
         get_current_context()["label"] = verdict(decision)
         return "approve" if decision.is_promoted and decision.needs_approval else decision.outcome
 
-    # In a mapped group a branch operator skips nothing (Airflow 3.3.2), so each side looks at the outcome itself.
+    # In a mapped group a branch operator skips nothing (Airflow 3.3.2), so each task checks the outcome.
     @task
     def register(mlflow_run_id: str, outcome: str) -> str:
         skip_unless(outcome, "promote", "approve")
@@ -151,7 +155,7 @@ def mlops_training_pipeline() -> None:
 
     @task(outlets=[AssetAlias("trained-model")])
     def promoted(training: dict[str, Any], version: str, outcome: str, outlet_events: Any = None) -> None:
-        # A version that waits for a person is registered, but starts no rollout.
+        # A version that waits for approval is registered, but starts no rollout.
         skip_unless(outcome, "promote")
         asset = Asset(f"model/{training['dataset']}")
         outlet_events[AssetAlias("trained-model")].add(asset, extra={"version": version})

@@ -1,9 +1,9 @@
-"""Lets the version before serve again, on every replica, at once.
+"""Returns every replica to the previous version at once.
 
-**What it does**: cancels a rollout of the model that is under way, lets the alias `champion` name the version before,
-and waits until every replica answers with it. Replicas have kept its file: nothing is downloaded, nothing is lost. The
-version that served gets the tag `rolled_back` and is never picked by itself any more. `mlops rollback` does the same
-from a shell, without waiting for Airflow.
+**What it does**: cancels a rollout of the model that is under way, points the alias `champion` at the previous version,
+and waits until every replica answers with it. Replicas keep that version's file, so they download nothing and lose no
+request. The version that served gets the tag `rolled_back` and is never picked automatically again. `mlops rollback`
+does the same from a shell, without waiting for Airflow.
 
 **What starts it**: a person, with `model` and `reason`.
 
@@ -11,9 +11,9 @@ from a shell, without waiting for Airflow.
 `warehouse.promotion_log`.
 
 ## Triage
-- `roll_back` red: there is no version before the champion (`mlops history MODEL` lists what served; `mlops promote`
-  names any other), or MLflow or the warehouse is not reached.
-- `wait_for_fleet` red: a replica did not come to the version in time; `docker compose logs serving` says why.
+- `roll_back` red: the champion has no previous version, or MLflow or the warehouse was not reached.
+  `mlops history MODEL` lists the versions that served; `mlops promote` serves any other.
+- `wait_for_fleet` red: a replica did not load the version in time. `docker compose logs serving` gives the reason.
 """
 
 from __future__ import annotations

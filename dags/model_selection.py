@@ -1,8 +1,8 @@
-"""Lets the version that waits become the champion if it is strictly better, and keeps the champion otherwise.
+"""Makes the waiting version the champion if it is strictly better, and keeps the champion otherwise.
 
-**What it does**: `compare` measures the newest version of the registered model `iris`, if it waits (`gate=pending`, as
-`simple_train` registers it), beside the champion on the same holdout. A strictly better one goes on to `update_model`,
-where the gate has the last word; for any other `keep_model` says why.
+**What it does**: `compare` finds the newest version of the registered model `iris`. If it waits (`gate=pending`, as
+`simple_train` registers it), `compare` evaluates it and the champion on the same holdout. A strictly better version
+goes on to `update_model`, where the gate decides. Otherwise `keep_model` logs the reason.
 
 **What starts it**: half past midnight, or a person.
 
@@ -12,7 +12,8 @@ where the gate has the last word; for any other `keep_model` says why.
 ## Triage
 - `compare` red: MLflow or the object store was not reached. Safe to clear.
 - `keep_model` green: nothing is broken; no version waits, or it is not better. Its log says which.
-- `update_model` skipped though `compare` chose it: it is better, but by less than the gate asks for; its log says so.
+- `update_model` skipped though `compare` chose it: the version is better, but by less than the gate demands. Its log
+  says so.
 """
 
 from __future__ import annotations

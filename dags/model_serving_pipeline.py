@@ -1,35 +1,40 @@
-"""Takes a registered version to every replica by canary, and takes it back by itself where it does worse.
+"""Rolls a registered version out to every replica by canary, and back automatically if it does worse.
 
-**What it does**: decides which version to roll out, opens its file in a process of its own, lets the canary pool answer
-with it (`CANARY_PERCENT` of the users), compares both versions in the same minutes, and then lets the alias `champion`
-name it, or ends the rollout at once. Replicas follow the aliases by themselves: nothing is restarted, nothing is lost.
-Where there is no champion yet, or no canary pool, the version goes straight to the replicas.
+**What it does**: chooses the version, opens its file in a process of its own, and serves it from the canary pool to
+`CANARY_PERCENT` of the users. It compares both versions in the same minutes. Then it points the alias `champion` at the
+new version, or ends the rollout at once. Replicas follow the aliases automatically: nothing restarts and no request is
+lost. Without a champion or a canary pool, the version goes straight to the replicas.
 
-**What starts it**: the asset `model/<name>`, which a training emits when its version passed the gate; one rollout for
-each model named in the events. By hand: `model` and, if not the newest passed one, `version`. At most one rollout per
-model is under way: a newer version, or one asked for by hand, takes its place.
+**What starts it**:
+- the asset `model/<name>`, which a training emits when its version passed the gate. It starts one rollout for each
+  model named in the events;
+- by hand, with `model`, and with `version` unless it is the newest that passed.
+
+At most one rollout per model is under way. A newer version, or one requested by hand, replaces it.
 
 **What it writes**: in MLflow the aliases `champion`, `previous` and `challenger`, and the tags `canary_until`
 and `rollout`; rows of `warehouse.rollout` and `warehouse.promotion_log`. No other DAG but `model_rollback` does.
 
 ## Triage
 - `choose_models` red: the parameters name no model of the catalog.
-- `plan` red: no version of the model has passed the gate, or MLflow is not reached. Run `mlops_training_pipeline`.
-- `plan` skipped: what would be rolled out serves already, another run is at it, or a person has frozen the model
-  (`mlops freeze`); its log says which.
-- `validate_artifact` red: the file must not serve; the log says why. Nothing was served with it. Train again; a changed
-  schema goes through with `allow_schema_change`.
+- `plan` red: no version of the model has passed the gate, or MLflow was not reached. Run `mlops_training_pipeline`.
+- `plan` skipped: the version serves already, another run rolls it out, or a person has frozen the model
+  (`mlops freeze`). Its log says which.
+- `validate_artifact` red: the file must not serve, and the log gives the reason. No request was answered with it.
+  Train again; `allow_schema_change` accepts a changed schema.
 - `start_canary` skipped: it is the first version, or there is no canary pool.
-- `wait_for_canary`, `analyse_canary` red: the canary did worse than it may (errors, latency, answers), or too little
-  was seen to tell; the log has the figures. The version before serves all, and this one is not picked again unasked.
-- `approve` waits: a person decides under *Required actions* (three days at most; a rejection makes it red). Skipped:
-  nobody has to.
-- `promote` red: the champion was moved by hand meanwhile, which counts for more, or MLflow refused. Skipped: a person
-  has frozen the model meanwhile.
-- `wait_for_fleet`, `verify_through_gateway` red: a replica did not come to the version in time, or something else
-  answered. The version before serves again, if there is one; `docker compose logs serving` names the reason.
-- `abort` green: it ended what a step had left under way. Skipped: nothing had gone wrong.
-- A run that was cut off: clear it, or trigger another one, which takes over after the lease (two minutes).
+- `wait_for_canary`, `analyse_canary` red: the canary exceeded a limit (errors, latency, predictions), or answered too
+  few requests for a decision. The log has the numbers. The version before serves all users, and this one is rolled out
+  again only on request.
+- `approve` waits: a person decides under *Required actions*, within three days. A rejection makes it red. Skipped: no
+  approval is needed.
+- `promote` red: a person moved the champion meanwhile, which takes precedence, or MLflow refused. Skipped: a person has
+  frozen the model meanwhile.
+- `wait_for_fleet`, `verify_through_gateway` red: a replica did not load the version in time, or the gateway answered
+  with another version or other predictions. The version before serves again, if there is one.
+  `docker compose logs serving` gives the reason.
+- `abort` green: it ended the rollout that a failed step had left under way. Skipped: no step failed.
+- An interrupted run: clear it, or trigger another one, which takes over after the lease (two minutes).
 """
 
 from __future__ import annotations
@@ -125,13 +130,13 @@ def notify(rollout_id: int) -> None:
         send(describe_end(control.rows.read(rollout_id)))
 
 
-# Not a notice of its own: the task that failed has sent one.
+# Sends no notice: the failed task has sent one.
 @task(trigger_rule=TriggerRule.ONE_FAILED)
 def abort(rollout_id: int | None) -> str:
     from serving.rollout import steps
 
     if rollout_id is None:
-        raise AirflowSkipException("no rollout was begun")
+        raise AirflowSkipException("no rollout was opened")
     with control_rollout() as control:
         return steps.clean_up(control, rollout_id, "a step failed; its log says why")
 
@@ -140,7 +145,7 @@ def abort(rollout_id: int | None) -> str:
     schedule=AssetAny(*[Asset(f"model/{name}") for name in NAMES]),
     start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
     catchup=False,
-    # One that waits for a person must not hold up the others; of one model there is one rollout at most anyway.
+    # A rollout that waits for approval must not block other models. Each model has at most one rollout anyway.
     max_active_runs=16,
     is_paused_upon_creation=False,
     tags=["ml", "serving"],
@@ -149,27 +154,29 @@ def abort(rollout_id: int | None) -> str:
     params={
         "model": Param(CATALOG.choose_default(), enum=NAMES, description="Model to roll out when started by hand"),
         "version": Param(None, type=["string", "null"], description="Version; empty: the newest that passed the gate"),
-        "allow_schema_change": Param(False, type="boolean", description="Clients are ready for other features"),
+        "allow_schema_change": Param(False, type="boolean", description="Clients can send other features"),
         "require_approval": Param(False, type="boolean", description="A person decides after the canary"),
         "window_seconds": Param(
-            20, type="number", minimum=0, maximum=3600, description="How long the canary is watched"
+            20, type="number", minimum=0, maximum=3600, description="Time for which the canary is watched"
         ),
-        "minimum_requests": Param(300, type="integer", minimum=1, description="Of each pool; what lacks is replayed"),
+        "minimum_requests": Param(300, type="integer", minimum=1, description="Of each pool; replays fill a shortage"),
         "success_drop": Param(
-            0.02, type="number", minimum=0, maximum=1, description="How much lower its success rate may be"
+            0.02, type="number", minimum=0, maximum=1, description="The canary's success rate may be this much lower"
         ),
-        "tolerated_failures": Param(2, type="integer", minimum=0, description="So many failures are no breach"),
-        "latency_factor": Param(2.0, type="number", minimum=1, description="How many times slower its p99 may be,"),
-        "latency_margin_ms": Param(50.0, type="number", minimum=0, description="or by how many ms, whichever is more"),
+        "tolerated_failures": Param(2, type="integer", minimum=0, description="This many failures are not a breach"),
+        "latency_factor": Param(
+            2.0, type="number", minimum=1, description="The canary's p99 may be this factor higher,"
+        ),
+        "latency_margin_ms": Param(50.0, type="number", minimum=0, description="or this many ms, whichever is more"),
         "distribution_distance": Param(
-            0.3, type="number", minimum=0, maximum=1, description="How far its answers may be from its holdout's"
+            0.3, type="number", minimum=0, maximum=1, description="Distance its predictions may have from the holdout's"
         ),
     },
 )
 def model_serving_pipeline() -> None:
     @task
     def choose_models(params: dict[str, Any], triggering_asset_events: Any = None) -> list[dict[str, str | None]]:
-        # The alias through which an asset was emitted stands among the events as well.
+        # The events also contain the alias through which an asset was emitted.
         names = [asset.name for asset in triggering_asset_events or {}]
         models = sorted(name.removeprefix("model/") for name in names if name.startswith("model/"))
         return [{"model": model, "version": None} for model in models] or [

@@ -1,13 +1,13 @@
-"""Trains two kinds of model on the same rows and lets the better one try for production.
+"""Trains two kinds of model on the same rows and submits the better one to the gate.
 
-**What it does**: `feature_engineering` takes a snapshot of iris; `train_rf` and `train_gb` train a random forest and
-gradient boosting on it and measure them on its holdout; `select_best_model` takes the better one to the gate.
+**What it does**: `feature_engineering` takes a snapshot of iris. `train_rf` and `train_gb` train a random forest and
+gradient boosting on it, and evaluate them on its holdout. `select_best_model` submits the better one to the gate.
 
 **What starts it**: once a day, or a person.
 
-**What it writes**: two MLflow runs in the experiment `iris`; if the better one passes the gate, a version of the
-registered model `iris` and the asset `model/iris`, which starts `model_serving_pipeline`. Between the tasks only URIs
-travel: that of the snapshot, and those of the runs.
+**What it writes**: two MLflow runs in the experiment `iris`. If the better one passes the gate, also a version of the
+registered model `iris` and the asset `model/iris`, which starts `model_serving_pipeline`. Only the URIs of the snapshot
+and of the runs travel between the tasks.
 
 ## Triage
 - `feature_engineering` red: the source was not reached, or its rows break the catalog's checks.

@@ -1,6 +1,6 @@
-"""Trains a random forest on iris every night and registers it without an alias: nothing serves it yet.
+"""Trains a random forest on iris every night and registers it without an alias: it does not serve yet.
 
-**What it does**: takes a snapshot, trains, measures, and registers the model as a version that waits (`gate=pending`).
+**What it does**: takes a snapshot, trains, evaluates, and registers the model as a version that waits (`gate=pending`).
 `model_selection` decides whether it becomes the champion.
 
 **What starts it**: half past midnight, or a person.
@@ -9,7 +9,7 @@
 
 ## Triage
 - `train` red: the source, MLflow or the store was not reached, or the rows break the catalog's checks. The log says
-  which; Slack was told. Safe to clear: the run is found again, and no second version is made.
+  which, and Slack has a notice. Safe to clear: the task finds the same run and makes no second version.
 """
 
 from __future__ import annotations

@@ -1,19 +1,20 @@
-"""Trains the model IrisModel and, if the gate lets it pass, hands it over to the rollout: MLflow in two tasks.
+"""Trains the model IrisModel and, if the gate passes it, starts its rollout: MLflow in two tasks.
 
-**What it does**: `run_training` takes a snapshot of iris, trains, exports and measures; everything stands in one run of
-the experiment `iris_experiment`. `promote_model_to_production` lets the gate compare it with the champion of IrisModel,
-and registers it if it passed.
+**What it does**: `run_training` takes a snapshot of iris, trains, exports and evaluates, all in one run of the
+experiment `iris_experiment`. In `promote_model_to_production` the gate compares the model with the champion of
+IrisModel. If it passed, the task registers it.
 
 **What starts it**: by hand, with a form (model type, estimator, hyperparameters).
 
 **What it writes**: a run in `iris_experiment`, and for a pass a version of the registered model `IrisModel` and the
-asset `model/IrisModel`, which starts `model_serving_pipeline`. Then `/models/IrisModel/predict` answers, and `/predict`
-does with `DEFAULT_MODEL=IrisModel` in `.env`.
+asset `model/IrisModel`, which starts `model_serving_pipeline`. After that `/models/IrisModel/predict` answers. Set
+`DEFAULT_MODEL=IrisModel` in `.env` to serve it at `/predict` too.
 
 ## Triage
-- `run_training` red: a hyperparameter that is not offered (the log lists them), or MLflow or the store was not reached.
-- `promote_model_to_production` skipped: nothing is broken; the gate rejected it, or a person has to approve it. The log
-  says why.
+- `run_training` red: a hyperparameter is unknown (the log lists the known ones), or MLflow or the store was not
+  reached.
+- `promote_model_to_production` skipped: nothing is broken. The gate rejected the model, or a person has to approve it.
+  The log says why.
 - Green, and `/models/IrisModel/predict` answers 404: look at the newest run of `model_serving_pipeline`.
 """
 

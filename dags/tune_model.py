@@ -1,20 +1,20 @@
-"""Searches better hyperparameters and lets a model with the best ones try for production.
+"""Searches better hyperparameters and submits a model with the best ones to the gate.
 
-**What it does**: `plan` takes a snapshot and makes a study; each `search` runs its share of the trials, in parallel,
-by cross-validation on the rows that are not held out, and gives up a trial whose first folds are worse than most;
-`train_best` trains one model with the best figures, and the gate judges it on the holdout as any other.
+**What it does**: `plan` takes a snapshot and creates a study. The `search` tasks share the trials and run in parallel,
+by cross-validation on the rows outside the holdout. They stop a trial early when its first folds are worse than most.
+`train_best` trains one model with the best hyperparameters, and the gate judges it on the holdout like any other.
 
 **What starts it**: by hand, with a form (dataset, model type, estimator, sampler, trials, workers).
 
-**What it writes**: in the experiment of the dataset's name a run of the search, with one nested run for each trial;
-Optuna's tables in the schema `optuna` of the warehouse; for a pass a version of the registered model and the asset
+**What it writes**: in the experiment of the dataset's name one run of the search, with a nested run for each trial;
+Optuna's tables in the schema `optuna` of the warehouse. A pass adds a version of the registered model and the asset
 `model/<name>`, which starts `model_serving_pipeline`.
 
 ## Triage
-- `plan` red: a sampler, model type or estimator that is not offered; the log lists what is.
-- `search` red: MLflow, the store or the warehouse was not reached. Safe to clear: trials that ended are not run again.
+- `plan` red: the sampler, model type or estimator is unknown. The log lists the known ones.
+- `search` red: MLflow, the store or the warehouse was not reached. Safe to clear: finished trials are not repeated.
 - `train_best` red with "no trial that ended well": look at the trials' runs in MLflow.
-- `train_best` skipped: nothing is broken; the best one was not better than the champion. Its log says how much.
+- `train_best` skipped: nothing is broken; the best one was not better than the champion. Its log says by how much.
 """
 
 from __future__ import annotations

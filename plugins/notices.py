@@ -1,4 +1,4 @@
-"""Tells a Slack channel what failed and what ended well, and never changes what happened."""
+"""Notices of failed tasks and successful runs, sent to a Slack channel; a notice never changes a result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow.sdk import BaseNotifier
 
 CONNECTION = "my_webhook"
 TIMEOUT_SECONDS = 5
-# A server that answers byte by byte, and a name server that does not answer, know no timeout of their own.
+# The client's timeout covers neither a slow name server nor a server that answers byte by byte.
 LONGEST_SECONDS = TIMEOUT_SECONDS + 1
 LONGEST_ERROR = 300
 
@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 
 
 def tell_failure() -> BaseNotifier:
-    """Notice of a task that failed for good, for `default_args={"on_failure_callback": ...}`."""
+    """Notice of a task without retries left, for `default_args={"on_failure_callback": ...}`."""
     return SlackNotice("failed")
 
 
 def tell_success() -> BaseNotifier:
-    """Notice of a run that ended well, for `@dag(on_success_callback=...)`."""
+    """Notice of a successful run, for `@dag(on_success_callback=...)`."""
     return SlackNotice("succeeded")
 
 
@@ -37,20 +37,20 @@ class SlackNotice(BaseNotifier):
 
     @override
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
-        """Renders nothing: there are no templates, and `dag.test` hands over a DAG that cannot render any."""
+        """Renders nothing: a notice has no templates, and `dag.test` passes a DAG that cannot render."""
 
     @override
     def notify(self, context: Mapping[str, Any]) -> None:
         try:
             problem = send(describe(context, self.outcome))
-        except Exception as error:  # A notice is the last act of a process; what it meets must not become its result.
+        except Exception as error:  # A notice is a process's last act, and its errors must not become the result.
             problem = type(error).__name__
         if problem:
             log.warning("Slack notice: found %s, expected 200; nothing else depends on it", problem)
 
 
 def describe(context: Mapping[str, Any], outcome: str) -> str:
-    """What happened, where, why and with which link, in Slack's markup."""
+    """Outcome, place, reason and link, in Slack's markup."""
     ti = context.get("ti")
     if outcome == "failed" and ti is not None:
         link, subject = ti.log_url, f"{ti.dag_id}.{ti.task_id}"
@@ -64,22 +64,22 @@ def describe(context: Mapping[str, Any], outcome: str) -> str:
 
 
 def first_line(context: Mapping[str, Any]) -> str:
-    """The first line of the error; a task that was killed from outside has only a reason, or nothing."""
+    """The first line of the error; a task that was killed from outside has a reason or nothing."""
     error = context.get("exception") or context.get("reason") or ""
     text = (str(error).strip().splitlines() or [""])[0][:LONGEST_ERROR]
     return f"{type(error).__name__}: {text}" if isinstance(error, BaseException) else text
 
 
 def escape(text: str) -> str:
-    """Takes their meaning from the three characters that Slack's markup gives one."""
+    """Escapes the three special characters of Slack's markup."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def send(text: str) -> str:
-    """Posts a message; answers what went wrong in words that hold no address, or nothing.
+    """Posts a message and returns the problem, without any address, or an empty text.
 
     Raises:
-        Exception: whatever Airflow meets while it looks for the connection.
+        Exception: Airflow could not look up the connection.
     """
     # Not at the top: every DAG file imports this module, and the provider takes a third of a second.
     from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier  # noqa: PLC0415
@@ -96,7 +96,7 @@ def send(text: str) -> str:
     except AirflowNotFoundException:
         log.info("Slack notice: the connection %s has no webhook, so nothing is sent", CONNECTION)
         return ""
-    client.logger = silent  # not the one of the hook
+    client.logger = silent  # instead of the hook's
     return _wait_for(lambda: str(client.send(text=text, unfurl_links=False).status_code))
 
 

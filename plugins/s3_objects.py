@@ -1,4 +1,4 @@
-"""Fires an asset's event for every object that is new under a prefix of an S3 bucket."""
+"""Fires an asset's event for every new object under a prefix of an S3 bucket."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ WATERMARK = "seen"
 KEYS_PER_EVENT = 500
 POLL_SECONDS = 30
 LONGEST_PAUSE_SECONDS = 60
-# A stop of the triggerer waits for the thread that lists, so that thread must not wait long itself.
+# A stop of the triggerer waits for the listing thread, so that thread must not wait long.
 CONNECT_SECONDS = 5
 READ_SECONDS = 15
 
 log = logging.getLogger(__name__)
 
 Marks = Mapping[str, str]
-"""What tells one content of a name from the next, by object name: ETag and time of writing."""
+"""ETag and time of writing of each object, by its name: they change with the content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +36,21 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Says that every event made from a listing is in Airflow's database."""
+    """A listing whose events are all in Airflow's database."""
 
     marks: Marks
 
 
 class S3ObjectsTrigger(BaseEventTrigger):
-    """Fires `{"keys": [...]}`, at most 500 of them, for objects that were written since the watermark.
+    """Fires `{"keys": [...]}`, at most 500 keys, for objects that were written since the watermark.
 
-    The watermark is the last listing whose events are known to be in Airflow's database, kept in the asset's state
-    store. Airflow says so (ack mode of a shared stream) after it has stored an event, and only then is the watermark
-    written: a crash at any point before repeats those events and loses none. Between storing and writing lie about
-    two seconds; a restart outside of them fires nothing twice. Objects that are gone leave the watermark at the next
-    poll, so it stays as small as the prefix, and a file that comes again under its name fires again.
+    The watermark is the last listing whose events are all in Airflow's database. The asset's state store keeps it.
+    Airflow acknowledges an event once it is stored (ack mode of a shared stream), and only then does the trigger write
+    the watermark. So a crash before that repeats those events and loses none. About two seconds lie between the two
+    writes; a restart outside of them repeats no event.
+
+    Deleted objects leave the watermark at the next poll, so it stays as small as the prefix. A file that is uploaded
+    again under the same name fires again.
     """
 
     def __init__(self, bucket: str, prefix: str, aws_conn_id: str = "aws_default") -> None:
@@ -85,21 +87,21 @@ class S3ObjectsTrigger(BaseEventTrigger):
     @override
     async def run(self) -> AsyncIterator[TriggerEvent]:
         raise NotImplementedError("S3ObjectsTrigger: found a triggerer without shared streams, expected Airflow 3.3")
-        yield  # Makes this the generator that Airflow expects.
+        yield  # Airflow expects a generator.
 
     async def _read_watermark(self) -> Marks:
         failures = 0
         while True:
             try:
                 marks: Marks = await self.asset_state_store.aget(WATERMARK, default={})
-            except Exception as error:  # The edge of the trigger: whatever fails, it must not end.
+            except Exception as error:  # The edge of the trigger: no error may end it.
                 failures += 1
                 await rest_after(failures, "the watermark", error)
             else:
                 return marks
 
     async def _write_watermark(self, marks: Marks, written: Marks) -> Marks:
-        """Writes it if it changed, and answers what is written now; the next poll tries again what failed."""
+        """Writes the watermark if it changed, and returns the stored one; the next poll retries a failure."""
         if marks == written:
             return written
         try:
@@ -111,7 +113,7 @@ class S3ObjectsTrigger(BaseEventTrigger):
 
 
 class S3Listings(SharedStreamProducer):
-    """Lists a prefix at every poll, and hands back the listings whose events were stored."""
+    """Lists a prefix at every poll, and returns each listing whose events were stored."""
 
     def __init__(self, bucket: str, prefix: str, aws_conn_id: str) -> None:
         self.bucket = bucket
@@ -147,7 +149,7 @@ class S3Listings(SharedStreamProducer):
         while True:
             try:
                 return await asyncio.to_thread(self._list)
-            except Exception as error:  # The edge of the trigger: whatever fails, it must not end.
+            except Exception as error:  # The edge of the trigger: no error may end it.
                 failures += 1
                 # The connection may have been corrected meanwhile.
                 self._client = None
@@ -174,7 +176,7 @@ class S3Listings(SharedStreamProducer):
 
 def read_poll_seconds() -> float:
     """Seconds between two polls, from `incoming_poll_seconds` in the section `mlops` of Airflow's configuration."""
-    from airflow.configuration import conf  # noqa: PLC0415  not needed where a DAG file is only parsed
+    from airflow.configuration import conf  # noqa: PLC0415  a process that parses DAG files does not need it
 
     return float(conf.getfloat("mlops", "incoming_poll_seconds", fallback=POLL_SECONDS))
 
@@ -182,7 +184,7 @@ def read_poll_seconds() -> float:
 async def rest_after(failures: int, subject: str, error: Exception) -> None:
     """Logs one line and waits, one second after the first failure and twice as long after each further one."""
     pause = min(2.0 ** (failures - 1), LONGEST_PAUSE_SECONDS)
-    log.warning("%s: found %s, expected an answer; asking again in %.0f s", subject, describe(error), pause)
+    log.warning("%s: found %s, expected an answer; retrying in %.0f s", subject, describe(error), pause)
     await asyncio.sleep(pause)
 
 

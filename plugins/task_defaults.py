@@ -1,4 +1,4 @@
-"""What a task of the pipelines does when it fails: three more tries, then a notice."""
+"""What the pipelines do when a task fails: three retries, then a notice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pendulum
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from notices import tell_failure
 
-# What a second try would find again.
+# Errors that a retry would meet again.
 FINAL_ERRORS = (
     "CatalogError",
     "DataCheckError",
@@ -21,7 +21,7 @@ FINAL_ERRORS = (
 
 
 def make_task_defaults(*further_final_errors: str) -> dict[str, Any]:
-    """The `default_args` of a DAG; further errors that fail its tasks at once are given by their dotted names."""
+    """The `default_args` of a DAG; further errors without a retry are passed by their dotted names."""
     final = [*(f"ml_code.errors.{name}" for name in FINAL_ERRORS), *further_final_errors]
     return {
         # Ten, twenty and forty seconds: longer than a restart of Postgres, MLflow or the object store takes.

@@ -1,7 +1,7 @@
-"""Three tasks in a chain: what one returns is what the next one gets.
+"""Three tasks in a chain: each passes its return value to the next.
 
-**What it teaches**: `@task` makes a task of a function. Calling it inside the DAG runs nothing yet; it draws an edge.
-What a task returns travels through Airflow's database, so keep it small: ids and addresses, never tables.
+**What it teaches**: `@task` turns a function into a task. Calling it inside the DAG runs nothing yet; it draws an edge.
+A return value travels through Airflow's database, so keep it small: ids and addresses, never tables.
 
 **What starts it**: you, by the Trigger button.
 

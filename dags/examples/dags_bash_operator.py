@@ -1,10 +1,10 @@
 """Shell commands as tasks: templates, retries, and a task that does nothing.
 
-**What it teaches**: `{{ }}` is filled in when the task runs. What a person typed goes in by `env`, where the shell
-takes it as text; inside the command it could run anything. A command that ends with 0 is green, with 99 skipped, with
-any other code it is tried again, here twice. An empty task costs nothing and lets many edges meet.
+**What it teaches**: `{{ }}` is filled in when the task runs. Pass a person's input by `env`, where the shell reads it
+as text; inside the command it could run anything. Exit code 0 makes the task green and 99 makes it skipped. Any other
+code starts a retry, here at most twice. An empty task costs nothing and joins many edges.
 
-**What starts it**: you, by the Trigger button; the form asks for a name.
+**What starts it**: you, by the Trigger button; the form has a field for a name.
 
 ## Triage
 - `greet` or `show_run` red: the command failed three times; its log shows what it printed.
@@ -19,7 +19,7 @@ from airflow.sdk import Param, dag
 
 START = pendulum.datetime(2026, 1, 1, tz="Asia/Seoul")
 RETRIES = {"retries": 2, "retry_delay": pendulum.duration(seconds=5)}
-FORM = {"name": Param("world", type="string", description="Whom to greet")}
+FORM = {"name": Param("world", type="string", description="Name to greet")}
 
 
 @dag(

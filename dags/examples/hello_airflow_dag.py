@@ -1,9 +1,9 @@
 """One task for each word of a sentence, made in a loop and run one after the other.
 
-**What it teaches**: a DAG file is Python, so a loop can make tasks. Each needs an id of its own, and `chain` gives them
-an order although no value travels between them.
+**What it teaches**: a DAG file is Python, so a loop can make tasks. Each task needs a unique id. `chain` orders them
+although no value travels between them.
 
-**What starts it**: a `timedelta`, once a day after you unpause it. Of the days missed it runs only the last
+**What starts it**: a `timedelta`, once a day after you unpause it. Of the missed days it runs only the last
 (`catchup=False`).
 
 ## Triage

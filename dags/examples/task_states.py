@@ -1,11 +1,11 @@
 """One run with the states that a task ends in and passes through; docs/task-states.md explains them all.
 
-The run ends **failed, by design**, after about half a minute. Each task is named after the state that it shows; those
-that only pass through theirs end in success. You start it by the Trigger button and watch the grid.
+The run ends **failed, by design**, after about half a minute. Each task is named after the state that it shows; the
+tasks named `passes_...` end in success. You start it by the Trigger button and watch the grid.
 
 ## Triage
 - The run, `ends_failed` and `ends_upstream_failed` red: as it should be.
-- `passes_deferred` stays deferred: the triggerer is down. Another task red: the end of its log says why.
+- `passes_deferred` stays deferred: the triggerer is down. Another task red: the end of its log gives the reason.
 """
 
 from __future__ import annotations

@@ -234,7 +234,7 @@ def test_a_run_outlasts_an_object_store_that_is_away(stack: Stack, airflow: Airf
             120,
             "the run meets the outage",
         )
-        wait_until(lambda: "asking again" in read_log(stack, "airflow-triggerer"), 60, "the watcher meets it too")
+        wait_until(lambda: "retrying" in read_log(stack, "airflow-triggerer"), 60, "the watcher meets it too")
         time.sleep(seconds)
     finally:
         stack.compose("up", "--detach", "--no-deps", "--wait", "minio")
