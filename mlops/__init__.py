@@ -1,1 +1,1 @@
-"""The command `mlops`: it uses all other packages, and none of them uses it."""
+"""The command `mlops`: it imports all other packages, and none of them imports it."""

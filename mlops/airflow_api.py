@@ -1,4 +1,4 @@
-"""Airflow's REST API, as far as the demo needs it."""
+"""Airflow's REST API: the calls that `mlops` needs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import httpx
 from mlops.errors import NoAnswerError, RunError
 
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
-"""States that a task does not leave by itself."""
+"""States that a task does not leave automatically."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """One task of a run; `name` has the index of a mapped one, `label` is what it says of itself."""
+    """One task of a run; `name` has the index of a mapped task, `label` is its rendered map index."""
 
     name: str
     state: str | None
@@ -44,17 +44,17 @@ class AirflowApi:
         return str(self._call("POST", f"/dags/{dag_id}/dagRuns", "dag_run_id", json=body))
 
     def list_dags(self) -> set[str]:
-        """Ids of the DAGs that are known by now."""
+        """Ids of the DAGs that Airflow has parsed."""
         return {dag["dag_id"] for dag in self._call("GET", "/dags", "dags", params={"limit": 1000})}
 
     def list_runs(self, dag_id: str) -> dict[str, str]:
-        """State of every run of a DAG by its id, the newest first."""
+        """The state of every run of a DAG by the run's id, the newest first."""
         query = {"order_by": "-run_after", "limit": 100}
         runs = self._call("GET", f"/dags/{dag_id}/dagRuns", "dag_runs", params=query)
         return {run["dag_run_id"]: run["state"] for run in runs}
 
     def list_tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
-        """What the tasks of a run do."""
+        """The state of each task of a run."""
         path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
         return [_read_task(task) for task in self._call("GET", path, "task_instances", params={"limit": 1000})]
 
@@ -63,7 +63,7 @@ class AirflowApi:
         self._client.close()
 
     def _call(self, method: str, path: str, wanted: str, **options: Any) -> Any:
-        """Asks, and answers what stands under a name in the answer."""
+        """Sends a request and returns one field of the response."""
         try:
             answer = self._client.request(method, path, **options)
             if answer.status_code == httpx.codes.UNAUTHORIZED:
@@ -77,15 +77,15 @@ class AirflowApi:
             raise RunError(f"Airflow: expected an answer to {method} {path}, found: {error}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(
-                f"{self._url}: expected Airflow to answer {method} {path}, found what is none of its answers; "
-                "`mlops doctor` says whether another program listens there"
+                f"{self._url}: expected Airflow to answer {method} {path}, found another response; "
+                "`mlops doctor` finds out whether another program listens there"
             ) from error
 
 
 def _read_task(task: Mapping[str, Any]) -> TaskState:
     number, label = str(task["map_index"]), task["rendered_map_index"]
     index = "" if number == "-1" else f"[{number}]"
-    # A task that says nothing of itself is labelled with its number.
+    # Airflow labels a mapped task without a template with its number.
     return TaskState(
         f"{task['task_id']}{index}", task["state"], None if label == number else label, float(task["duration"] or 0)
     )

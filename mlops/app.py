@@ -1,4 +1,4 @@
-"""The entry point: which commands `mlops` has."""
+"""The entry point: the groups of commands of `mlops`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ app.add_typer(stack.local, name="local")
 
 
 @app.callback()
-def configure(verbose: Annotated[bool, typer.Option("--verbose", help="Log what each step does.")] = False) -> None:
+def configure(verbose: Annotated[bool, typer.Option("--verbose", help="Log each step.")] = False) -> None:
     """Trains, judges, serves and checks models; the same steps as the DAGs, from a shell."""
     keep_loopback_direct()
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")

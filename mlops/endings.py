@@ -1,4 +1,4 @@
-"""How a command of `mlops` ends that cannot do its work: one line on stderr, and an exit code that says why."""
+"""How a command of `mlops` fails: with one line on stderr, and an exit code for the kind of error."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mlops.errors import LocalStackError
 from serving.errors import NoCandidateError, ServingError
 
 FAILURE = 1
-"""An outside system refuses or is away: try again later, or look at it."""
+"""An outside system refuses or does not answer: retry later, or look at it."""
 
 USAGE_ERROR = 2
-"""The command cannot do what its options ask for: change them."""
+"""The options are wrong: change them."""
 
 USAGE_ERRORS: tuple[type[Exception], ...] = (CatalogError, TrainingError, ModelFileError, NoCandidateError)
 
 
 @contextmanager
 def explained(*further_usage_errors: type[MlopsError]) -> Iterator[None]:
-    """Ends the command with one line where something is wrong.
+    """Ends the command with one line if it fails.
 
     Args:
-        further_usage_errors: errors that the options of this command cause, besides `USAGE_ERRORS`.
+        further_usage_errors: errors that this command's options cause, besides `USAGE_ERRORS`.
     """
     try:
         yield
@@ -36,7 +36,7 @@ def explained(*further_usage_errors: type[MlopsError]) -> Iterator[None]:
     except (LocalStackError, MlopsError, ServingError) as error:
         fail(error, FAILURE)
     except ModuleNotFoundError as error:
-        found = f"library {error.name}: expected to import it, found that it is not installed"
+        found = f"library {error.name}: expected to import it, found it missing"
         fail(LocalStackError(f"{found}; `make install` in a checkout installs all that `mlops` uses"), FAILURE)
     except OSError as error:
         found = f"{error.strerror}: {error.filename}" if error.filename else str(error)

@@ -1,10 +1,10 @@
-"""What can go wrong with the local stack.
+"""Errors of the stack and of its loop.
 
 LocalStackError
 ├── StateFolderError    the state folder cannot be used
-├── PortError           a port that was asked for is taken
-├── ServiceError        a service did not start, or is not there
-├── RunError            a run of a DAG did not end well
+├── PortError           a requested port is taken
+├── ServiceError        a service did not start, or does not run
+├── RunError            a run of a DAG failed
 └── NoAnswerError       a server does not answer now
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 
 class LocalStackError(Exception):
-    """Anything that keeps the local stack from doing what it was asked for."""
+    """Root of the errors of the stack and of its loop."""
 
 
 class StateFolderError(LocalStackError):
@@ -20,11 +20,11 @@ class StateFolderError(LocalStackError):
 
 
 class PortError(LocalStackError):
-    """A port that was asked for is held by another program."""
+    """Another program holds a requested port, or the text is not a port."""
 
 
 class ServiceError(LocalStackError):
-    """A service did not come to answer, or a step before it failed."""
+    """A service did not become ready, or a step before it failed."""
 
 
 class RunError(LocalStackError):
@@ -32,4 +32,4 @@ class RunError(LocalStackError):
 
 
 class NoAnswerError(LocalStackError):
-    """A server does not answer now, and may do so later."""
+    """A server does not answer now, and may answer later."""

@@ -1,4 +1,4 @@
-"""Once round the loop of a running stack through Airflow's API: start a run, follow it, ask for a prediction."""
+"""Once round the loop of a running stack through Airflow's API: start a run, follow it, request a prediction."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ RUN_SECONDS = 1800
 ROW = [[5.1, 3.5, 1.4, 0.2]]
 
 Say = Callable[[str, TaskState], None]
-"""Takes a DAG and one of its tasks that has ended."""
+"""Receives a DAG's id and one of its tasks that has ended."""
 
 Check = Callable[[], None]
-"""Raises what is known to be wrong."""
+"""Raises an error if the stack is known to be broken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What /predict answered."""
+    """An answer of /predict."""
 
     url: str
     version: str
@@ -34,10 +34,10 @@ class Prediction:
 
 
 def follow(api: AirflowApi, dag_id: str, run_id: str, say: Say, check: Check = lambda: None) -> None:
-    """Tells of each task as it ends, until the run has.
+    """Reports each task that ends, until the run ends.
 
     Raises:
-        RunError: it failed, or takes too long.
+        RunError: the run failed, or takes too long.
     """
     told: set[str] = set()
 
@@ -53,23 +53,23 @@ def follow(api: AirflowApi, dag_id: str, run_id: str, say: Say, check: Check = l
         failed = ", ".join(task.name for task in api.list_tasks(dag_id, run_id) if task.state == "failed")
         raise RunError(
             f"{dag_id}: expected its run to succeed, found failed tasks: {failed}; "
-            "Airflow, or `mlops local up` and Airflow, has their logs"
+            "Airflow has their logs (`mlops local up` starts it)"
         )
 
 
 def wait_for[Found](
     probe: Callable[[], Found | None], what: str, seconds: float = RUN_SECONDS, check: Check = lambda: None
 ) -> Found:
-    """Asks every two seconds until something is found, also of a server that does not answer for a while.
+    """Calls a probe every two seconds until it returns a value, even while a server does not answer.
 
     Args:
-        probe: what to ask.
-        what: what is waited for, in words.
-        seconds: how long.
-        check: raises what is known to be wrong where a server does not answer.
+        probe: returns a value, or nothing yet.
+        what: describes the expected value, for the error.
+        seconds: longest wait.
+        check: called when a server does not answer; raises an error to end the wait.
 
     Raises:
-        RunError: nothing was, in time.
+        RunError: the probe returned no value in time.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -79,25 +79,25 @@ def wait_for[Found](
         except NoAnswerError:
             check()
         time.sleep(2)
-    raise RunError(f"expected within {seconds:.0f} s {what}, found it not so; Airflow shows what it does")
+    raise RunError(f"expected {what} within {seconds:.0f} s, waited in vain; look at Airflow")
 
 
 def find_version(url: str) -> str | None:
-    """Version of the default model that answers; None while none does.
+    """The version of the default model that serves; None while none serves.
 
     Raises:
-        NoAnswerError: nothing answers there.
+        NoAnswerError: no server answers at the address.
     """
     answer = _ask(url)
     return answer.headers.get("X-Model-Version") if answer.is_success else None
 
 
 def predict(url: str) -> Prediction:
-    """Sends the row that the README sends.
+    """Sends the row of the README.
 
     Raises:
-        NoAnswerError: nothing answers there.
-        RunError: it was not answered with a prediction.
+        NoAnswerError: no server answers at the address.
+        RunError: the answer is not a prediction.
     """
     answer = _ask(url)
     if not answer.is_success:
@@ -110,5 +110,5 @@ def _ask(url: str) -> httpx.Response:
         return httpx.post(f"{url}/predict", json=ROW, timeout=30)
     except httpx.TransportError as error:
         raise NoAnswerError(
-            f"{url}: expected an answer, found none: {error}; `mlops local status` says what runs"
+            f"{url}: expected an answer, found none: {error}; `mlops local status` lists what runs"
         ) from error

@@ -1,1 +1,1 @@
-"""What is wrong with a stack, and whether its loop goes round; for the compose stack and the local one."""
+"""Checks of a running stack and of this machine, for the compose stack and the local one."""

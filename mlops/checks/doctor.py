@@ -1,4 +1,4 @@
-"""Reads of this machine what `mlops doctor` judges."""
+"""Reads the facts about this machine that `mlops doctor` judges."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ASK_SECONDS = 10.0
 GB = 1e9
 
 _POSTGRES_GREETING = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
-"""Asks whether the server speaks TLS; any Postgres answers with one letter, also where it does not."""
+"""Asks whether the server speaks TLS; any Postgres answers with one letter, even without TLS."""
 
 
 def examine(env_file: Path) -> list[Finding]:
-    """Looks at everything, for the stack that a settings file describes."""
+    """Examines this machine for the stack that a settings file describes."""
     values, example = _read(env_file), _read(REPOSITORY / ".env.example") or {}
     settings = {**example, **(values or {})}
     ports = {name: int(value) for name, value in settings.items() if name.endswith("_PORT") and is_port(value)}
@@ -48,7 +48,7 @@ def examine(env_file: Path) -> list[Finding]:
 
 
 def ask_services(ports: Mapping[str, int]) -> dict[str, tuple[str, Answer]]:
-    """Asks every service of which the settings name a port."""
+    """Calls every service whose port the settings name."""
     return {
         service: (f"{name} {ports[name]}", _ask_port(ports[name], is_it))
         for service, (name, is_it) in SERVICES.items()
@@ -57,10 +57,10 @@ def ask_services(ports: Mapping[str, int]) -> dict[str, tuple[str, Answer]]:
 
 
 def read_pins(requirements: Path) -> dict[str, str]:
-    """Versions of the packages that this machine is to have, by their normalized names."""
+    """Versions of the required packages, by their normalized names."""
     pinned = {}
     for name, version, marker in re.findall(r"^([\w.-]+)(?:\[.*?\])?==(\S+)(.*)$", requirements.read_text(), re.M):
-        # What is for some platforms only may rightly be missing.
+        # A package for some platforms may be missing on this one.
         if ";" not in marker:
             pinned[_normalize(name)] = version
     return pinned
@@ -83,9 +83,9 @@ def _ask_docker(*arguments: str) -> str | None:
 
 
 def _examine_clocks(ports: Mapping[str, int], answers: Mapping[str, tuple[str, Answer]]) -> list[Finding]:
-    """Compares with the first server that says its time: the object store refuses what is too far from its own."""
+    """Compares the clock with the first service that returns a date: the object store refuses a large difference."""
     for service, name in (("object store", "the object store"), ("MLflow", "MLflow"), ("Airflow", "Airflow")):
-        # A stranger at its port has a clock that nothing depends on.
+        # Another program's clock at this port does not matter.
         _, answered = answers.get(service, ("", "silent"))
         answer = _get(ports[SERVICES[service][0]], "/") if answered == "answers" else None
         if answer is not None and (date := _read_date(answer.headers.get("Date", ""))):
@@ -94,7 +94,7 @@ def _examine_clocks(ports: Mapping[str, int], answers: Mapping[str, tuple[str, A
 
 
 def _read_date(text: str) -> datetime | None:
-    """The moment that a header says; None where it says none."""
+    """The moment in a `Date` header; None without a valid one."""
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:
@@ -123,7 +123,7 @@ def _is_mlflow(port: int) -> bool:
 
 
 def _is_object_store(port: int) -> bool:
-    """Without a signature S3 refuses, in XML."""
+    """S3 refuses a request without a signature, in XML."""
     return _says(port, "/", "<Error>")
 
 
@@ -143,7 +143,7 @@ SERVICES: Mapping[str, tuple[str, Callable[[int], bool]]] = {
     "object store": ("MINIO_PORT", _is_object_store),
     "Postgres": ("POSTGRES_PORT", _is_postgres),
 }
-"""Variable of each service's port, and how it is told from a stranger."""
+"""Variable of each service's port, and the check that tells the service from another program."""
 
 
 def _says(port: int, path: str, expected: str) -> bool:

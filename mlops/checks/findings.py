@@ -1,4 +1,4 @@
-"""What `mlops doctor` looks at, each as a function of what was read: what is wrong, and what to do."""
+"""The checks of `mlops doctor`: functions from the facts to a finding and an advice."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Literal
 from mlops.local.ports import LARGEST, is_port
 
 MIN_MEMORY_GB = 4.0
-"""Of the machine, for the compose project; the stack without Docker takes three."""
+"""Memory of the machine for the compose project; the stack without Docker needs three GB."""
 MIN_DEMO_MEMORY_GB = 3.0
 MIN_FREE_DISK_GB = 2.0
 MIN_COMPOSE = (2, 24)
 MAX_SKEW_SECONDS = 300.0
-"""S3 refuses a signature whose clock is further away than this."""
+"""S3 refuses a signature whose time differs by more."""
 NOTABLE_SKEW_SECONDS = 30.0
 
 State = Literal["ok", "warning", "failure"]
 Answer = Literal["answers", "taken", "silent"]
-"""Of a port: the service itself, another program, nobody."""
+"""At a port: the service itself, another program, or no program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one subject, and what to do about it."""
+    """The state of one subject, and the advice for it."""
 
     subject: str
     state: State
@@ -36,8 +36,8 @@ class Finding:
 
 
 def check_docker(engine: str | None, compose: str | None, *, has_client: bool) -> Finding:
-    """Takes the versions that the engine and Compose say, None where they say none."""
-    without = "or `make demo`, which needs none"
+    """Judges the versions of the engine and of Compose; None if a version is unknown."""
+    without = "or run `make demo`, which needs no Docker"
     if not has_client:
         return Finding("Docker", "warning", "not installed", f"install Docker with Compose, {without}")
     if engine is None:
@@ -50,17 +50,17 @@ def check_docker(engine: str | None, compose: str | None, *, has_client: bool) -
 
 
 def check_memory(total_gb: float) -> Finding:
-    """Takes the memory of this machine, in GB."""
+    """Judges the memory of this machine, in GB."""
     found = f"{total_gb:.1f} GB"
     if total_gb < MIN_DEMO_MEMORY_GB:
         return Finding("memory", "failure", found, f"expected {MIN_MEMORY_GB:.0f} GB; give the machine more")
     if total_gb < MIN_MEMORY_GB:
-        return Finding("memory", "warning", found, f"`make up` wants {MIN_MEMORY_GB:.0f} GB, `make demo` takes 3")
+        return Finding("memory", "warning", found, f"`make up` needs {MIN_MEMORY_GB:.0f} GB, `make demo` needs 3")
     return Finding("memory", "ok", found)
 
 
 def check_disk(free_gb: float) -> Finding:
-    """Takes the free space where the repository lies, in GB."""
+    """Judges the free space of the repository's disk, in GB."""
     found = f"{free_gb:.1f} GB free"
     if free_gb < MIN_FREE_DISK_GB:
         advice = f"expected {MIN_FREE_DISK_GB:.0f} GB; `docker system df` shows what Docker holds"
@@ -69,10 +69,10 @@ def check_disk(free_gb: float) -> Finding:
 
 
 def check_clock(service: str, date: datetime, now: datetime) -> Finding:
-    """Takes the time that a service says, and this machine's when it was asked."""
+    """Judges the difference between a service's time and this machine's."""
     skew = abs((date - now).total_seconds())
     found = f"{skew:.0f} s from that of {service}"
-    advice = "set the clock (NTP); with Docker Desktop restart it, its clock stops while the machine sleeps"
+    advice = "set the clock (NTP); restart Docker Desktop, whose clock stops while the machine sleeps"
     if skew > MAX_SKEW_SECONDS:
         return Finding("clock", "failure", f"{found}; S3 refuses signatures from {MAX_SKEW_SECONDS:.0f} s on", advice)
     if skew > NOTABLE_SKEW_SECONDS:
@@ -81,7 +81,7 @@ def check_clock(service: str, date: datetime, now: datetime) -> Finding:
 
 
 def check_settings(values: Mapping[str, str] | None, example: Mapping[str, str]) -> Finding:
-    """Takes the settings of .env, None if there is no such file, and those of .env.example."""
+    """Judges the settings of .env against those of .env.example; None if .env does not exist."""
     if values is None:
         return Finding("settings", "warning", "no .env", "`make up` writes it, or `make env`")
     if failure := _find_wrong_setting(values, example):
@@ -95,7 +95,7 @@ def check_settings(values: Mapping[str, str] | None, example: Mapping[str, str])
 
 
 def _find_wrong_setting(values: Mapping[str, str], example: Mapping[str, str]) -> Finding | None:
-    """What keeps the stack from starting, or from starting safely."""
+    """A setting that prevents a start, or a safe start."""
     # A secret has no default: without it nothing starts.
     if missing := [name for name in _list_insecure(example) if not values.get(name)]:
         return Finding("settings", "failure", f"no {', '.join(missing)}", "compare with .env.example")
@@ -114,7 +114,7 @@ def _list_insecure(values: Mapping[str, str]) -> list[str]:
 
 
 def check_packages(pinned: Mapping[str, str], installed: Mapping[str, str]) -> Finding:
-    """Takes the versions that the lock names and those of this environment, by package."""
+    """Judges the installed versions against those of the lock, by package."""
     differing = [
         f"{name} {installed.get(name, 'missing')} instead of {version}"
         for name, version in pinned.items()
@@ -127,7 +127,7 @@ def check_packages(pinned: Mapping[str, str], installed: Mapping[str, str]) -> F
 
 
 def check_openmp(*, is_installed: bool) -> Finding:
-    """Takes whether this machine has OpenMP's runtime."""
+    """Judges whether this machine has OpenMP's runtime."""
     if is_installed:
         return Finding("OpenMP", "ok", "installed")
     advice = "Debian: apt install libgomp1, macOS: brew install libomp; neither `make up` nor `make demo` needs it"
@@ -135,7 +135,7 @@ def check_openmp(*, is_installed: bool) -> Finding:
 
 
 def check_services(answers: Mapping[str, tuple[str, Answer]]) -> list[Finding]:
-    """Takes for each service its port, such as `AIRFLOW_PORT 8080`, and who answers there."""
+    """Judges each service by its port, such as `AIRFLOW_PORT 8080`, and the program that listens there."""
     runs = any(answer == "answers" for _, answer in answers.values())
     found = []
     for service, (port, answer) in answers.items():
@@ -155,7 +155,7 @@ def check_services(answers: Mapping[str, tuple[str, Answer]]) -> list[Finding]:
 
 
 def is_healthy(findings: Sequence[Finding]) -> bool:
-    """Whether nothing keeps the stack from working."""
+    """Whether no finding is a failure."""
     return all(finding.state != "failure" for finding in findings)
 
 

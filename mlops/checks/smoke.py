@@ -1,4 +1,4 @@
-"""The loop of a running stack, tried once from a training to a checked answer, in steps that are timed."""
+"""The loop of a running stack, tried once in timed steps, from a training to a checked prediction."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NO_MODEL = 503
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the trial; `is_ok` is None if it was not tried because one before it failed."""
+    """One step of the trial; `is_ok` is None if an earlier step failed and this one was not tried."""
 
     name: str
     is_ok: bool | None
@@ -36,7 +36,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The stack that is tried."""
+    """The stack under trial."""
 
     api: AirflowApi
     aliases: Aliases
@@ -46,8 +46,8 @@ class Target:
 class Smoke:
     """One trial.
 
-    Nothing that serves is harmed: a training that the gate rejects, as one on the same rows should be, leaves the
-    champion. Its rollout is then asked for, and finds that it serves already.
+    The trial does not harm the serving version. The gate should reject a training on the same rows, which leaves the
+    champion. The trial then requests the champion's rollout, and the rollout finds that it serves already.
 
     >>> Smoke(target).run(print)
     [Step(name='reach', is_ok=True, seconds=0.1, found='Airflow, MLflow and the gateway answer'), ...]
@@ -60,7 +60,7 @@ class Smoke:
         self._version = ""
 
     def run(self, say: Callable[[Step], None]) -> list[Step]:
-        """Takes the steps one after another until one fails, and tells of each."""
+        """Runs the steps one after another until one fails, and reports each."""
         steps = []
         for step in self._take_steps():
             say(step)
@@ -102,7 +102,7 @@ class Smoke:
     def _gate(self) -> str:
         verdict = self._find_task("gate")
         if verdict.state != "success":
-            raise RunError(f"gate: expected it to judge, found it {verdict.state}; Airflow has its log")
+            raise RunError(f"gate: expected success, found {verdict.state}; Airflow has its log")
         return verdict.label or "judged"
 
     def _deploy(self) -> str:
@@ -146,7 +146,7 @@ class Smoke:
     def _read_champion(self) -> str:
         champion = self._target.aliases.read(MODEL).get(CHAMPION)
         if champion is None:
-            raise RunError(f"{MODEL}: expected a champion, found none; the gate's verdict says why nothing passed")
+            raise RunError(f"{MODEL}: expected a champion, found none; the gate's verdict says why no version passed")
         return champion
 
     def _remember(self, _: str, task: TaskState) -> None:
@@ -166,10 +166,10 @@ def _read_predictions(answer: httpx.Response) -> list[object]:
 
 
 def is_passed(steps: Sequence[Step]) -> bool:
-    """Whether every step was taken and none failed."""
+    """Whether every step was tried and none failed."""
     return all(step.is_ok for step in steps)
 
 
 def describe(step: Step) -> Mapping[str, Any]:
-    """A step as JSON has it."""
+    """A step as a JSON object."""
     return {"step": step.name, "ok": step.is_ok, "seconds": step.seconds, "found": step.found}

@@ -1,1 +1,1 @@
-"""The commands of `mlops`, a module for each group of `mlops --help`."""
+"""The commands of `mlops`, one module for each group of `mlops --help`."""

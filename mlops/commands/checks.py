@@ -1,4 +1,4 @@
-"""`mlops smoke` and `mlops doctor`: whether the loop of a stack works, and what is wrong with this machine."""
+"""`mlops smoke` and `mlops doctor`: checks of a stack's loop, and of this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EnvFile = Annotated[
     Path | None,
-    typer.Option("--env-file", help="Settings of the stack.", show_default="those of the stack that runs here"),
+    typer.Option("--env-file", help="Settings of the stack.", show_default="the stack that runs here"),
 ]
 
 MARKS = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "failure": "[red]✗[/red]"}
@@ -54,7 +54,7 @@ def smoke(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
 
 @commands.command()
 def doctor(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
-    """Say what is wrong on this machine, and what to do; the exit code is 1 if it keeps the stack from working."""
+    """List the problems of this machine with advice; the exit code is 1 if one prevents the stack from working."""
     with explained():
         from mlops.checks.doctor import examine
         from mlops.checks.findings import is_healthy

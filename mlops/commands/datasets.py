@@ -20,7 +20,7 @@ commands = typer.Typer(help="The catalog, and the files that bring new rows.", n
 
 @commands.command("list")
 def list_datasets() -> None:
-    """List the datasets of the catalog, and what is wrong with those that cannot be used."""
+    """List the datasets of the catalog, and the problems of the unusable ones."""
     try:
         folder: Path | None = load_host_settings().catalog_dir
     except MlopsError:
@@ -45,15 +45,16 @@ def _describe_dataset(dataset: Dataset) -> dict[str, str | None]:
 def add_dataset(
     file: Annotated[Path, typer.Argument(help="CSV file with a header; .csv or .csv.gz.")],
     target: Annotated[str, typer.Option(help="Column to predict.")],
-    name: Annotated[str | None, typer.Option(help="Name of the dataset.", show_default="that of the file")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the dataset.", show_default="the file's name")] = None,
     key: Annotated[
-        str | None, typer.Option(help="Column that tells rows apart.", show_default="one named as an id, if any")
+        str | None,
+        typer.Option(help="Column with a unique value in each row.", show_default="a column named as an id, if any"),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="classification or regression.", show_default="by the values of the target")
+        str | None, typer.Option(help="classification or regression.", show_default="from the values of the target")
     ] = None,
 ) -> None:
-    """Make a dataset of a file: uploads its rows and drafts its TOML file, for you to read and correct."""
+    """Make a dataset from a file: upload its rows and draft its TOML file, which you read and correct."""
     with explained(DataCheckError, SourceError):
         from ml_code.data import draft as drafts
 
@@ -62,7 +63,9 @@ def add_dataset(
         )
     console = Console(soft_wrap=True)
     console.print(draft.text, markup=False, highlight=False)
-    console.print(f"Written to {written}. Read it, and correct what is not meant so; within 30 s every form offers it.")
+    console.print(
+        f"Written to {written}. Read it, and correct it where needed. Every form offers the dataset within 30 s."
+    )
     console.print(f"Then: mlops train --dataset {draft.dataset.name}", highlight=False)
 
 
@@ -71,11 +74,11 @@ def put_dataset(
     name: Annotated[str, typer.Argument(help="Dataset of the catalog; `mlops dataset list` lists them.")],
     file: Annotated[Path, typer.Argument(help="CSV file with a header; .csv or .csv.gz.")],
 ) -> None:
-    """Upload a file of new rows; the DAG minio_asset_example takes it in, and a training follows."""
+    """Upload a file of new rows; the DAG minio_asset_example validates it, and a training follows."""
     with explained():
         from ml_code.data import intake
 
         uri = intake.put_file(open_workspace(load_host_settings()), name, file)
     console = Console(soft_wrap=True)
     console.print(f"Uploaded {uri}", highlight=False)
-    console.print("The DAG minio_asset_example checks its rows within the minute; a training follows if they are new.")
+    console.print("The DAG minio_asset_example validates its rows within a minute. A training follows if they are new.")

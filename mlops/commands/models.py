@@ -1,4 +1,4 @@
-"""`mlops models`, `history`, `promote`, `rollback`, `freeze`, `unfreeze`, `status`: the versions that serve."""
+"""`mlops models`, `history`, `promote`, `rollback`, `freeze`, `unfreeze`, `status`: the registered versions."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 ANSWERS = "answers"
 
 Model = Annotated[str, typer.Argument(help="Registered model; `mlops models` lists them.")]
-Reason = Annotated[str, typer.Option(prompt="Why", help="Why, for the log; asked for if it is not given.")]
+Reason = Annotated[str, typer.Option(prompt="Why", help="Reason for the log; you are prompted for a missing one.")]
 
 commands = typer.Typer()
 
 
 @commands.command()
 def models(*, as_json: AsJson = False) -> None:
-    """List the models: which version serves, the one before, the newest that passed the gate."""
+    """List the models: the version that serves, the one before, and the newest that passed the gate."""
     with explained():
         settings = load_host_settings()
         control = _connect(settings)
@@ -53,7 +53,7 @@ def models(*, as_json: AsJson = False) -> None:
 
 @commands.command()
 def history(model: Model, *, as_json: AsJson = False) -> None:
-    """List who promoted which version, when and why, the newest first."""
+    """List the promotions of a model, the newest first: when, who, which version and why."""
     with explained():
         settings = load_host_settings()
         _refuse_stranger(settings, model)
@@ -66,9 +66,9 @@ def history(model: Model, *, as_json: AsJson = False) -> None:
 
 @commands.command("promote")
 def promote_version(
-    model: Model, version: Annotated[str, typer.Argument(help="Version of it, such as 7.")], why: Reason
+    model: Model, version: Annotated[str, typer.Argument(help="Version of the model, such as 7.")], why: Reason
 ) -> None:
-    """Serve a version, whatever the gate said; the replicas follow within seconds."""
+    """Serve a version even if the gate rejected it; the replicas follow within seconds."""
     with explained():
         from serving.rollout.rollback import promote_by_hand
 
@@ -80,7 +80,7 @@ def promote_version(
 
 @commands.command()
 def rollback(model: Model, why: Reason) -> None:
-    """Serve the version before again; the one that served is never picked automatically any more."""
+    """Serve the version before again; the current one is never picked automatically again."""
     with explained():
         from serving.rollout.rollback import roll_back
 
@@ -104,7 +104,7 @@ def unfreeze(model: Model, why: Reason) -> None:
 
 @commands.command()
 def status(*, as_json: AsJson = False) -> None:
-    """Say which parts of the stack answer; the exit code is 1 if one does not."""
+    """List the parts of the stack and whether they answer; the exit code is 1 if one does not."""
     with explained():
         settings = load_host_settings()
     rows = [

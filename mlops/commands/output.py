@@ -1,4 +1,4 @@
-"""How a command prints rows: a table that is readable at 80 columns, or JSON."""
+"""Prints a command's rows: as a table that is readable at 80 columns, or as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def print_table(rows: Sequence[Mapping[str, str | None]], *, flexible: Sequence[
 
     Args:
         rows: each with the same keys; None prints as a dash.
-        flexible: columns that wrap where the terminal is narrow; the others keep their width.
+        flexible: columns that wrap on a narrow terminal; the others keep their width.
     """
     if not rows:
         Console().print("nothing yet")

@@ -21,15 +21,13 @@ from mlops.loop import ROW
 if TYPE_CHECKING:
     from mlops.local.stack import LocalStack
 
-State = Annotated[
-    Path | None, typer.Option("--state", help="Folder that keeps all of the stack.", show_default=".local")
-]
+State = Annotated[Path | None, typer.Option("--state", help="Folder of the whole stack.", show_default=".local")]
 
 NEXT = """\
 Next:
-  mlops dataset put iris ml_code/samples/iris_new_rows.csv   new rows: a new version is trained and served
-  mlops dataset add FILE.csv --target COLUMN                 a table of your own
-  mlops models                                               which version serves
+  mlops dataset put iris ml_code/samples/iris_new_rows.csv   new rows, on which a new version is trained and served
+  mlops dataset add FILE.csv --target COLUMN                 your own table
+  mlops models                                               the version that serves
 """
 
 commands = typer.Typer()
@@ -38,7 +36,7 @@ local = typer.Typer(help="The same stack as plain processes, without Docker.", n
 
 @local.command()
 def up(state: State = None) -> None:
-    """Start what does not run, and wait until all of it is ready."""
+    """Start the missing processes, and wait until all are ready."""
     console = Console()
     with explained():
         stack = _open(state)
@@ -92,7 +90,7 @@ def _run_loop(console: Console, stack: LocalStack) -> None:
 
 
 def _end(console: Console, stack: LocalStack) -> None:
-    """Ends the processes, whether or not anybody is left to read about it."""
+    """Ends the processes, even if the terminal is gone."""
     with undisturbed():
         with suppress(OSError):
             console.print("Ending the processes")
@@ -108,7 +106,9 @@ def down(state: State = None) -> None:
 
 
 @local.command()
-def reset(state: State = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def reset(
+    state: State = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False
+) -> None:
     """End every process and delete all data."""
     with explained():
         stack = _open(state)
@@ -120,7 +120,7 @@ def reset(state: State = None, yes: Annotated[bool, typer.Option("--yes", help="
 
 @local.command()
 def status(state: State = None) -> None:
-    """Say what runs; the exit code is 1 if something does not."""
+    """List the programs; the exit code is 1 if one does not run."""
     console = Console()
     with explained():
         stack = _open(state)
@@ -139,7 +139,7 @@ def status(state: State = None) -> None:
 
 @local.command()
 def logs(
-    program: Annotated[str, typer.Argument(help="One of `mlops local status`; all if it is not given.")] = "*",
+    program: Annotated[str, typer.Argument(help="A program of `mlops local status`; all if omitted.")] = "*",
     state: State = None,
 ) -> None:
     """Follow the logs, until Ctrl-C."""
@@ -148,7 +148,7 @@ def logs(
         files = sorted(str(file) for file in folder.glob(f"{program}.log"))
         if not files:
             raise LocalStackError(f"{program}: found no log in {folder}, expected a program of `mlops local status`")
-    os.execvp("tail", ["tail", "-n", "20", "-F", *files])  # noqa: S606, S607  whatever tail this machine has
+    os.execvp("tail", ["tail", "-n", "20", "-F", *files])  # noqa: S606, S607  the `tail` of this machine
 
 
 def _open(folder: Path | None) -> LocalStack:

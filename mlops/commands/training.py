@@ -21,12 +21,12 @@ from mlops.host import load_host_settings
 if TYPE_CHECKING:
     from ml_code.gate.decision import Decision
 
-DatasetName = Annotated[str, typer.Option("--dataset", help="Of the catalog; `mlops dataset list` lists them.")]
+DatasetName = Annotated[str, typer.Option("--dataset", help="Dataset of the catalog; `mlops dataset list` lists them.")]
 ModelType = Annotated[str, typer.Option(help=f"One of {', '.join(MODEL_TYPES)}.")]
 Estimator = Annotated[
     str | None, typer.Option(help=f"For sklearn only: {', '.join(ESTIMATORS)}.", show_default=DEFAULT_ESTIMATOR)
 ]
-Force = Annotated[bool, typer.Option("--force", help="Register whatever the gate says; this is recorded.")]
+Force = Annotated[bool, typer.Option("--force", help="Register even if the gate rejects; this is recorded.")]
 
 commands = typer.Typer()
 
@@ -39,9 +39,9 @@ def train(
     hyperparameters: Annotated[str, typer.Option(help="JSON object, such as '{\"n_estimators\": 50}'.")] = "{}",
     force: Force = False,
 ) -> None:
-    """Train a model, let the gate judge it against the champion, and register it if it passed.
+    """Train a model, compare it with the champion in the gate, and register it if it passed.
 
-    A rejection is a result and no failure, as in the DAG: the exit code is 0.
+    A rejection is a result and not a failure, as in the DAG: the exit code is 0.
     """
     params = {
         "dataset": dataset,
@@ -61,9 +61,9 @@ def tune(
     model_type: ModelType = MODEL_TYPES[0],
     estimator: Estimator = None,
     sampler: Annotated[str, typer.Option(help="tpe, random or grid.")] = "tpe",
-    trials: Annotated[int, typer.Option(help="How many combinations are tried.")] = 12,
+    trials: Annotated[int, typer.Option(help="Number of combinations to try.")] = 12,
 ) -> None:
-    """Search the best hyperparameters, train a model with them, and let the gate judge it."""
+    """Search the best hyperparameters, train a model with them, and pass it to the gate."""
     params = {"dataset": dataset, "model_type": model_type, "estimator": estimator or None}
     with explained():
         workspace = open_workspace(load_host_settings())
@@ -83,13 +83,13 @@ def tune(
 @commands.command()
 def register(
     file: Annotated[Path, typer.Argument(help="ONNX file of any framework.")],
-    dataset: Annotated[str, typer.Option(help="Dataset of the catalog whose rows it answers.")],
+    dataset: Annotated[str, typer.Option(help="Dataset of the catalog whose rows it predicts.")],
     model: Annotated[
-        str | None, typer.Option(help="Registered model; `mlops models` lists them.", show_default="as the dataset")
+        str | None, typer.Option(help="Registered model; `mlops models` lists them.", show_default="the dataset's name")
     ] = None,
     force: Force = False,
 ) -> None:
-    """Let the gate judge a model that was trained elsewhere, and register it if it passed."""
+    """Pass a model that was trained elsewhere to the gate, and register it if it passed."""
     with explained():
         workspace = open_workspace(load_host_settings())
         known = workspace.catalog.list_models()
@@ -102,13 +102,13 @@ def register(
         with Console(stderr=True).status("Loading the machine-learning libraries") as status:
             from ml_code.gate import imported_model
 
-            status.update("Fitting it to the rows")
+            status.update("Checking it with the rows")
             run_id = imported_model.import_model(workspace, file, dataset, model=model)
         _judge(workspace, run_id, model or dataset, force)
 
 
 def _run(workspace: Workspace, plan: dict[str, Any]) -> None:
-    """Takes every step and shows what came of it."""
+    """Runs the steps and prints their results."""
     progress = Console(stderr=True)
     with progress.status("Loading the machine-learning libraries") as status:
         from ml_code.data import snapshots
@@ -124,15 +124,15 @@ def _run(workspace: Workspace, plan: dict[str, Any]) -> None:
 
 
 def _judge(workspace: Workspace, run_id: str, model: str, force: bool) -> None:
-    """From a run with a model file to a version, or to the reason why there is none."""
+    """Judges a run's model file: registers a version, or prints the reason for a rejection."""
     from ml_code.gate import judging
     from ml_code.gate.decision import verdict
 
     progress = Console(stderr=True)
     with progress.status("Measuring on the holdout") as status:
         metrics = judging.evaluate(workspace, run_id)
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        progress.print(f"measured    {figures}", highlight=False)
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        progress.print(f"measured    {shown}", highlight=False)
         status.update("Judging against the champion")
         decision = judging.decide(workspace, run_id, force=force)
         progress.print(f"judged      {verdict(decision)}", highlight=False)
@@ -155,11 +155,11 @@ def _show(decision: Decision, run_id: str, model: str, version: str | None) -> N
     if decision.warning:
         console.print(decision.warning, highlight=False)
     if version is None:
-        console.print(f"Nothing was registered. Run {run_id} keeps the model; --force registers one nevertheless.")
+        console.print(f"Nothing was registered. Run {run_id} keeps the model; --force registers it nevertheless.")
     elif decision.needs_approval:
         console.print(
-            f"Registered {model} version {version}. It waits for a person: set its tag gate to passed "
-            "in MLflow to let the DAG model_serving_pipeline serve it."
+            f"Registered {model} version {version}. It waits for approval: set its tag gate to passed "
+            "in MLflow, then trigger the DAG model_serving_pipeline."
         )
     else:
         console.print(
@@ -173,8 +173,8 @@ def _parse_object(text: str) -> dict[str, Any]:
         value = json.loads(text or "{}")
     except json.JSONDecodeError as error:
         raise typer.BadParameter(
-            f"found no JSON ({error}), expected an object", param_hint="--hyperparameters"
+            f"expected a JSON object, found invalid JSON ({error})", param_hint="--hyperparameters"
         ) from error
     if not isinstance(value, dict):
-        raise typer.BadParameter(f"found {text}, expected an object", param_hint="--hyperparameters")
+        raise typer.BadParameter(f"expected a JSON object, found {text}", param_hint="--hyperparameters")
     return value

@@ -1,4 +1,4 @@
-"""The environment that docker-compose.yaml gives a service, so that both stacks are set up by the same lines."""
+"""Reads a service's environment from docker-compose.yaml, so that both stacks have the same settings."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def read_environment(file: Path, service: str, settings: Mapping[str, str]) -> d
     'stable'
 
     Raises:
-        StateFolderError: a setting that must be there is not.
+        StateFolderError: a required setting is missing.
     """
     described = yaml.safe_load(file.read_text())["services"][service].get("environment", {})
     return {name: _fill_in(str(value), settings) for name, value in described.items()}
 
 
 def move_to(environment: Mapping[str, str], addresses: Mapping[str, str]) -> dict[str, str]:
-    """Replaces the addresses inside the compose project by others.
+    """Replaces the addresses of the compose project by others.
 
     >>> move_to({"URL": "http://mlflow:5000"}, {"mlflow:5000": "127.0.0.1:41000"})
     {'URL': 'http://127.0.0.1:41000'}

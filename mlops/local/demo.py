@@ -1,4 +1,4 @@
-"""The loop once around: a training, its gate, its rollout, a prediction."""
+"""Once round the loop: a training, its gate, its rollout, a prediction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlops.loop import SERVE, TRAIN, Prediction, Say, find_version, follow, pred
 
 
 def run_demo(stack: LocalStack, say: Say) -> Prediction:
-    """Trains a model of iris and rolls it out, unless one serves; then asks it.
+    """Trains a model of iris and rolls it out, unless one serves; then requests a prediction.
 
     Raises:
         RunError: a run failed, or the model does not answer.

@@ -1,4 +1,4 @@
-"""How a command ends that keeps processes running: Ctrl-C, `kill` and a closed terminal come to the same."""
+"""Interruption of a command that keeps processes running: the same for Ctrl-C, `kill` and a closed terminal."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 INTERRUPTED = 130
-"""Exit code of a command that was ended before it was through, as shells have it."""
+"""Exit code of an interrupted command, as in shells."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
-    """Lets each signal that asks for an end raise KeyboardInterrupt."""
+    """Raises KeyboardInterrupt at each signal that requests an end."""
     with _handled(dict.fromkeys(_SIGNALS, _interrupt) | {signal.SIGHUP: _hang_up}):
         yield
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Lets what ends the processes come to its own end, also where Ctrl-C is pressed again."""
+    """Ignores further signals, so that a second Ctrl-C does not interrupt the end of the processes."""
     with _handled(dict.fromkeys(_SIGNALS, signal.SIG_IGN)):
         yield
 
@@ -43,7 +43,7 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def _hang_up(*_: object) -> NoReturn:
-    """What is written to a terminal that is gone fails, and would keep the processes from being ended."""
+    """Redirects the streams first: a write to the closed terminal would fail and prevent the end of the processes."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)

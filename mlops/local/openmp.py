@@ -1,4 +1,4 @@
-"""OpenMP's runtime: LightGBM expects it of the machine (Debian: libgomp1), scikit-learn brings its own."""
+"""OpenMP's runtime: LightGBM needs the machine's (Debian: libgomp1), scikit-learn brings its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LIBRARY = "libgomp.so.1"
 
 
 def is_installed() -> bool:
-    """Whether this machine has it."""
+    """Whether this machine has OpenMP's runtime."""
     try:
         ctypes.CDLL(LIBRARY)
     except OSError:
@@ -19,7 +19,7 @@ def is_installed() -> bool:
 
 
 def link_bundled(folder: Path) -> bool:
-    """Links the one that scikit-learn brings into a folder, by the name that is looked for; False if it brings none."""
+    """Links scikit-learn's runtime into a folder under the name that LightGBM loads; False if there is none."""
     bundled = [file for file in files("scikit-learn") or [] if file.name.startswith("libgomp")]
     if not bundled:
         return False

@@ -1,4 +1,4 @@
-"""Ports of this machine's loopback: which text is one, which are free, and which may not be had."""
+"""Ports of this machine's loopback: reads them, checks that they are free, and finds free ones."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ LARGEST = 65535
 
 
 def is_port(text: str) -> bool:
-    """Whether a program can listen at it."""
+    """Whether a text is the number of a port."""
     return text.isdecimal() and 0 < int(text) <= LARGEST
 
 
 def read_port(text: str) -> int:
-    """A port as settings have it; 0 where a person has made something else of it."""
+    """The port in a setting; 0 if the text is not a port."""
     return int(text) if is_port(text) else 0
 
 
 def refuse_port(name: str, text: str, *, taken: Collection[int]) -> None:
-    """Refuses a port that was asked for and cannot be had.
+    """Refuses a requested port that is invalid or taken.
 
     Args:
-        name: of the variable that asks for it.
-        text: its value.
-        taken: ports that others have asked for.
+        name: the variable that requests the port.
+        text: the variable's value.
+        taken: ports that other variables request.
 
     Raises:
-        PortError: it is none, or taken.
+        PortError: the text is not a port, or the port is taken.
     """
-    way_out = "set another one, or none to have a free one chosen"
+    way_out = "set another port, or remove the setting to use any free port"
     if not is_port(text):
         raise PortError(f"{name}: expected a port from 1 to {LARGEST}, found {text}; {way_out}")
     if int(text) in taken:
-        raise PortError(f"{name}: expected a port of its own, found {text} asked for twice; {way_out}")
+        raise PortError(f"{name}: expected a port of its own, found {text} requested twice; {way_out}")
     if not is_free(int(text)):
         raise PortError(f"{name}: expected port {text} to be free, found a program that listens; {way_out}")
 
 
 def is_free(port: int) -> bool:
-    """Whether nothing listens there; a port that was closed a moment ago counts as free."""
+    """Whether no program listens at a port; a port that was closed a moment ago counts as free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -53,7 +53,7 @@ def is_free(port: int) -> bool:
 
 
 def find_free_port(taken: Collection[int]) -> int:
-    """One that nothing listens at, and that is not among these."""
+    """A free port that is not one of the taken ones."""
     while True:
         with socket.socket() as probe:
             probe.bind((LOOPBACK, 0))

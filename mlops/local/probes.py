@@ -1,4 +1,4 @@
-"""Whether a service of this machine answers by now."""
+"""Probes whether a service of this machine answers."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from mlops.local.ports import LOOPBACK
 
 
 def answers(url: str, login: tuple[str, str] | None = None) -> bool:
-    """Any answer counts where nobody logs in: the object store refuses requests without a signature."""
+    """Without a login any answer counts: the object store refuses requests without a signature."""
     status, _ = _get(url, login)
     return 200 <= status < 300 if login else 200 <= status < 500
 
 
 def is_healthy(url: str, part: str) -> bool:
-    """Whether Airflow says that one of its parts is healthy."""
+    """Whether Airflow reports one of its parts as healthy."""
     status, body = _get(url)
     return status == 200 and json.loads(body)[part]["status"] == "healthy"
 
 
 def _get(url: str, login: tuple[str, str] | None = None) -> tuple[int, bytes]:
-    """Status and body of an answer; status 0 where there is none."""
+    """Status and body of a response; status 0 without a response."""
     where = urlsplit(url)
     connection = HTTPConnection(where.hostname or LOOPBACK, where.port, timeout=30)
     headers = {"Authorization": f"Basic {base64.b64encode(':'.join(login).encode()).decode()}"} if login else {}

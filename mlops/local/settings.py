@@ -1,4 +1,4 @@
-"""What the local stack takes from the environment."""
+"""The local stack's settings from the environment."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mlops.errors import StateFolderError
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 PROGRAMS = Path(sys.executable).parent
-"""Where the environment's own programs lie: airflow, mlflow, rclone, supervisord."""
+"""Folder of the programs of this Python environment: airflow, mlflow, rclone, supervisord."""
 
 _OF_THE_STACK = ("AIRFLOW", "AWS_", "BENTOML_", "MLFLOW_", "MLOPS_", "PG", "RCLONE_", "ROLLOUT_", "SERVING_")
 
 
 def check_checkout() -> None:
-    """Checks that this is a checkout: the installed package alone brings neither DAG files nor the compose file.
+    """Checks that this is a checkout: the installed package has neither DAG files nor the compose file.
 
     Raises:
-        StateFolderError: it is not.
+        StateFolderError: this is not a checkout.
     """
     if not (REPOSITORY / "docker-compose.yaml").is_file():
         raise StateFolderError(
@@ -30,13 +30,13 @@ def check_checkout() -> None:
 
 
 def read_base_environment() -> dict[str, str]:
-    """The environment that every service starts from: this process's, without what would set up a part of the stack."""
+    """The base environment of every service: this process's, without the variables of the stack's parts."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THE_STACK)}
     return kept | {"PATH": f"{PROGRAMS}{os.pathsep}{kept.get('PATH', os.defpath)}"}
 
 
 def read_asked_ports(names: Mapping[str, str]) -> dict[str, str]:
-    """Ports that the environment asks for, by service, as they stand there.
+    """Ports that the environment requests, by service, as texts.
 
     >>> read_asked_ports({"airflow": "AIRFLOW_PORT"})  # with AIRFLOW_PORT=8081
     {'airflow': '8081'}
@@ -45,5 +45,5 @@ def read_asked_ports(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_root() -> bool:
-    """Whether this process may do everything, which Postgres refuses."""
+    """Whether this process runs as root, as which Postgres refuses to run."""
     return os.geteuid() == 0

@@ -18,20 +18,20 @@ from mlops.local.state import StateFolder
 from mlops.local.supervisor import ProgramState, Supervisor, find_processes
 
 READY_SECONDS = 900
-"""Longest wait for a service: a minute on two quiet cores, many on a machine that is shared."""
+"""Longest wait for a service: it takes a minute on two idle cores, and many on a busy machine."""
 
 POLL_SECONDS = 0.5
 
 MAX_STARTS = 4
-"""A program that ended as often before it was ready will not become so."""
+"""A program that ended this often before it was ready will not become ready."""
 
 Report = Callable[[str, float], None]
-"""Takes what has become ready, and how many seconds that took."""
+"""Receives the name of a ready service and the seconds that its start took."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a person opens, and as whom."""
+    """An address that a person opens, with user and password."""
 
     name: str
     url: str
@@ -52,18 +52,18 @@ class LocalStack:
 
     @property
     def is_started_here(self) -> bool:
-        """Whether this process started it, and not another one before."""
+        """Whether this process started the stack."""
         return self._started is not None
 
     def up(self, report: Report, *, with_parent: bool = False) -> None:
-        """Starts what does not run, and waits until all of it is ready.
+        """Starts the missing programs, and waits until all are ready.
 
         Args:
-            report: is told of each service that has become ready.
-            with_parent: let everything end as soon as this process does, however that ends.
+            report: called with each service that has become ready.
+            with_parent: ends the stack as soon as this process ends, even if it is killed.
 
         Raises:
-            LocalStackError: something cannot be started; what did start keeps running.
+            LocalStackError: a program cannot be started; the others keep running.
         """
         self.state.prepare()
         with self.state.locked():
@@ -90,20 +90,20 @@ class LocalStack:
             return
         if code := self._started.wait():
             raise ServiceError(
-                f"supervisord: expected it to run until it is told to end, found it ended by itself ({code}); "
-                "`mlops local up` starts all again"
+                f"supervisord: expected it to run until `mlops local down`, found that it ended with code {code}; "
+                "`mlops local up` starts the stack again"
             )
         self._started = None
 
     def check(self) -> None:
-        """Looks whether its programs are still watched.
+        """Checks that the supervisor still watches the programs.
 
         Raises:
-            ServiceError: they are not.
+            ServiceError: the supervisor does not run.
         """
         if not self._is_running():
             raise ServiceError(
-                "supervisord: expected it to run, found that it does not; `mlops local up` starts all again"
+                "supervisord: expected it to run, found that it does not; `mlops local up` starts the stack again"
             )
 
     def down(self) -> None:
@@ -112,26 +112,26 @@ class LocalStack:
             with self.state.locked():
                 self._supervisor().stop()
         elif find_processes(self.state.path):
-            # The folder was deleted under a stack that ran, and with it how its supervisor is reached.
+            # The folder was deleted while the stack ran, and with it the supervisor's address.
             Supervisor(self.state.path, self.state.logs, 0, "").stop()
 
     def reset(self) -> None:
         """Ends the stack and deletes its folder with all data.
 
         Raises:
-            StateFolderError: the folder is no local stack's.
+            StateFolderError: the folder does not belong to a local stack.
         """
         if self.state.path.exists() and self.state.read_version() is None:
-            raise StateFolderError(f"{self.state.path}: found no local stack in it, expected one; nothing was deleted")
+            raise StateFolderError(f"{self.state.path}: expected a local stack, found none; nothing was deleted")
         self.down()
         self.state.delete()
 
     def list_states(self) -> list[ProgramState]:
-        """What each program does; empty if the stack does not run."""
+        """The state of each program; empty if the stack does not run."""
         return self._supervisor().read_states() if self._is_running() else []
 
     def list_logins(self) -> list[Login]:
-        """Where everything is, with users and passwords."""
+        """The address of each service, with user and password."""
         settings, ports = self.state.read_settings(), self.state.read_ports()
         url = {name: f"http://{LOOPBACK}:{port}" for name, port in ports.items()}
         return [
@@ -148,7 +148,7 @@ class LocalStack:
         ]
 
     def _start(self, services: Services, supervisor: Supervisor, report: Report) -> None:
-        """Starts in the order in which they need each other, two at a time."""
+        """Starts each service after those that it needs, two at a time."""
         with ThreadPoolExecutor(1) as pool, self._given_up_on_an_error():
             objects = pool.submit(self._start_one, services.objects(), supervisor, report)
             self._start_one(services.postgres(), supervisor, report)
@@ -165,7 +165,7 @@ class LocalStack:
             self._start_one(services.serving(), supervisor, report)
 
     def _read_environment(self) -> dict[str, str]:
-        """What every process starts from."""
+        """The environment that every process starts from."""
         environment, libraries = read_base_environment(), self.state.path / "lib"
         if not openmp.is_installed() and openmp.link_bundled(libraries):
             environment["LD_LIBRARY_PATH"] = f"{libraries}:{environment.get('LD_LIBRARY_PATH', '')}".rstrip(":")
@@ -191,7 +191,7 @@ class LocalStack:
 
     @contextmanager
     def _given_up_on_an_error(self) -> Iterator[None]:
-        """Lets the other thread end its waiting, also after Ctrl-C."""
+        """Stops the other thread's wait after an error or Ctrl-C."""
         try:
             yield
         except BaseException:
@@ -209,7 +209,7 @@ class LocalStack:
         return self.state.pid_file.is_file() and self._supervisor().is_running()
 
     def _end_leftovers(self) -> None:
-        """Processes that outlived a supervisor which was killed would hold ports and folders."""
+        """Ends the processes of a killed supervisor, which would hold ports and folders."""
         if find_processes(self.state.path):
             self._supervisor().stop()
 

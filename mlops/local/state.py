@@ -1,4 +1,4 @@
-"""The folder that keeps all of a local stack: its settings, data, logs and, while it runs, its supervisor's pid."""
+"""The folder of a local stack: settings, data, logs and, while the stack runs, the supervisor's process id."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from mlops.local.ports import LOOPBACK, find_free_port, is_free, read_port, refu
 from mlops.local.settings import REPOSITORY, read_asked_ports
 
 VERSION = "1"
-"""Raised when a folder of before can no longer be used, such as with another major version of Postgres."""
+"""Increase it when older folders become unusable, such as with another major version of Postgres."""
 
 MIN_FREE_MB = 500
-"""A stack that has gone once around the loop takes a fifth of it."""
+"""A stack that has gone round the loop once takes a fifth of it."""
 
 PORTS = {
     "postgres": "POSTGRES_PORT",
@@ -32,12 +32,12 @@ PORTS = {
     "supervisor": "SUPERVISOR_PORT",
     "scheduler health": "SCHEDULER_HEALTH_PORT",
 }
-"""What listens, and the variable of its port: those that people open are named as in .env."""
+"""The variable of each listening port; the ports that people open have their names of .env."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateFolder:
-    """A folder, by default `.local` of the repository; nothing of a local stack lies outside of it.
+    """The folder of a local stack, by default `.local` of the repository; nothing of the stack lies outside.
 
     >>> StateFolder(Path(".local")).logs
     PosixPath('.local/logs')
@@ -52,25 +52,25 @@ class StateFolder:
 
     @property
     def logs(self) -> Path:
-        """One file for each service."""
+        """The folder of the logs, one file for each service."""
         return self.path / "logs"
 
     @property
     def pid_file(self) -> Path:
-        """The supervisor's, which it deletes when it ends."""
+        """The supervisor's file, which it deletes when it ends."""
         return self.path / "supervisord.pid"
 
     def prepare(self) -> None:
-        """Makes the folder and its settings, unless they are there.
+        """Makes the folder and its settings, unless they exist.
 
         Raises:
-            StateFolderError: it cannot be written, holds something else, or an older version of this project made it.
-            StateFolderError: another command is at work on it.
+            StateFolderError: the folder cannot be written, has other files, or is of another version of this project.
+            StateFolderError: another command works on the folder.
         """
         try:
             if self.read_version() is None and self.path.is_dir() and any(self.path.iterdir()):
                 raise StateFolderError(
-                    f"{self.path}: expected a folder of its own, found other files in it; `--state DIR` takes another"
+                    f"{self.path}: expected a folder of its own, found other files; choose another with `--state DIR`"
                 )
             self.path.mkdir(parents=True, exist_ok=True)
             if (found := self.read_version()) not in {None, VERSION}:
@@ -79,7 +79,7 @@ class StateFolder:
                     "`mlops local reset` deletes it and its data"
                 )
             self._check_space()
-            # Beside the settings, some programs write passwords into files of their own.
+            # Not only the settings hold passwords: some programs write them into other files.
             self.path.chmod(0o700)
             self._version_file.write_text(f"{VERSION}\n")
             self.logs.mkdir(exist_ok=True)
@@ -93,31 +93,31 @@ class StateFolder:
         except OSError as error:
             raise StateFolderError(
                 f"{self.path}: expected a folder that can be written, found: {error.strerror}; "
-                "`--state DIR` takes another one"
+                "choose another with `--state DIR`"
             ) from error
 
     def read_version(self) -> str | None:
-        """Which version of this project made the folder; None if it is no local stack's."""
+        """The version of the folder's layout; None if it does not belong to a local stack."""
         return self._version_file.read_text().strip() if self._version_file.is_file() else None
 
     def read_settings(self) -> dict[str, str]:
         """Everything that `env` sets, by its name in .env.
 
         Raises:
-            StateFolderError: there is no such file.
+            StateFolderError: the file does not exist.
         """
         if not self.env_file.is_file():
             raise StateFolderError(f"{self.path}: found no local stack; `mlops local up` makes one")
         return read_env_file(self.env_file)
 
     def choose_ports(self) -> dict[str, int]:
-        """Finds a free port for each service and writes it down: the one of last time, if it is free.
+        """Chooses a port for each service and stores it: the last one if it is free, otherwise any free port.
 
         Raises:
-            PortError: the environment asks for one that is taken, or is none.
+            PortError: the environment requests a taken port, or a text that is not a port.
         """
         asked, before, chosen = read_asked_ports(PORTS), self.read_settings(), dict[str, int]()
-        # What is asked for comes before what another service had last time.
+        # A requested port takes precedence over another service's last one.
         for service in sorted(PORTS, key=lambda service: service not in asked):
             if service in asked:
                 refuse_port(PORTS[service], asked[service], taken=chosen.values())
@@ -128,16 +128,16 @@ class StateFolder:
         return chosen
 
     def read_ports(self) -> dict[str, int]:
-        """The ports that were chosen last."""
+        """The stored ports."""
         settings = self.read_settings()
         return {service: read_port(settings.get(name, "")) for service, name in PORTS.items()}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lets one command at a time change the stack.
+        """Holds the lock that allows one command at a time to change the stack.
 
         Raises:
-            StateFolderError: another command is at it.
+            StateFolderError: another command holds the lock.
         """
         with (self.path / "lock").open("w") as lock:
             try:
@@ -152,11 +152,11 @@ class StateFolder:
         """Deletes the folder with all data."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self.path.exists():
-            raise StateFolderError(f"{self.path}: could not be deleted whole; delete it by hand")
+            raise StateFolderError(f"{self.path}: could not be deleted completely; delete it by hand")
 
     @property
     def _version_file(self) -> Path:
-        """What tells this folder from any other, which `reset` must not delete."""
+        """The file that marks a local stack's folder: `reset` must not delete any other folder."""
         return self.path / "mlops-local-stack"
 
     def _check_space(self) -> None:
@@ -164,7 +164,7 @@ class StateFolder:
         if free_mb < MIN_FREE_MB:
             raise StateFolderError(
                 f"{self.path}: expected at least {MIN_FREE_MB} MB free, found {free_mb:.0f}; "
-                "free some, or `--state DIR` takes another disk"
+                "free some space, or choose another disk with `--state DIR`"
             )
 
     def _write_down(self, values: Mapping[str, str]) -> None:
@@ -188,7 +188,7 @@ def read_airflow(env_file: Path) -> AirflowLogin:
     """The login of Airflow, from the settings of a stack on this machine.
 
     Raises:
-        StateFolderError: the file is not there, or has no password.
+        StateFolderError: the file does not exist, or has no password.
     """
     found = read_env_file(env_file) if env_file.is_file() else {}
     password = found.get("AIRFLOW_ADMIN_PASSWORD")

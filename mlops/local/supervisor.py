@@ -20,19 +20,19 @@ from mlops.errors import ServiceError
 from mlops.local.settings import PROGRAMS
 
 MARK = "LOCAL_STACK_STATE"
-"""Names the state folder in the environment of every process of a stack, so that none is overlooked."""
+"""The variable with the state folder in each process of a stack, by which the process is found."""
 
 _START_SECONDS = 60
 _START_RETRIES = 12
-"""A second longer before each: what needs a database that was killed is patient for a minute."""
+"""Each wait is a second longer: enough for a restart of a killed database, which takes up to a minute."""
 _STOP_SECONDS = 150
-"""A running task is given time to end."""
+"""Enough time for a running task to end."""
 _END_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A process that is kept running."""
+    """A process that supervisord keeps running."""
 
     name: str
     command: Sequence[str]
@@ -41,18 +41,18 @@ class Program:
     stop_signal: str = "TERM"
     stop_seconds: int = 20
     has_helpers: bool = False
-    """Whether it starts processes that do not end with it: they are told as well."""
+    """Whether it starts processes that do not end with it: they get the stop signal as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramState:
-    """What the supervisor says of a program; `state` is its word, such as RUNNING, BACKOFF or FATAL."""
+    """A program as supervisord reports it; `state` is its word, such as RUNNING, BACKOFF or FATAL."""
 
     name: str
     state: str
     process_id: int
     seconds: int
-    """How long it has been running."""
+    """Seconds since the start of the process."""
 
 
 class Supervisor:
@@ -66,7 +66,7 @@ class Supervisor:
         self._process: subprocess.Popen[bytes] | None = None
 
     def write_configuration(self, programs: Sequence[Program]) -> None:
-        """Writes what to run, in the order in which one needs another; nothing starts by itself."""
+        """Writes the programs in the order of their dependencies; none starts automatically."""
         file = self._folder / "supervisord.conf"
         file.touch(mode=0o600)
         head = f"""\
@@ -91,8 +91,8 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
         """Starts supervisord, in a session of its own so that a closed terminal does not reach it.
 
         Args:
-            environment: what every program starts from.
-            with_parent: let it end as soon as this process does, however that ends (Linux only).
+            environment: the base environment of every program.
+            with_parent: ends it as soon as this process ends, even if it is killed (Linux only).
         """
         command = [str(PROGRAMS / "supervisord"), "-c", str(self._folder / "supervisord.conf")]
         with (self._logs / "supervisord.out").open("wb") as output:
@@ -116,7 +116,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
         return self._process.wait() if self._process else 0
 
     def is_running(self) -> bool:
-        """Whether it answers."""
+        """Whether supervisord answers and runs."""
         try:
             return bool(self._ask("getState")["statename"] == "RUNNING")
         except (ServiceError, xmlrpc.client.Error):
@@ -131,15 +131,15 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
                 raise ServiceError(f"{name}: expected it to start, found: {error.faultString}") from error
 
     def read_state(self, name: str) -> ProgramState:
-        """What one program does."""
+        """The state of one program."""
         return _read_state(self._ask("getProcessInfo", name))
 
     def read_states(self) -> list[ProgramState]:
-        """What every program does, in the order of the configuration."""
+        """The state of every program, in the order of the configuration."""
         return [_read_state(info) for info in self._ask("getAllProcessInfo")]
 
     def stop(self) -> None:
-        """Ends every program and supervisord, and what is left of the stack's processes in any case."""
+        """Ends every program and supervisord, and then every process that is left of the stack."""
         if self.is_running():
             process_id = self._ask("getPID")
             processes = [process for process in find_processes(self._folder) if process.pid == process_id]
@@ -156,7 +156,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
         (self._folder / "supervisord.pid").unlink(missing_ok=True)
 
     def _ask(self, method: str, *arguments: object) -> Any:
-        """Calls supervisord, over a connection of its own because one serves one thread."""
+        """Calls supervisord over a new connection, because a connection is not thread-safe."""
         url = f"http://local:{self._password}@127.0.0.1:{self._port}/RPC2"
         try:
             with xmlrpc.client.ServerProxy(url, transport=_PatientTransport()) as proxy:
@@ -164,11 +164,11 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
         except (OSError, HTTPException) as error:
             raise ServiceError(
                 f"supervisord: expected it to run, found that it does not answer ({error}); "
-                "`mlops local up` starts all again"
+                "`mlops local up` starts the stack again"
             ) from error
 
     def _describe(self, program: Program, rank: int) -> str:
-        # A program that changes its title would write it over the environment, and the mark in it.
+        # A program that sets its title would overwrite its environment, and with it the mark.
         environment = {**program.environment, **mark(self._folder), "SPT_NOENV": "1"}
         assignments = ",".join(_quote_assigned(name, value) for name, value in environment.items())
         return f"""\
@@ -193,7 +193,7 @@ stdout_logfile_backups=1
 
 
 class _PatientTransport(xmlrpc.client.Transport):
-    """Gives up on what listens at the supervisor's port and never answers."""
+    """A transport with a timeout, for a program at the supervisor's port that never answers."""
 
     def make_connection(self, host: Any) -> HTTPConnection:
         connection = super().make_connection(host)
@@ -202,18 +202,18 @@ class _PatientTransport(xmlrpc.client.Transport):
 
 
 def mark(folder: Path) -> dict[str, str]:
-    """What a process of the stack has in its environment, by which it is found."""
+    """The variable that marks a process as one of the stack."""
     return {MARK: str(folder)}
 
 
 def with_death_signal(command: Sequence[str]) -> list[str]:
-    """Lets a command end when the process that started it does, however that ends; where Linux's setpriv is."""
+    """Adds Linux's setpriv, if it is installed, so that a command ends when its parent process ends or is killed."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", *command] if setpriv else list(command)
 
 
 def find_processes(folder: Path) -> list[psutil.Process]:
-    """Every process that belongs to the stack of a state folder, also one whose parents are gone."""
+    """Every process of the stack of a state folder, even if its parents are gone."""
     return [process for process in psutil.process_iter() if _read_mark(process) == str(folder)]
 
 
@@ -225,7 +225,7 @@ def _read_mark(process: psutil.Process) -> str | None:
 
 
 def _end(processes: Sequence[psutil.Process], end: Callable[[psutil.Process], None]) -> list[psutil.Process]:
-    """Ends processes in one way, and returns those that are still there some seconds later."""
+    """Ends processes in one way, and returns those that still run some seconds later."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             end(process)
@@ -239,7 +239,7 @@ def _read_state(info: Mapping[str, Any]) -> ProgramState:
 
 
 def _quote_value(value: object) -> str:
-    """In supervisord's configuration `%` begins a placeholder; what begins a comment cannot be written at all."""
+    """Escapes `%`, which begins a placeholder in supervisord's configuration; a comment sign cannot be escaped."""
     text = str(value)
     if any(comment in text for comment in (" ;", " #", "\n")):
         raise ServiceError(f"{text!r}: expected no blank before ; or # and no line end, found one; change it")
@@ -247,14 +247,16 @@ def _quote_value(value: object) -> str:
 
 
 def _quote_assigned(name: str, value: str) -> str:
-    """In an assignment everything is literal between double quotes, but for quotes, which supervisord may cut off."""
+    """Quotes a value; supervisord reads all signs between double quotes literally, but may strip quotes."""
     if '"' in value or value.strip("'") != value:
         raise ServiceError(f"{name}: expected a value without quotes around or in it, found {value!r}; change it")
     return f'{name}="{_quote_value(value)}"'
 
 
 def _check_folder(folder: Path) -> Path:
-    """Some paths are filled in twice by supervisord, so that no escape reaches the second time."""
+    """Refuses some signs: supervisord expands some paths twice, so an escape does not survive."""
     if any(letter in str(folder) for letter in "%\"'"):
-        raise ServiceError(f"{folder}: expected a path without % and quotes, found one; `--state DIR` takes another")
+        raise ServiceError(
+            f"{folder}: expected a path without % and quotes, found one; choose another with `--state DIR`"
+        )
     return folder

@@ -148,7 +148,7 @@ def test_a_network_of_another_framework_waits_for_a_person_and_serves_once_promo
     file = tmp_path / "network.onnx"
     file.write_bytes(make_network().SerializeToString())
     printed = succeed(stack.mlops("register", str(file), "--dataset", "iris"))
-    assert "It waits for a person" in printed
+    assert "It waits for approval" in printed
     version = printed.partition("Registered iris version ")[2].partition(".")[0]
     succeed(stack.mlops("promote", "iris", version, "--why", "it was looked at"))
     wait_until(lambda: stack.read_version("iris", FLOWER) == version, 30, f"version {version} answers")

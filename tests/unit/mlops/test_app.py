@@ -55,8 +55,8 @@ def test_a_command_of_this_machine_names_the_checkout_that_it_lacks(
     [
         (["--dataset", "tulips"], "found 'tulips'"),
         (["--dataset", "iris", "--model-type", "torch"], "found 'torch'"),
-        (["--dataset", "iris", "--hyperparameters", "[]"], "expected an object"),
-        (["--dataset", "iris", "--hyperparameters", "{"], "found no JSON"),
+        (["--dataset", "iris", "--hyperparameters", "[]"], "expected a JSON object"),
+        (["--dataset", "iris", "--hyperparameters", "{"], "found invalid JSON"),
         (["--dataset", "iris", "--hyperparameters", '{"n_trees": 1}'], "the unknown n_trees"),
         ([], "--dataset"),
     ],
