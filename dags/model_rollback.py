@@ -1,9 +1,9 @@
 """Returns every replica to the previous version at once.
 
-**What it does**: cancels a rollout of the model that is under way, points the alias `champion` at the previous version,
-and waits until every replica answers with it. Replicas keep that version's file, so they download nothing and lose no
-request. The version that served gets the tag `rolled_back` and is never picked automatically again. `mlops rollback`
-does the same from a shell, without waiting for Airflow.
+**What it does**: cancels a rollout of the model that is under way, and points the alias `champion` at the previous
+version. Then it waits until every replica answers with that version. Replicas keep its file, so they download nothing
+and lose no request. The version that served gets the tag `rolled_back` and is never picked automatically again.
+`mlops rollback` does the same from a shell, without waiting for Airflow.
 
 **What starts it**: a person, with `model` and `reason`.
 

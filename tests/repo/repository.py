@@ -1,4 +1,4 @@
-"""The repository's own files, read as they stand: no network, no import of what is checked."""
+"""The repository's own files as texts: no network, and no import of the checked code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @cache
 def list_files() -> tuple[Path, ...]:
-    """Every file that is or would be committed."""
+    """Every file that is committed or not ignored."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return tuple(ROOT / name for name in sorted(names.split("\0")) if name and (ROOT / name).is_file())
@@ -28,7 +28,7 @@ def find_files(*patterns: str) -> list[Path]:
 
 
 def read_compose() -> dict[str, Any]:
-    """docker-compose.yaml with its anchors merged and its variables as they are written."""
+    """docker-compose.yaml with merged anchors and literal variables."""
     compose: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
     return compose
 

@@ -1,4 +1,4 @@
-"""Rules that every service of docker-compose.yaml keeps."""
+"""Rules for every service of docker-compose.yaml."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def test_an_image_is_built_by_one_service_and_never_pulled() -> None:
             assert service["build"]["target"] == BUILT_IMAGE.fullmatch(service["image"])[1]
 
 
-def test_the_base_image_is_one_and_pinned() -> None:
+def test_all_images_have_one_pinned_base() -> None:
     bases = {service["build"]["args"]["PYTHON_IMAGE"] for service in SERVICES.values() if "build" in service}
     assert len(bases) == 1
     assert PINNED_IMAGE.fullmatch(base := bases.pop())
     assert f"ARG PYTHON_IMAGE={base.partition(':-')[2].removesuffix('}')}\n" in (ROOT / "Dockerfile").read_text()
 
 
-def test_the_dockerfile_takes_no_other_image() -> None:
+def test_the_dockerfile_uses_no_other_image() -> None:
     froms = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
     stages = {stage for _, stage in froms}
     assert {"airflow", "mlflow", "serving"} <= stages
@@ -68,23 +68,23 @@ def test_the_dockerfile_takes_no_other_image() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(LONG_RUNNING))
-def test_what_stays_up_is_healthchecked_and_restarted(name: str) -> None:
+def test_a_long_running_service_is_healthchecked_and_restarted(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"]
     assert SERVICES[name]["restart"] == "unless-stopped"
     assert SERVICES[name]["stop_grace_period"]
 
 
 @pytest.mark.parametrize("name", sorted(ONE_SHOTS))
-def test_a_one_shot_is_waited_for(name: str) -> None:
+def test_a_service_waits_for_each_one_shot(name: str) -> None:
     waiting = [
         other
         for other, service in SERVICES.items()
         if service.get("depends_on", {}).get(name, {}).get("condition") == "service_completed_successfully"
     ]
-    assert waiting, "`up --wait` fails on a one-shot that nothing waits for"
+    assert waiting, "`up --wait` fails on a one-shot for which no service waits"
 
 
-def test_a_dependency_is_waited_for_until_it_works(service: dict[str, Any]) -> None:
+def test_a_service_waits_until_its_dependency_works(service: dict[str, Any]) -> None:
     for name, dependency in service.get("depends_on", {}).items():
         expected = "service_completed_successfully" if name in ONE_SHOTS else "service_healthy"
         assert dependency["condition"] == expected, name
@@ -111,7 +111,7 @@ def test_a_port_is_published_on_loopback_and_settable(service: dict[str, Any]) -
         assert LOOPBACK_PORT.fullmatch(port), port
 
 
-def test_who_publishes_a_port_is_on_a_network_that_can(service: dict[str, Any]) -> None:
+def test_a_service_with_a_published_port_is_on_an_open_network(service: dict[str, Any]) -> None:
     internal = {name for name, network in read_compose()["networks"].items() if (network or {}).get("internal")}
     if "ports" in service:
         assert set(service["networks"]) - internal
@@ -139,7 +139,7 @@ def test_a_secret_has_no_default() -> None:
             assert rest.startswith(":?") or rest == ":-", f"{name}: expected :? or an empty default, found {rest!r}"
 
 
-def test_a_missing_variable_says_how_to_make_it() -> None:
+def test_the_error_of_a_missing_variable_tells_how_to_set_it() -> None:
     hints = set(re.findall(r":\?([^}]*)\}", (ROOT / "docker-compose.yaml").read_text()))
     assert hints
     for hint in hints:
@@ -147,7 +147,7 @@ def test_a_missing_variable_says_how_to_make_it() -> None:
         assert ".env.example" in hint
 
 
-def test_the_gateway_is_told_everything_that_it_checks() -> None:
+def test_the_gateway_receives_every_setting_that_it_checks() -> None:
     script = (ROOT / "docker/nginx/check-settings.sh").read_text()
     checked = set(re.findall(r"^require_\w+ ([A-Z_]+) ", script, flags=re.MULTILINE))
     template = (ROOT / "docker/nginx/templates/default.conf.template").read_text()

@@ -48,11 +48,11 @@ def test_there_are_dags() -> None:
     assert {"mlops_training_pipeline", "model_serving_pipeline"} <= {file.stem for file in DAGS}
 
 
-# `schedule_examples` makes its DAGs in a loop: tests/integration/dags/test_examples.py looks at them.
+# `schedule_examples` makes its DAGs in a loop: tests/integration/dags/test_examples.py checks them.
 @pytest.mark.parametrize(
     "file", [file for file in [*DAGS, *EXAMPLES] if file.stem != "schedule_examples"], ids=lambda file: file.stem
 )
-def test_a_file_is_named_as_its_one_dag(file: Path) -> None:
+def test_a_file_has_the_name_of_its_one_dag(file: Path) -> None:
     found = list_dag_ids(file)
     assert file.stem in found
     assert len(found) == 1 or file.stem == "minio_asset_example"
@@ -67,7 +67,7 @@ def test_a_lesson_is_short_and_teaches_airflow_alone(file: Path) -> None:
 
 
 @per_dag
-def test_the_docstring_helps_at_night(file: Path) -> None:
+def test_the_docstring_has_a_triage_section(file: Path) -> None:
     text = file.read_text()
     docstring = ast.get_docstring(ast.parse(text)) or ""
     assert re.search(r"^#+ *Triage|\*\*Triage", docstring, flags=re.MULTILINE)
@@ -75,7 +75,7 @@ def test_the_docstring_helps_at_night(file: Path) -> None:
 
 
 @per_dag
-def test_a_dag_says_what_airflow_would_guess(file: Path) -> None:
+def test_a_dag_sets_every_option_that_airflow_would_guess(file: Path) -> None:
     text = file.read_text()
     for name in ("schedule", "start_date", "catchup=False", "max_active_runs", "tags"):
         assert name in text, name
@@ -104,7 +104,7 @@ def test_importing_all_of_them_loads_no_learning_library(tmp_path: Path) -> None
     assert {name.partition(".")[0] for name in loaded} & LEARNING == set()
 
 
-def test_a_canary_keeps_to_the_same_rules_in_the_form_as_in_the_code() -> None:
+def test_the_canarys_rules_have_the_same_defaults_in_the_form_and_in_the_code() -> None:
     tree = ast.parse((ROOT / "dags/model_serving_pipeline.py").read_text())
     defaults = {
         ast.literal_eval(key): value.args[0].value

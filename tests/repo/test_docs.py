@@ -1,4 +1,4 @@
-"""Rules of the pages that are written by a script, and of the README in its two languages."""
+"""Rules of the generated pages, and of the README in its two languages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_IMAGE_KB = 150
 
 
 def load_dags_page() -> ModuleType:
-    """docs/ is no package."""
+    """Loads the script from its file, because docs/ is not a package."""
     spec = importlib.util.spec_from_file_location("dags_page", ROOT / "docs/dags.py")
     assert spec is not None
     assert spec.loader is not None
@@ -26,7 +26,7 @@ def load_dags_page() -> ModuleType:
     return module
 
 
-def test_the_page_of_the_dags_is_what_their_files_say() -> None:
+def test_the_page_of_the_dags_matches_their_docstrings() -> None:
     page = load_dags_page()
     assert page.PAGE.read_text() == page.write_page(), "make docs"
 
@@ -45,7 +45,7 @@ def list_headings(text: str) -> list[int]:
 
 
 def list_commands(text: str) -> list[list[str]]:
-    """Code blocks without what is said beside the commands; a diagram's words are a language's own."""
+    """Code blocks without comments and diagrams, which are translated."""
     blocks = re.findall(r"```(\w*)\n(.*?)```", text, flags=re.DOTALL)
     return [[re.sub(r"\s+#.*", "", line) for line in block.splitlines()] for kind, block in blocks if kind != "mermaid"]
 
@@ -57,14 +57,14 @@ def list_tables(text: str) -> list[tuple[int, int]]:
 
 
 def list_spans(text: str) -> list[str]:
-    """What stands in code spans, and where links lead: neither is translated."""
+    """Code spans and targets of links, which are not translated."""
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     links = list(re.findall(r"\]\(([^)]+)\)|<(http[^>]+)>", prose))
     return sorted(re.findall(r"`([^`\n]+)`", prose)) + sorted(a or b for a, b in links if "README" not in a)
 
 
 @pytest.mark.parametrize("read", [list_headings, list_commands, list_tables, list_spans])
-def test_both_readmes_say_the_same(read: object) -> None:
+def test_both_readmes_have_the_same_content(read: object) -> None:
     assert callable(read)
     assert read(README) == read(KOREAN) != []
 
@@ -78,7 +78,7 @@ def test_the_korean_readme_is_korean() -> None:
     assert len(re.findall(r"[가-힣]", KOREAN)) > 1000
 
 
-def test_the_readme_is_two_screens() -> None:
+def test_the_readme_fits_two_screens() -> None:
     assert len(README.splitlines()) <= 170
 
 

@@ -1,4 +1,4 @@
-"""Rules of .env.example: complete, explained, and nothing secret in it."""
+"""Rules of .env.example: it is complete, explained, and without secrets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_variable_has_a_comment_of_its_own() -> None:
     assert bare == []
 
 
-def test_a_default_in_compose_is_the_one_shown() -> None:
+def test_it_shows_the_default_of_compose() -> None:
     defaults = dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", COMPOSE))
     # With `:-` an empty value means the default.
     shown = {name: VALUES.get(name) or default for name, default in defaults.items()}
@@ -40,17 +40,17 @@ def test_a_default_in_compose_is_the_one_shown() -> None:
     assert differing == {}
 
 
-def test_the_name_of_the_stack_is_the_one_that_compose_takes_without_it() -> None:
+def test_it_shows_the_default_name_of_the_project() -> None:
     assert f"\nname: {VALUES['COMPOSE_PROJECT_NAME']}\n" in COMPOSE
 
 
-def test_a_secret_says_that_it_is_insecure() -> None:
+def test_a_secret_is_marked_as_insecure() -> None:
     required = set(re.findall(r"\$\{([A-Z0-9_]+):\?", COMPOSE)) - {"MINIO_ROOT_USER"}
     assert required
     assert {name for name in required if not VALUES[name].startswith("insecure-")} == set()
 
 
-def test_the_names_that_users_rely_on_are_there() -> None:
+def test_it_has_the_names_that_users_rely_on() -> None:
     assert {
         "BIND_ADDRESS", "TIMEZONE", "AIRFLOW_UID", "AIRFLOW_ADMIN_USERNAME", "AIRFLOW_ADMIN_PASSWORD",
         "MLFLOW_ADMIN_USERNAME", "MLFLOW_ADMIN_PASSWORD", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "S3_IMAGE",

@@ -1,4 +1,4 @@
-"""Rules of the documents: what they tell to run and to read exists."""
+"""Rules of the documents: their commands and links exist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_make_command_exists(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.stem)
-def test_a_link_within_the_repository_leads_somewhere(document: Path) -> None:
+def test_a_link_within_the_repository_has_a_target(document: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", document.read_text())
     missing = [link for link in links if "://" not in link and not (document.parent / link).exists()]
     assert missing == []
@@ -41,7 +41,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert "make test" in (ROOT / ".ci/run").read_text().splitlines()
 
 
-def test_every_make_target_is_explained_and_never_taken_for_a_file() -> None:
+def test_every_make_target_is_explained_and_phony() -> None:
     text = (ROOT / "Makefile").read_text()
     explained = set(re.findall(r"^([a-z0-9-]+):[^=\n]*## ", text, flags=re.MULTILINE))
     phony = set(" ".join(re.findall(r"^\.PHONY: (.*)$", text, flags=re.MULTILINE)).split())

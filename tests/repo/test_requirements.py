@@ -1,4 +1,4 @@
-"""Rules of the dependencies: floors, hash pins, and files that are not behind pyproject.toml."""
+"""Rules of the dependencies: floors, hash pins, and files that match pyproject.toml."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ELEVEN = {
 
 
 def load_digest() -> ModuleType:
-    """docker/ is no package: it would shadow the Docker SDK."""
+    """Loads the script from its file: a package docker/ would shadow the Docker SDK."""
     spec = importlib.util.spec_from_file_location("digest", ROOT / "docker/requirements/digest.py")
     assert spec is not None
     assert spec.loader is not None
@@ -53,12 +53,12 @@ def test_there_is_one_file_per_image_and_three_for_developers() -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_file_is_not_behind_pyproject(file: Path) -> None:
+def test_a_file_matches_pyproject(file: Path) -> None:
     digest = load_digest()
     assert digest.read_digest(file) == digest.compute_digest(PYPROJECT), "run `make lock`"
 
 
-def test_the_airflow_image_has_what_the_command_needs_to_start() -> None:
+def test_the_airflow_image_has_the_packages_that_the_command_needs_to_start() -> None:
     pins = read_pins(ROOT / "docker/requirements/airflow.txt")
     assert {canonicalize_name(Requirement(entry).name) for entry in TABLES["project"]["dependencies"]} <= set(pins)
 
@@ -94,7 +94,7 @@ def test_cuda_stays_out() -> None:
         assert all("sys_platform == 'never'" in line for line in lines), lines
 
 
-def test_the_eleven_packages_are_named() -> None:
+def test_the_eleven_packages_are_required() -> None:
     named = {canonicalize_name(entry.name) for group in TABLES["dependency-groups"] for entry in list_group(group)}
     assert named >= ELEVEN
 
@@ -105,7 +105,7 @@ def test_airflow_has_its_floor() -> None:
     assert all(">=3.3" in str(entry.specifier).split(",") for entry in airflow)
 
 
-def test_a_lock_resolves_to_the_same_until_its_date_is_moved() -> None:
+def test_a_lock_resolves_to_the_same_versions_until_its_date_changes() -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", TABLES["tool"]["uv"]["exclude-newer"])
 
 
@@ -128,7 +128,7 @@ def test_no_file_names_a_package_index() -> None:
         (("line-length = 120", "line-length = 100"), False),
     ],
 )
-def test_the_digest_follows_what_is_installed_and_nothing_else(change: tuple[str, str], is_other: bool) -> None:
+def test_the_digest_changes_with_the_dependencies_only(change: tuple[str, str], is_other: bool) -> None:
     digest: Any = load_digest()
     changed = PYPROJECT.replace(*change)
     assert changed != PYPROJECT

@@ -1,4 +1,4 @@
-"""Rules of the Python and shell files that no linter knows."""
+"""Rules of the Python and shell files that no linter checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OWN = [file for package in PACKAGES for file in find_files(f"{package}/**/*.py")
 READERS = ("settings.py", "host.py")
 
 
-def test_no_module_is_named_after_nothing() -> None:
+def test_no_module_has_a_vague_name() -> None:
     vague = {"utils", "util", "helpers", "helper", "common", "misc"}
     assert [file for file in PYTHON if file.stem in vague or file.parent.name in vague] == []
 
@@ -29,19 +29,19 @@ def test_no_file_imports_a_star() -> None:
     assert [file for file in PYTHON if star.search(file.read_text())] == []
 
 
-def test_docker_is_no_package() -> None:
+def test_docker_is_not_a_package() -> None:
     assert find_files("docker/**/__init__.py") == []
 
 
 def test_only_settings_and_the_hosts_module_read_the_environment() -> None:
-    # Writing is another thing: MLflow's client takes its credentials from the environment alone.
+    # Writing is allowed: MLflow's client reads its credentials only from the environment.
     reading = re.compile(r"environ\.get\b|getenv|environ\[[^]]+\](?! = )|in os\.environ\b|from os import .*environ")
     files = [file for file in [*OWN, *find_files("dags/**/*.py", "plugins/**/*.py")] if file.name not in READERS]
     assert [file for file in files if reading.search(file.read_text())] == []
 
 
 def test_a_database_address_names_its_driver() -> None:
-    """SQLAlchemy takes whatever driver it prefers for a bare one; the libpq DSNs of our own packages have none."""
+    """SQLAlchemy chooses a driver for an address without one; the libpq DSNs of our packages name none."""
     bare = re.compile(r"postgres(ql)?://")
     files = find_files("docker-compose.yaml", "Dockerfile", ".env.example", "docker/**/*", "dags/**/*.py")
     assert [file for file in files if bare.search(file.read_text(errors="replace"))] == []
@@ -55,11 +55,11 @@ def test_a_shell_script_is_short_and_stops_at_an_error() -> None:
         first, *lines = script.read_text().splitlines()
         expected = "set -euo pipefail" if "bash" in first else "set -eu"
         assert expected in lines, f"{script}: expected {expected}"
-        assert len(lines) < 40, f"{script}: {len(lines) + 1} lines; what is longer is Python"
+        assert len(lines) < 40, f"{script}: {len(lines) + 1} lines; write a longer one in Python"
 
 
-def test_what_the_nginx_image_runs_at_the_start_is_executable() -> None:
-    """The image skips, with a line in its log, what is not."""
+def test_a_script_that_the_nginx_image_runs_at_its_start_is_executable() -> None:
+    """The image skips any other script, with a line in its log."""
     assert (ROOT / "docker/nginx/check-settings.sh").stat().st_mode & 0o111 == 0o111
 
 

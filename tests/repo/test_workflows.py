@@ -1,4 +1,4 @@
-"""Rules of the workflows: the same commands as on a developer's machine, and no more rights than needed."""
+"""Rules of the workflows: a developer's commands, and the least rights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ per_workflow = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda file: f
 
 
 def load(workflow: Path) -> dict[Any, Any]:
-    """YAML 1.1 reads the key `on` as true."""
+    """Reads a workflow; YAML 1.1 reads its key `on` as true."""
     read: dict[Any, Any] = yaml.safe_load(workflow.read_text())
     return {**read, "on": read[True]}
 
@@ -25,7 +25,7 @@ def list_steps(workflow: Path) -> list[dict[str, Any]]:
     return [step for job in load(workflow)["jobs"].values() for step in job["steps"]]
 
 
-def test_there_are_the_two() -> None:
+def test_there_are_two_workflows() -> None:
     assert {file.name for file in WORKFLOWS} == {"ci.yml", "release.yml"}
 
 
@@ -41,7 +41,7 @@ def test_a_step_runs_a_make_target_or_a_pinned_action(workflow: Path) -> None:
 
 
 @per_workflow
-def test_an_action_says_its_version(workflow: Path) -> None:
+def test_an_action_names_its_version(workflow: Path) -> None:
     uses = re.findall(r"uses: \S+(.*)$", workflow.read_text(), flags=re.MULTILINE)
     assert uses
     assert all(re.fullmatch(r"  # v\d+\.\d+\.\d+", rest) for rest in uses)

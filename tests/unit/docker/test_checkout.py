@@ -1,4 +1,4 @@
-"""A second checkout of the same stack on one machine: what it says, and that it touches nothing."""
+"""A second checkout of the same stack on one machine: its message, and that it touches nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ sed -n "s/^${{project##*=}} //p" "{folder}/$file"
 
 
 class Engine:
-    """A Docker engine that knows containers and volumes, and notes what it is asked."""
+    """A Docker engine that lists containers and volumes, and records its calls."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -99,7 +99,7 @@ def test_the_folder_that_runs_the_stack_may_start_it_again(clone: Path, engine: 
     assert check(clone, engine).returncode == 0
 
 
-def test_a_folder_that_is_gone_was_moved_here(clone: Path, engine: Engine, tmp_path: Path) -> None:
+def test_a_missing_folder_counts_as_moved_here(clone: Path, engine: Engine, tmp_path: Path) -> None:
     (clone / ".env").touch()
     engine.add_container("mlops-loop", tmp_path / "before")
     assert check(clone, engine).returncode == 0
@@ -141,7 +141,9 @@ def test_the_command_in_the_message_makes_a_stack_of_its_own(clone: Path, engine
     assert [int(settings[name]) - int(example[name]) for name in ports] == [300] * 6
 
 
-def test_the_name_of_the_environment_counts_before_that_of_env(clone: Path, engine: Engine, other: Path) -> None:
+def test_the_environments_project_name_takes_precedence_over_that_of_env(
+    clone: Path, engine: Engine, other: Path
+) -> None:
     (clone / ".env").write_text("COMPOSE_PROJECT_NAME=mine\n")
     engine.add_container("mlops-loop", other)
     engine.add_container("theirs", other)

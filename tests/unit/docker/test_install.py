@@ -1,4 +1,4 @@
-"""The installation before it installs anything: what it looks for, and what it says where that is not there."""
+"""The installation before it installs anything: what it checks, and its messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def programs(tmp_path: Path) -> Path:
 
 
 def add_python(programs: Path, name: str, version: str) -> None:
-    """A Python that says its version, makes an environment, and whose pip says what it is asked for."""
+    """Adds a Python that prints its version, makes an environment, and whose pip prints its arguments."""
     major, minor = version.split(".")
     program = programs / name
     program.write_text(
@@ -54,7 +54,7 @@ def make_install(clone: Path, programs: Path, user: int | None = None) -> subpro
     )  # fmt: skip
 
 
-def test_without_python_it_says_which_and_how(clone: Path, programs: Path) -> None:
+def test_the_error_without_python_tells_which_version_to_install(clone: Path, programs: Path) -> None:
     done = make_install(clone, programs)
     assert done.returncode != 0
     assert "FAIL: Python: expected 3.12" in done.stderr
@@ -68,15 +68,13 @@ def test_another_python_is_refused_with_its_version(clone: Path, programs: Path)
     assert not (clone / ".venv").exists()
 
 
-def test_the_right_python_is_taken_whatever_its_name_and_uv_comes_by_pip(clone: Path, programs: Path) -> None:
+def test_the_right_python_is_used_under_any_name_and_pip_installs_uv(clone: Path, programs: Path) -> None:
     add_python(programs, "python3", "3.12")
     done = make_install(clone, programs)
     assert "-m pip install --quiet --require-hashes -r docker/requirements/uv.txt" in done.stdout
 
 
-def test_an_index_that_does_not_answer_is_said_and_leaves_nothing_that_looks_installed(
-    clone: Path, programs: Path
-) -> None:
+def test_an_index_that_does_not_answer_is_named_and_nothing_looks_installed(clone: Path, programs: Path) -> None:
     add_python(programs, "python3.12", "3.12")
     done = make_install(clone, programs)
     assert done.returncode != 0

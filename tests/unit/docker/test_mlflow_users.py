@@ -14,7 +14,7 @@ PASSWORDS = ("MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_TRAINER_PASSWORD", "MLFLOW_SE
 
 
 class Mlflow(ThreadingHTTPServer):
-    """Hangs up on the first requests, as a server does that is starting, then answers all with one status."""
+    """Closes the first connections, as a starting server does, then answers all requests with one status."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -62,19 +62,19 @@ def users(mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_a_server_that_is_slow_to_answer_is_asked_again(users: ModuleType, mlflow: Mlflow) -> None:
+def test_a_request_to_a_slow_server_is_retried(users: ModuleType, mlflow: Mlflow) -> None:
     users.main()
     assert mlflow.unanswered == 0
     assert mlflow.asked[0].endswith("users/get?username=admin")
 
 
-def test_a_refused_admin_is_named_with_what_was_found(users: ModuleType, mlflow: Mlflow) -> None:
+def test_the_error_names_the_refused_admin_and_the_status(users: ModuleType, mlflow: Mlflow) -> None:
     mlflow.status = 401
     with pytest.raises(SystemExit, match=r"MLflow user admin: .* found status 401"):
         users.main()
 
 
-def test_a_server_that_fails_is_not_taken_for_a_wrong_password(users: ModuleType, mlflow: Mlflow) -> None:
+def test_a_failing_server_is_not_reported_as_a_wrong_password(users: ModuleType, mlflow: Mlflow) -> None:
     mlflow.status = 500
     with pytest.raises(SystemExit, match=r"expected status 200, found 500; its log above says why"):
         users.main()
@@ -89,9 +89,7 @@ def test_a_server_that_never_answers_ends_the_wait(
         users.main()
 
 
-def test_a_server_that_ended_is_not_waited_for(
-    users: ModuleType, mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_ended_server_ends_the_wait(users: ModuleType, mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow.unanswered = 1_000
     monkeypatch.setattr(users, "MLFLOW", users.MLFLOW + 1)
     with pytest.raises(SystemExit, match="expected it to come up, found that it ended"):

@@ -46,7 +46,7 @@ def test_every_secret_of_the_example_has_a_shortest_length() -> None:
     assert {line.partition("=")[0] for line in lines if "=insecure-" in line and line[0] != "#"} == set(SHORTEST)
 
 
-def test_random_secrets_on_loopback_pass_without_a_word(preflight: ModuleType, secrets: dict[str, str]) -> None:
+def test_random_secrets_on_loopback_pass_without_a_message(preflight: ModuleType, secrets: dict[str, str]) -> None:
     assert preflight.check_secrets(secrets | {"BIND_ADDRESS": "127.0.0.1"}) == ([], [])
 
 
@@ -94,7 +94,7 @@ def test_an_address_that_others_reach_is_not_loopback(preflight: ModuleType, add
     assert not preflight.is_loopback(address)
 
 
-def test_too_little_memory_says_found_expected_and_where_to_raise_it(preflight: ModuleType) -> None:
+def test_the_error_of_too_little_memory_tells_found_expected_and_where_to_raise_it(preflight: ModuleType) -> None:
     assert preflight.check_memory(8.0) == []
     assert "expected at least 4 GB for Docker, found 2.1 GB" in preflight.check_memory(2.1)[0]
 
@@ -109,5 +109,7 @@ def test_a_folder_that_cannot_be_read_names_the_setting(preflight: ModuleType, t
     assert "AIRFLOW_UID" in preflight.check_mounts([tmp_path / "missing"], tmp_path)[0]
 
 
-def test_a_log_volume_that_cannot_be_written_says_how_to_make_it_anew(preflight: ModuleType, tmp_path: Path) -> None:
+def test_the_error_of_an_unwritable_log_volume_tells_how_to_create_it_again(
+    preflight: ModuleType, tmp_path: Path
+) -> None:
     assert "docker volume rm" in preflight.check_mounts([tmp_path], tmp_path / "missing")[0]

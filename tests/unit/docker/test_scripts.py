@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A folder with what the scripts look at."""
+    """A folder with the files that the scripts read."""
     shutil.copytree(ROOT / "docker", tmp_path / "docker")
     shutil.copy(ROOT / ".env.example", tmp_path)
     return tmp_path
@@ -48,7 +48,7 @@ def test_the_file_with_mlflows_password_is_for_its_owner_alone(clone: Path) -> N
     assert (clone / "basic_auth.ini").stat().st_mode & 0o777 == 0o600
 
 
-def test_every_secret_is_another_one(clone: Path) -> None:
+def test_all_secrets_differ(clone: Path) -> None:
     run(clone, "env.sh")
     secrets = [
         value for name, value in read_env(clone).items() if name.endswith(("PASSWORD", "SECRET", "KEY")) and value
@@ -57,7 +57,7 @@ def test_every_secret_is_another_one(clone: Path) -> None:
     assert len(set(secrets)) == len(secrets)
 
 
-def test_an_env_that_is_there_is_never_overwritten(clone: Path) -> None:
+def test_an_existing_env_is_never_overwritten(clone: Path) -> None:
     (clone / ".env").write_text("MINE=1\n")
     assert run(clone, "env.sh").returncode == 0
     assert (clone / ".env").read_text() == "MINE=1\n"
@@ -75,7 +75,7 @@ def test_a_port_that_another_program_holds_is_named_with_its_variable(clone: Pat
     assert "GATEWAY_PORT" not in done.stderr
 
 
-def test_of_a_port_that_is_set_twice_the_last_value_is_looked_at(clone: Path) -> None:
+def test_the_last_value_counts_when_a_port_is_set_twice(clone: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         (clone / ".env").write_text(f"MLFLOW_PORT={port}\nMLFLOW_PORT={free_port()}\n")

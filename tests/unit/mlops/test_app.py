@@ -22,7 +22,7 @@ def test_no_machine_learning_library_is_imported_before_it_is_used(module: str) 
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it() -> None:
-    """As in an environment that holds the wheel and what it depends on, and nothing else."""
+    """The environment holds only the wheel and its dependencies."""
     program = (
         f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r})); "
         "from mlops.app import app; app(['train', '--dataset', 'iris'])"
@@ -41,7 +41,7 @@ def test_the_catalog_is_listed() -> None:
 
 
 @pytest.mark.parametrize("command", [["doctor"], ["demo"], ["local", "up"], ["local", "status"]])
-def test_a_command_of_this_machine_names_the_checkout_that_it_lacks(
+def test_a_local_command_outside_a_checkout_asks_for_one(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mlops.local.settings.REPOSITORY", tmp_path)

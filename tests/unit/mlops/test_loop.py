@@ -10,7 +10,7 @@ from mlops.errors import NoAnswerError, RunError
 
 
 class FakeApi:
-    """Airflow as a list of what it answers, one entry for each time it is asked; the last one stays."""
+    """Airflow as a list of answers, one for each call; the last one repeats."""
 
     def __init__(self, *moments: tuple[str, dict[str, str]]) -> None:
         self._moments = list(moments)
@@ -28,7 +28,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop.time, "sleep", lambda seconds: None)
 
 
-def test_each_task_is_told_of_once_when_it_has_ended() -> None:
+def test_each_ended_task_is_reported_once() -> None:
     api = FakeApi(
         ("running", {"train": "running", "gate": "scheduled"}),
         ("running", {"train": "success", "gate": "running"}),
@@ -45,7 +45,7 @@ def test_a_failed_run_names_its_failed_tasks() -> None:
         loop.follow(api, "dag", "run", lambda dag_id, task: None)  # type: ignore[arg-type]
 
 
-def test_a_server_that_does_not_answer_for_a_while_is_asked_again() -> None:
+def test_a_call_without_an_answer_is_retried() -> None:
     answers = iter([NoAnswerError("away"), None, "found"])
 
     def ask() -> str | None:
@@ -57,12 +57,12 @@ def test_a_server_that_does_not_answer_for_a_while_is_asked_again() -> None:
     assert loop.wait_for(ask, "an answer") == "found"
 
 
-def test_what_does_not_come_in_time_is_said() -> None:
+def test_a_wait_in_vain_is_an_error() -> None:
     with pytest.raises(RunError, match="expected a miracle within 0 s"):
         loop.wait_for(lambda: None, "a miracle", seconds=0)
 
 
 @pytest.mark.parametrize("ask", [loop.find_version, loop.predict])
-def test_a_model_that_nobody_answers_for_is_said(ask: Callable[[str], object]) -> None:
+def test_a_model_without_an_answer_is_an_error(ask: Callable[[str], object]) -> None:
     with pytest.raises(NoAnswerError, match="found none"):
         ask("http://127.0.0.1:1")

@@ -3,6 +3,6 @@ from __future__ import annotations
 import os
 import tempfile
 
-# Airflow reads these while it is imported, and makes its home if there is none.
+# Airflow reads these variables while it is imported, and makes a missing home folder.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"

@@ -1,4 +1,4 @@
-"""What a notice says; whether it arrives is tested with Airflow's own processes."""
+"""The text of a notice; tests/integration/plugins tests its delivery by Airflow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_failure_names_task_run_try_error_and_log() -> None:
     ]
 
 
-def test_a_failure_of_a_mapped_task_names_which_one() -> None:
+def test_a_failure_of_a_mapped_task_names_its_index() -> None:
     ti = SimpleNamespace(**{**vars(TI), "map_index": 0})
     assert describe({"ti": ti}, "failed").splitlines()[1] == "run manual__1, map index 0, try 2"
 

@@ -1,4 +1,4 @@
-"""What the tasks of the rollout DAGs share; that a run waits for a person is tried with the real stack."""
+"""The tasks of the rollout DAGs; tests/e2e tests that a run waits for approval."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def table() -> Table:
 
 @pytest.fixture
 def tasks(monkeypatch: pytest.MonkeyPatch, table: Table) -> ModuleType:
-    """The module as Airflow imports it, with the connections of the fakes."""
+    """The module as Airflow imports it, with connections to the fakes."""
     monkeypatch.syspath_prepend(str(PLUGINS))
     module = importlib.import_module("rollout_tasks")
     monkeypatch.setattr(module, "send", lambda text: "")
@@ -48,14 +48,14 @@ def answer(*options: str) -> dict[str, Any]:
     return {"chosen_options": list(options), "params_input": {}, "responded_by_user": {"id": "1", "name": "ada"}}
 
 
-def test_where_nobody_has_to_approve_the_task_is_skipped(tasks: ModuleType, table: Table) -> None:
+def test_a_task_without_needed_approval_is_skipped(tasks: ModuleType, table: Table) -> None:
     number = open_rollout(table.control(), "iris").rollout_id
     task = tasks.RolloutApproval(task_id="approve", rollout_id=number)
     with pytest.raises(AirflowSkipException, match="nobody has to approve"):
         task.execute({"params": {"require_approval": False}})
 
 
-def test_an_approval_names_who_gave_it(tasks: ModuleType, table: Table) -> None:
+def test_an_approval_names_its_person(tasks: ModuleType, table: Table) -> None:
     number = open_rollout(table.control(), "iris").rollout_id
     approval.ask_person(table.control(), number, 3600)
     task = tasks.RolloutApproval(task_id="approve", rollout_id=number)
@@ -72,7 +72,7 @@ def test_a_rejection_fails_the_task_and_ends_the_rollout(tasks: ModuleType, tabl
     assert table.rows.find_active("iris") is None
 
 
-def test_nobody_in_time_fails_the_task(tasks: ModuleType, table: Table) -> None:
+def test_no_decision_in_time_fails_the_task(tasks: ModuleType, table: Table) -> None:
     task = tasks.RolloutApproval(task_id="approve", rollout_id=1)
     with pytest.raises(HITLTimeoutError):
         task.execute_complete({}, {"error": "too late", "error_type": "timeout"})
@@ -90,7 +90,7 @@ def test_a_rollout_with_nothing_to_do_skips_its_task(monkeypatch: pytest.MonkeyP
         raise StandsAsideError("it serves already")
 
 
-def test_the_end_of_a_rollout_is_told_with_a_link(tasks: ModuleType, table: Table) -> None:
+def test_the_notice_of_a_rollouts_end_has_a_link(tasks: ModuleType, table: Table) -> None:
     rollout = open_rollout(table.control(), "iris")
     told = tasks.describe_end(
         table.rows.write(rollout.rollout_id, lease_seconds=1, reason="a < b", run_url="http://a/r")

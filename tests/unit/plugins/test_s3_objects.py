@@ -1,4 +1,4 @@
-"""The trigger against a real object store, in a triggerer that can crash where a test wants it to."""
+"""The trigger against a real object store, in a triggerer that can crash at any point."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_an_object_fires_once(incoming: Incoming) -> None:
     asyncio.run(watch())
 
 
-def test_an_object_that_is_written_over_fires_again(incoming: Incoming) -> None:
+def test_an_overwritten_object_fires_again(incoming: Incoming) -> None:
     async def watch() -> None:
         async with run_triggerer(StateStore()) as triggerer:
             key = incoming.write("a.csv", "old")
@@ -111,7 +111,7 @@ def test_a_crash_before_an_event_is_stored_loses_nothing(incoming: Incoming) -> 
         async with run_triggerer(state, stores_events=False) as triggerer:
             key = incoming.write("a.csv")
             assert await triggerer.next_event() == [key]
-            # Further polls pass, and none of them may take the event for stored.
+            # Further polls pass, and none may treat the event as stored.
             assert await triggerer.rest() == []
         assert state.values == {}
         async with run_triggerer(state) as triggerer:
@@ -120,7 +120,7 @@ def test_a_crash_before_an_event_is_stored_loses_nothing(incoming: Incoming) -> 
     asyncio.run(watch())
 
 
-def test_the_watermark_forgets_what_is_gone(incoming: Incoming) -> None:
+def test_the_watermark_drops_deleted_objects(incoming: Incoming) -> None:
     async def watch() -> None:
         state = StateStore()
         async with run_triggerer(state) as triggerer:
@@ -133,7 +133,7 @@ def test_the_watermark_forgets_what_is_gone(incoming: Incoming) -> None:
     asyncio.run(watch())
 
 
-def test_what_was_written_while_the_database_was_away_fires_afterwards(incoming: Incoming) -> None:
+def test_an_object_written_while_the_database_is_down_fires_afterwards(incoming: Incoming) -> None:
     async def watch() -> None:
         state = StateStore()
         state.is_away = True
@@ -151,8 +151,8 @@ def test_what_was_written_while_the_database_was_away_fires_afterwards(incoming:
     asyncio.run(watch())
 
 
-def test_folder_markers_are_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A console that makes a folder writes an object whose name ends so; the test's own store makes a folder of it."""
+def test_folder_markers_fire_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A console makes a folder as an object whose name ends with a slash; the test's store makes a real folder."""
     client = boto3.client("s3", region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret")
     monkeypatch.setattr(S3Listings, "_connect", lambda _: client)
     written = {"ETag": '"1"', "LastModified": datetime(2026, 11, 1, tzinfo=UTC)}

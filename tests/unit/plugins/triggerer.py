@@ -1,4 +1,4 @@
-"""Plays the part of the triggerer that matters to an event trigger: it takes events and says which ones are stored."""
+"""A stand-in for the triggerer: it receives events and acknowledges the stored ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from plugins.s3_objects import S3ObjectsTrigger
 
 TRIGGER_ID = 1
 QUIET_SECONDS = 0.6
-"""Longer than several polls: what has not been fired by then is not fired."""
+"""Longer than several polls: an event that has not fired by then does not fire."""
 
 
 class StateStore:
@@ -63,13 +63,13 @@ class Triggerer:
         return await asyncio.wait_for(self.events.get(), 30)
 
     async def wait_until(self, probe: Callable[[], bool]) -> None:
-        """Lets polls pass until something is so."""
+        """Waits through polls until a condition is true."""
         async with asyncio.timeout(30):
             while not probe():
                 await asyncio.sleep(0.05)
 
     async def rest(self) -> list[list[str]]:
-        """Events that come in a while in which nobody waits for one."""
+        """Events of a time in which the test waits for none."""
         await asyncio.sleep(QUIET_SECONDS)
         return [self.events.get_nowait() for _ in range(self.events.qsize())]
 

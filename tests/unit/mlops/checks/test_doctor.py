@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[4]
 
 
 class Mlflow(BaseHTTPRequestHandler):
-    """Says that it is well, at a time that is ten minutes ago."""
+    """Reports that it is healthy, with a date ten minutes ago."""
 
     def say_date(self) -> str:
         return formatdate(time.time() - 600, usegmt=True)
@@ -51,12 +51,12 @@ def mlflow() -> Iterator[int]:
 
 
 def examine(env_file: Path) -> dict[str, dict[str, str]]:
-    """What the command finds, by subject."""
+    """The command's findings, by subject."""
     done = CliRunner().invoke(app, ["doctor", "--env-file", str(env_file), "--json"], catch_exceptions=False)
     return {finding["subject"]: finding for finding in json.loads(done.stdout)}
 
 
-def test_each_service_is_told_from_a_stranger_and_from_nobody(mlflow: int) -> None:
+def test_a_service_another_program_and_a_closed_port_are_told_apart(mlflow: int) -> None:
     free = free_port()
     found = doctor.ask_services({"MLFLOW_PORT": mlflow, "AIRFLOW_PORT": mlflow, "GATEWAY_PORT": free})
     assert found == {
@@ -75,7 +75,7 @@ def test_pins_are_those_that_every_platform_has(tmp_path: Path) -> None:
     assert len(doctor.read_pins(ROOT / "docker/requirements/dev.txt")) > 200
 
 
-def test_the_command_says_what_is_wrong_and_ends_with_1(tmp_path: Path, mlflow: int) -> None:
+def test_the_command_lists_problems_and_ends_with_1(tmp_path: Path, mlflow: int) -> None:
     env_file = tmp_path / "env"
     env_file.write_text(f"MLFLOW_PORT={mlflow}\nMINIO_PORT=1\n")
     done = CliRunner().invoke(app, ["doctor", "--env-file", str(env_file), "--json"])
@@ -88,7 +88,7 @@ def test_the_command_says_what_is_wrong_and_ends_with_1(tmp_path: Path, mlflow: 
 
 
 @pytest.mark.parametrize("date", ["soon", "Wed, 25 Nov 2026 09:00:00", ""])
-def test_a_date_that_is_none_or_has_no_zone_ends_nothing(tmp_path: Path, date: str) -> None:
+def test_an_invalid_date_or_one_without_zone_is_not_an_error(tmp_path: Path, date: str) -> None:
     class Odd(Mlflow):
         def say_date(self) -> str:
             return date
@@ -98,14 +98,14 @@ def test_a_date_that_is_none_or_has_no_zone_ends_nothing(tmp_path: Path, date: s
         assert examine(tmp_path / "env")["MLflow"]["state"] == "ok"
 
 
-def test_the_clock_of_a_stranger_does_not_count(tmp_path: Path, mlflow: int) -> None:
+def test_the_clock_of_another_program_does_not_count(tmp_path: Path, mlflow: int) -> None:
     (tmp_path / "env").write_text(f"MINIO_PORT={mlflow}\nMLFLOW_PORT=1\nAIRFLOW_PORT=1\n")
     found = examine(tmp_path / "env")
     assert found["object store"]["state"] == "failure"
     assert "clock" not in found
 
 
-def test_a_port_that_is_none_is_named(tmp_path: Path) -> None:
+def test_an_invalid_port_is_named(tmp_path: Path) -> None:
     shutil.copy(ROOT / ".env.example", tmp_path / "env")
     with (tmp_path / "env").open("a") as file:
         file.write("AIRFLOW_PORT=80800\nMLFLOW_PORT=5000a\n")
@@ -113,7 +113,7 @@ def test_a_port_that_is_none_is_named(tmp_path: Path) -> None:
     assert (settings["state"], settings["found"]) == ("failure", "AIRFLOW_PORT 80800, MLFLOW_PORT 5000a")
 
 
-def test_settings_in_another_encoding_are_said_in_one_line(tmp_path: Path) -> None:
+def test_settings_in_another_encoding_are_one_line_of_error(tmp_path: Path) -> None:
     (tmp_path / "env").write_bytes("# 비밀번호".encode("cp949"))
     done = CliRunner().invoke(app, ["doctor", "--env-file", str(tmp_path / "env")])
     assert done.exit_code == 1

@@ -41,7 +41,7 @@ def test_a_clock_five_minutes_off_is_a_failure_in_either_direction(sign: int) ->
     assert states == ["ok", "warning", "failure"]
 
 
-def test_settings_that_are_not_there_or_not_whole_are_told_apart() -> None:
+def test_missing_and_incomplete_settings_are_told_apart() -> None:
     assert findings.check_settings(None, EXAMPLE).state == "warning"
     without_password = {name: value for name, value in GOOD.items() if "PASSWORD" not in name}
     found = findings.check_settings(without_password, EXAMPLE)
@@ -52,11 +52,11 @@ def test_settings_that_are_not_there_or_not_whole_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(("bind", "state"), [("127.0.0.1", "warning"), ("0.0.0.0", "failure"), ("::1", "warning")])
-def test_known_secrets_are_bearable_on_loopback_alone(bind: str, state: str) -> None:
+def test_known_secrets_are_a_warning_on_loopback_only(bind: str, state: str) -> None:
     assert findings.check_settings(EXAMPLE | {"BIND_ADDRESS": bind}, EXAMPLE).state == state
 
 
-def test_packages_that_are_not_those_of_the_lock_are_named() -> None:
+def test_packages_that_differ_from_the_lock_are_named() -> None:
     pinned = {"mlflow": "3.17.2", "pandas": "3.0.3"}
     found = findings.check_packages(pinned, {"mlflow": "3.16.0", "numpy": "2.5.5"})
     assert found.state == "failure"
@@ -68,7 +68,7 @@ def test_a_machine_without_openmp_is_warned() -> None:
     assert [findings.check_openmp(is_installed=found).state for found in (True, False)] == ["ok", "warning"]
 
 
-def test_a_service_that_is_away_is_a_failure_only_where_others_answer() -> None:
+def test_a_missing_service_is_a_failure_only_while_others_answer() -> None:
     port, other = "MLFLOW_PORT 5000", "AIRFLOW_PORT 8080"
     [nothing] = findings.check_services({"MLflow": (port, "silent"), "Airflow": (other, "silent")})
     assert (nothing.state, nothing.found) == ("warning", "none runs")
@@ -79,13 +79,13 @@ def test_a_service_that_is_away_is_a_failure_only_where_others_answer() -> None:
     assert states == {"MLflow": "failure", "Airflow": "ok"}
 
 
-def test_a_port_that_a_stranger_holds_is_named_with_its_variable() -> None:
+def test_a_port_of_another_program_is_named_with_its_variable() -> None:
     held, _ = findings.check_services({"MLflow": ("MLFLOW_PORT 5000", "taken")})
     assert held.state == "failure"
     assert "set another MLFLOW_PORT in .env" in held.advice
 
 
-def test_warnings_alone_are_healthy() -> None:
+def test_warnings_without_failures_are_healthy() -> None:
     warning, failure = findings.check_memory(3.5), findings.check_memory(1)
     assert findings.is_healthy([warning])
     assert not findings.is_healthy([warning, failure])

@@ -15,7 +15,7 @@ from mlops.checks.smoke import Smoke, Step, Target, is_passed
 
 
 class Gateway(ThreadingHTTPServer):
-    """Answers as the gateway does, with one version and one class."""
+    """Answers like the gateway, with one version and one class."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -33,7 +33,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Gateway
 
     def do_GET(self) -> None:
-        """What a stranger at Airflow's port answers."""
+        """Answers as another program at Airflow's port."""
         self.send_response(200)
         self.end_headers()
         self.wfile.write(self.path.encode() if "html" in self.path else b'{"it": "works"}')
@@ -123,14 +123,14 @@ def test_a_loop_that_works_passes_every_step(gateway: Gateway) -> None:
     assert steps["gate"].found == "iris: promoted"
 
 
-def test_a_rejection_is_no_failure_and_the_rollout_of_the_champion_is_asked_for(gateway: Gateway) -> None:
+def test_a_rejection_passes_and_the_champions_rollout_is_requested(gateway: Gateway) -> None:
     gateway.version, airflow = "7", FakeAirflow(verdict="rejected")
     steps = run(gateway, airflow, champion="7")
     assert is_passed(list(steps.values())), steps
     assert airflow.triggered[-1] == (loop.SERVE, {"model": "iris", "version": "7"})
 
 
-def test_a_champion_that_a_person_promoted_past_the_gate_is_left_alone(gateway: Gateway) -> None:
+def test_a_champion_that_a_person_promoted_past_the_gate_is_not_rolled_out(gateway: Gateway) -> None:
     airflow = FakeAirflow(verdict="rejected")
     steps = run(gateway, airflow, passed=False)
     assert is_passed(list(steps.values())), steps
@@ -148,39 +148,39 @@ def test_a_first_model_that_the_gate_rejects_is_a_failure(gateway: Gateway) -> N
     assert run(gateway, FakeAirflow(verdict="rejected"), champion=None)["deploy"].is_ok is False
 
 
-def test_missing_dags_are_found_out_first(gateway: Gateway) -> None:
+def test_missing_dags_are_found_first(gateway: Gateway) -> None:
     airflow = FakeAirflow()
     airflow.dags = {loop.TRAIN}
     assert "no model_serving_pipeline" in run(gateway, airflow)["reach"].found
 
 
-def test_an_answer_of_another_version_or_of_no_class_is_a_failure(gateway: Gateway) -> None:
+def test_another_version_or_an_unknown_class_is_a_failure(gateway: Gateway) -> None:
     gateway.version = "2"
     assert "expected version 1, the champion" in run(gateway, FakeAirflow())["check"].found
     gateway.predictions = ["cat"]
     assert run(gateway, FakeAirflow())["predict"].is_ok is False
 
 
-def test_an_answer_to_words_is_a_failure(gateway: Gateway) -> None:
+def test_a_prediction_for_words_is_a_failure(gateway: Gateway) -> None:
     gateway.status_of_bad_rows = 200
     assert "expected status 400 or 422" in run(gateway, FakeAirflow())["check"].found
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"it": "works"}'])
-def test_a_stranger_at_the_gateways_port_is_a_failure(gateway: Gateway, body: bytes) -> None:
+def test_another_program_at_the_gateways_port_is_a_failure(gateway: Gateway, body: bytes) -> None:
     gateway.body = body
     assert "/predict: expected predictions, found" in run(gateway, FakeAirflow())["predict"].found
 
 
 @pytest.mark.parametrize("path", ["", "/html"])
-def test_a_stranger_at_airflows_port_is_a_failure(gateway: Gateway, path: str) -> None:
+def test_another_program_at_airflows_port_is_a_failure(gateway: Gateway, path: str) -> None:
     with closing(AirflowApi(gateway.url + path, "admin", "secret")) as api:
         reach, *_ = Smoke(Target(api, FakeAliases("1"), gateway.url)).run(lambda step: None)
     assert reach.is_ok is False
     assert "expected Airflow to answer GET /dags, found another response" in reach.found
 
 
-def test_a_gateway_that_is_away_is_said(gateway: Gateway) -> None:
+def test_a_gateway_that_does_not_answer_is_reported(gateway: Gateway) -> None:
     target = Target(FakeAirflow(), FakeAliases("1"), "http://127.0.0.1:1")  # type: ignore[arg-type]
     reach, *others = Smoke(target).run(lambda step: None)
     assert reach.is_ok is False

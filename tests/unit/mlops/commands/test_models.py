@@ -1,4 +1,4 @@
-"""The commands about versions, with the registry and the log of the unit tests in place of the real ones."""
+"""The commands about versions, with the fakes of the registry and of the log."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
 
 
-def test_models_are_listed_with_what_serves(registry: Table) -> None:
+def test_models_are_listed_with_their_serving_version(registry: Table) -> None:
     done = run("models", "--json")
     assert [model for model in json.loads(done.stdout) if model["model"] == "iris"] == [
         {"model": "iris", "champion": "3", "previous": "2", "newest passed": "3", "under way": None, "frozen": None}
@@ -53,7 +53,7 @@ def test_tables_fit_80_columns_and_break_no_word(registry: Table, monkeypatch: p
     assert models.splitlines()[0].split() == ["model", "champion", "previous", "newest", "passed", "under", "way"]
 
 
-def test_the_history_tells_local_time(registry: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_history_shows_local_time(registry: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Seoul")
     time.tzset()
     moved_at = registry.log.moves[-1].moved_at
@@ -63,7 +63,7 @@ def test_the_history_tells_local_time(registry: Table, monkeypatch: pytest.Monke
     assert f"{moved_at.astimezone(timezone(timedelta(hours=9))):%Y-%m-%d %H:%M}" in shown
 
 
-def test_a_rollback_moves_the_alias_and_the_history_says_why(registry: Table) -> None:
+def test_a_rollback_moves_the_alias_and_the_history_has_the_reason(registry: Table) -> None:
     done = run("rollback", "iris", "--why", "it answers nonsense")
     assert (done.exit_code, done.stdout) == (0, "iris: champion 3 -> 2\n")
     newest = json.loads(run("history", "iris", "--json").stdout)[0]
@@ -72,7 +72,7 @@ def test_a_rollback_moves_the_alias_and_the_history_says_why(registry: Table) ->
     assert "@" in newest["who"]
 
 
-def test_a_reason_is_asked_for(registry: Table) -> None:
+def test_a_missing_reason_is_prompted_for(registry: Table) -> None:
     done = CliRunner().invoke(app, ["promote", "iris", "1"], input="the old one was better\n")
     assert done.exit_code == 0
     assert registry.aliases.aliases == {"champion": "1", "previous": "3"}
@@ -96,20 +96,22 @@ def test_a_freeze_holds_until_it_is_lifted(registry: Table) -> None:
         (["rollback", "tulips", "--why", "x"], "found 'tulips', expected one of IrisModel, iris"),
     ],
 )
-def test_what_is_not_there_is_a_usage_error(registry: Table, arguments: list[str], message: str) -> None:
+def test_an_unknown_name_or_version_is_a_usage_error(registry: Table, arguments: list[str], message: str) -> None:
     done = run(*arguments)
     assert done.exit_code == 2
     assert message in done.output
 
 
-def test_without_a_version_before_there_is_no_way_back(registry: Table) -> None:
+def test_a_rollback_needs_a_previous_version(registry: Table) -> None:
     del registry.aliases.aliases["previous"]
     done = run("rollback", "iris", "--why", "x")
     assert done.exit_code == 2
     assert "found no version before the champion" in done.output
 
 
-def test_status_names_each_part_and_fails_if_one_is_away(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_names_each_part_and_fails_if_one_does_not_answer(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nowhere = settings.model_copy(update={"gateway_url": "http://127.0.0.1:1", "s3_endpoint_url": "http://127.0.0.1:1"})
     monkeypatch.setattr("mlops.commands.models.load_host_settings", lambda: nowhere)
     done = run("status", "--json")

@@ -31,17 +31,17 @@ def test_settings_fill_in_defaults_and_merged_keys(file: Path) -> None:
     assert found == {"COLOUR": "blue", "KEY": "k", "PORT": "80"}
 
 
-def test_what_is_not_set_or_empty_has_its_default(file: Path) -> None:
+def test_a_missing_or_empty_setting_has_its_default(file: Path) -> None:
     for settings in ({"KEY": "k"}, {"KEY": "k", "COLOUR": ""}):
         assert compose_file.read_environment(file, "door", settings)["COLOUR"] == "red"
 
 
-def test_a_setting_that_must_be_there_is_named(file: Path) -> None:
+def test_a_missing_required_setting_is_named(file: Path) -> None:
     with pytest.raises(StateFolderError, match="KEY: expected a value, found none"):
         compose_file.read_environment(file, "door", {})
 
 
-def test_addresses_are_replaced_wherever_they_stand() -> None:
+def test_addresses_are_replaced_everywhere_in_a_value() -> None:
     moved = compose_file.move_to({"DSN": "x@postgres:5432/a", "OTHER": "postgres"}, {"postgres:5432": "127.0.0.1:7"})
     assert moved == {"DSN": "x@127.0.0.1:7/a", "OTHER": "postgres"}
 

@@ -1,4 +1,4 @@
-"""A disk that is full, which is a small tmpfs: only root may mount one."""
+"""A full disk: a small tmpfs, which only root may mount."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlops.errors import ServiceError, StateFolderError
 from mlops.local.services import Services
 from mlops.local.state import MIN_FREE_MB, PORTS, StateFolder
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_start_on_a_full_disk_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_a_start_on_a_full_disk_is_refused_with_advice(tmp_path: Path) -> None:
     with (
         small_disk(tmp_path / "disk"),
         pytest.raises(StateFolderError, match=f"at least {MIN_FREE_MB} MB free, found 1\\d; .* `--state DIR`"),
@@ -39,7 +39,7 @@ def test_a_start_on_a_full_disk_is_refused_with_the_way_out(tmp_path: Path) -> N
         StateFolder(tmp_path / "disk/state").prepare()
 
 
-def test_a_disk_that_becomes_full_is_said_and_leaves_no_half_made_database(tmp_path: Path) -> None:
+def test_a_disk_that_becomes_full_is_reported_and_leaves_no_incomplete_database(tmp_path: Path) -> None:
     state = StateFolder(tmp_path / "state")
     state.prepare()
     with small_disk(state.path / "postgres"):

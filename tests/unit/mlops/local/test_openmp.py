@@ -12,7 +12,7 @@ from mlops.local import openmp
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the name is Linux's")
-def test_the_runtime_that_comes_along_is_found_by_the_name_that_lightgbm_looks_for(tmp_path: Path) -> None:
+def test_the_bundled_runtime_has_the_name_that_lightgbm_loads(tmp_path: Path) -> None:
     assert openmp.link_bundled(tmp_path / "lib")
     assert openmp.link_bundled(tmp_path / "lib")  # a second start
     assert ctypes.CDLL(str(tmp_path / "lib/libgomp.so.1")).omp_get_max_threads() >= 1

@@ -47,21 +47,21 @@ def test_every_service_has_a_port_of_its_own_and_keeps_it(state: StateFolder) ->
     assert state.choose_ports() == chosen == state.read_ports()
 
 
-def test_a_port_that_was_taken_meanwhile_is_given_up_for_another(state: StateFolder) -> None:
+def test_a_stored_port_that_is_taken_is_replaced(state: StateFolder) -> None:
     before = state.choose_ports()["objects"]
     with socket.create_server(("127.0.0.1", before)):
         assert state.choose_ports()["objects"] != before
 
 
 @pytest.mark.parametrize("found", ["80800", "", "airflow"])
-def test_a_port_of_the_settings_that_is_none_is_chosen_anew(state: StateFolder, found: str) -> None:
+def test_an_invalid_stored_port_is_replaced(state: StateFolder, found: str) -> None:
     state.choose_ports()
     text = re.sub("^AIRFLOW_PORT=.*$", f"AIRFLOW_PORT={found}", state.env_file.read_text(), flags=re.M)
     state.env_file.write_text(text)
     assert 0 < state.choose_ports()["airflow"] < 65536
 
 
-def test_a_port_that_is_asked_for_is_taken_or_refused(state: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requested_port_is_used_or_refused(state: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     server, port = listen()
     monkeypatch.setenv("AIRFLOW_PORT", str(port))
     with server, pytest.raises(PortError, match=f"AIRFLOW_PORT: expected port {port} to be free"):
@@ -77,7 +77,7 @@ def test_a_port_that_is_asked_for_is_taken_or_refused(state: StateFolder, monkey
         ({"MLFLOW_PORT": "{0}", "AIRFLOW_PORT": "{0}"}, "AIRFLOW_PORT: expected a port of its own, found"),
     ],
 )
-def test_a_port_that_cannot_be_had_is_refused_with_its_name(
+def test_an_invalid_requested_port_is_refused_with_its_name(
     state: StateFolder, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str], problem: str
 ) -> None:
     server, port = listen()
@@ -88,7 +88,7 @@ def test_a_port_that_cannot_be_had_is_refused_with_its_name(
         state.choose_ports()
 
 
-def test_a_port_that_is_asked_for_is_taken_from_the_service_that_had_it(
+def test_a_requested_port_takes_precedence_over_another_services_stored_port(
     state: StateFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = state.choose_ports()["postgres"]
@@ -97,7 +97,7 @@ def test_a_port_that_is_asked_for_is_taken_from_the_service_that_had_it(
     assert chosen["airflow"] == before != chosen["postgres"]
 
 
-def test_a_folder_of_another_version_is_refused_with_the_way_out(state: StateFolder) -> None:
+def test_a_folder_of_another_version_is_refused_with_advice(state: StateFolder) -> None:
     (state.path / "mlops-local-stack").write_text("0\n")
     with pytest.raises(StateFolderError, match="found version 0 of a local stack, expected 1; `mlops local reset`"):
         state.prepare()
@@ -112,9 +112,7 @@ def test_a_folder_with_other_things_in_it_is_neither_used_nor_deleted(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_folder_that_a_full_disk_refused_is_used_once_there_is_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_a_full_disk_is_used_once_there_is_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = StateFolder(tmp_path / "state")
     with monkeypatch.context() as small:
         small.setattr("mlops.local.state.MIN_FREE_MB", 1e12)
@@ -139,6 +137,6 @@ def test_only_one_command_at_a_time_changes_a_stack(state: StateFolder) -> None:
     assert state.env_file.read_text() == "A_PORT=1\n"
 
 
-def test_without_a_stack_reading_says_how_to_make_one(tmp_path: Path) -> None:
+def test_the_error_without_a_stack_tells_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(StateFolderError, match="mlops local up"):
         StateFolder(tmp_path).read_settings()

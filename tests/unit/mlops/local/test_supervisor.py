@@ -49,28 +49,26 @@ def start(supervisor: Supervisor, folder: Path, command: list[str], **environmen
     supervisor.start_program("one")
 
 
-def test_a_program_gets_its_environment_letter_by_letter_and_its_output_is_kept(
-    supervisor: Supervisor, folder: Path
-) -> None:
+def test_a_program_has_its_exact_environment_and_its_output_is_logged(supervisor: Supervisor, folder: Path) -> None:
     value = "a b,c=d;e %(x)s 'f' \\g#"
     start(supervisor, folder, [sys.executable, "-c", "import os; print('found', os.environ['VALUE'])"], VALUE=value)
     log = folder / "one.log"
     wait_until(lambda: log.is_file() and f"found {value}\n" in log.read_text())
 
 
-def test_a_value_that_cannot_be_written_down_is_refused(supervisor: Supervisor, folder: Path) -> None:
+def test_a_value_that_cannot_be_quoted_is_refused(supervisor: Supervisor, folder: Path) -> None:
     for value, problem in (('a"b', "VALUE: expected a value without quotes"), ("a ;b", "no blank before ;")):
         with pytest.raises(ServiceError, match=problem):
             supervisor.write_configuration([Program("one", SLEEP, {"VALUE": value}, folder)])
 
 
 @pytest.mark.parametrize("name", ["100 %", "it's"])
-def test_a_folder_that_cannot_be_written_down_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_folder_that_cannot_be_quoted_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ServiceError, match="expected a path without % and quotes"):
         Supervisor(tmp_path / name, tmp_path, 1, "")
 
 
-def test_a_program_that_is_killed_comes_back(supervisor: Supervisor, folder: Path) -> None:
+def test_a_killed_program_is_restarted(supervisor: Supervisor, folder: Path) -> None:
     start(supervisor, folder, SLEEP)
     wait_until(lambda: supervisor.read_state("one").state == "RUNNING")
     before = supervisor.read_state("one").process_id
@@ -79,7 +77,7 @@ def test_a_program_that_is_killed_comes_back(supervisor: Supervisor, folder: Pat
     wait_until(lambda: supervisor.read_state("one").process_id not in {0, before})
 
 
-def test_a_program_that_cannot_start_is_given_up_and_said(
+def test_a_program_that_cannot_start_becomes_fatal_and_its_error_is_logged(
     supervisor: Supervisor, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mlops.local.supervisor._START_RETRIES", 2)
@@ -97,14 +95,14 @@ def test_stopping_leaves_no_process_and_no_pid(supervisor: Supervisor, folder: P
 
 
 @pytest.mark.skipif(with_death_signal([]) == [], reason="needs Linux's setpriv")
-def test_killing_the_supervisor_takes_its_programs_with_it(supervisor: Supervisor, folder: Path) -> None:
+def test_the_programs_of_a_killed_supervisor_end(supervisor: Supervisor, folder: Path) -> None:
     start(supervisor, folder, SLEEP)
     wait_until(lambda: len(find_processes(folder)) == 2)
     os.kill(int((folder / "supervisord.pid").read_text()), signal.SIGKILL)
     wait_until(lambda: find_processes(folder) == [])
 
 
-def test_what_outlived_its_parents_is_ended_too(supervisor: Supervisor, folder: Path) -> None:
+def test_a_process_that_outlived_its_parent_is_ended(supervisor: Supervisor, folder: Path) -> None:
     orphan = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
     start(supervisor, folder, [sys.executable, "-c", f"{orphan}; import time; time.sleep(600)"])
     wait_until(lambda: len(find_processes(folder)) == 3)
@@ -115,7 +113,7 @@ def test_what_outlived_its_parents_is_ended_too(supervisor: Supervisor, folder: 
     assert find_processes(folder) == []
 
 
-def test_a_stack_whose_folder_was_deleted_is_ended_too(supervisor: Supervisor, folder: Path) -> None:
+def test_a_stack_without_its_folder_is_ended(supervisor: Supervisor, folder: Path) -> None:
     start(supervisor, folder, SLEEP)
     wait_until(lambda: len(find_processes(folder)) == 2)
     shutil.rmtree(folder)
@@ -123,7 +121,7 @@ def test_a_stack_whose_folder_was_deleted_is_ended_too(supervisor: Supervisor, f
     assert find_processes(folder) == []
 
 
-def test_a_stranger_is_left_alone(supervisor: Supervisor, folder: Path) -> None:
+def test_a_process_of_no_stack_is_not_ended(supervisor: Supervisor, folder: Path) -> None:
     stranger = psutil.Popen(SLEEP)
     try:
         supervisor.stop()
