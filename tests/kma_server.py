@@ -66,7 +66,7 @@ def service_error(code: str, message: str) -> Answer:
 
 
 def gateway_xml(code: str, name: str, status: int = 200) -> Answer:
-    """The gateway's as XML, whatever was asked for.
+    """The gateway's error as XML, even if JSON was requested.
 
     Not in the guide. As in https://life.photogrammer.me/openapi-servicekey-encoding-problem, for a key encoded twice.
     """

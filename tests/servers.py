@@ -97,7 +97,7 @@ class MlflowServer:
         return username, self.passwords[username]
 
     def move_alias(self, model: str, version: str | None) -> None:
-        """What a rollout does: lets `champion` name a version, or none."""
+        """Moves the alias `champion` as a rollout does; None deletes it."""
         body = {"name": model, "alias": "champion"} | ({"version": version} if version else {})
         self._call("POST" if version else "DELETE", "registered-models/alias", json=body)
 

@@ -1,6 +1,6 @@
 """MLflow's authorization function: basic auth, and users who can only read.
 
-MLflow's permission READ still lets a user make experiments and registered models, which locks a name for others and,
+MLflow's permission READ still allows a user to make experiments and models, which locks a name for others and,
 through an artifact location of the user's choice, reaches the whole object store with the server's key.
 """
 

@@ -18,7 +18,7 @@ EXPERIMENT = "reliability"
 
 
 class Publisher:
-    """MLflow's REST API as the trainer; only what is said is uploaded, so that nothing mends a bad file."""
+    """MLflow's REST API as the trainer; it uploads a bad file unchanged."""
 
     def __init__(self, stack: Stack, model: str = "iris") -> None:
         self._stack = stack
@@ -50,7 +50,7 @@ class Publisher:
         return str(created["model_version"]["version"])
 
     def move(self, alias: str, version: str) -> None:
-        """Lets an alias name a version, as by hand."""
+        """Points an alias at a version, as by hand."""
         self._post("mlflow/registered-models/alias", name=self.model, alias=alias, version=version)
 
     def serve(self, version: str, seconds: float = 60) -> None:
@@ -59,7 +59,7 @@ class Publisher:
         wait_until(lambda: self.read_fleet() == {version}, seconds, f"every replica answers with {version}")
 
     def open_canary(self, version: str, minutes: float = 5) -> None:
-        """Lets the canary pool answer with a version, without a rollout that would look after it."""
+        """Serves a version from the canary pool, without a rollout."""
         until = datetime.now(UTC) + timedelta(minutes=minutes)
         self._post("mlflow/registered-models/set-tag", name=self.model, key="canary_until", value=until.isoformat())
         self.move("challenger", version)

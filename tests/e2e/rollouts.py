@@ -32,7 +32,7 @@ class Rollouts:
         return self.wait_for_end(version, 30) | {"run_id": run_id}
 
     def start_dag(self, version: str, **params: Any) -> str:
-        """Triggers `model_serving_pipeline` with a window of five seconds; answers the run's id."""
+        """Triggers `model_serving_pipeline` with a window of five seconds; returns the run's id."""
         options = {"window_seconds": 5, "minimum_requests": 60, **params}
         return self.airflow.trigger(SERVE, model="iris", version=version, **options)
 

@@ -1,4 +1,4 @@
-"""Data that arrives by itself: a dropped file becomes a version that answers; employees; what is bad or comes twice."""
+"""New data: a dropped file becomes a version that answers; employees; invalid and repeated files."""
 
 from __future__ import annotations
 

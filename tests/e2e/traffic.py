@@ -18,7 +18,7 @@ RANGES = ((4.3, 7.9), (2.0, 4.4), (1.0, 6.9), (0.1, 2.5))
 
 
 def make_rows(longest_sepal: float = 7.9, count: int = 200) -> list[bytes]:
-    """Bodies of one row each, spread over what the features hold: one row for ever would look like a stuck model."""
+    """Bodies of one row each, spread over the features' ranges: the same row again would look like a stuck model."""
     chance = random.Random(1)
     ranges = ((4.3, longest_sepal), *RANGES[1:])
     return [json.dumps([[round(chance.uniform(*bounds), 1) for bounds in ranges]]).encode() for _ in range(count)]

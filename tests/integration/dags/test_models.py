@@ -40,7 +40,7 @@ def test_a_batch_without_a_champion_is_skipped_and_says_why(environment: dict[st
     assert "found no champion" in ran["log"]
 
 
-def test_the_nightly_version_waits_until_the_selection_lets_it_on(
+def test_the_nightly_version_waits_until_the_selection_promotes_it(
     environment: dict[str, str], tracker: Tracker, replica: Replica
 ) -> None:
     trained = run_dag(environment, "simple_train")

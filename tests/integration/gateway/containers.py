@@ -31,7 +31,7 @@ HARDENED = ["--read-only", "--tmpfs", "/tmp:mode=1777", "--cap-drop", "ALL", "--
 
 
 def docker(*arguments: str) -> str:
-    """Runs docker and answers what it printed; a failure says what docker said."""
+    """Runs docker and returns its output; a failure shows it."""
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
     return done.stdout.strip()
@@ -53,13 +53,13 @@ class Fleet:
         docker("network", "create", self.network)
 
     def start_replica(self, service: str, name: str, status: int = 200, port: int = 3000) -> str:
-        """Starts a replica of a service and answers its container."""
+        """Starts a replica of a service and returns its container."""
         mount = f"{Path(__file__).with_name('replica.py')}:/replica.py:ro"
         alias = ["--network-alias", service, "--volume", mount]
         return self._run([*alias, PYTHON_IMAGE, "python", "/replica.py", name, str(status), str(port)])
 
     def start_gateway(self, **settings: str) -> str:
-        """Starts a gateway as compose does and answers its address, or raises what its log says."""
+        """Starts a gateway as compose does and returns its address, or raises its log."""
         container = self._run([*HARDENED, "--user", "nginx", "--publish", "127.0.0.1::8000", *_configure(settings)])
         url = f"http://{docker('port', container, '8000')}"
         wait_until(lambda: _is_alive(url), f"the gateway answers; its log: {docker('logs', container)}")

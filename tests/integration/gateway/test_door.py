@@ -1,4 +1,4 @@
-"""What the gateway lets through, what it refuses, and what it says itself."""
+"""Requests that the gateway passes on, refuses, or answers itself."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ ROWS = [[5.1, 3.5, 1.4, 0.2]]
 
 
 def predict(client: httpx.Client, **headers: str) -> dict[str, str]:
-    """Answers which replica was asked and for which pool."""
+    """Returns the replica that answered and the pool of the request."""
     answer = client.post(
         "/predict", json=ROWS, headers={name.replace("_", "-"): text for name, text in headers.items()}
     )

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 NOWHERE = "http://127.0.0.1:9"
 NO_INTERNET = {"HTTP_PROXY": NOWHERE, "HTTPS_PROXY": NOWHERE}
-"""Whoever asks for anything asks a proxy that is not there, unless the command makes this machine an exception."""
+"""Every request goes to a missing proxy, unless the command makes this machine an exception."""
 
 
 class DemoProcess:

@@ -149,7 +149,7 @@ def test_a_mark_at_the_start_line_ends_and_another_order_of_columns_are_no_matte
         (gzip.compress(b"\n".join([HEADER, *make_rows(2000)]))[:-500], "cut off or damaged"),
     ],
 )
-def test_a_file_that_is_no_table_is_refused(workspace: Workspace, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_a_table_is_refused(workspace: Workspace, content: bytes, message: str) -> None:
     uri = f"{URI}.gz" if content[:2] == b"\x1f\x8b" else URI
     workspace.storage.write_bytes(uri, content)
     with pytest.raises(SourceError, match=message):

@@ -76,7 +76,7 @@ def start_replica(folder: Path, mlflow_url: str, password: str, **settings: str)
 
 
 def store_models(folder: Path) -> Path:
-    """Puts iris and ships where a replica finds them as served last, and answers the catalog that has both."""
+    """Puts iris and ships where a replica finds them as served last, and returns the catalog that has both."""
     files = ModelFiles(folder / "state", "other")
     catalog = folder / "catalog"
     catalog.mkdir()

@@ -37,7 +37,7 @@ def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     try:
         dataset, split = read_table(request.param, tmp_path_factory.mktemp("datasets"))
     except SourceError as error:
-        pytest.skip(f"the table is not to be had: {error}")
+        pytest.skip(f"the table is not available: {error}")
     assert len(split.train) + len(split.holdout) == DISTINCT_ROWS[dataset.name]
     return dataset, split
 

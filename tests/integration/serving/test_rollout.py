@@ -208,7 +208,7 @@ def test_a_newer_version_takes_the_place_of_a_canary(stack: RolloutStack) -> Non
         steps.wait_for_canary(control, number)
 
 
-def test_a_rollout_that_was_cut_off_is_taken_over_when_its_lease_ends(stack: RolloutStack) -> None:
+def test_an_interrupted_rollout_is_taken_over_when_its_lease_ends(stack: RolloutStack) -> None:
     version = stack.register(make_bad_classifier())
     dead = stack.control("test/dead", lease_seconds=3.0)
     number = open_rollout(dead, "iris", version).rollout_id
@@ -217,7 +217,7 @@ def test_a_rollout_that_was_cut_off_is_taken_over_when_its_lease_ends(stack: Rol
     assert stack.aliases()["champion"] == version
 
 
-def test_a_canary_whose_controller_died_closes_by_itself(stack: RolloutStack) -> None:
+def test_a_canary_whose_controller_died_closes_automatically(stack: RolloutStack) -> None:
     champion, version = stack.aliases()["champion"], stack.register(make_bad_classifier())
     dead: Control = stack.control("test/dead", lease_seconds=4.0)
     number = open_rollout(dead, "iris", version).rollout_id
