@@ -191,7 +191,7 @@ def test_a_column_twice_is_refused(tmp_path: Path, workspace: Workspace) -> None
         run(workspace, str(tmp_path / "twice.parquet"))
 
 
-def test_a_text_that_is_no_utf8_is_refused(tmp_path: Path, workspace: Workspace) -> None:
+def test_a_text_that_is_not_utf8_is_refused(tmp_path: Path, workspace: Workspace) -> None:
     table = pa.Table.from_pandas(make_typed_rows(rows=1)).drop_columns("town")
     pq.write_table(table.append_column("town", pa.array([b"\xff"]).view(pa.string())), tmp_path / "latin.parquet")
     with pytest.raises(DataCheckError, match=r"column town, from row 0: found .* expected UTF-8"):

@@ -85,7 +85,7 @@ def test_a_long_file_of_bad_rows_is_given_up_before_it_fills_the_memory(
     assert files.list_names() == []
 
 
-def test_a_file_that_is_checked_anew_does_not_become_newer(files: CleanFiles) -> None:
+def test_a_file_that_is_checked_again_does_not_become_newer(files: CleanFiles) -> None:
     content = make_csv(make_rows())
     assert files.accept(content, "june.csv", "a").accepted_at == files.accept(content, "july.csv", "b").accepted_at
 
@@ -117,7 +117,7 @@ def test_a_packed_file_is_unpacked(files: CleanFiles) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"age,fare,town,sex,outcome\n", gzip.compress(b"age,fare")[:-9]], ids=["empty", "header", "cut"]
 )
-def test_what_is_no_file_of_rows_is_refused(files: CleanFiles, content: bytes) -> None:
+def test_an_invalid_file_is_refused(files: CleanFiles, content: bytes) -> None:
     with pytest.raises(SourceError):
         files.accept(content, "june.csv.gz" if content[:1] == b"\x1f" else "june.csv", "tag")
     assert files.list_names() == []

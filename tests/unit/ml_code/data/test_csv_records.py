@@ -70,7 +70,7 @@ def test_both_line_ends_and_a_byte_order_mark_are_read(end: bytes) -> None:
         (b"2,Lee,Bu\0san", "town", "found a NUL byte"),
     ],
 )
-def test_a_line_that_is_no_row_is_set_aside_and_the_others_are_read(line: bytes, column: str, reason: str) -> None:
+def test_an_invalid_line_is_set_aside_and_the_others_are_read(line: bytes, column: str, reason: str) -> None:
     blocks = read(HEADER + b"1,Kim,Seoul\n" + line + b"\n3,Park,Busan\n")
     assert list_rows(blocks) == [["1", "Kim", "Seoul"], ["3", "Park", "Busan"]]
     assert blocks[0].lines == [2, 4]
@@ -113,7 +113,7 @@ def test_a_packed_file_is_unpacked() -> None:
     assert list_rows(read(gzip.compress(HEADER + b"1,Kim,Seoul\n"), "people.csv.gz")) == [["1", "Kim", "Seoul"]]
 
 
-def test_a_packed_file_that_is_cut_off_is_refused() -> None:
+def test_a_truncated_packed_file_is_refused() -> None:
     rows = "".join(f"{number},{random.Random(number).random()},x\n" for number in range(5000))
     packed = gzip.compress(HEADER + rows.encode())
     for content in (packed[: len(packed) // 2], b"no gzip at all", packed[:-1], packed[:-8] + bytes(8)):
@@ -138,7 +138,7 @@ def test_a_packed_file_that_is_cut_off_is_refused() -> None:
         (b"x" * 3_000_000, "expected a header of comma-separated names on one line"),
     ],
 )
-def test_a_file_that_is_no_table_is_refused(content: bytes, message: str) -> None:
+def test_a_file_that_is_not_a_table_is_refused(content: bytes, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         read(content)
 

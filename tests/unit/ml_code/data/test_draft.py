@@ -68,7 +68,7 @@ def test_an_added_dataset_can_be_prepared_at_once(tmp_path: Path, workspace: Wor
     "row",
     [
         "{n}, {word}",  # blanks behind the commas
-        "{n},0{digit}",  # labels that are no numbers
+        "{n},0{digit}",  # labels that are not numbers
         "126.978{n:04},{digit}",  # a narrow range far from zero
         "{n}e-9,{digit}",
         "{n}e34,{digit}",
@@ -122,7 +122,7 @@ def test_a_store_that_refuses_the_rows_leaves_no_dataset(tmp_path: Path, workspa
         ("", "kind", SourceError, "an empty file"),
     ],
 )
-def test_a_file_that_is_no_table_to_learn_from_is_refused(
+def test_a_file_without_a_usable_table_is_refused(
     tmp_path: Path, content: str, target: str, error: type[Exception], message: str
 ) -> None:
     file = tmp_path / "ships.csv"

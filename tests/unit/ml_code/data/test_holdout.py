@@ -72,7 +72,7 @@ def test_another_seed_holds_out_other_rows() -> None:
     assert not first.equals(second)
 
 
-def test_a_split_is_the_same_for_ever() -> None:
+def test_a_split_never_changes() -> None:
     """A champion stays comparable only while this code holds out the rows that it did not train on."""
     rows = pd.DataFrame({"age": [float(n) for n in range(20)], "outcome": ["dead", "alive"] * 10})
     split = split_holdout(make_dataset(numeric=["age"], categorical=[]), rows)

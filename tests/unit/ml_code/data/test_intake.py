@@ -67,13 +67,13 @@ def test_the_same_content_under_another_name_says_already_loaded(root: Path, wor
     assert len(list_clean(workspace)) == 1
 
 
-def test_a_step_that_was_cut_off_and_repeated_still_says_accepted(root: Path, workspace: Workspace) -> None:
+def test_an_interrupted_and_repeated_step_still_reports_accepted(root: Path, workspace: Workspace) -> None:
     key = drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes())
     assert take_in(workspace, key) == take_in(workspace, key)
     assert take_in(workspace, key)["accepted"] == [key]
 
 
-def test_two_runs_that_take_in_the_same_files_at_once_lose_nothing_and_keep_each_once(
+def test_two_runs_that_process_the_same_files_at_once_lose_nothing_and_keep_each_once(
     root: Path, workspace: Workspace
 ) -> None:
     lines = SAMPLE.read_bytes().splitlines()
@@ -119,7 +119,7 @@ def test_a_file_that_does_not_fit_the_memory_is_rejected_unread(
     assert list_files(root, "rejected") == ["a.csv"]
 
 
-def test_a_file_that_is_written_anew_in_between_stays_for_its_own_event(root: Path, workspace: Workspace) -> None:
+def test_a_file_that_is_overwritten_in_between_stays_for_its_own_event(root: Path, workspace: Workspace) -> None:
     key = drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes())
     report = take_in(workspace, key)
     drop(root, key, HEADER + b"5.1,3.5,1.4,0.2,0\n")

@@ -113,7 +113,7 @@ def test_an_issue_is_asked_for_once_and_kept_as_it_came(tmp_path: Path) -> None:
         assert len(kma.queries) == 1
 
 
-def test_a_broken_object_is_collected_anew(tmp_path: Path) -> None:
+def test_a_broken_object_is_collected_again(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
     with run_kma_server(NOON) as kma:
         uri = collect(kma, workspace)
@@ -123,7 +123,7 @@ def test_a_broken_object_is_collected_anew(tmp_path: Path) -> None:
         assert Path(uri).read_bytes() == whole
 
 
-def test_nothing_is_stored_of_an_answer_that_is_no_forecast(tmp_path: Path) -> None:
+def test_nothing_is_stored_of_an_answer_that_is_not_a_forecast(tmp_path: Path) -> None:
     with run_kma_server(NOON) as kma:
         kma.answers = [Answer("{}")]
         with pytest.raises(WeatherAnswerError):

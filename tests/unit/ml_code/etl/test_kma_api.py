@@ -174,7 +174,7 @@ def test_what_a_code_means_for_a_retry(kma: KmaServer, code: str, kind: type) ->
         (SILENCE, weather_errors.WeatherTimeoutError, "no answer within 0.3 s"),
     ],
 )
-def test_what_is_no_forecast_is_said(kma: KmaServer, answer: Answer, kind: type, found: str) -> None:
+def test_an_answer_that_is_not_a_forecast_is_named(kma: KmaServer, answer: Answer, kind: type, found: str) -> None:
     error = fail(kma, answer)
     assert type(error) is kind
     assert found in str(error)

@@ -217,7 +217,7 @@ def test_a_classifier_is_no_regression() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no model at all"])
-def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(ModelFileError, match="found no valid ONNX model"):
         read_file(tmp_path / "model.onnx")

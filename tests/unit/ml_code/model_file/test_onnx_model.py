@@ -26,7 +26,7 @@ def describe_otherwise(changes: dict[str, Any], golden: dict[str, Any]) -> bytes
 
 
 @pytest.mark.parametrize("content", [b"not a model", make_classifier()[:-50]], ids=["nonsense", "truncated"])
-def test_what_is_no_whole_file_is_refused(content: bytes) -> None:
+def test_an_incomplete_file_is_refused(content: bytes) -> None:
     with pytest.raises(ModelFileError, match="expected an ONNX model"):
         OnnxModel(content)
 
@@ -101,7 +101,7 @@ def test_a_class_id_below_zero_is_not_answered_with_the_last_class() -> None:
         model.predict_rows([[5.1, 3.5, 1.4, 0.2]])
 
 
-def test_metadata_that_is_no_utf8_is_refused() -> None:
+def test_metadata_that_is_not_utf8_is_refused() -> None:
     content = make_classifier()
     with pytest.raises(ModelFileError, match="no UTF-8"):
         OnnxModel(content.replace(b'"format"', b'"form\xff\xfe"'))

@@ -91,9 +91,7 @@ def test_categories_are_texts_or_whole_numbers_and_null_is_missing(ships: Infere
         ({"inputs": [tensor("rows", (1, 4), [1e39, 2, 3, 4], "FP64")]}, "1 problem"),
     ],
 )
-def test_what_is_no_request_of_the_model_is_refused_with_what_was_expected(
-    iris: Inference, request_object: Any, found: str
-) -> None:
+def test_an_invalid_request_is_refused_with_the_expected_form(iris: Inference, request_object: Any, found: str) -> None:
     with pytest.raises(RequestError, match=found):
         iris.parse(json.dumps(request_object).encode())
 

@@ -85,7 +85,7 @@ def test_a_cell_that_is_no_number_is_named_by_row_and_field(cell: Any, found: st
 
 
 @pytest.mark.parametrize("cell", [1.5, False, ["busan"], {}, 1e300])
-def test_a_cell_that_is_no_category_is_named_by_row_and_field(cell: Any) -> None:
+def test_a_cell_that_is_not_a_category_is_named_by_row_and_field(cell: Any) -> None:
     error = refuse(SHIPS, [[1, cell]])
     assert [(problem.row, problem.field) for problem in error.detail] == [(0, "port")]
 

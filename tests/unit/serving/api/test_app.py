@@ -98,7 +98,7 @@ def test_a_bad_cell_is_named_by_row_and_field(ask: Ask) -> None:
     ]
 
 
-def test_a_body_that_never_says_its_length_is_cut_off_at_the_limit(ask: Ask) -> None:
+def test_a_body_without_a_length_is_refused_at_the_limit(ask: Ask) -> None:
     async def endless() -> Any:
         while True:
             yield b" " * 100_000

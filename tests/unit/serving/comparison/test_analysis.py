@@ -80,7 +80,7 @@ def test_one_row_that_is_no_number_is_a_breach_at_once() -> None:
         ({"1": 1.0}, VARIED, True),
         ({"1": 1.0}, {"1": 1.0}, False),
     ],
-    ids=["far from both", "what people ask is odd", "better than the stable one", "constant", "one row for ever"],
+    ids=["far from both", "what people ask is odd", "better than the stable one", "constant", "always the same row"],
 )
 def test_answers_are_odd_where_they_are_neither_the_holdouts_nor_the_stable_versions(
     canary: Mapping[str, float], stable: Mapping[str, float], is_breach: bool

@@ -56,7 +56,7 @@ def test_only_what_came_since_the_first_reading_counts() -> None:
     assert totals.read("4", "live").answered == 0
 
 
-def test_a_replica_that_restarted_counts_anew_and_one_that_left_keeps_what_it_had() -> None:
+def test_a_restarted_replica_counts_from_zero_and_one_that_left_keeps_its_counts() -> None:
     totals = Totals({"a": {("3", "live"): count(100)}})
     totals.add({"a": {("3", "live"): count(110)}})
     totals.add({"a": {("3", "live"): count(4)}})

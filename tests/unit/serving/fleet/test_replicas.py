@@ -1,4 +1,4 @@
-"""Waiting for replicas that follow by themselves."""
+"""Waiting for replicas that follow the aliases."""
 
 from __future__ import annotations
 

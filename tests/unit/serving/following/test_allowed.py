@@ -23,7 +23,7 @@ def test_a_broken_file_keeps_the_model_of_its_own_name(tmp_path: Path) -> None:
     assert read_allowed_models(tmp_path) == {"iris": "iris", "housing": "housing", "flats": "flats"}
 
 
-def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+def test_a_file_that_is_written_again_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "iris.toml"
     file.write_text('models = ["IrisModel"]\n')
     assert read_allowed_models(tmp_path) == {"iris": "iris", "IrisModel": "iris"}

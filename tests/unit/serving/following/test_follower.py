@@ -96,7 +96,7 @@ def test_whatever_a_file_makes_a_library_raise_is_a_refusal(replica: Replica, mo
     assert "from the depths" in replica.reasons()[0]
 
 
-def test_a_file_that_opens_for_ever_holds_up_no_other_version(
+def test_a_file_that_never_opens_blocks_no_other_version(
     replica: Replica, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_over = threading.Event()

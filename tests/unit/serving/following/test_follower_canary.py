@@ -36,7 +36,7 @@ def test_a_version_that_is_asked_for_answers_or_nothing_does(tmp_path: Path, reg
     assert pick("3", wants_challenger=True) is None
 
 
-def test_a_canary_ends_by_itself_also_without_a_registry(tmp_path: Path, registry: FakeRegistry) -> None:
+def test_a_canary_ends_automatically_even_without_a_registry(tmp_path: Path, registry: FakeRegistry) -> None:
     open_canary(registry)
     canary = Replica(tmp_path, registry, pool="canary")
     canary.step()

@@ -49,7 +49,7 @@ def test_a_file_that_was_altered_on_disk_is_fetched_again(
 
 
 @pytest.mark.parametrize("is_restarted", [True, False])
-def test_a_model_that_was_registered_anew_is_not_taken_for_the_old_version_of_its_number(
+def test_a_model_that_was_registered_again_is_not_served_from_the_old_versions_file(
     replica: Replica, registry: FakeRegistry, tmp_path: Path, is_restarted: bool
 ) -> None:
     replica.step()

@@ -10,7 +10,7 @@ from serving.following.memory import return_free_memory
 
 BLOCKS = 20_000
 BLOCK_BYTES = 4_000
-"""Below the size from which on the C library returns every block by itself."""
+"""Below the size above which the C library returns every block automatically."""
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked")
@@ -21,7 +21,7 @@ def test_what_is_free_goes_back_to_the_system() -> None:
     blocks = [library.malloc(BLOCK_BYTES) for _ in range(BLOCKS)]
     for block in blocks:
         ctypes.memset(block, 1, BLOCK_BYTES)
-    for block in blocks[:-1]:  # the last one keeps the heap from shrinking by itself
+    for block in blocks[:-1]:  # the last one prevents the heap from shrinking automatically
         library.free(block)
     before = read_resident_mb()
     return_free_memory()

@@ -111,7 +111,7 @@ def test_a_canary_replica_that_restarts_while_rows_are_replayed_is_waited_for() 
     assert table.rows.read(number).figures["canary"]["replayed"] >= 300
 
 
-def test_a_canary_that_closed_by_itself_before_a_second_try_is_opened_again() -> None:
+def test_a_canary_that_closed_before_a_second_try_is_opened_again() -> None:
     table = set_table("4", champion="3")
     control = table.control()
     number = begin(control)

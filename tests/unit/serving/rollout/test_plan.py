@@ -160,7 +160,7 @@ def test_one_that_moves_the_aliases_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(("champion", "state"), [("4", "promoted"), ("3", "aborted")])
-def test_one_that_was_cut_off_while_it_moved_the_aliases_is_settled_first(champion: str, state: str) -> None:
+def test_a_rollout_that_was_interrupted_while_it_moved_the_aliases_is_settled_first(champion: str, state: str) -> None:
     table = promote_in_turn("1", "2", "3")
     table.aliases.add("4")
     first = open_rollout(table.control("dag/one"), "iris")
@@ -185,7 +185,7 @@ def test_one_that_waits_for_a_person_gives_way_to_a_newer_version_alone() -> Non
     assert open_rollout(table.control("dag/two"), "iris").to_version == "5"
 
 
-def test_one_that_waits_for_a_person_is_begun_anew_by_who_asks_for_its_version() -> None:
+def test_a_rollout_that_awaits_approval_is_restarted_when_its_version_is_requested() -> None:
     table = set_table("4", champion="3")
     first = open_rollout(table.control("dag/one"), "iris")
     table.rows.write(first.rollout_id, lease_seconds=3600, state="awaiting approval")

@@ -1,4 +1,4 @@
-"""The way back, and versions that a person lets serve."""
+"""Rollbacks, and promotions by hand."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_run_whose_task_is_tried_again_goes_back_once() -> None:
     assert roll_back(replace(first, owner="model_rollback/two"), "iris", "wrong too").to_version == "1"
 
 
-def test_a_run_that_was_cut_off_and_finished_by_another_one_goes_back_once() -> None:
+def test_an_interrupted_run_that_another_one_finished_goes_back_once() -> None:
     table = promote_in_turn("1", "2", "3")
     table.aliases.add("4")
     run = replace(table.control("model_rollback/one"), run_url="http://airflow/one")
@@ -91,7 +91,7 @@ def test_a_rollback_of_a_rollout_that_moved_the_aliases_may_be_killed_at_any_cha
     assert calls > 5
 
 
-def test_a_rollback_that_was_cut_off_is_finished_before_a_rollout() -> None:
+def test_an_interrupted_rollback_is_finished_before_a_rollout() -> None:
     table = promote_in_turn("1", "2", "3")
     table.aliases.add("4")
     kill_after(table, 4)
@@ -159,14 +159,14 @@ def test_a_person_may_let_any_version_serve_and_cancels_what_is_under_way() -> N
 
 
 @pytest.mark.parametrize("calls", [4, 6, 8])
-def test_a_rollback_that_was_cut_off_is_finished_before_a_person_lets_another_version_serve(calls: int) -> None:
+def test_an_interrupted_rollback_is_finished_before_a_promotion_by_hand(calls: int) -> None:
     table = promote_in_turn("1", "2", "3")
     table.aliases.add("4")
     kill_after(table, calls)
     with pytest.raises(Killed):
         take_back(table)
     revive(table)
-    promote_by_hand(table.control("ada@lab"), "iris", "4", "it is mended")
+    promote_by_hand(table.control("ada@lab"), "iris", "4", "it is fixed")
     assert table.aliases.aliases == {"champion": "4", "previous": "2"}
     assert table.aliases.tags["3"]["rolled_back"] == "wrong"
 

@@ -100,7 +100,7 @@ def test_five_times_the_latency_of_a_slow_model_is_ended() -> None:
     assert_settled(table, "3", None)
 
 
-def test_one_row_for_ever_is_not_the_fault_of_the_canary() -> None:
+def test_always_the_same_row_is_not_the_fault_of_the_canary() -> None:
     table = set_table("4", champion="3")
     table.stack.person_rows = [[5.1, 3.5, 1.4, 0.2]]
     table.stack.people_per_second = {"stable": 150.0, "canary": 20.0}

@@ -23,7 +23,7 @@ class Killed(BaseException):
 
 
 def kill_after(table: Table, calls: int) -> None:
-    """Lets the process die at its n-th change of the registry, the rows or the log, before or after it."""
+    """Kills the process at its n-th change of the registry, the rows or the log, before or after it."""
     left = [calls]
 
     def deadly(call: Callable[..., Any]) -> Callable[..., Any]:

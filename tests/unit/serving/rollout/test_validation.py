@@ -62,7 +62,7 @@ def test_a_bad_file_is_a_breach(aliases: FakeAliases, content: bytes, cause: str
         check(aliases)
 
 
-def test_a_file_that_opens_for_ever_is_ended(tmp_path: Path) -> None:
+def test_opening_a_file_is_ended_after_the_time_limit(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(make_slow_to_open())
     with pytest.raises(BreachError, match="was not validated after 2 s"):
