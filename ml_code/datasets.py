@@ -130,9 +130,7 @@ class Dataset(_Part):
         default_factory=dict, description="by family (random_forest, xgboost, ...), where nobody asks for others"
     )
     gate: Gate
-    require_approval: bool = Field(
-        default=False, description="whether a person lets each version on to the replicas, after its canary"
-    )
+    require_approval: bool = Field(default=False, description="whether a person approves each version after its canary")
 
     @property
     def features(self) -> list[str]:
@@ -154,7 +152,7 @@ class Dataset(_Part):
         if twice:
             raise ValueError(f"numeric, categorical, target: found {', '.join(twice)} twice, expected each name once")
         if self.key == self.target:
-            raise ValueError(f"key: found {self.key}, the target, which is no name of a row; expected another column")
+            raise ValueError(f"key: found {self.key}, the target, which does not name a row; expected another column")
         self._refuse_checks_that_no_cell_passes()
         for field, used in (("checks.columns", self.checks.columns), ("holdout.columns", self.holdout.columns or [])):
             unknown = sorted(set(used) - set(self.columns))
@@ -268,7 +266,7 @@ def _read(path: Path) -> Dataset:
     try:
         dataset = Dataset.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:  # such as the dangling link that an editor leaves beside a file that it holds open
-        raise CatalogError(f"{path}: found {error.strerror}, expected a readable file; mend or remove it") from error
+        raise CatalogError(f"{path}: found {error.strerror}, expected a readable file; fix or remove it") from error
     except ValidationError as error:
         raise CatalogError(f"{path}: {describe_problems(error)}; correct the file") from error
     except (ValueError, RecursionError) as error:  # also of a number of thousands of digits, or of nested brackets

@@ -72,7 +72,7 @@ class Storage:
         """Opens an object of which only some parts are read, such as row groups of a Parquet file.
 
         Raises:
-            StorageError: there is no such object, or the store refuses, or it is written anew meanwhile.
+            StorageError: there is no such object, or the store refuses, or it is overwritten meanwhile.
         """
         with _explained(uri):
             if not uri.startswith(SCHEME):
@@ -157,7 +157,7 @@ class Storage:
             ]
 
     def move(self, source: str, target: str, tag: str) -> bool:
-        """Moves an object within one store; False where it is gone or was written anew since it had this tag.
+        """Moves an object within one store; False if it is gone or was overwritten since it had this tag.
 
         Raises:
             StorageError: the store refuses.
@@ -238,7 +238,7 @@ class _ObjectParts(io.RawIOBase):
         answer = self._client.get_object(**self._place, Range=part, IfMatch=self._tag)
         if answer["ETag"] != self._tag:  # not every store knows IfMatch
             raise StorageError(
-                f"object {SCHEME}{self._place['Bucket']}/{self._place['Key']}: found that it was written anew while it "
+                f"object {SCHEME}{self._place['Bucket']}/{self._place['Key']}: found that it was overwritten while it "
                 "was read, expected it to stay as it is; start again"
             )
         content = answer["Body"].read()

@@ -18,7 +18,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 """Numbered SQL files (`0001_name.sql`), applied once each, in order; never changed after a release."""
 
 MIGRATION_LOCK = 7_305_001
-"""Key of the advisory lock that lets one migration run at a time."""
+"""Key of the advisory lock that allows one migration at a time."""
 
 Cursor = psycopg2.extensions.cursor
 

@@ -9,7 +9,7 @@ ServingError
 ├── BreachError         a version that must not be promoted: its rollout was aborted
 │   ├── InconclusiveError   one of which too little was seen to tell
 │   └── MovedByHandError    one beside which a person moved the champion: not its fault
-└── StandsAsideError    a rollout that has nothing to do, which is no failure
+└── StandsAsideError    a rollout that has nothing to do; not a failure
     ├── FrozenModelError    nobody asked for it, and a person has frozen the model
     ├── NothingNewError     what would be rolled out serves already
     ├── UnderWayError       another one is at the same version

@@ -1,4 +1,4 @@
-"""Lets a model answer batches of rows and writes the answers, reading, answering and writing at the same time."""
+"""Predicts batches of rows with a model, and reads, predicts and writes at the same time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Marks:
 
 
 def write_answers(model: OnnxModel, batches: Iterable[tuple[int, pa.RecordBatch]], marks: Marks, path: Path) -> int:
-    """Writes `input_id`, `prediction`, `probability_<class>` and the marks for every row; answers how many.
+    """Writes `input_id`, `prediction`, `probability_<class>` and the marks for every row; returns their number.
 
     Args:
         model: that answers.
@@ -176,7 +176,7 @@ def _read_texts(column: pa.Array, name: str, first_row: int) -> npt.NDArray[np.o
         texts = np.array([*column.dictionary.to_pylist(), ""], dtype=object)
     except UnicodeDecodeError as error:
         raise DataCheckError(
-            f"column {name}, from row {first_row}: found {error}, expected UTF-8; write the file anew"
+            f"column {name}, from row {first_row}: found {error}, expected UTF-8; write the file again"
         ) from error
     texts[texts == None] = ""  # noqa: E711  cell by cell
     places = column.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)

@@ -110,7 +110,7 @@ def read_batches(
                 first += len(batch)
         except (pa.ArrowInvalid, OSError) as error:  # Arrow says by an OSError that a page does not unpack
             raise SourceError(
-                f"{uri}: found {_in_one_line(error)} after row {first}, expected rows; write the file anew"
+                f"{uri}: found {_in_one_line(error)} after row {first}, expected rows; write the file again"
             ) from error
 
 
@@ -154,7 +154,7 @@ def _open_parquet(uri: str, stream: io.IOBase, categories: Sequence[str] = ()) -
     try:
         return pq.ParquetFile(stream, read_dictionary=list(categories))
     except (pa.ArrowInvalid, OSError) as error:
-        raise SourceError(f"{uri}: found {_in_one_line(error)}, expected a Parquet file; write it anew") from error
+        raise SourceError(f"{uri}: found {_in_one_line(error)}, expected a Parquet file; write it again") from error
 
 
 def _refuse_columns(uri: str, names: Sequence[str], found: Sequence[str]) -> None:

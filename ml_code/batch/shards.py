@@ -152,7 +152,7 @@ def predict_shard(workspace: Workspace, shard: Shard) -> Part:
 
 
 def finish_batch(workspace: Workspace, shards: Sequence[Shard], parts: Sequence[Part]) -> str:
-    """Writes the manifest, which says that the batch is whole; answers its URI.
+    """Writes the manifest, which marks the batch as complete; returns its URI.
 
     Raises:
         DataCheckError: a part is not there, or twice.
@@ -179,7 +179,7 @@ def finish_batch(workspace: Workspace, shards: Sequence[Shard], parts: Sequence[
 
 
 def _copy_champion(workspace: Workspace, model: str) -> tuple[str, str]:
-    """Copies the champion's file into the predictions, unless it is there; answers its version and its URI there."""
+    """Copies the champion's file into the predictions, unless it is there; returns its version and its URI there."""
     from ml_code.tracking import SHA256  # noqa: PLC0415  seconds to import, which the shards do without
 
     tracker, storage = workspace.tracker, workspace.storage

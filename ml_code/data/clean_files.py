@@ -116,10 +116,10 @@ class CleanFiles:
             if quarantine.is_full:
                 raise DataCheckError(
                     f"{self._dataset.name}: {origin} ({report}): found {len(bad)} bad rows, which is more than a "
-                    f"report holds, expected at most {REPORT_ROWS} rows or {REPORT_BYTES} bytes; mend or split the file"
+                    f"report holds, expected at most {REPORT_ROWS} rows or {REPORT_BYTES} bytes; fix or split the file"
                 )
         known = self.find(sha256)
-        # Rows of a file that is checked anew, under other checks, do not become newer by that.
+        # Rows of a file that is checked again, under other checks, do not become newer.
         accepted_at = known.accepted_at if known else datetime.now(UTC).isoformat()
         accepted = CleanFile(sha256, origin, object_tag, accepted_at, rows, len(bad))
         name = SOURCE + sha256 if object_tag is None else sha256

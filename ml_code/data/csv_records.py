@@ -37,7 +37,7 @@ _CLEAN = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+")
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """What is no row: `line` is its first physical line (the header is 1), `column` is empty if none is to blame."""
+    """An invalid row: `line` is its first physical line (the header is 1), `column` is empty if none is invalid."""
 
     line: int
     column: str
@@ -87,7 +87,7 @@ class CsvRecords:
         """Reads on, block by block.
 
         Raises:
-            SourceError: the gzip file is cut off or damaged, or no row follows the header.
+            SourceError: the gzip file is truncated or damaged, or no row follows the header.
         """
         line, is_last, has_rows = 2, False, False
         while not is_last:
@@ -114,7 +114,7 @@ class CsvRecords:
         return data[:end], partial, False
 
     def _skip_line(self) -> bytes:
-        """Drops the rest of an overlong line and answers what was read behind it, its line end included."""
+        """Drops the rest of an overlong line and returns the text behind it, its line end included."""
         while chunk := self._read(BLOCK_BYTES):
             if (end := chunk.find(b"\n")) >= 0:
                 return chunk[end:]
@@ -128,7 +128,7 @@ class CsvRecords:
                 parts.append(part)
                 missing -= len(part)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise self._refuse(f"a gzip file that is cut off or damaged ({error})", "a whole one") from error
+            raise self._refuse(f"a gzip file that is truncated or damaged ({error})", "a whole one") from error
         return b"".join(parts)
 
     def _parse_header(self, line: bytes) -> list[str]:
@@ -148,7 +148,7 @@ class CsvRecords:
         return names
 
     def _refuse(self, found: str, expected: str) -> SourceError:
-        return SourceError(f"file {self._name}: found {found}, expected {expected}; mend the file and load it again")
+        return SourceError(f"file {self._name}: found {found}, expected {expected}; fix the file and load it again")
 
 
 class _Lines:
@@ -191,7 +191,7 @@ class _Lines:
         return Block(numbers, raw, _parse_rows(self._header, raw), bad), len(self._lines), b""
 
     def _find_suspects(self) -> list[int]:
-        """Indexes of the lines that are no plain row by the cheap tests, which nearly all rows pass."""
+        """Indexes of the lines that fail the cheap tests of a plain row, which nearly all rows pass."""
         lines, commas, is_row = self._lines, len(self._header) - 1, self._row.fullmatch
         data = self._data
         suspects = {index for index, line in enumerate(lines) if line.count(b",") != commas}
@@ -208,7 +208,7 @@ class _Lines:
         """Index behind the last line of the record; None if only lines that are not read yet can tell.
 
         A quote opens and the next one closes, so the record ends on the first line with an even number of quotes so
-        far. What is no row then is one bad line, and reading goes on behind it.
+        far. An invalid row is then one bad line, and reading goes on behind it.
         """
         lines = self._physical[index : index + RECORD_LINES]
         quotes = accumulate(line.count(b'"') for line in lines)

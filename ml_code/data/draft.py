@@ -50,7 +50,7 @@ def add_dataset(
     key: str | None = None,
     task: str | None = None,
 ) -> tuple[Path, Draft]:
-    """Uploads a CSV file as the source of a new dataset and writes the dataset's TOML file; answers where.
+    """Uploads a CSV file as the source of a new dataset and writes the dataset's TOML file; returns its path.
 
     Raises:
         CatalogError: the name is taken or no identifier, or the TOML file cannot be written.
@@ -120,7 +120,7 @@ def draft_dataset(path: Path, target: str, *, name: str, key: str | None = None,
         return Draft(text, Dataset.model_validate(tomllib.loads(text)), left_out)
     except ValidationError as error:
         raise CatalogError(
-            f"dataset {name} from {path}: {describe_problems(error)}; choose another name by --name, or mend the file"
+            f"dataset {name} from {path}: {describe_problems(error)}; choose another name by --name, or fix the file"
         ) from error
 
 

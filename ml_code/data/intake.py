@@ -1,4 +1,4 @@
-"""Takes in what was dropped under `incoming/<dataset>/`: accepts or rejects each file, and files it away."""
+"""Accepts or rejects each file that was dropped under `incoming/<dataset>/`, and files it away."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def put_file(workspace: Workspace, dataset: str, path: Path) -> str:
-    """Uploads a CSV file to where the watcher finds it; answers its URI. Its rows are checked when it is taken in.
+    """Uploads a CSV file to where the watcher finds it; returns its URI. The intake checks its rows.
 
     Raises:
         CatalogError: the dataset is not in the catalog, or its file is broken.
@@ -128,7 +128,7 @@ def describe(report: Mapping[str, Any]) -> str:
 
 
 def file_away(workspace: Workspace, report: Mapping[str, Any]) -> None:
-    """Moves what was taken in to `processed/` and what was refused to `rejected/`; a file written anew stays.
+    """Moves accepted files to `processed/` and refused ones to `rejected/`; an overwritten file stays.
 
     Raises:
         DataCheckError: a file was rejected; everything has been moved nevertheless.

@@ -45,7 +45,7 @@ def prepare(workspace: Workspace, dataset: str) -> str:
 
 
 def take_snapshot(workspace: Workspace, dataset: Dataset, source_sha256: str) -> str:
-    """Writes the snapshot of the source and of the files accepted by now, unless it is there; answers its URI.
+    """Writes the snapshot of the source and of the files accepted by now, unless it is there; returns its URI.
 
     Raises:
         DataCheckError: no file is accepted, or none fits the catalog of today.
@@ -112,7 +112,7 @@ def unite(dataset: Dataset, files: list[tuple[CleanFile, pd.DataFrame]]) -> pd.D
     if not any(len(part) for part in parts):
         raise DataCheckError(
             f"{dataset.name}: found {len(files)} accepted files and no row in them that fits the catalog, "
-            "expected at least one; mend the catalog, or bring a file by `mlops dataset put`"
+            "expected at least one; fix the catalog, or bring a file by `mlops dataset put`"
         )
     subset = [dataset.key] if dataset.key else dataset.columns
     rows = pd.concat(parts, ignore_index=True).drop_duplicates(subset=subset, keep="last", ignore_index=True)

@@ -68,7 +68,7 @@ def refuse_missing_columns(dataset: Dataset, found: list[str]) -> None:
     if missing := [name for name in dataset.columns if name not in found]:
         raise DataCheckError(
             f"{dataset.name}: found no column {', '.join(missing)} among {show_names(found)}, "
-            "expected every column that the catalog declares; mend the source or the catalog"
+            "expected every column that the catalog declares; fix the source or the catalog"
         )
 
 
@@ -117,7 +117,7 @@ def refuse_too_many_bad(name: str, bad: Iterable[str], bad_rows: int, rows: int,
     if bad_rows > accepted_share * rows or bad_rows == rows:
         raise DataCheckError(
             f"{name}: found {bad_rows} bad rows of {rows} ({'; '.join(bad) or 'no rows'}), "
-            f"expected at most {accepted_share:.0%}; mend the file or the checks"
+            f"expected at most {accepted_share:.0%}; fix the file or the checks"
         )
 
 

@@ -26,7 +26,7 @@ BAD_ROWS_SHARE = 0.1
 """More bad rows than this mean that the file as a whole is not what it should be, and nothing of it is loaded."""
 
 LOAD_LOCK = 7_305_002
-"""Key of the advisory lock that lets one load run at a time, so that the same file twice at once is loaded once."""
+"""Key of the advisory lock that allows one load at a time, so that the same file twice at once is loaded once."""
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -151,9 +151,9 @@ class _Load:
         return report
 
     def _stage(self, cursor: Cursor) -> int:
-        """Copies the rows that pass the checks, as the text they came in, and answers how many.
+        """Copies the rows that pass the checks, as their original text, and returns their number.
 
-        One block is checked while the database takes in the one before.
+        One block is checked while the database copies the one before.
         """
         rows = 0
         copied: Future[None] | None = None
@@ -173,7 +173,7 @@ class _Load:
         return rows
 
     def _set_repeated_aside(self, cursor: Cursor) -> int:
-        """Takes all but the first row of each employee out of the staging table, and answers how many these were."""
+        """Takes all but the first row of each employee out of the staging table, and returns their number."""
         cursor.execute(
             "SELECT coalesce(sum(found - 1), 0) FROM "
             "(SELECT count(*) AS found FROM staging GROUP BY employee_id HAVING count(*) > 1) AS repeated"
@@ -219,12 +219,12 @@ class _Load:
             raise DataCheckError(
                 f"file {self._file.uri}: found {found} bad rows of {rows_read}, expected at most {BAD_ROWS_SHARE:.0%} "
                 f"and no more than {REPORT_ROWS} rows or {REPORT_BYTES} bytes of them; nothing was loaded, "
-                f"see {self._quarantine_uri} and mend the file"
+                f"see {self._quarantine_uri} and fix the file"
             )
 
 
 def _merge(cursor: Cursor, sha256: str) -> int:
-    """Puts the staged rows into the table and answers how many are new or differ; equal ones stay untouched."""
+    """Puts the staged rows into the table and returns the number of new or changed ones; equal ones stay untouched."""
     cursor.execute(
         "INSERT INTO warehouse.employees AS old (employee_id, name, department, salary, hired_on, loaded_from) "
         "SELECT employee_id, name, department, salary, hired_on, %s FROM staging "

@@ -95,7 +95,7 @@ class SavedForecast:
 
 
 def collect(workspace: Workspace, key: str | None, base_url: str | None, nx: int, ny: int, *, now: datetime) -> str:
-    """Stores the newest issue at that moment as it came, and answers its URI; a stored one is not asked for again.
+    """Stores the newest issue at that moment as it came, and returns its URI; a stored one is not requested again.
 
     Raises:
         WeatherError: one of its kinds: what the API, or the way to it, refuses.
@@ -178,7 +178,7 @@ def _read_number(text: str) -> float | None:
 
 
 def _is_stored(storage: Storage, uri: str) -> bool:
-    """Whether a whole issue lies there; an object that is none is written anew."""
+    """Whether a whole issue lies there; any other object is overwritten."""
     try:
         return bool(read_items(storage.read_bytes(uri)))
     except (StorageError, WeatherAnswerError):

@@ -84,7 +84,7 @@ class KmaApi:
         self._key = unquote((key or "").strip())
         self._url = f"{(base_url or BASE_URL).rstrip('/')}/getUltraSrtFcst"
         if not self._url.startswith(("https://", "http://")):
-            raise WeatherRequestError(f"KMA address: expected it to begin with https://, such as {BASE_URL}; mend it")
+            raise WeatherRequestError(f"KMA address: expected it to begin with https://, such as {BASE_URL}; change it")
         self._page_rows = page_rows
         self._timeout_seconds = timeout_seconds
 

@@ -18,7 +18,7 @@ CATEGORY = re.compile(r"[A-Z0-9_]{1,20}")
 """As the guide's are written; a text with a NUL or half a character is none that Postgres takes."""
 
 MAX_ROWS = 10_000
-"""An issue has 60 rows or so; a larger count is a broken answer, and would be paged through for ever."""
+"""An issue has 60 rows or so; a larger count is a broken answer, and paging through it would never end."""
 
 
 @dataclass(frozen=True, slots=True)

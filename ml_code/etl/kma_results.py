@@ -42,7 +42,7 @@ class Result:
 
 LATER = "try again later"
 CHECK_KEY = "compare KMA_SERVICE_KEY with the key on data.go.kr, and that the service 15084084 is applied for"
-TOMORROW = "the count begins anew at midnight KST; apply for more requests on data.go.kr if this comes often"
+TOMORROW = "the count starts again at midnight KST; apply for more requests on data.go.kr if this comes often"
 CHECK_REQUEST = "check place and time; the API keeps the last three days"
 RESULTS = {
     "01": Result("APPLICATION_ERROR", WeatherUnavailableError, LATER),

@@ -31,7 +31,7 @@ class Difference:
 
 
 def answer_rows(dataset: Dataset, model: OnnxModel, frame: pd.DataFrame) -> Prediction:
-    """Lets a model file answer rows; it may be an older one that reads other columns of the same table."""
+    """Predicts rows with a model file, even an older one that reads other columns of the same table."""
     names = [feature.name for feature in model.spec.features]
     numeric = [feature.name for feature in model.spec.features if feature.kind == "numeric"]
     like = dataset.model_copy(update={"numeric": numeric, "categorical": [n for n in names if n not in numeric]})
@@ -61,7 +61,7 @@ def compare(
 ) -> Difference:
     """The paired difference on the same rows, with a bootstrap standard error.
 
-    Rows are drawn anew with replacement, the same ones for both models
+    Rows are drawn with replacement, the same ones for both models
     (B. Efron, "Bootstrap methods: another look at the jackknife", 1979, doi:10.1214/aos/1176344552).
     """
     score = SCORES[metric]

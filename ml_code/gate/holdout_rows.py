@@ -28,7 +28,7 @@ class HoldoutRows:
 
 
 def read_holdout_rows(workspace: Workspace, model: str, version: str) -> HoldoutRows:
-    """Reads the holdout of the run that made a version, and lets the version's file answer it.
+    """Reads the holdout of the run that made a version, and predicts it with the version's file.
 
     A version whose run or snapshot is gone is asked its golden rows, which its file carries.
 

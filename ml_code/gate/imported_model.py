@@ -1,4 +1,4 @@
-"""Takes in an ONNX file that was not trained here: fits it to a dataset's columns and gives it spec and golden rows."""
+"""Imports an ONNX file that was not trained here: fits it to a dataset's columns and adds spec and golden rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WHOLE = (TensorProto.INT64, TensorProto.INT32)
 
 
 def import_model(workspace: Workspace, path: Path, dataset: str, *, model: str | None = None) -> str:
-    """Makes a run of an ONNX file, as if it had been trained here; answers the run's id.
+    """Makes a run of an ONNX file, as if it had been trained here; returns the run's id.
 
     The file reads one input for each feature, of shape (rows, 1), by its name; or, where all features are numbers, one
     input of shape (rows, features) in the order of the catalog. Its first output is the answer: values, labels, class

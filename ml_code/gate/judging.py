@@ -1,4 +1,4 @@
-"""Measures a trained run, lets the gate decide on it, and registers what passed; the decision stays on the run."""
+"""Measures a trained run, judges it in the gate, and registers it if it passed; the run keeps the decision."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def decide(workspace: Workspace, run_id: str, trigger: Trigger = "manual", force: bool = False) -> Decision:
-    """Lets the gate judge the run's exported file against the champion, both measured anew on the same rows.
+    """Judges the run's exported file against the champion, both measured again on the same rows.
 
     A run that has a version keeps the decision that made it: by now that version may be the champion itself.
 

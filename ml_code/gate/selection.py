@@ -62,7 +62,7 @@ def choose_best(workspace: Workspace, run_uris: Sequence[str]) -> str:
 
 
 def register_for_rollout(workspace: Workspace, run_id: str, trigger: Trigger = "manual") -> str:
-    """Lets the gate judge a run and registers its model if a rollout may take it; answers the version.
+    """Judges a run and registers its model if it may be rolled out; returns the version.
 
     Raises:
         HeldBackError: the gate rejected it, or it is registered and waits for a person.
@@ -100,7 +100,7 @@ def compare_pending(workspace: Workspace, model: str) -> Choice:
 
 
 def judge_pending(workspace: Workspace, model: str, version: str, trigger: Trigger = "data") -> str:
-    """Lets the gate judge a version that waits, and says so in its tags; answers the version.
+    """Judges a version that waits, and records the decision in its tags; returns the version.
 
     Raises:
         HeldBackError: the gate rejected it, or it goes on to wait for a person.

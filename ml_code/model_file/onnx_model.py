@@ -146,7 +146,7 @@ def _read_spec(session: ort.InferenceSession) -> ModelSpec:
     try:
         text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     except UnicodeDecodeError as error:
-        raise ModelFileError(f"model file: found metadata that is no UTF-8 ({error}); export it again") from error
+        raise ModelFileError(f"model file: found metadata that is not UTF-8 ({error}); export it again") from error
     if text is None:
         raise ModelFileError(
             f"model file: found no metadata {METADATA_KEY!r}, expected the spec that the export writes; "

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def retrain(workspace: Workspace, training: Mapping[str, Any], snapshot_uri: str, origin: RunOrigin) -> str:
-    """Searches up to `max_retrain` times; answers the version of the first model that passes the gate.
+    """Searches up to `max_retrain` times; returns the version of the first model that passes the gate.
 
     Args:
         workspace: with MLflow, the store and the catalog.

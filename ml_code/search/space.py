@@ -38,7 +38,7 @@ class Range:
         return [float(f"{point:.6g}") for point in points]
 
     def suggest(self, trial: Trial, name: str) -> HyperparameterValue:
-        """Lets a trial choose."""
+        """The value that a trial chooses."""
         if self.is_whole:
             return trial.suggest_int(name, int(self.low), int(self.high), log=self.is_log)
         return trial.suggest_float(name, self.low, self.high, log=self.is_log)

@@ -114,7 +114,7 @@ def plan_search(
 def run_trials(
     workspace: Workspace, search: Search, count: int, worker: int, storage: optuna.storages.BaseStorage
 ) -> int:
-    """Runs a worker's share of the trials, less those that it ran before it was cut off; answers how many it has.
+    """Runs a worker's share of the trials, less those that it ran before an interruption; returns their number.
 
     Raises:
         TrainingError: the dataset's task knows no such family any more.
@@ -158,7 +158,7 @@ def open_storage(workspace: Workspace) -> optuna.storages.BaseStorage:
 def search_at_once(
     workspace: Workspace, params: Mapping[str, Any], snapshot_uri: str, key: str
 ) -> dict[str, HyperparameterValue]:
-    """A search in this process alone, with the arguments of `plan_search`; answers the best hyperparameters."""
+    """A search in this process alone, with the arguments of `plan_search`; returns the best hyperparameters."""
     storage = optuna.storages.InMemoryStorage()
     search = plan_search(workspace, params, snapshot_uri, key, storage)
     run_trials(workspace, search, search.trials, 0, storage)
@@ -168,7 +168,7 @@ def search_at_once(
 def finish_search(
     workspace: Workspace, search: Search, storage: optuna.storages.BaseStorage
 ) -> dict[str, HyperparameterValue]:
-    """Writes the best figures on the run of the search and ends it; answers the best hyperparameters.
+    """Writes the best trial on the run of the search and ends it; returns the best hyperparameters.
 
     Raises:
         TrainingError: no trial ended well.

@@ -120,7 +120,7 @@ class RunTracker(Connection):
             )
 
     def log_candidate(self, run_id: str, content: bytes) -> str:
-        """Stores the exported file on the run and answers its sha256, which becomes a tag last."""
+        """Stores the exported file on the run and returns its sha256, which becomes a tag last."""
         digest = hashlib.sha256(content).hexdigest()
         with self._explained(f"candidate of run {run_id}"), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(CANDIDATE).name

@@ -63,7 +63,7 @@ def export_pipeline(
 
 
 def seal(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None, frame: pd.DataFrame) -> bytes:
-    """Writes spec and golden rows into a graph that has one input for each feature; answers the model file.
+    """Writes spec and golden rows into a graph that has one input for each feature; returns the model file.
 
     Args:
         dataset: whose schema the model has.

@@ -41,7 +41,7 @@ def train(
     experiment: str | None = None,
     origin: RunOrigin | None = None,
 ) -> str:
-    """Fits one model, exports it and logs both; answers the MLflow run's id.
+    """Fits one model, exports it and logs both; returns the MLflow run's id.
 
     A retry of the same origin goes on with its run; inside `mlflow run` the run that it made is used.
 
@@ -82,7 +82,7 @@ def train(
     }
     run = _open_run(tracker, experiment or dataset, origin, tags)
     if SHA256 in run.tags:
-        tracker.end_run(run.run_id)  # the try before may have been cut off between the two
+        tracker.end_run(run.run_id)  # the try before may have been interrupted between the two
         return run.run_id
     params = _describe_params(described, split, family, figures, fitting.SEED)
     is_trained = False

@@ -10,13 +10,13 @@ from typing import Any
 from serving.comparison.counters import Counters
 
 ENOUGH = 100
-"""Requests (or rows) of each pool from which on one kind of traffic is judged by itself."""
+"""Requests (or rows) of each pool from which on one kind of traffic is judged alone."""
 
 ENOUGH_FOR_A_CLEAR_BREACH = 20
 """Requests of each pool from which on a breach may be so clear that the window need not end."""
 
 CLEAR_SUCCESS_DROP = 0.1
-"""A drop of the success rate that is no chance, however few the requests were."""
+"""A drop of the success rate that is not chance, however few the requests were."""
 
 VARIED_SHARE = 0.9
 """Answers vary where no class has a larger share than this."""
@@ -169,7 +169,7 @@ def find_shortage(canary: Pool, stable: Pool, rules: Rules, replayed: int) -> st
 
 
 def _list_kinds(canary: Pool, stable: Pool, enough: float) -> list[tuple[Counters, Counters]]:
-    """Live beside live and replayed beside replayed; together where people's requests are too few by themselves.
+    """Live beside live and replayed beside replayed; together where people's requests alone are too few.
 
     The pools get the same replays but not the same share of people's requests, so that a mixture of both does not
     compare.
@@ -206,7 +206,7 @@ def _find_slowness(canary: Counters, stable: Counters, rules: Rules, share: floa
 def _find_odd_answers(canary: Counters, stable: Counters, rules: Rules, holdout: Spread) -> str | None:
     """Answers that are neither those of the challenger's own holdout nor those of the stable version beside it.
 
-    Far from its holdout alone is not the canary's fault: then what people ask is unusual, such as one row for ever.
+    Far from its holdout alone is not the canary's fault: then what people ask is unusual, such as always the same row.
     """
     of_canary, of_stable = spread_of_counters(canary), spread_of_counters(stable)
     if min(of_canary.rows, of_stable.rows) < ENOUGH:

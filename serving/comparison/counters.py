@@ -58,7 +58,7 @@ class Counters:
         return _combine(self, other, 1.0)
 
     def since(self, earlier: Counters) -> Counters:
-        """What came since an earlier reading; all of it where a restart in between began to count anew."""
+        """The counts since an earlier reading; all of them after a restart in between, which starts from zero."""
         if self.answered < earlier.answered or self.failures < earlier.failures or self.rows < earlier.rows:
             return self
         return _combine(self, earlier, -1.0)

@@ -70,4 +70,4 @@ def _ask(client: httpx.Client, url: str, row: Sequence[Value]) -> Answer:
     except httpx.HTTPError as error:
         return Answer(0, problem=repr(error))
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        return Answer(0, problem=f"found what is no prediction ({error!r})")
+        return Answer(0, problem=f"found an invalid prediction ({error!r})")

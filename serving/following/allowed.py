@@ -12,7 +12,7 @@ from ml_code.datasets import CATALOG
 def read_allowed_models(folder: Path | None = None) -> dict[str, str]:
     """The dataset of each model that may be served: of the same name, or the one that lists it as a further model.
 
-    Every poll asks, so a file is read anew only when it was written. One that is broken keeps the model of its own
+    Every poll asks, so a file is read again only when it was written. One that is broken keeps the model of its own
     name serving.
     """
     paths = sorted((folder or CATALOG).glob("*.toml"))

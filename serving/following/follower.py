@@ -68,7 +68,7 @@ class Follower:
         self._aliases = (CHAMPION, CHALLENGER) if pool == "canary" else (CHAMPION,)
         self._limit_bytes = limit_bytes
         self._canary_until: dict[str, datetime] = {}
-        # Where the registry was not seen to keep the model: one that was made anew counts from version 1 again.
+        # Where the registry was not seen to keep the model: one that was made again counts from version 1.
         self._unconfirmed: set[Slot] = set()
         # Champions that answer and are not on disk as the last good version, because it could not be written.
         self._unrecorded: set[Slot] = set()
@@ -102,7 +102,7 @@ class Follower:
         await asyncio.to_thread(return_free_memory)
 
     async def follow(self, poll_seconds: float) -> None:
-        """Steps for ever; only cancelling ends it."""
+        """Steps forever; only cancelling ends it."""
         while True:
             try:
                 await self.step()
@@ -134,7 +134,7 @@ class Follower:
         return any(alias == CHAMPION for _, alias in self.slots)
 
     def is_canary_open(self, name: str) -> bool:
-        """Whether a rollout lets a challenger of this model answer at this moment."""
+        """Whether a rollout allows a challenger of this model to answer at this moment."""
         until = self._canary_until.get(name)
         return until is not None and datetime.now(UTC) < until
 
@@ -250,7 +250,7 @@ class Follower:
             if digest != identity.sha256:
                 raise RefusedModelError(
                     f"{identity.name} version {identity.version}: found a model file with sha256 {digest}, expected "
-                    f"{identity.sha256} by its tag; the file was cut off or altered: register the model again"
+                    f"{identity.sha256} by its tag; the file was truncated or altered: register the model again"
                 )
             await asyncio.to_thread(self._files.keep, temporary, digest)
         finally:

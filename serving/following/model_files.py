@@ -24,7 +24,7 @@ UNUSED_SECONDS = 600
 """A file that no record names may be about to be named by another replica; after this age it is not."""
 
 CRASHES_OF_A_PROVEN_FILE = 3
-"""A file that has served before did not cause a crash by itself (a power cut did), but not for ever."""
+"""A file that has served before did not cause a crash (a power cut did), but this does not hold forever."""
 
 
 class ServedRecord(BaseModel):

@@ -41,7 +41,7 @@ class Registry(Protocol):
         """The sha256 of a version's model file, as hex digits."""
 
     async def download(self, name: str, version: str, target: Path, limit_bytes: int) -> str:
-        """Streams a version's model file to a path and answers the sha256 of what came."""
+        """Streams a version's model file to a path and returns its sha256."""
 
 
 class MlflowRegistry:
@@ -120,7 +120,7 @@ class MlflowRegistry:
             except ValueError as error:
                 raise RegistryError(f"MLflow GET {path}: found no JSON, expected it; check its URL") from error
         if not isinstance(answer, dict):
-            raise RegistryError(f"MLflow GET {path}: found JSON that is no object, expected one; check its URL")
+            raise RegistryError(f"MLflow GET {path}: expected a JSON object, found other JSON; check its URL")
         return answer
 
     @asynccontextmanager

@@ -33,13 +33,13 @@ class Aliases(Protocol):
         """The tags of a version; None where there is no such version."""
 
     def download(self, model: str, version: str, target: Path, limit_bytes: int) -> str:
-        """Writes a version's model file to a path and answers the sha256 of what came."""
+        """Writes a version's model file to a path and returns its sha256."""
 
     def move(self, model: str, alias: str, version: str) -> None:
-        """Lets an alias name a version."""
+        """Points an alias at a version."""
 
     def delete(self, model: str, alias: str) -> None:
-        """Lets an alias name no version."""
+        """Deletes an alias."""
 
     def tag(self, model: str, version: str, key: str, value: str) -> None:
         """Writes a tag on a version."""
@@ -124,7 +124,7 @@ class MlflowAliases:
         return digest.hexdigest()
 
     def move(self, model: str, alias: str, version: str) -> None:
-        """Lets an alias name a version.
+        """Points an alias at a version.
 
         Raises:
             RegistryError: MLflow refuses, or the version does not exist.
@@ -132,7 +132,7 @@ class MlflowAliases:
         self._call("POST", "registered-models/alias", {"name": model, "alias": alias, "version": version})
 
     def delete(self, model: str, alias: str) -> None:
-        """Lets an alias name no version; it may name none already.
+        """Deletes an alias, if it exists.
 
         Raises:
             RegistryError: MLflow refuses.

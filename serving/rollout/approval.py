@@ -32,7 +32,7 @@ def needs_approval(control: Control, rollout_id: int, *, is_asked_for: bool = Fa
 
 
 def ask_person(control: Control, rollout_id: int, wait_seconds: float) -> tuple[str, str]:
-    """Closes the canary, lets the rollout wait, and answers headline and text of the question, as Markdown.
+    """Closes the canary, makes the rollout wait, and returns headline and text of the question, as Markdown.
 
     Nobody watches the canary while a person thinks, so nobody gets it. Nobody renews the lease either: it lasts as long
     as the person may take.
@@ -48,7 +48,7 @@ def ask_person(control: Control, rollout_id: int, wait_seconds: float) -> tuple[
 
 
 def approve(control: Control, rollout_id: int, person: str) -> None:
-    """Lets the rollout go on; a version on which the gate could not decide counts as passed from now on."""
+    """Continues the rollout; a version on which the gate could not decide counts as passed from now on."""
     with hold(control, rollout_id) as rollout:
         control.aliases.tag(rollout.model, rollout.to_version, "approved_by", person)
         control.aliases.tag(rollout.model, rollout.to_version, "gate", "passed")
@@ -56,7 +56,7 @@ def approve(control: Control, rollout_id: int, person: str) -> None:
 
 
 def reject(control: Control, rollout_id: int, person: str) -> BreachError:
-    """Ends the rollout; answers the error that says so."""
+    """Ends the rollout; returns the error that describes it."""
     breach = BreachError(f"rejected by {person}")
     abort(control, rollout_id, breach)
     return breach

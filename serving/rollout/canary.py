@@ -62,7 +62,7 @@ class Watch:
 def watch_canary(
     control: Control, rollout: Rollout, rules: Rules, window_seconds: float, holdout: HoldoutRows
 ) -> dict[str, Any]:
-    """Watches until the window is over and enough was seen; answers the figures.
+    """Watches until the window is over and enough was seen; returns the figures.
 
     Raises:
         BreachError: the canary does worse than it may, is absent, or the champion was moved meanwhile.
@@ -102,7 +102,7 @@ def look(control: Control, rollout: Rollout, watch: Watch) -> None:
         renew(control, rollout)
         champion = control.aliases.read(rollout.model).get(CHAMPION)
         note(control, rollout, figures=describe(rollout, watch))
-    except RegistryError as error:  # it comes back, or the canary closes by itself and is absent
+    except RegistryError as error:  # it comes back, or the canary closes automatically and is absent
         logger.warning("%s: the registry is not reached, the analysis goes on: %s", rollout.name, error)
         return
     if champion != rollout.from_version:

@@ -143,7 +143,7 @@ def note(
         RolloutLostError: it has ended, or another run drives it.
         RegistryError: MLflow refuses.
     """
-    # The model's tag comes last where it ends: a step that is cut off in between is repeated.
+    # The model's tag comes last where it ends: a step that is interrupted in between is repeated.
     if is_over:
         tell(control, rollout, state=state, reason=reason, figures=figures)
     written = control.rows.write(
@@ -178,7 +178,7 @@ def renew(control: Control, rollout: Rollout) -> None:
 
 
 def keep_canary_open(control: Control, model: str) -> None:
-    """Lets the canary pool answer with the challenger for one more lease."""
+    """Serves the challenger from the canary pool for one more lease."""
     until = datetime.now(UTC) + timedelta(seconds=control.lease_seconds)
     control.aliases.tag_model(model, CANARY_UNTIL, until.isoformat(timespec="seconds"))
 

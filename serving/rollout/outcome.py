@@ -61,7 +61,7 @@ def abort_held(
 
 
 def take_back(control: Control, rollout: Rollout, reason: str) -> None:
-    """Lets the version before serve again, where the aliases were moved already."""
+    """Returns to the version before, if the aliases were moved already."""
     if rollout.state not in MOVING or rollout.from_version is None or rollout.from_version == rollout.to_version:
         return
     aliases, model = control.aliases, rollout.model
@@ -98,14 +98,14 @@ def note_moves_by_hand(control: Control, model: str) -> None:
 
 
 def close_canary(aliases: Aliases, rollout: Rollout) -> None:
-    """Lets nobody get the challenger any more, unless it is another one's by now."""
+    """Withdraws the challenger, unless it belongs to another rollout by now."""
     if aliases.read(rollout.model).get(CHALLENGER) in {None, rollout.to_version}:
         aliases.tag_model(rollout.model, CANARY_UNTIL, None)
         aliases.delete(rollout.model, CHALLENGER)
 
 
 def set_previous(aliases: Aliases, log: PromotionLog, model: str, champion: str) -> None:
-    """Lets `previous` name what served before a version was promoted for the last time, as far as the log knows it.
+    """Points `previous` at the version that served before the last promotion, if the log has it.
 
     A version that was deleted since is no way back, and must not keep the rollback from its end.
     """

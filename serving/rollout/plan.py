@@ -64,7 +64,7 @@ def choose_version(aliases: Aliases, log: PromotionLog, model: str, version: str
 
 
 def open_rollout(control: Control, model: str, version: str | None = None) -> Rollout:
-    """Makes the row of a rollout, or takes over one that was cut off; the newest wins.
+    """Makes the row of a rollout, or takes over an interrupted one; the newest wins.
 
     A rollout of an older version is cancelled, and so is any other where a person asks for a version, also one of this
     version that waits for a person. One that moves the aliases is waited for: that takes seconds, or its lease ends.
@@ -113,7 +113,7 @@ def _claim(control: Control, active: Rollout, version: str | None, first: Rollou
     if active.kind != "rollout" or active.state in MOVING:
         return None
     is_waiting = active.state == "awaiting approval"
-    # Nobody can tell whether a run that waits for days is still there, so who asks by number begins anew.
+    # Nobody can tell whether a run that waits for days is still there, so a request by number starts again.
     if wanted == active.to_version and not (is_waiting and version):
         if is_waiting or active.lease_until > first.lease_until:
             raise UnderWayError(
@@ -134,9 +134,11 @@ def settle(control: Control, active: Rollout) -> None:
         finish_rollback(control, active)
     elif active.kind == "rollout" and control.aliases.read(active.model).get(CHAMPION) == active.to_version:
         close_canary(control.aliases, active)
-        finish(control, _take_over(control, active), "its run was cut off after its version had become the champion")
+        finish(
+            control, _take_over(control, active), "its run was interrupted after its version had become the champion"
+        )
     else:
-        abort_held(control, active, f"its run ({active.owner}) was cut off", is_verdict=False)
+        abort_held(control, active, f"its run ({active.owner}) was interrupted", is_verdict=False)
 
 
 def _take_over(control: Control, active: Rollout) -> Rollout:

@@ -1,4 +1,4 @@
-"""Lets the version before serve again, or any other that a person names, at once and whatever is under way."""
+"""Returns to the version before, or to any other that a person names, at once and whatever is under way."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def roll_back(control: Control, model: str, why: str) -> Rollout:
         if control.run_url and (done := control.rows.find_rollback(model, control.owner)):
             return done
         active = control.rows.find_active(model)
-        if active is not None and active.kind == "rollback":  # one that was cut off
+        if active is not None and active.kind == "rollback":  # an interrupted one
             return finish_rollback(control, active)
         _refuse_second(control, model, seen)
         note_moves_by_hand(control, model)
         bad, target = _find_way_back(control, model, active)
         if active is not None:
-            # The champion is moved below, under a row of its own: cut off in between, the next rollback finds it here.
+            # The champion is moved below, under a row of its own: after an interruption the next one finds it.
             abort_held(control, active, f"cancelled by the rollback of {control.owner}: {why}", is_taken_back=False)
         opened = control.rows.open(
             *(model, "rollback", bad, target, "promoting"), *(control.owner, control.run_url, control.lease_seconds)
@@ -64,7 +64,7 @@ def finish_rollback(control: Control, rollback: Rollout) -> Rollout:
 
 
 def promote_by_hand(control: Control, model: str, version: str, why: str) -> Rollout:
-    """Lets a version serve at once, whatever the gate said; a rollout that is under way is cancelled.
+    """Promotes a version at once, even if the gate rejected it; a rollout that is under way is cancelled.
 
     Raises:
         NoCandidateError: there is no such version.
@@ -105,7 +105,7 @@ def move_aliases(control: Control, rollout: Rollout, why: str) -> None:
 
 
 def _is_unfinished_rollback(control: Control, active: Rollout) -> bool:
-    """Whether it was cut off, and what it goes back to is still there."""
+    """Whether it was interrupted, and the version that it returns to still exists."""
     return active.kind == "rollback" and control.aliases.read_tags(active.model, active.to_version) is not None
 
 

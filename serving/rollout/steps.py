@@ -69,7 +69,7 @@ def validate_artifact(control: Control, rollout_id: int, *, allow_schema_change:
 
 
 def start_canary(control: Control, rollout_id: int) -> str:
-    """Lets the canary pool answer with the version.
+    """Serves the version from the canary pool.
 
     Raises:
         NoCanaryError: it is the first version ever, or there is no canary pool.
@@ -119,7 +119,7 @@ def analyse_canary(control: Control, rollout_id: int, rules: Rules, window_secon
     rollout = read_own(control, rollout_id)
     if rollout.state in MOVING:
         return _skip(rollout)
-    renew(control, rollout)  # before a second try it may have closed by itself
+    renew(control, rollout)  # before a second try it may have closed automatically
     holdout = control.read_holdout(rollout.model, rollout.to_version)
     rollout = note(
         control, rollout, state="analysing", reason="the canary answers its share of the requests", figures={}
@@ -145,7 +145,7 @@ def promote(control: Control, rollout_id: int) -> str:
             raise MovedByHandError(f"{rollout.name}: {reason}")
         _refuse_frozen(control, rollout)
         by_whom = f"; {rollout.reason}" if rollout.state == "awaiting approval" else ""
-        said = rollout.reason if rollout.state == "promoting" else ""  # by a try that was cut off
+        said = rollout.reason if rollout.state == "promoting" else ""  # by an interrupted try
         promoting = note(control, rollout, state="promoting", reason=said or _describe_success(rollout) + by_whom)
         move_aliases(control, promoting, promoting.reason)
         close_canary(control.aliases, promoting)
@@ -181,7 +181,7 @@ def verify_through_gateway(control: Control, rollout_id: int) -> str:
         BreachError: another version answers, or otherwise than the file did; the version before serves again.
     """
     found = control.rows.read(rollout_id)
-    if found.state == "promoted" and found.owner == control.owner:  # by a try that was cut off behind it
+    if found.state == "promoted" and found.owner == control.owner:  # by a try that was interrupted behind it
         return _say(found, f"version {found.to_version} was found to answer through the gateway")
     rollout = read_own(control, rollout_id)
     holdout = control.read_holdout(rollout.model, rollout.to_version)
@@ -221,7 +221,7 @@ def _refuse_frozen(control: Control, rollout: Rollout) -> None:
         return
     reason = f"frozen by {freeze.who} meanwhile ({freeze.why})"
     abort_held(control, rollout, reason, is_verdict=False)
-    raise FrozenModelError(f"{rollout.name}: {reason}; `mlops unfreeze {rollout.model}` lets it be rolled out again")
+    raise FrozenModelError(f"{rollout.name}: {reason}; `mlops unfreeze {rollout.model}` allows its rollout again")
 
 
 def _verify(control: Control, rollout: Rollout, holdout: HoldoutRows, variant: Variant | None) -> str | None:

@@ -58,7 +58,7 @@ class Candidate:
         return f"{self.model} version {self.version}"
 
     def download(self, version: str, file: Path) -> str:
-        """Writes the file of a version of the model, and answers its sha256."""
+        """Writes the file of a version of the model, and returns its sha256."""
         return self.aliases.download(self.model, version, file, self.limit_bytes)
 
 
@@ -176,7 +176,7 @@ def _fetch(candidate: Candidate, file: Path) -> None:
     if digest != expected:
         raise BreachError(
             f"{candidate.name}: found a model file with sha256 {digest}, expected {expected} by its tag; the file was "
-            "cut off or altered: register the model again"
+            "truncated or altered: register the model again"
         )
 
 

@@ -96,7 +96,7 @@ def test_a_bad_version_is_ended_and_told_of_once_with_its_cause(
     assert states(ran)["promote"] == "upstream_failed"
     [message] = slack.messages
     assert "validate_artifact* failed" in message["text"]
-    assert "cut off or altered" in message["text"]
+    assert "truncated or altered" in message["text"]
     assert stack.aliases() == {"champion": "2", "previous": "1"}
     assert stack.version_tags(version)["rollout"] == "aborted"
 

@@ -146,7 +146,7 @@ def test_a_mark_at_the_start_line_ends_and_another_order_of_columns_are_no_matte
     [
         (b"", "an empty file"),
         (HEADER + b"\n", "a header and no rows"),
-        (gzip.compress(b"\n".join([HEADER, *make_rows(2000)]))[:-500], "cut off or damaged"),
+        (gzip.compress(b"\n".join([HEADER, *make_rows(2000)]))[:-500], "truncated or damaged"),
     ],
 )
 def test_a_file_that_is_not_a_table_is_refused(workspace: Workspace, content: bytes, message: str) -> None:

@@ -111,7 +111,7 @@ def test_a_restart_without_mlflow_serves_the_last_good_version(
 @pytest.mark.parametrize(
     ("content", "digest", "reason"),
     [
-        (make_classifier(answer=2), "0" * 64, "cut off or altered"),
+        (make_classifier(answer=2), "0" * 64, "truncated or altered"),
         (make_classifier(golden_predictions=[2, 2, 2]), None, "golden row"),
     ],
     ids=["altered", "other golden answers"],

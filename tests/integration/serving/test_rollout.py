@@ -145,7 +145,7 @@ def test_a_version_that_behaves_badly_is_ended_on_the_requests_of_people(
 
 BAD_FILES = {
     "truncated": (make_bad_classifier()[:-500], None, "cannot open"),
-    "wrong digest": (make_bad_classifier(), "0" * 64, "cut off or altered"),
+    "wrong digest": (make_bad_classifier(), "0" * 64, "truncated or altered"),
     "not ONNX": (b"<html>not found</html>", None, "cannot open"),
     "other schema": (
         make_bad_classifier(names=("sepal_length", "sepal_width", "petal_length", "colour")),

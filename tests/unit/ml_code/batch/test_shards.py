@@ -201,7 +201,7 @@ def test_a_text_that_is_not_utf8_is_refused(tmp_path: Path, workspace: Workspace
 def test_a_damaged_file_is_no_fault_of_the_store(tmp_path: Path, workspace: Workspace) -> None:
     whole = Path(write_parquet(tmp_path / "new.parquet", make_typed_rows(rows=4000), row_group_size=4000)).read_bytes()
     (tmp_path / "new.parquet").write_bytes(whole[:4] + bytes(200) + whole[204:])
-    with pytest.raises(SourceError, match=r"new\.parquet: found .* expected rows; write the file anew"):
+    with pytest.raises(SourceError, match=r"new\.parquet: found .* expected rows; write the file again"):
         run(workspace, str(tmp_path / "new.parquet"))
 
 

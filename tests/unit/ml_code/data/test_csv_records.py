@@ -117,7 +117,7 @@ def test_a_truncated_packed_file_is_refused() -> None:
     rows = "".join(f"{number},{random.Random(number).random()},x\n" for number in range(5000))
     packed = gzip.compress(HEADER + rows.encode())
     for content in (packed[: len(packed) // 2], b"no gzip at all", packed[:-1], packed[:-8] + bytes(8)):
-        with pytest.raises(SourceError, match=r"people\.csv\.gz: found a gzip file that is cut off or damaged"):
+        with pytest.raises(SourceError, match=r"people\.csv\.gz: found a gzip file that is truncated or damaged"):
             read(content, "people.csv.gz")
 
 

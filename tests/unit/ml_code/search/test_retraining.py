@@ -23,7 +23,7 @@ ORIGIN = RunOrigin("mlops_training_pipeline", "manual__1", "retrain", 0)
 
 
 class Searches:
-    """Counts the searches, and lets the gate reject the models of the first few."""
+    """Counts the searches, and rejects the models of the first few."""
 
     def __init__(self, rejected: int, version: str | None = None) -> None:
         self.rejected, self.version = rejected, version

@@ -43,8 +43,8 @@ def test_a_model_that_is_not_in_the_catalog_is_not_served(replica: Replica) -> N
     ("content", "digest", "reason"),
     [
         (make_classifier()[:-50], None, "ONNX"),
-        (make_classifier()[:-50], hashlib.sha256(make_classifier()).hexdigest(), "cut off or altered"),
-        (make_classifier(), "0" * 64, "cut off or altered"),
+        (make_classifier()[:-50], hashlib.sha256(make_classifier()).hexdigest(), "truncated or altered"),
+        (make_classifier(), "0" * 64, "truncated or altered"),
         (make_classifier(golden_predictions=[2, 2, 2]), None, "golden row 0"),
     ],
     ids=["truncated before it was registered", "truncated after", "altered", "other golden answers"],

@@ -71,7 +71,7 @@ def test_opening_a_file_is_ended_after_the_time_limit(tmp_path: Path) -> None:
 
 def test_a_file_with_another_digest_is_a_breach(aliases: FakeAliases) -> None:
     aliases.add("2", sha256="0" * 64)
-    with pytest.raises(BreachError, match="cut off or altered"):
+    with pytest.raises(BreachError, match="truncated or altered"):
         check(aliases)
 
 
