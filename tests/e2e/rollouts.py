@@ -26,7 +26,7 @@ class Rollouts:
     airflow: Airflow
 
     def run_dag(self, version: str, seconds: float = 600, **params: Any) -> dict[str, Any]:
-        """Runs `model_serving_pipeline` to its end; answers what is told of the rollout."""
+        """Runs `model_serving_pipeline` to its end; returns the status of the rollout."""
         run_id = self.start_dag(version, **params)
         self.airflow.wait_for_run(SERVE, run_id, seconds)
         return self.wait_for_end(version, 30) | {"run_id": run_id}

@@ -142,7 +142,7 @@ def _run(request: dict[str, Any]) -> None:
         result = getattr(importlib.import_module(module), name)(**request["arguments"])
         print(f"\n{json.dumps(result)}")
         status = 0
-    except BaseException:  # The edge of the process: whatever it was, the test shows it.
+    except BaseException:  # The edge of the process: the test shows the traceback.
         traceback.print_exc()
     finally:
         sys.stdout.flush()
