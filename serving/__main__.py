@@ -13,13 +13,13 @@ from _bentoml_impl.worker.service import main as run_worker  # type: ignore[impo
 from serving.settings import ServingSettings
 
 KEEP_ALIVE_SECONDS = 75
-"""Longer than the gateway keeps an idle connection (4 s), so that it never sends into one that is being closed."""
+"""Longer than the gateway keeps an idle connection (4 s), so that the gateway never sends on one that is closing."""
 
 BACKLOG = 2048
 
 
 def main() -> None:
-    """Takes its port and runs BentoML's worker until it is told to stop."""
+    """Binds its port and runs BentoML's worker until a signal stops it."""
     settings = ServingSettings()
     listener = bind(settings.host, settings.port)
     arguments = ["serving.service:PredictionService", "--fd", str(listener.detach()), "--worker-id", "1"]
@@ -31,7 +31,7 @@ def main() -> None:
 def bind(host: str, port: int) -> socket.socket:
     """A socket that has its port but refuses connections: uvicorn listens once the last versions are restored.
 
-    A replica that accepted while it starts would hold up what the gateway sends it; one that refuses costs nothing.
+    A replica that accepted connections during its start would delay the gateway's requests; a refusal costs nothing.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,11 +1,11 @@
-"""Names in a replica's `/metrics` that a rollout reads: what both sides must spell alike."""
+"""Names in a replica's `/metrics` that a rollout reads: both sides must spell them alike."""
 
 from __future__ import annotations
 
 LABELS = ("model", "version", "variant", "traffic")
 
 LIVE = "live"
-"""Traffic of people."""
+"""Traffic of clients."""
 
 REPLAY = "replay"
-"""Traffic that a rollout sends to have something to compare; it counts for nothing that is about users."""
+"""Traffic that a rollout sends to have something to compare; it does not count as clients' traffic."""

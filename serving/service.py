@@ -1,4 +1,4 @@
-"""The BentoML service: BentoML keeps health, metrics, limits and lifecycle, a mounted app answers.
+"""The BentoML service: BentoML has health, metrics, limits and lifecycle; a mounted app has the predictions.
 
 Started by `python -m serving`, which runs BentoML's worker without its supervisor.
 """
@@ -33,13 +33,13 @@ MAX_CONCURRENCY = 512
 """Requests under way at once; more get 429 instead of a place in a queue that only grows."""
 
 FREEZE_AFTER_SECONDS = 5.0
-"""By then all of the start's objects are made; they never die, so the collector need not look at them again."""
+"""By then the start's objects are made; they never die, so the collector need not visit them again."""
 
 COLLECT_THRESHOLDS = (50_000, 20, 100)
 """A full collection of BentoML's heap takes 165-196 ms, which is what p99 showed."""
 
 OWN_PATHS = frozenset({"/readyz", "/schema.json"})
-"""Paths that BentoML would answer before the mounted app is asked."""
+"""Paths that BentoML would otherwise serve instead of the mounted app."""
 
 
 class MountedApp:
@@ -49,7 +49,7 @@ class MountedApp:
         self.app: ASGIApp = Response(status_code=503)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands the request to the app of this moment."""
+        """Passes the request to the current app."""
         await self.app(scope, receive, send)
 
 
@@ -124,6 +124,6 @@ def make_follower(settings: ServingSettings, registry: MlflowRegistry) -> Follow
 
 
 def freeze_heap() -> None:
-    """Takes what lives now out of the garbage collector's sight."""
+    """Excludes all live objects from garbage collection."""
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""What the environment may set: the only module of `serving` that reads it."""
+"""Settings from the environment: the only module of `serving` that reads it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ServingSettings(BaseSettings):
 
 
 class RolloutSettings(BaseSettings):
-    """Settings of whoever rolls a version out: the tasks of `model_serving_pipeline`.
+    """Settings of a rollout: of the tasks of `model_serving_pipeline` and of the command.
 
     >>> RolloutSettings(mlflow_url="http://mlflow:5000", mlflow_username="trainer", mlflow_password="…")
     """

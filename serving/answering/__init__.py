@@ -1,1 +1,1 @@
-"""From the bytes of a request to the bytes of an answer; knows no HTTP."""
+"""From the bytes of a request to the bytes of an answer; does not know HTTP."""

@@ -45,7 +45,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """What a client asks: rows in the order of the features, and which outputs it wants (all, if it names none)."""
+    """The rows of a request in the order of the features, and the outputs it wants (all, if it names none)."""
 
     id: str | None
     rows: Sequence[Sequence[Value]]
@@ -78,7 +78,7 @@ class Inference:
         """Parses and checks a request.
 
         Raises:
-            RequestError: it is no JSON, no request of the protocol, or does not fit the model.
+            RequestError: it is not JSON, is not a request of the protocol, or does not fit the model.
         """
         request = _load_object(body)
         tensors = [_read_tensor(entry) for entry in _read_list(request, "inputs")]
@@ -136,7 +136,7 @@ class Inference:
         names = tuple(str(entry.get("name")) if isinstance(entry, dict) else "none" for entry in entries)
         if unknown := [name[:100] for name in names if name not in self._outputs]:
             raise RequestError(400, f"outputs: found {unknown}, expected names among {list(self._outputs)}")
-        # A megabyte of repeated names would ask for an answer of some gigabytes.
+        # A megabyte of repeated names would make a response of some gigabytes.
         if len(set(names)) < len(names):
             raise RequestError(400, f"outputs: found a name twice, expected each of {list(self._outputs)} once at most")
         return names
@@ -192,5 +192,5 @@ def _read_tensor(entry: Any) -> Tensor:
     if len(data) != math.prod(shape):
         raise RequestError(400, f"input {name}: found {len(data)} values, expected {math.prod(shape)} by its shape")
     if not set(map(type, data)) <= allowed:
-        raise RequestError(400, f"input {name}: found a value that is no {datatype}, expected none")
+        raise RequestError(400, f"input {name}: found a value that is not {datatype}, expected none")
     return Tensor(name, shape, data)

@@ -13,7 +13,7 @@ from serving.errors import Problem, RequestError
 MAX_ROWS = 10_000
 MAX_BODY_BYTES = 1_000_000
 MAX_PROBLEMS = 20
-"""Most problems that one answer names: the rest is the same mistake again."""
+"""Most problems that one response names: the rest is the same mistake again."""
 
 FLOAT32_MAX = 3.4028234663852886e38
 """Numbers beyond it would become infinite in the float32 that a model reads."""
@@ -40,7 +40,7 @@ class RowParser:
         """Parses and checks a body.
 
         Raises:
-            RequestError: the body is no JSON (400), or too many rows or such that do not fit the model (422).
+            RequestError: the body is not JSON (400), has too many rows, or has rows that do not fit the model (422).
         """
         return self.check(_load_array(body))
 
@@ -48,7 +48,7 @@ class RowParser:
         """Checks rows of any source.
 
         Raises:
-            RequestError: there are none, too many, or such that do not fit the model (422).
+            RequestError: there are none, too many, or rows that do not fit the model (422).
         """
         if not rows:
             raise RequestError(422, "body: found an empty array, expected at least one row")
@@ -63,7 +63,7 @@ class RowParser:
         return checked
 
     def _is_plain(self, row: Any) -> bool:
-        """Whether a row is already what a model of numbers reads, which almost every row is."""
+        """Whether a row is already what a model of numbers reads, as almost every row is."""
         if type(row) is not list or len(row) != self._width:
             return False
         for cell in row:
@@ -141,7 +141,7 @@ def _check_category(cell: Any) -> Value:
     if cell is None or isinstance(cell, str):
         return cell
     if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)  # JSON does not tell 3.0 from 3
+        cell = int(cell)  # JSON does not distinguish 3.0 from 3
     if isinstance(cell, bool) or not isinstance(cell, int) or abs(cell) > INTEGER_TEXT_MAX:
         raise ValueError(f"found {_describe(cell)}, expected a text, a whole number or null")
     return cell

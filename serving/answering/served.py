@@ -1,4 +1,4 @@
-"""A model version that is open and may answer, with everything prepared that a request needs of it."""
+"""A model version that is open and may answer, with all that a request needs already prepared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from serving.errors import RequestError
 from serving.registry.names import CHALLENGER
 
 THREAD_BYTES = 8_000
-"""Larger bodies are answered in a thread, so that a batch of 10,000 rows does not hold up everybody else's one."""
+"""Larger bodies are answered in a thread, so that a batch of 10,000 rows does not delay requests of one row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Answer(NamedTuple):
 class ServedModel:
     """One version that answers; replaced as a whole, never changed.
 
-    A challenger answers in a thread of its own: however slow it is, the replica goes on answering with the champion,
-    following the registry and telling its figures.
+    A challenger answers in a thread of its own. However slow it is, the replica still answers with the champion,
+    follows the registry and reports its figures.
     """
 
     identity: Version
@@ -62,7 +62,7 @@ class ServedModel:
         object.__setattr__(self, "_tail", b',"model":' + orjson.dumps(model) + b',"request_id":"')
         object.__setattr__(self, "_tallier", Tallier(self.model.spec))
         object.__setattr__(self, "_inference", Inference(self.model.spec, self.parser))
-        # Its thread starts with the first request and ends when nothing refers to it any more.
+        # Its thread starts with the first request and ends when nothing refers to it.
         object.__setattr__(self, "_thread", ThreadPoolExecutor(1) if self.variant == CHALLENGER else None)
 
     async def answer(self, body: bytes, request_id: bytes, *, with_probabilities: bool) -> Answer:
@@ -90,7 +90,7 @@ class ServedModel:
         return self._inference.describe(self.identity.name, self.identity.version)
 
     def summarize(self) -> dict[str, Any]:
-        """What `GET /models` says of it."""
+        """The entry of this version in `GET /models`."""
         return {
             "name": self.identity.name,
             "version": self.identity.version,
@@ -102,7 +102,7 @@ class ServedModel:
         }
 
     async def _run(self, function: Callable[..., Answer], body: bytes, *rest: Any) -> Answer:
-        """Calls where the answer holds up nobody."""
+        """Calls the function, in a thread where it could delay other requests."""
         if self._thread is not None:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function, body, *rest)
         if len(body) > THREAD_BYTES:
@@ -117,7 +117,7 @@ class ServedModel:
                 raise RequestError(
                     422,
                     f"probabilities: found true, expected false: {self.identity.name} version "
-                    f"{self.identity.version} answers none",
+                    f"{self.identity.version} returns none",
                 )
             answer += b',"probabilities":' + orjson.dumps(prediction.probabilities.tolist())
             answer += b',"classes":' + orjson.dumps(self.model.spec.classes)

@@ -1,4 +1,4 @@
-"""What an answer adds to the figures of its version: rows, rows that are no number, and where the predictions lie."""
+"""Counts of one answer for the figures of its version: rows, rows that are not a number, and the predictions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import ModelSpec
 
 OTHER = "other"
-"""Class of a label that the spec does not know: a file that answers labels itself must not grow the figures."""
+"""Class of a label that the spec does not know: a file that makes up labels must not grow the figures."""
 
 
 class Tally(NamedTuple):

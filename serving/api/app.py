@@ -25,7 +25,7 @@ logger = logging.getLogger("serving")
 
 
 class PredictionApp:
-    """An ASGI app that answers predictions and hands all other paths on.
+    """An ASGI app that serves predictions and passes all other paths to `pages`.
 
     >>> PredictionApp(follower, metrics, default_model="iris", pages=make_pages(…))
     """
@@ -37,7 +37,7 @@ class PredictionApp:
         self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one connection's request."""
+        """Serves one request."""
         asked = self._route(scope["path"]) if scope["type"] == "http" else None
         if asked is None:
             await self._pages(scope, receive, send)
@@ -65,7 +65,7 @@ class PredictionApp:
         await send({"type": "http.response.body", "body": body})
 
     def _route(self, path: str) -> Asked | None:
-        """What a path asks, or None where it asks for no prediction."""
+        """The prediction that a path is for; None for any other path."""
         if path == "/predict":
             return Asked(self._default_model)
         match path.split("/"):
@@ -93,7 +93,7 @@ class PredictionApp:
         return pick_version(self._follower, asked.name, asked.version, wants_challenger=asked.wants_challenger)
 
     async def _answer(self, asked: Asked, served: ServedModel, request_id: bytes) -> bytes:
-        """Answers, and counts how that went."""
+        """Computes the response, and counts its outcome."""
         started = perf_counter()
         try:
             if asked.is_inference:
@@ -102,7 +102,7 @@ class PredictionApp:
                 answer = await served.answer(asked.body, request_id, with_probabilities=asked.with_probabilities)
         except RequestError:
             raise
-        except (Exception, asyncio.CancelledError):  # cancelled is what is out of time
+        except (Exception, asyncio.CancelledError):  # a request out of time is cancelled
             self._metrics.count_failure(served, asked.traffic)
             raise
         self._metrics.observe(served, asked.traffic, perf_counter() - started, answer.tally)

@@ -3,8 +3,8 @@
 BentoML's OpenTelemetry middleware takes 35 % of a request's time; its timeout keeps every request's objects for the
 whole of the ten seconds (100 MB more and collections of 200 ms at 1,500 requests/s); its traffic metrics label by raw
 path, which any client can grow without end; its metrics client expects a directory that a supervisor makes. uvicorn
-writes the head of an answer and its body one after the other, so that one in ten replicas that are killed under load
-leaves the gateway with half an answer, which it cannot ask another one for.
+writes the head of a response and its body one after the other. One in ten replicas that are killed under load thus
+leaves the gateway with half a response, which the gateway cannot retry on another replica.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def adapt_bentoml() -> None:
 
 
 def pass_through(app: ASGIApp, **_: Any) -> ASGIApp:
-    """A middleware that is not there."""
+    """A middleware that does nothing."""
     return app
 
 
 def limit_time(app: ASGIApp, timeout: float) -> ASGIApp:
-    """A middleware that answers 504 after some seconds without an answer, and forgets a request that has one."""
+    """A middleware that sends 504 after some seconds without a response, and forgets a request that has one."""
 
     async def limited(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,7 +77,7 @@ def limit_time(app: ASGIApp, timeout: float) -> ASGIApp:
 
 
 def bound_labels(middleware: Callable[..., ASGIApp]) -> Callable[..., ASGIApp]:
-    """The same metrics middleware, which sees one word for every path that is not the service's."""
+    """The same metrics middleware, which sees one label for every path outside the service."""
 
     def build(app: ASGIApp, **options: Any) -> ASGIApp:
         async def restore_path(scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +100,7 @@ def bound_labels(middleware: Callable[..., ASGIApp]) -> Callable[..., ASGIApp]:
 
 
 class HeldTransport:
-    """A transport that keeps what is written until it is let go."""
+    """A transport that buffers what is written until it is released."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -110,7 +110,7 @@ class HeldTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Keeps it."""
+        """Buffers the data."""
         self._parts.append(data)
 
     def let_go(self) -> None:
@@ -120,7 +120,7 @@ class HeldTransport:
             self._parts = []
 
     def close(self) -> None:
-        """Closes the transport behind what was kept."""
+        """Closes the transport after the buffered data."""
         self.let_go()
         self._transport.close()
 

@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol asks besides answers: who is alive, which models are ready, what they read."""
+"""The Open Inference Protocol besides predictions: liveness, ready models, and the inputs that they read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus, and whoever compares a canary with the champion, reads of the predictions.
+"""Metrics of the predictions, for Prometheus and for the comparison of a canary with the champion.
 
 Plain numbers that the event loop alone changes: a client library's counters, each with a lock, cost a request three
 times as much. The labels are few, so that no client can grow them without end.
@@ -26,7 +26,7 @@ LATENCY_BUCKETS = (
     *(0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0),
 )
 """Seconds; a row takes tens of microseconds, a batch of 10,000 some tens of milliseconds. Close enough to each other
-to tell a p99 of twice the stable one, or of 50 ms more."""
+to recognise a p99 of twice the stable one, or of 50 ms more."""
 
 KEPT_SERIES = 20
 """Series of one model that stay readable; the one unused for longest gives way, as retraining makes new ones."""
@@ -83,7 +83,7 @@ class PredictionMetrics(Collector):
         series.value_squares += tally.value_squares
 
     def count_failure(self, served: ServedModel, traffic: str) -> None:
-        """Counts one request that a version could not answer, by its own fault."""
+        """Counts one request that a version failed to answer."""
         self._find(served, traffic).failures += 1
 
     def count_refusal(self, status: int) -> None:
@@ -125,10 +125,10 @@ def _render(figures: dict[Labels, Series]) -> Iterator[Metric]:
         "mlops_prediction_seconds", "Seconds from a request's body to its answer", labels=LABELS
     )
     failures = CounterMetricFamily(
-        "mlops_prediction_failures", "Requests that a version could not answer, by its own fault", labels=LABELS
+        "mlops_prediction_failures", "Requests that a version failed to answer", labels=LABELS
     )
     rows = CounterMetricFamily("mlops_prediction_rows", "Rows answered", labels=LABELS)
-    nan_rows = CounterMetricFamily("mlops_prediction_nan_rows", "Rows answered with what is no number", labels=LABELS)
+    nan_rows = CounterMetricFamily("mlops_prediction_nan_rows", "Rows whose answer is not a number", labels=LABELS)
     classes = CounterMetricFamily(
         "mlops_prediction_classes", "Rows answered with each class", labels=[*LABELS, "class"]
     )

@@ -13,7 +13,7 @@ from serving.errors import STATUSES
 from serving.following.follower import Slot
 from serving.registry.names import CHAMPION
 
-NUMBER = {"type": ["number", "null"], "description": "null where the model computes no number"}
+NUMBER = {"type": ["number", "null"], "description": "null where the model's result is not a number"}
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",

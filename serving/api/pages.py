@@ -70,7 +70,7 @@ def make_pages(follower: Follower, *, pool: str, replica: str, default_model: st
         ],
         exception_handlers={HTTPException: _answer_http_error, Exception: _answer_failure},
     )
-    # Starlette would answer with an absolute address made of the header Host, which leads wherever a client says.
+    # Starlette would redirect to an absolute address made of the header Host, which any client can set.
     pages.router.redirect_slashes = False
     return pages
 
@@ -103,7 +103,7 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _answer_failure(_: Request, error: Exception) -> Response:
-    """Starlette raises the error again after this answer, so that the server logs it."""
+    """Starlette raises the error again after this response, so that the server logs it."""
     return answer_error(RequestError(500, "the server failed; its log has more"))
 
 
@@ -121,5 +121,5 @@ async def _show_docs_script(_: Request) -> Response:
 
 
 def _find_assets() -> Path:
-    """Swagger UI as BentoML's package brings it, so that the page needs no other host."""
+    """Swagger UI from BentoML's package, so that the page does not need another host."""
     return Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"

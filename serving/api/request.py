@@ -18,7 +18,7 @@ TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 @dataclass(slots=True)
 class Asked:
-    """One request for a prediction, as far as it was read."""
+    """One request for a prediction, with what was read of it."""
 
     name: str
     version: str | None = None
@@ -30,7 +30,7 @@ class Asked:
 
 
 class ClientGoneError(Exception):
-    """The client closed its connection before its request was complete: nobody waits for an answer."""
+    """The client closed its connection before its request was complete, so it does not wait for a response."""
 
 
 def check_content(headers: dict[bytes, bytes], *, is_inference: bool) -> None:
@@ -90,7 +90,7 @@ def pick_version(follower: Follower, name: str, version: str | None, *, wants_ch
     """The version that answers.
 
     Raises:
-        RequestError: 404 where there is no such model or version, 503 where the model has none that answers.
+        RequestError: 404 where the model or version does not exist, 503 where no version of the model can answer.
     """
     if not follower.is_allowed(name):
         raise RequestError(404, f"model: found {name[:100]!r}, expected one that GET /models lists")

@@ -1,4 +1,4 @@
-"""What a replica says of itself: what answers, what is wrong, and where each model's rollout stands."""
+"""The state of a replica: its versions, its problems, and how far each model's rollout is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serving.registry.reader import RegisteredModel
 
 
 def describe_readiness(follower: Follower) -> dict[str, Any]:
-    """The body of `/readyz`: what answers, and everything that is wrong."""
+    """The body of `/readyz`: the versions that answer, and every problem."""
     now = time.monotonic()
     failures = [
         {
@@ -36,7 +36,7 @@ def describe_readiness(follower: Follower) -> dict[str, Any]:
 
 
 def list_served(follower: Follower) -> list[dict[str, Any]]:
-    """What `GET /models` lists: every version that answers now."""
+    """The list of `GET /models`: every version that answers now."""
     return [
         served.summarize()
         for (name, alias), served in sorted(follower.slots.items())
@@ -75,7 +75,7 @@ def _describe_rollout(follower: Follower, name: str) -> dict[str, Any]:
 
 
 def _read_rollout(text: str | None) -> dict[str, Any] | None:
-    """The tag of a rollout; one that cannot be read is none, as anybody with MLflow's UI may write it."""
+    """The tag of a rollout; an unreadable one is ignored, as any user of MLflow's UI may write it."""
     try:
         found = orjson.loads(text or "null")
     except orjson.JSONDecodeError:

@@ -1,1 +1,1 @@
-"""Two versions beside each other; pure."""
+"""Compares two versions; pure."""

@@ -24,12 +24,12 @@ VARIED_SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a canary must keep to.
+    """The limits of a canary.
 
     Args:
         minimum_requests: of each pool, below which nothing is decided.
         success_drop: how much lower its success rate may be, as a share.
-        tolerated_failures: so many failures are no breach, whatever their share.
+        tolerated_failures: this many failures are not a breach, whatever their share.
         latency_factor: how many times slower its p99 may be,
         latency_margin_ms: or by how many milliseconds, whichever is more.
         distribution_distance: how far its answers may be from its holdout's, from 0 (alike) to 1 (nothing in common).
@@ -45,18 +45,18 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """One version's figures, of people's requests and of replayed ones."""
+    """One version's figures, of clients' requests and of replayed ones."""
 
     live: Counters = field(default_factory=Counters)
     replay: Counters = field(default_factory=Counters)
 
     @property
     def both(self) -> Counters:
-        """All of them."""
+        """Live and replayed requests together."""
         return self.live.plus(self.replay)
 
     def describe(self) -> dict[str, Any]:
-        """As it is stored and shown."""
+        """The figures as they are stored and shown."""
         both = self.both
         return {
             "live": round(self.live.requests),
@@ -90,7 +90,7 @@ class Spread:
 
 
 def spread_of_counters(counters: Counters) -> Spread:
-    """Of what a pool answered."""
+    """The spread of a pool's answers."""
     total = sum(counters.classes.values())
     if total:
         return Spread(total, {name: count / total for name, count in counters.classes.items() if count})
@@ -102,7 +102,7 @@ def spread_of_counters(counters: Counters) -> Spread:
 
 
 def spread_of_answers(answers: Sequence[float | int | str], *, are_classes: bool) -> Spread:
-    """Of what a file answered to its holdout."""
+    """The spread of a file's answers to its holdout."""
     if are_classes:
         names = [str(answer) for answer in answers]
         return Spread(len(names), {name: names.count(name) / len(names) for name in sorted(set(names))})
@@ -130,7 +130,7 @@ def measure_distance(one: Spread, other: Spread) -> float:
 
 
 def find_clear_breach(canary: Pool, stable: Pool, rules: Rules, holdout: Spread) -> str | None:
-    """What is so clearly wrong that more requests would only do harm; None where nothing is."""
+    """The breach so clear that more requests would only do harm; None without one."""
     of_canary, of_stable = canary.both, stable.both
     if of_canary.nan_rows:
         return _describe_nan(of_canary)
@@ -144,7 +144,7 @@ def find_clear_breach(canary: Pool, stable: Pool, rules: Rules, holdout: Spread)
 
 
 def find_breach(canary: Pool, stable: Pool, rules: Rules, holdout: Spread) -> str | None:
-    """What the canary does worse than it may, at the end of its window; None where nothing is."""
+    """The canary's breach at the end of its window; None without one."""
     if canary.both.nan_rows:
         return _describe_nan(canary.both)
     for one, other in _list_kinds(canary, stable, ENOUGH):
@@ -155,9 +155,9 @@ def find_breach(canary: Pool, stable: Pool, rules: Rules, holdout: Spread) -> st
 
 
 def find_shortage(canary: Pool, stable: Pool, rules: Rules, replayed: int) -> str | None:
-    """What is missing to decide anything; None where enough was seen.
+    """The requests that are missing for a decision; None where there were enough.
 
-    Of replayed requests no more count than were replayed to each pool: anybody may mark a request as one.
+    At most as many replayed requests count as were replayed to each pool: any client may mark a request as one.
     """
     of_canary, of_stable = (pool.live.requests + min(pool.replay.requests, replayed) for pool in (canary, stable))
     if min(of_canary, of_stable) >= rules.minimum_requests:
@@ -223,4 +223,4 @@ def _find_odd_answers(canary: Counters, stable: Counters, rules: Rules, holdout:
 
 
 def _describe_nan(counters: Counters) -> str:
-    return f"answers: found {counters.nan_rows:.0f} rows that are no number, expected none"
+    return f"answers: found {counters.nan_rows:.0f} rows that are not a number, expected none"

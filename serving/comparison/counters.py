@@ -1,4 +1,4 @@
-"""Figures of one version out of a replica's `/metrics`, and how much of them is of the time that is looked at."""
+"""Figures of one version from a replica's `/metrics`, and their part within the observed time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ type Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What one version answered: `buckets` are answers by their upper bound in seconds, each with those below.
+    """Counts of one version's answers: `buckets` are answers by their upper bound in seconds, each with those below.
 
     `values` are the sum of the predicted figures and of their squares, of regressions only.
     """
@@ -54,7 +54,7 @@ class Counters:
         return 0.0
 
     def plus(self, other: Counters) -> Counters:
-        """Both together."""
+        """The sum of both."""
         return _combine(self, other, 1.0)
 
     def since(self, earlier: Counters) -> Counters:
@@ -69,7 +69,7 @@ type Reading = Mapping[Key, Counters]
 
 
 class Totals:
-    """Adds up what came on all replicas since the first reading.
+    """Sums the counts of all replicas since the first reading.
 
     >>> totals = Totals(fleet.read_figures("iris"))
     >>> totals.add(fleet.read_figures("iris"))
@@ -82,7 +82,7 @@ class Totals:
         self._totals: dict[Key, Counters] = {}
 
     def add(self, figures: Mapping[str, Reading]) -> None:
-        """Takes a later reading; an address that was not seen before counts from now on."""
+        """Adds a later reading; an address that was not seen before counts from now on."""
         for address, reading in figures.items():
             before = self._last.get(address)
             if before is not None:
@@ -92,12 +92,12 @@ class Totals:
             self._last[address] = reading
 
     def read(self, version: str, traffic: str) -> Counters:
-        """What a version answered so far."""
+        """The counts of a version so far."""
         return self._totals.get((version, traffic), Counters())
 
 
 def read_counters(text: str, model: str) -> Reading:
-    """Reads the counters of a model out of Prometheus's text."""
+    """Reads the counters of a model from Prometheus's text."""
     found: dict[Key, dict[str, dict[str, float]]] = {}
     for name, rest, value in _SAMPLE.findall(text):
         labels = {label: _unescape(content) for label, content in _LABEL.findall(rest)}

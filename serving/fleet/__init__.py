@@ -1,1 +1,1 @@
-"""What a rollout sees from outside: the replicas and the gateway."""
+"""The replicas and the gateway, as a rollout sees them from outside."""

@@ -1,4 +1,4 @@
-"""The gateway as a client sees it: requests of a rollout itself, marked so that they count for nobody."""
+"""The gateway as a client sees it: a rollout's own requests, marked so that they do not count as clients' traffic."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import httpx
 from ml_code.model_file.spec import Value
 
 CONNECTIONS = 4
-"""Requests under way at once: enough to be quick, few enough that people do not notice."""
+"""Requests under way at once: enough to be quick, few enough that clients do not notice."""
 
 TIMEOUT_SECONDS = 6.0
-"""A row takes milliseconds: what takes so long has failed, and holds up the end of a bad canary."""
+"""A row takes milliseconds: a request that takes this long has failed, and delays the end of a bad canary."""
 
 REPLAYED = {"X-Replay": "1"}
 
@@ -24,7 +24,7 @@ type Variant = Literal["stable", "canary"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came to one row: the status (0: nothing came), the version that answered, and its prediction."""
+    """The response to one row: status (0: no response), the version that answered, and its prediction."""
 
     status: int
     version: str | None = None
@@ -33,10 +33,10 @@ class Answer:
 
 
 class Gateway(Protocol):
-    """What a rollout asks of the gateway."""
+    """The gateway as a rollout needs it."""
 
     def predict(self, model: str, rows: Sequence[Sequence[Value]], variant: Variant | None) -> list[Answer]:
-        """Sends each row as a request of its own, to one pool or to whichever is drawn; the answers in order."""
+        """Sends each row as a request of its own, to the given pool or a drawn one; returns the answers in order."""
 
 
 class HttpGateway:

@@ -1,4 +1,4 @@
-"""The replicas that serve, found by name and asked one by one what they answer with and how that goes."""
+"""The replicas, found by host name; reads from each its versions and its counters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.errors import BreachError, FleetError
 from serving.registry.names import CHALLENGER, CHAMPION
 
 PASSING_SECONDS = 60
-"""What a replica tries again sooner, such as a download, may still come right; the rest it refuses."""
+"""A replica retries sooner what may still succeed, such as a download; the rest it refuses."""
 
 STEADY_READINGS = 2
 """Readings in a row that must agree: DNS may list a replica a moment before it drops or adds another."""
@@ -34,20 +34,20 @@ class Challenger:
 
 
 class Fleet(Protocol):
-    """What a rollout asks of the replicas."""
+    """The replicas as a rollout needs them."""
 
     @property
     def has_canary_pool(self) -> bool:
         """Whether there is a pool for a canary."""
 
     def read_versions(self, model: str) -> Mapping[str, str | None]:
-        """The version of the champion that each replica's address answers with; None where it cannot say."""
+        """The version of the champion that each replica's address answers with; None where it is not known."""
 
     def read_challengers(self, model: str) -> Mapping[str, Challenger]:
         """The challenger of each replica of the canary pool, by its address."""
 
     def read_figures(self, model: str) -> Mapping[str, Reading]:
-        """The counters of each replica that can tell them, by its address."""
+        """The counters of each replica that returns them, by its address."""
 
 
 class DnsFleet:
@@ -64,7 +64,7 @@ class DnsFleet:
 
     @property
     def has_canary_pool(self) -> bool:
-        """Whether a host name of one was given."""
+        """Whether a host name of the canary pool was given."""
         return bool(self._canary_hosts)
 
     def read_versions(self, model: str) -> Mapping[str, str | None]:
@@ -113,13 +113,13 @@ def wait_for_version(
     pause: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[str]:
-    """Waits until every listed replica answers with a version, at least one is listed, twice running.
+    """Waits until, twice in a row, at least one replica is listed and every one answers with the version.
 
     Returns:
         The addresses of the replicas.
 
     Raises:
-        FleetError: the replicas did not come to it in time.
+        FleetError: the replicas did not reach the version in time.
     """
 
     def read() -> tuple[Mapping[str, str | None], bool]:
@@ -138,13 +138,13 @@ def wait_for_challenger(
     pause: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[str]:
-    """Waits until every replica of the canary pool answers with a challenger, at least one is listed, twice running.
+    """Waits until, twice in a row, the canary pool lists a replica and every one answers with the challenger.
 
     Returns:
         The addresses of the replicas.
 
     Raises:
-        FleetError: they did not come to it in time.
+        FleetError: they did not reach the version in time.
         BreachError: one of them refuses the version, and says why.
     """
 
@@ -185,7 +185,7 @@ def _wait(
 
 
 def _open_client() -> httpx.Client:
-    """Replicas are asked by their address, which no list of exceptions from a proxy can name."""
+    """Ignores the proxies of the environment: their list of exceptions cannot name a replica's address."""
     return httpx.Client(timeout=5.0, trust_env=False)
 
 

@@ -1,4 +1,4 @@
-"""Which model names may be served: the catalog's, because whoever reads MLflow may also create models there."""
+"""Which model names may be served: the catalog's, because an MLflow user who may read may also create models."""
 
 from __future__ import annotations
 

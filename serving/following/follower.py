@@ -1,4 +1,4 @@
-"""The desired state of a replica: what the registry's aliases name is what it serves, a few seconds later."""
+"""The desired state of a replica: it serves what the registry's aliases name, a few seconds later."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNREACHED_SECONDS = 60.0
 """Longest pause before a download that the network broke is tried again; the first is one second."""
 
 LOAD_SECONDS = 60.0
-"""A file that takes longer to open and replay never ends, for all we know: it holds a thread, but not the others."""
+"""A file that takes longer to open and replay may never end: it holds its own thread, but not the others."""
 NOT_READ_YET = "not read yet"
 
 type Slot = tuple[str, str]
@@ -139,12 +139,12 @@ class Follower:
         return until is not None and datetime.now(UTC) < until
 
     def _read_catalog(self) -> bool:
-        """Reads which models may be served; those that are not among them any more leave memory."""
+        """Reads which models may be served; those that may not leave memory."""
         # A catalog without a dataset is a mount whose folder was replaced, and ends no model.
         self._allowed = dict(self._read_allowed()) or self._allowed
         gone = [slot for slot in {**self.slots, **self.failures, **self.notes} if slot[0] not in self._allowed]
         for slot in gone:
-            logger.info("%s: %s is let go, its dataset has left the catalog", *slot)
+            logger.info("%s: %s is no longer served, its dataset has left the catalog", *slot)
             for kept in (self.slots, self.failures, self.notes):
                 kept.pop(slot, None)
         return bool(gone)
@@ -169,7 +169,7 @@ class Follower:
         return changed
 
     def _let_go(self, slot: Slot) -> bool:
-        """A challenger whose time is over goes; a champion whose alias is gone stays, and says so."""
+        """Removes a challenger whose time is over; keeps a champion whose alias is gone, and notes it."""
         self.failures.pop(slot, None)
         if slot[1] == CHALLENGER:
             return self.slots.pop(slot, None) is not None
@@ -194,7 +194,7 @@ class Follower:
     async def _attempt(
         self, slot: Slot, version: str, identity: Version | None = None, since: str | None = None
     ) -> bool:
-        """Opens a version into a slot, or leaves the slot as it is and says why."""
+        """Opens a version into a slot, or leaves the slot as it is and notes why."""
         is_confirmed = identity is None
         before = self.slots.get(slot)
         try:
@@ -216,12 +216,12 @@ class Follower:
         return True
 
     async def _record(self, slot: Slot, served: ServedModel) -> None:
-        """Remembers what a restart opens; what a full disk refuses is tried again at every step."""
+        """Records which version a restart opens; where the disk is full, every step retries."""
         try:
             await asyncio.to_thread(self._files.record, served.identity, served.since)
         except OSError as error:
             if slot not in self._unrecorded:
-                logger.error("%s: version %s is not remembered: %s", slot[0], served.identity.version, error)
+                logger.error("%s: version %s is not recorded: %s", slot[0], served.identity.version, error)
             self._unrecorded.add(slot)
         else:
             self._unrecorded.discard(slot)

@@ -1,4 +1,4 @@
-"""Gives memory back to the system; Python and ONNX Runtime leave that to the C library, which keeps it."""
+"""Returns memory to the system; Python and ONNX Runtime leave that to the C library, which keeps it."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from serving.answering.served import Version
 from serving.errors import RefusedModelError
 
 UNUSED_SECONDS = 600
-"""A file that no record names may be about to be named by another replica; after this age it is not."""
+"""Another replica may be about to name a file that no record names yet; after this age it is not."""
 
 CRASHES_OF_A_PROVEN_FILE = 3
 """A file that has served before did not cause a crash (a power cut did), but this does not hold forever."""
@@ -61,7 +61,7 @@ class ModelFiles:
         return self._files / f"{uuid4().hex}.part"
 
     def keep(self, temporary: Path, sha256: str) -> None:
-        """Gives a complete file its name; all at once, and safe against a power cut."""
+        """Renames a complete file to its digest, atomically and safe against a power cut."""
         _flush(temporary)
         temporary.replace(self.path(sha256))
         _flush(self._files)
@@ -89,7 +89,7 @@ class ModelFiles:
         return found
 
     def record(self, served: Version, since: str) -> None:
-        """Remembers a champion that has opened, and keeps the one before it within reach."""
+        """Records a champion that has opened, and keeps the record of the one before it."""
         before = self.records().get(served.name)
         previous = None
         if before:
@@ -137,7 +137,7 @@ class ModelFiles:
                 self._loading.rmdir()
 
     def prune(self, in_use: set[str]) -> None:
-        """Removes files that no record names and that are too old to be on their way into one."""
+        """Removes files that no record names and that are too old to get into one."""
         wanted = set(in_use)
         for record in self.records().values():
             wanted |= {record.sha256, record.previous_sha256 or record.sha256}

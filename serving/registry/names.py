@@ -7,13 +7,13 @@ CHALLENGER = "challenger"
 PREVIOUS = "previous"
 
 ROLLED_BACK = "rolled_back"
-"""Tag of a version that was taken back, with the reason; it is never picked unasked."""
+"""Tag of a version that was taken back, with the reason; it is never picked automatically."""
 
 VERDICT = "rollout"
-"""Tag of a version that says how its rollout ended; and of a model, that says how far its rollout is, as JSON."""
+"""Tag of a version: how its rollout ended. Tag of a model: how far its rollout is, as JSON."""
 
 BAD_VERDICTS = frozenset({"aborted", "inconclusive"})
-"""A version with one of these is never picked unasked."""
+"""A version with one of these is never picked automatically."""
 
 MODEL_FILE = "model.onnx"
 """Path of the ONNX file among a version's artifacts, as mlflow.onnx names it."""

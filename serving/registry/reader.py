@@ -16,14 +16,14 @@ from serving.errors import RefusedModelError, RegistryError
 from serving.registry.names import MODEL_FILE
 
 SEARCH_LIMIT = 1000
-"""Registered models read in one call, which is MLflow's own limit; who may only read may add models without end."""
+"""Registered models per call, MLflow's own limit; a user who may only read may still create any number of models."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:
     """A model's aliases, each with the version that it names, and what a rollout has written on it.
 
-    `canary_until` is the moment until which a challenger may answer; `rollout` is the JSON that says how far it is.
+    `canary_until` is the moment until which a challenger may answer; `rollout` is its progress as JSON.
     """
 
     aliases: Mapping[str, str]
@@ -32,7 +32,7 @@ class RegisteredModel:
 
 
 class Registry(Protocol):
-    """What the follower asks of a registry."""
+    """The registry as the follower needs it."""
 
     async def read_models(self) -> Mapping[str, RegisteredModel]:
         """Every registered model by name."""

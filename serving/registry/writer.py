@@ -17,20 +17,20 @@ from serving.registry.names import BAD_VERDICTS, MODEL_FILE, ROLLED_BACK, VERDIC
 VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 PAGE_SIZE = 100
-"""Newest versions that are looked through for a candidate."""
+"""Newest versions that are searched for a candidate."""
 
 
 class Aliases(Protocol):
-    """What a rollout asks of a registry."""
+    """The registry as a rollout needs it."""
 
     def read(self, model: str) -> dict[str, str]:
         """The version that each alias names."""
 
     def find_newest_passed(self, model: str) -> str | None:
-        """The newest version that the gate let through and that no rollout has failed."""
+        """The newest version that passed the gate and that no rollout has failed."""
 
     def read_tags(self, model: str, version: str) -> dict[str, str] | None:
-        """The tags of a version; None where there is no such version."""
+        """The tags of a version; None where it does not exist."""
 
     def download(self, model: str, version: str, target: Path, limit_bytes: int) -> str:
         """Writes a version's model file to a path and returns its sha256."""
@@ -60,7 +60,7 @@ class MlflowAliases:
         self._client = httpx.Client(base_url=url, auth=(username, password), timeout=30.0, transport=retry)
 
     def close(self) -> None:
-        """Closes the connections, which end with the process otherwise."""
+        """Closes the connections, which would otherwise end with the process."""
         self._client.close()
 
     def read(self, model: str) -> dict[str, str]:
@@ -92,7 +92,7 @@ class MlflowAliases:
         return None
 
     def read_tags(self, model: str, version: str) -> dict[str, str] | None:
-        """The tags of a version; None where there is no such version.
+        """The tags of a version; None where it does not exist.
 
         Raises:
             RegistryError: MLflow does not answer as expected.
@@ -108,7 +108,7 @@ class MlflowAliases:
         """Streams a version's model file to a path.
 
         Raises:
-            RegistryError: there is no such file, it is larger than the limit, or the stream breaks off.
+            RegistryError: the file does not exist, is larger than the limit, or the stream breaks off.
         """
         digest, size, subject = hashlib.sha256(), 0, f"{model} version {version}: {MODEL_FILE}"
         query = {"name": model, "version": version, "path": MODEL_FILE}
