@@ -1,4 +1,4 @@
-"""What the tasks of the rollout DAGs share: their connections, how they stand aside, and how a person is asked."""
+"""What the tasks of the rollout DAGs share: their connections, how they skip, and how a person approves."""
 
 from __future__ import annotations
 

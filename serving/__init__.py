@@ -1,1 +1,1 @@
-"""The service that answers predictions, and the rollout that decides which version it answers with."""
+"""The service that answers predictions, and the rollout that decides which version answers."""

@@ -4,16 +4,16 @@ ServingError
 ├── RegistryError       MLflow cannot be read at this moment: tried again
 ├── RefusedModelError   a registered version that must not serve: the old one keeps serving
 ├── RequestError        a request that cannot be answered, with its HTTP status
-├── NoCandidateError    a rollout of a model that has no version which passed the gate, or not the one asked for
-├── FleetError          replicas that did not come to the version in time
+├── NoCandidateError    a rollout of a model that has no version which passed the gate, or not the requested one
+├── FleetError          replicas that did not reach the version in time
 ├── BreachError         a version that must not be promoted: its rollout was aborted
-│   ├── InconclusiveError   one of which too little was seen to tell
+│   ├── InconclusiveError   one with too few requests to judge
 │   └── MovedByHandError    one beside which a person moved the champion: not its fault
 └── StandsAsideError    a rollout that has nothing to do; not a failure
     ├── FrozenModelError    nobody asked for it, and a person has frozen the model
     ├── NothingNewError     what would be rolled out serves already
     ├── UnderWayError       another one is at the same version
-    ├── RolledBackError     somebody else was faster to roll back
+    ├── RolledBackError     another rollback was faster
     ├── NoCanaryError       there is nothing to compare with, or no pool for it
     └── RolloutLostError    it has ended, or another run drives it by now
 """
@@ -28,7 +28,7 @@ class ServingError(Exception):
 
 
 class RegistryError(ServingError):
-    """MLflow is not reached, refuses or answers what cannot be read; worth another try."""
+    """MLflow is not reached, refuses, or returns what cannot be read; a retry may succeed."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -87,11 +87,11 @@ class RequestError(ServingError):
 
 
 class NoCandidateError(ServingError):
-    """A rollout of a model that has no version which passed the gate, or not the one asked for."""
+    """A rollout of a model that has no version which passed the gate, or not the requested one."""
 
 
 class FleetError(ServingError):
-    """Replicas that did not come to the version in time."""
+    """Replicas that did not reach the version in time."""
 
 
 class BreachError(ServingError):
@@ -99,7 +99,7 @@ class BreachError(ServingError):
 
 
 class InconclusiveError(BreachError):
-    """A version of which too little was seen to tell, so that it was not promoted."""
+    """A version with too few requests to judge, so that it was not promoted."""
 
 
 class MovedByHandError(BreachError):
@@ -107,15 +107,15 @@ class MovedByHandError(BreachError):
 
 
 class StandsAsideError(ServingError):
-    """A rollout that has nothing to do: a result, and no failure."""
+    """A rollout that has nothing to do: a result, not a failure."""
 
 
 class FrozenModelError(StandsAsideError):
-    """A rollout that nobody asked for of a model that a person has frozen."""
+    """A rollout without a person's request, of a model that a person has frozen."""
 
 
 class NothingNewError(StandsAsideError):
-    """A rollout of what serves already."""
+    """A rollout of a version that serves already."""
 
 
 class UnderWayError(StandsAsideError):

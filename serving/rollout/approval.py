@@ -20,7 +20,7 @@ FIGURES = {
 
 
 def needs_approval(control: Control, rollout_id: int, *, is_asked_for: bool = False) -> bool:
-    """Whether a person must let the version on: it is asked for, the catalog says so, or the gate could not tell."""
+    """Whether a person must approve: the rollout or the catalog requires it, or the gate could not decide."""
     rollout = read_own(control, rollout_id)
     if rollout.state in MOVING:
         return False
@@ -34,8 +34,8 @@ def needs_approval(control: Control, rollout_id: int, *, is_asked_for: bool = Fa
 def ask_person(control: Control, rollout_id: int, wait_seconds: float) -> tuple[str, str]:
     """Closes the canary, makes the rollout wait, and returns headline and text of the question, as Markdown.
 
-    Nobody watches the canary while a person thinks, so nobody gets it. Nobody renews the lease either: it lasts as long
-    as the person may take.
+    No task watches the canary during the wait, so it is closed. No task renews the lease either: it lasts as long as
+    the person may take.
     """
     with hold(control, rollout_id) as rollout:
         close_canary(control.aliases, rollout)
@@ -81,7 +81,7 @@ def describe_gate(tags: dict[str, str]) -> list[str]:
 
 
 def describe_canary(rollout: Rollout) -> list[str]:
-    """What the canary was seen to do beside the stable version, as Markdown."""
+    """The canary's figures beside the stable version's, as Markdown."""
     canary, stable = rollout.figures.get("canary"), rollout.figures.get("stable")
     if canary is None or stable is None:
         return ["**Canary**: none; it is the first version, or there is no canary pool.", ""]

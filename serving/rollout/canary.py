@@ -1,4 +1,4 @@
-"""Watches a canary beside the stable version for a window, replays where people ask too little, and judges."""
+"""Watches a canary beside the stable version for a window, replays rows where clients send too few, and judges."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from serving.rollout.control import Control, note, renew
 from serving.rollout.rows import Rollout
 
 LOOK_SECONDS = 2.0
-"""Pause between two looks: of one of them a bad version is ended."""
+"""Pause between two looks, each of which may end a bad version."""
 
 RENEW_LOOKS = 5
 """Looks after which the lease and the figures are written again."""
@@ -38,7 +38,7 @@ TOLERANCE = 1e-3
 """Largest relative difference between an answer through the gateway and that of the file itself."""
 
 WRONG_SHARE = 0.02
-"""Share of replayed rows that may be answered otherwise than by the file itself."""
+"""Share of replayed rows whose answer may differ from the file's."""
 
 OK = 200
 
@@ -73,7 +73,7 @@ def watch_canary(
     try:
         _watch_window(control, rollout, rules, window_seconds, holdout, watch)
     except BreachError:
-        # Whoever looks why a version was ended wants the figures of that moment, not those of some looks before.
+        # A reader of the reason needs the figures of that moment, not those of some looks before.
         try:
             note(control, rollout, figures=describe(rollout, watch))
         except RegistryError as error:
@@ -86,7 +86,7 @@ def look(control: Control, rollout: Rollout, watch: Watch) -> None:
     """Reads every replica once.
 
     Raises:
-        BreachError: the canary pool does not answer with the challenger, or the champion is another one by now.
+        BreachError: the canary pool does not answer with the challenger, or the champion has changed.
         RolloutLostError: another run took over.
     """
     watch.looks += 1
@@ -112,10 +112,10 @@ def look(control: Control, rollout: Rollout, watch: Watch) -> None:
 
 
 def replay(control: Control, rollout: Rollout, watch: Watch, rules: Rules, count: int) -> None:
-    """Sends the same holdout rows to both pools, and compares what the canary answers with what its file did.
+    """Sends the same holdout rows to both pools, and compares the canary's answers with its file's.
 
     Raises:
-        BreachError: the canary fails rows that the stable version answers, or answers otherwise than its file.
+        BreachError: the canary fails rows that the stable version answers, or its answers differ from its file's.
     """
     chunk = list(islice(watch.rows, count))
     watch.replayed += len(chunk)
@@ -134,7 +134,7 @@ def replay(control: Control, rollout: Rollout, watch: Watch, rules: Rules, count
 
 
 def find_bad_replays(watch: Watch, rules: Rules) -> str | None:
-    """What was wrong with the canary's answers to replayed rows; None where nothing was."""
+    """The breach in the canary's answers to replayed rows; None without one."""
     failed = watch.failed["canary"] - watch.failed["stable"]
     if failed > max(rules.tolerated_failures, rules.success_drop * watch.replayed):
         return (
@@ -143,7 +143,7 @@ def find_bad_replays(watch: Watch, rules: Rules) -> str | None:
         )
     if watch.wrong > max(rules.tolerated_failures, WRONG_SHARE * watch.replayed):
         return (
-            f"answers: found {watch.wrong} of {watch.replayed} replayed rows answered otherwise than by the file, "
+            f"answers: found {watch.wrong} of {watch.replayed} replayed rows with another answer than the file's, "
             f"such as {watch.example}"
         )
     return None
@@ -178,7 +178,7 @@ def _repeat(holdout: HoldoutRows) -> Iterator[tuple[list[Value], Any]]:
 def _watch_window(  # noqa: PLR0917
     control: Control, rollout: Rollout, rules: Rules, window_seconds: float, holdout: HoldoutRows, watch: Watch
 ) -> None:
-    """Looks, and replays what lacks, until the canary is judged."""
+    """Looks, and replays the missing requests, until the canary is judged."""
     spread = spread_of_answers(holdout.answers, are_classes=holdout.spec.task == "classification")
     replay(control, rollout, watch, rules, WARM_UP_ROWS)
     watch.totals = Totals(control.fleet.read_figures(rollout.model))

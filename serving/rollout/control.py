@@ -1,4 +1,4 @@
-"""What a rollout works with, and the two things that each of its steps does: hold the row, and note what it found."""
+"""What a rollout works with, and what each of its steps does: hold the row, and note what it found."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def connect(owner: str, run_url: str | None = None, settings: RolloutSettings | 
 def connect_registry(
     settings: Settings, owner: str, *, aliases: Aliases | None = None, fleet: Fleet | None = None, **further: Any
 ) -> Control:
-    """Connects as a person may from their own machine, who reaches no replica but through the gateway.
+    """Connects as a person may from their own machine, which reaches the replicas through the gateway only.
 
     Raises:
         SettingsError: the settings name no warehouse.
@@ -191,7 +191,7 @@ def tell(
     reason: str | None = None,
     figures: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes the model's tag from which the replicas and the start page know what goes on."""
+    """Writes the model's tag from which the replicas and the start page read the rollout's progress."""
     described = {
         "kind": rollout.kind,
         "state": state or rollout.state,

@@ -18,7 +18,7 @@ logger = logging.getLogger("serving")
 
 
 def abort(control: Control, rollout_id: int, breach: BreachError) -> None:
-    """Ends a rollout whose version must not serve, and remembers that on the version where it is to blame.
+    """Ends a rollout whose version must not serve, and tags the version where it is to blame.
 
     Raises:
         RolloutLostError: it has ended, or another run drives it.
@@ -44,7 +44,7 @@ def abort_held(
         rollout: which is active.
         reason: why.
         state: that it ends in.
-        is_verdict: whether the version is to blame, so that nothing picks it unasked any more.
+        is_verdict: whether the version is to blame, so that it is not picked automatically.
         is_taken_back: whether the version before serves again, where the aliases were moved already.
     """
     if is_taken_back:
@@ -107,7 +107,7 @@ def close_canary(aliases: Aliases, rollout: Rollout) -> None:
 def set_previous(aliases: Aliases, log: PromotionLog, model: str, champion: str) -> None:
     """Points `previous` at the version that served before the last promotion, if the log has it.
 
-    A version that was deleted since is no way back, and must not keep the rollback from its end.
+    A version that was deleted since cannot serve again, and must not stop the rollback.
     """
     before = find_version_before(log, model, champion)
     if before is None or aliases.read_tags(model, before) is None:
@@ -117,6 +117,6 @@ def set_previous(aliases: Aliases, log: PromotionLog, model: str, champion: str)
 
 
 def find_version_before(log: PromotionLog, model: str, version: str) -> str | None:
-    """What served before a version was promoted for the last time."""
+    """The version that served before the last promotion of a version."""
     moves = log.list_moves(model)
     return next((move.from_version for move in moves if move.action == "promote" and move.to_version == version), None)

@@ -15,7 +15,7 @@ from serving.rollout.rollback import finish_rollback
 from serving.rollout.rows import MOVING, Rollout
 
 APPROVABLE = frozenset({"passed", "needs_approval"})
-"""Values of a version's tag `gate` with which it may be rolled out when it is asked for by its number."""
+"""Values of a version's tag `gate` with which it may be rolled out when it is requested by its number."""
 
 WAIT_SECONDS = 2.0
 
@@ -24,19 +24,19 @@ logger = logging.getLogger("serving")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The version that serves, if any, and the one that shall."""
+    """The version that serves, if any, and the one that shall serve."""
 
     champion: str | None
     target: str
 
 
 def choose_version(aliases: Aliases, log: PromotionLog, model: str, version: str | None = None) -> Choice:
-    """Decides what to roll out: the version asked for, or the newest that the gate let through.
+    """Decides what to roll out: the requested version, or the newest that passed the gate.
 
     Raises:
-        NoCandidateError: no version of the model has passed the gate, or the one asked for has not.
-        FrozenModelError: no version was asked for, and a person has frozen the model.
-        NothingNewError: what would be rolled out serves already.
+        NoCandidateError: no version of the model has passed the gate, or the requested one has not.
+        FrozenModelError: no version was requested, and a person has frozen the model.
+        NothingNewError: the version serves already.
     """
     # Found out here, because `promote` moves `previous` first: the way back would be lost for a version that is not.
     if version and (aliases.read_tags(model, version) or {}).get("gate") not in APPROVABLE:
@@ -46,7 +46,7 @@ def choose_version(aliases: Aliases, log: PromotionLog, model: str, version: str
         )
     champion = aliases.read(model).get(CHAMPION)
     newest = aliases.find_newest_passed(model)
-    # Unasked there is no way back: a champion that a person chose over the newest stays.
+    # Without a request, no rollout goes back: a champion that a person chose over the newest stays.
     unasked = champion if champion and (newest is None or int(newest) < int(champion)) else newest
     target = version or unasked
     if target is None:
@@ -66,14 +66,14 @@ def choose_version(aliases: Aliases, log: PromotionLog, model: str, version: str
 def open_rollout(control: Control, model: str, version: str | None = None) -> Rollout:
     """Makes the row of a rollout, or takes over an interrupted one; the newest wins.
 
-    A rollout of an older version is cancelled, and so is any other where a person asks for a version, also one of this
-    version that waits for a person. One that moves the aliases is waited for: that takes seconds, or its lease ends.
+    Cancels a rollout of an older version. Where a person requests a version, it cancels any other rollout, and one of
+    the same version that awaits approval. Waits for one that moves the aliases: for seconds, or until its lease ends.
 
     Raises:
-        NoCandidateError: there is nothing that may be rolled out.
+        NoCandidateError: no version may be rolled out.
         StandsAsideError: there is nothing to do.
     """
-    version = version or None  # a form whose field was emptied says ""
+    version = version or None  # an emptied field of the form is ""
     first: Rollout | None = None
     while True:
         with control.rows.lock(model):
@@ -101,7 +101,7 @@ def _open(control: Control, model: str, version: str | None) -> Rollout:
 
 
 def _claim(control: Control, active: Rollout, version: str | None, first: Rollout) -> Rollout | None:
-    """What becomes of an active row; None where there is still something to wait for, or the place is free by now."""
+    """Takes over, settles or aborts an active row; None where the caller must wait, or the model has none now."""
     if active.owner == control.owner and active.kind == "rollout":
         return _take_over(control, active)
     wanted = version or control.aliases.find_newest_passed(active.model)
@@ -118,18 +118,18 @@ def _claim(control: Control, active: Rollout, version: str | None, first: Rollou
         if is_waiting or active.lease_until > first.lease_until:
             raise UnderWayError(
                 f"{active.name}: found it {active.state} by {active.owner}, expected no other; "
-                + (f"decide there, or ask for version {wanted} by its number" if is_waiting else "nothing to do")
+                + (f"decide there, or request version {wanted} by its number" if is_waiting else "nothing to do")
             )
         return None
     if version is None and (wanted is None or int(wanted) < int(active.to_version)):
         raise UnderWayError(f"{active.name}: found it {active.state} by {active.owner}, which is newer; nothing to do")
-    choose_version(control.aliases, control.log, active.model, version)  # raises where nothing would take its place
+    choose_version(control.aliases, control.log, active.model, version)  # raises where no version would take its place
     abort_held(control, active, f"version {wanted} takes its place ({control.owner})", is_verdict=False)
     return None
 
 
 def settle(control: Control, active: Rollout) -> None:
-    """Ends a row that nobody drives any more, as far as it got; the caller holds the model's lock."""
+    """Ends a row whose run is gone, by the state that it reached; the caller holds the model's lock."""
     if active.kind == "rollback":
         finish_rollback(control, active)
     elif active.kind == "rollout" and control.aliases.read(active.model).get(CHAMPION) == active.to_version:

@@ -1,4 +1,4 @@
-"""The log of promotions: who let which version of a model serve, when and why, and which models are frozen."""
+"""The log of promotions: who promoted which version of a model, when and why, and which models are frozen."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Move:
 
 
 class PromotionLog(Protocol):
-    """What a rollout asks of the log."""
+    """The log as a rollout needs it."""
 
     def record(
         self,

@@ -15,11 +15,11 @@ logger = logging.getLogger("serving")
 
 
 def roll_back(control: Control, model: str, why: str) -> Rollout:
-    """Makes the version before the champion again, and marks the one that served so that nothing picks it unasked.
+    """Makes the version before the champion again; tags the one that served, so that it is not picked automatically.
 
-    A rollout that is under way is cancelled; one that has begun to move the aliases is what is taken back. The version
-    before the one that serves then becomes `previous`, as far as the log knows it; otherwise there is none. A task that
-    is tried again after its rollback was done finds it so; a person who repeats theirs goes back one more.
+    Cancels a rollout that is under way; takes back one that has begun to move the aliases. Points `previous` at the
+    version before the one that then serves; deletes it where the log has none. A task that is retried after its
+    rollback changes nothing more; a person who repeats theirs goes back one more version.
 
     Raises:
         NoCandidateError: there is no version before.
@@ -27,7 +27,7 @@ def roll_back(control: Control, model: str, why: str) -> Rollout:
     """
     seen = _find_last_move(control, model)
     with control.rows.lock(model):
-        # A person is the same owner every time, a run is one.
+        # A person is the same owner every time; each run is an owner of its own.
         if control.run_url and (done := control.rows.find_rollback(model, control.owner)):
             return done
         active = control.rows.find_active(model)
@@ -47,7 +47,7 @@ def roll_back(control: Control, model: str, why: str) -> Rollout:
 
 
 def finish_rollback(control: Control, rollback: Rollout) -> Rollout:
-    """Moves the aliases to where a rollback's row says, however far an earlier try came; the caller holds the lock."""
+    """Moves the aliases as a rollback's row says, however far an earlier try came; the caller holds the lock."""
     model, bad, why = rollback.model, rollback.from_version, rollback.reason
     if bad is not None and control.aliases.read_tags(model, bad) is not None:
         control.aliases.tag(model, bad, ROLLED_BACK, why[:LONGEST_REASON] or "rolled back")
@@ -67,7 +67,7 @@ def promote_by_hand(control: Control, model: str, version: str, why: str) -> Rol
     """Promotes a version at once, even if the gate rejected it; a rollout that is under way is cancelled.
 
     Raises:
-        NoCandidateError: there is no such version.
+        NoCandidateError: the version does not exist.
     """
     if control.aliases.read_tags(model, version) is None:
         raise NoCandidateError(
@@ -91,7 +91,7 @@ def promote_by_hand(control: Control, model: str, version: str, why: str) -> Rol
 def move_aliases(control: Control, rollout: Rollout, why: str) -> None:
     """Makes the target the champion and the version before it `previous`, and logs it; the caller holds the lock.
 
-    The versions are the row's and not those that the aliases name, so that a repeated step forgets nothing.
+    The versions are the row's and not those that the aliases name, so that a repeated step does not lose one.
     """
     aliases, model = control.aliases, rollout.model
     if rollout.from_version and rollout.from_version != rollout.to_version:
@@ -114,12 +114,12 @@ def _find_last_move(control: Control, model: str) -> Move | None:
 
 
 def _refuse_second(control: Control, model: str, seen: Move | None) -> None:
-    """Two who roll back at once mean the same version."""
+    """Refuses a second rollback at the same moment: both persons mean the same version."""
     last = _find_last_move(control, model)
     if last is not None and last != seen and last.action == "rollback":
         raise RolledBackError(
             f"{model}: found it rolled back to version {last.to_version} by {last.who} a moment ago, expected version "
-            f"{last.from_version} to serve; ask again to go back further"
+            f"{last.from_version} to serve; roll back again to go back further"
         )
 
 

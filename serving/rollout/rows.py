@@ -1,4 +1,4 @@
-"""The rows of rollouts: at most one of a model is active, and whoever drives it holds a lease on it."""
+"""The rows of rollouts: at most one of a model is active, and its owner holds a lease on it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOCK_SECONDS = 30
 """Longest wait for another process that moves aliases of the same model."""
 
 HELD_SECONDS = 90
-"""A process that holds the lock and says nothing for so long has hung: Postgres takes the lock from it."""
+"""A process that holds the lock and is idle for this long has hung: Postgres takes the lock from it."""
 
 COLUMNS = (
     "rollout_id, model, kind, from_version, to_version, state, owner, run_url, reason, figures, started_at, "
@@ -57,7 +57,7 @@ UPDATE = f"""
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One row: from the version that served, if any, to the one that shall."""
+    """One row: from the version that served, if any, to the one that shall serve."""
 
     rollout_id: int
     model: str
@@ -77,12 +77,12 @@ class Rollout:
 
     @property
     def name(self) -> str:
-        """How messages call it."""
+        """Its name in messages."""
         return f"{self.model}: {self.kind} {self.rollout_id} ({self.from_version or 'none'} -> {self.to_version})"
 
 
 class RolloutRows(Protocol):
-    """What a rollout asks of the table."""
+    """The table as a rollout needs it."""
 
     def lock(self, model: str) -> AbstractContextManager[None]:
         """Keeps every other process from moving aliases of the model; not to be taken twice."""
@@ -122,7 +122,7 @@ class RolloutRows(Protocol):
         figures: Mapping[str, Any] | None = None,
         is_over: bool = False,
     ) -> Rollout | None:
-        """Changes an active row, where `only_of` is given only that owner's; None where there is no such row."""
+        """Changes an active row, or returns None without one; `only_of` restricts it to that owner's."""
 
 
 class WarehouseRollouts:
@@ -139,7 +139,7 @@ class WarehouseRollouts:
         """Holds the model's advisory lock, which ends with the connection: a process that dies leaves none behind.
 
         Raises:
-            WarehouseError: the database cannot be reached, or another process did not let go in time.
+            WarehouseError: the database cannot be reached, or another process did not release the lock in time.
         """
         with self._warehouse.transaction() as connection, connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
@@ -172,7 +172,7 @@ class WarehouseRollouts:
 
         Raises:
             WarehouseError: the database cannot be reached.
-            LookupError: there is no such row.
+            LookupError: the row does not exist.
         """
         found = self._fetch(f"SELECT {COLUMNS} FROM warehouse.rollout WHERE rollout_id = %s", rollout_id)  # noqa: S608  from this module
         if found is None:
@@ -196,7 +196,7 @@ class WarehouseRollouts:
             WarehouseError: the database cannot be reached.
         """
         opened = self._fetch(INSERT, *(model, kind, from_version, to_version, state, owner, run_url, lease_seconds))
-        assert opened is not None  # noqa: S101  RETURNING answers a row
+        assert opened is not None  # noqa: S101  RETURNING returns a row
         return opened
 
     def write(
@@ -212,7 +212,7 @@ class WarehouseRollouts:
         figures: Mapping[str, Any] | None = None,
         is_over: bool = False,
     ) -> Rollout | None:
-        """Changes an active row and renews its lease; what is not given stays.
+        """Changes an active row and renews its lease; columns that are not given stay.
 
         Raises:
             WarehouseError: the database cannot be reached.

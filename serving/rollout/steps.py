@@ -1,4 +1,4 @@
-"""The steps that take a registered version to every replica; each may be repeated and says what it found.
+"""The steps that take a registered version to every replica; each may be repeated and returns what it found.
 
 A step takes its versions from the rollout's row and never from the aliases that it moves, so that a repeated one does
 not take the new champion for the one before it. A breach ends the rollout within the step that finds it.
@@ -42,7 +42,7 @@ logger = logging.getLogger("serving")
 
 
 def validate_artifact(control: Control, rollout_id: int, *, allow_schema_change: bool = False) -> str:
-    """Checks the version's file before anything serves it; says what was found.
+    """Checks the version's file before anything serves it; returns what it found.
 
     Raises:
         BreachError: it must not serve.
@@ -81,7 +81,7 @@ def start_canary(control: Control, rollout_id: int) -> str:
         if rollout.from_version is None or not control.fleet.has_canary_pool:
             why = "it is the first version" if rollout.from_version is None else "there is no canary pool"
             raise NoCanaryError(f"{rollout.name}: {why}, so it goes straight to the replicas")
-        # In this order: a challenger that somebody has left there is not to answer.
+        # In this order: a challenger that another run left there must not answer.
         control.aliases.move(rollout.model, CHALLENGER, rollout.to_version)
         keep_canary_open(control, rollout.model)
         note(control, rollout, state="canary", reason="the canary pool fetches the version")
@@ -92,7 +92,7 @@ def wait_for_canary(control: Control, rollout_id: int) -> str:
     """Waits until the canary pool answers with the version.
 
     Raises:
-        BreachError: it refuses the version, or does not come to it in time.
+        BreachError: it refuses the version, or does not reach it in time.
     """
     rollout = read_own(control, rollout_id)
     if rollout.state in MOVING:
@@ -134,8 +134,8 @@ def promote(control: Control, rollout_id: int) -> str:
     """Makes the version the champion and the one before it `previous`, and closes the canary.
 
     Raises:
-        MovedByHandError: the champion was moved by hand meanwhile, which counts for more.
-        FrozenModelError: so does a freeze since the rollout began, unless a person has approved the version.
+        MovedByHandError: a person moved the champion meanwhile, which has priority.
+        FrozenModelError: a person froze the model since the rollout began, and no person approved the version.
     """
     with hold(control, rollout_id) as rollout:
         champion = control.aliases.read(rollout.model).get(CHAMPION)
@@ -157,7 +157,7 @@ def wait_for_fleet(control: Control, rollout_id: int) -> list[str]:
     """Waits until every replica answers with the version; returns their addresses.
 
     Raises:
-        BreachError: they did not come to it in time, so the version before serves again.
+        BreachError: they did not reach it in time, so the version before serves again.
         FleetError: the same, and there is no version before.
     """
     rollout = read_own(control, rollout_id)
@@ -175,10 +175,10 @@ def wait_for_fleet(control: Control, rollout_id: int) -> list[str]:
 
 
 def verify_through_gateway(control: Control, rollout_id: int) -> str:
-    """Asks as a client does, on every way through the gateway, and ends the rollout.
+    """Sends requests as a client does, on every way through the gateway, and ends the rollout.
 
     Raises:
-        BreachError: another version answers, or otherwise than the file did; the version before serves again.
+        BreachError: another version answers, or differently from the file; the version before serves again.
     """
     found = control.rows.read(rollout_id)
     if found.state == "promoted" and found.owner == control.owner:  # by a try that was interrupted behind it
@@ -214,7 +214,7 @@ def clean_up(control: Control, rollout_id: int, reason: str) -> str:
 
 
 def _refuse_frozen(control: Control, rollout: Rollout) -> None:
-    """A freeze counts from its moment on; what a person has approved since, or what is being moved, goes on."""
+    """Refuses a model that was frozen meanwhile, unless a person approved it since or its aliases are being moved."""
     freeze = control.log.find_freeze(rollout.model)
     is_settled = rollout.state == "awaiting approval" or rollout.state in MOVING
     if freeze is None or is_settled or freeze.moved_at <= rollout.started_at:
@@ -244,7 +244,7 @@ def _find_fault(rollout: Rollout, expected: float | int | str, answer: Answer) -
 
 @contextmanager
 def _aborting(control: Control, rollout: Rollout) -> Iterator[None]:
-    """Ends the rollout on a breach, before anybody hears of it."""
+    """Ends the rollout on a breach, before it raises the error."""
     try:
         yield
     except BreachError as breach:

@@ -1,4 +1,4 @@
-"""Validates a version before anything serves it: in a process of its own, which a bad file may take down."""
+"""Validates a version before anything serves it: in a process of its own, which a bad file may crash."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ THOUSAND_ROWS_MS = 2000.0
 """A request may take ten seconds, and one model has a core at most."""
 
 MEMORY_MB = 700.0
-"""What opening and answering may take on top: a replica has 1 GB for all of its models."""
+"""Memory that opening and answering may add: a replica has 1 GB for all of its models."""
 
 logger = logging.getLogger("serving")
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a file was found to be: its description, and what it takes to answer."""
+    """The measurements of a file: its description, and the time and memory of its answers."""
 
     spec: ModelSpec
     load_seconds: float
@@ -44,7 +44,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A version that shall serve, and the one that does, if any."""
+    """A version that shall serve, and the one that serves, if any."""
 
     aliases: Aliases
     model: str
@@ -54,7 +54,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """How messages call it."""
+        """Its name in messages."""
         return f"{self.model} version {self.version}"
 
     def download(self, version: str, file: Path) -> str:
@@ -143,7 +143,7 @@ def _explain_slow(subject: str, seconds: float) -> BreachError:
 
 
 def find_schema_change(before: ModelSpec, after: ModelSpec) -> str | None:
-    """What clients would have to do otherwise; None where nothing. Further classes are no change.
+    """What clients would have to change; None where nothing. Further classes are not a change.
 
     Order counts as well: clients send arrays.
     """

@@ -36,7 +36,7 @@ def measure_file(content: bytes) -> dict[str, Any]:
     """Opens, replays and measures.
 
     Raises:
-        MlopsError: the file does not open or answers wrongly.
+        MlopsError: the file does not open, or its model answers wrongly.
     """
     before_mb = read_peak_mb()
     started = time.perf_counter()
@@ -57,8 +57,8 @@ def measure_file(content: bytes) -> dict[str, Any]:
 
 
 def limit_process(seconds: int) -> None:
-    """Bounds what a bad file can take: CPU time, memory, core files; macOS knows no bound of memory."""
-    # SIGXCPU at the first bound says why; at the second comes SIGKILL, which says nothing.
+    """Bounds what a bad file can take: CPU time, memory, core files; macOS does not bound memory."""
+    # SIGXCPU at the first bound tells the reason; SIGKILL at the second does not.
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError, ValueError):
@@ -70,7 +70,7 @@ def limit_process(seconds: int) -> None:
 def read_peak_mb() -> float:
     """The most memory that this process has held, in MB.
 
-    Linux's `ru_maxrss` would count what its parent held as well, which is a whole task of Airflow.
+    Linux's `ru_maxrss` would also count the memory of its parent, a whole task of Airflow.
     """
     with suppress(OSError, IndexError):
         status = Path("/proc/self/status").read_text()
