@@ -22,7 +22,7 @@ from serving.fleet.replicas import DnsFleet, Fleet
 from serving.registry.names import VERDICT
 from serving.registry.writer import Aliases, MlflowAliases
 from serving.rollout.promotion_log import PromotionLog, WarehouseLog
-from serving.rollout.rows import Rollout, RolloutRows, State, WarehouseRollouts
+from serving.rollout.rows import Kind, Rollout, RolloutRows, State, WarehouseRollouts
 from serving.settings import RolloutSettings
 
 if TYPE_CHECKING:
@@ -162,6 +162,22 @@ def note(
     if state and state != rollout.state:
         logger.info("%s: %s%s", rollout.name, state, f", {reason}" if reason else "")
     return written
+
+
+def open_row(
+    control: Control, model: str, kind: Kind, *, from_version: str | None, to_version: str, state: State
+) -> Rollout:
+    """Adds the active row of a model that has none, in the name of this owner."""
+    return control.rows.open(
+        model,
+        kind=kind,
+        from_version=from_version,
+        to_version=to_version,
+        state=state,
+        owner=control.owner,
+        run_url=control.run_url,
+        lease_seconds=control.lease_seconds,
+    )
 
 
 def renew(control: Control, rollout: Rollout) -> None:

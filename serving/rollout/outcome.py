@@ -70,7 +70,10 @@ def take_back(control: Control, rollout: Rollout, reason: str) -> None:
     if found.get(CHAMPION) == rollout.to_version and aliases.read_tags(model, rollout.from_version) is not None:
         aliases.move(model, CHAMPION, rollout.from_version)
         control.log.record(
-            *(model, "rollback", control.owner, reason),
+            model,
+            "rollback",
+            who=control.owner,
+            why=reason,
             from_version=rollout.to_version,
             to_version=rollout.from_version,
         )
@@ -93,7 +96,12 @@ def note_moves_by_hand(control: Control, model: str) -> None:
         return
     logger.warning("%s: found version %s as champion, expected %s: it was moved by hand", model, champion, last)
     control.log.record(
-        *(model, "promote", "by hand in MLflow", f"noticed by {control.owner}"), from_version=last, to_version=champion
+        model,
+        "promote",
+        who="by hand in MLflow",
+        why=f"noticed by {control.owner}",
+        from_version=last,
+        to_version=champion,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from serving.errors import FrozenModelError, NoCandidateError, NothingNewError, UnderWayError
 from serving.registry.names import CHAMPION
 from serving.registry.writer import Aliases
-from serving.rollout.control import Control, tell
+from serving.rollout.control import Control, open_row, tell
 from serving.rollout.outcome import abort_held, close_canary, finish, note_moves_by_hand
 from serving.rollout.promotion_log import PromotionLog
 from serving.rollout.rollback import finish_rollback
@@ -91,9 +91,8 @@ def open_rollout(control: Control, model: str, version: str | None = None) -> Ro
 def _open(control: Control, model: str, version: str | None) -> Rollout:
     note_moves_by_hand(control, model)
     choice = choose_version(control.aliases, control.log, model, version)
-    opened = control.rows.open(
-        *(model, "rollout", choice.champion, choice.target, "validating"),
-        *(control.owner, control.run_url, control.lease_seconds),
+    opened = open_row(
+        control, model, "rollout", from_version=choice.champion, to_version=choice.target, state="validating"
     )
     logger.info("%s: opened", opened.name)
     tell(control, opened)

@@ -6,7 +6,7 @@ import logging
 
 from serving.errors import NoCandidateError, RolledBackError
 from serving.registry.names import CHAMPION, PREVIOUS, ROLLED_BACK
-from serving.rollout.control import LONGEST_REASON, Control, note, tell
+from serving.rollout.control import LONGEST_REASON, Control, note, open_row, tell
 from serving.rollout.outcome import abort_held, finish, note_moves_by_hand, set_previous
 from serving.rollout.promotion_log import Move
 from serving.rollout.rows import MOVING, Rollout
@@ -39,9 +39,7 @@ def roll_back(control: Control, model: str, why: str) -> Rollout:
         if active is not None:
             # The champion is moved below, under a row of its own: after an interruption the next one finds it.
             abort_held(control, active, f"cancelled by the rollback of {control.owner}: {why}", is_taken_back=False)
-        opened = control.rows.open(
-            *(model, "rollback", bad, target, "promoting"), *(control.owner, control.run_url, control.lease_seconds)
-        )
+        opened = open_row(control, model, "rollback", from_version=bad, to_version=target, state="promoting")
         written = note(control, opened, reason=why)
         return finish_rollback(control, written)
 
@@ -53,7 +51,7 @@ def finish_rollback(control: Control, rollback: Rollout) -> Rollout:
         control.aliases.tag(model, bad, ROLLED_BACK, why[:LONGEST_REASON] or "rolled back")
     control.aliases.move(model, CHAMPION, rollback.to_version)
     set_previous(control.aliases, control.log, model, rollback.to_version)
-    control.log.record(*(model, "rollback", rollback.owner, why), from_version=bad, to_version=rollback.to_version)
+    control.log.record(model, "rollback", who=rollback.owner, why=why, from_version=bad, to_version=rollback.to_version)
     tell(control, rollback, state="rolled back")
     ended = control.rows.write(
         rollback.rollout_id, lease_seconds=control.lease_seconds, state="rolled back", is_over=True
@@ -80,10 +78,7 @@ def promote_by_hand(control: Control, model: str, version: str, why: str) -> Rol
         elif active is not None:
             abort_held(control, active, f"version {version} takes its place ({control.owner}): {why}", is_verdict=False)
         champion = control.aliases.read(model).get(CHAMPION)
-        opened = control.rows.open(
-            *(model, "rollout", champion, version, "promoting"),
-            *(control.owner, control.run_url, control.lease_seconds),
-        )
+        opened = open_row(control, model, "rollout", from_version=champion, to_version=version, state="promoting")
         move_aliases(control, opened, why)
         return finish(control, opened, why)
 
@@ -99,7 +94,12 @@ def move_aliases(control: Control, rollout: Rollout, why: str) -> None:
     aliases.move(model, CHAMPION, rollout.to_version)
     if rollout.from_version != rollout.to_version:
         control.log.record(
-            *(model, "promote", control.owner, why), from_version=rollout.from_version, to_version=rollout.to_version
+            model,
+            "promote",
+            who=control.owner,
+            why=why,
+            from_version=rollout.from_version,
+            to_version=rollout.to_version,
         )
     logger.info("%s: champion is now version %s", model, rollout.to_version)
 

@@ -96,9 +96,10 @@ class RolloutRows(Protocol):
     def read(self, rollout_id: int) -> Rollout:
         """A row by its number."""
 
-    def open(  # noqa: PLR0917  a row's columns
+    def open(
         self,
         model: str,
+        *,
         kind: Kind,
         from_version: str | None,
         to_version: str,
@@ -164,7 +165,8 @@ class WarehouseRollouts:
         return self._fetch(
             f"SELECT {COLUMNS} FROM warehouse.rollout WHERE model = %s AND owner = %s AND kind = 'rollback' "  # noqa: S608  from this module
             "AND ended_at IS NOT NULL ORDER BY rollout_id DESC LIMIT 1",
-            *(model, owner),
+            model,
+            owner,
         )
 
     def read(self, rollout_id: int) -> Rollout:
@@ -179,9 +181,10 @@ class WarehouseRollouts:
             raise LookupError(f"warehouse.rollout: found no row {rollout_id}, expected one; was a backup restored?")
         return found
 
-    def open(  # noqa: PLR0917  a row's columns
+    def open(
         self,
         model: str,
+        *,
         kind: Kind,
         from_version: str | None,
         to_version: str,
@@ -195,7 +198,7 @@ class WarehouseRollouts:
         Raises:
             WarehouseError: the database cannot be reached.
         """
-        opened = self._fetch(INSERT, *(model, kind, from_version, to_version, state, owner, run_url, lease_seconds))
+        opened = self._fetch(INSERT, model, kind, from_version, to_version, state, owner, run_url, lease_seconds)
         assert opened is not None  # noqa: S101  RETURNING returns a row
         return opened
 
@@ -219,8 +222,16 @@ class WarehouseRollouts:
         """
         return self._fetch(
             UPDATE,
-            *(owner, run_url, state, reason, None if figures is None else json.dumps(figures)),
-            *(lease_seconds, is_over, rollout_id, only_of, only_of),
+            owner,
+            run_url,
+            state,
+            reason,
+            None if figures is None else json.dumps(figures),
+            lease_seconds,
+            is_over,
+            rollout_id,
+            only_of,
+            only_of,
         )
 
     def _fetch(self, statement: str, *parameters: object) -> Rollout | None:

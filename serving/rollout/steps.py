@@ -56,7 +56,13 @@ def validate_artifact(control: Control, rollout_id: int, *, allow_schema_change:
     )
     with _aborting(control, rollout):
         found = validate(
-            Candidate(*(control.aliases, rollout.model, rollout.to_version, rollout.from_version, control.limit_bytes)),
+            Candidate(
+                aliases=control.aliases,
+                model=rollout.model,
+                version=rollout.to_version,
+                champion=rollout.from_version,
+                limit_bytes=control.limit_bytes,
+            ),
             dataset=load_catalog(control.catalog_dir).list_models()[rollout.model],
             allow_schema_change=allow_schema_change,
             renew=lambda: renew(control, rollout),
@@ -100,7 +106,10 @@ def wait_for_canary(control: Control, rollout_id: int) -> str:
     with _aborting(control, rollout):
         try:
             replicas = wait_for_challenger(
-                *(control.fleet, rollout.model, rollout.to_version, CANARY_SECONDS),
+                control.fleet,
+                rollout.model,
+                rollout.to_version,
+                CANARY_SECONDS,
                 pause=_renewing(control, rollout),
                 clock=control.clock,
             )
@@ -164,7 +173,10 @@ def wait_for_fleet(control: Control, rollout_id: int) -> list[str]:
     with _aborting(control, rollout):
         try:
             return wait_for_version(
-                *(control.fleet, rollout.model, rollout.to_version, control.timeout_seconds),
+                control.fleet,
+                rollout.model,
+                rollout.to_version,
+                control.timeout_seconds,
                 pause=_renewing(control, rollout),
                 clock=control.clock,
             )

@@ -126,7 +126,7 @@ def test_where_nobody_asks_the_holdout_is_replayed(stack: RolloutStack, champion
 
 @pytest.mark.parametrize(
     ("fault", "cause"),
-    [("errors", "errors"), ("slow", "latency"), ("nan", "no number"), ("constant", "answers")],
+    [("errors", "errors"), ("slow", "latency"), ("nan", "not a number"), ("constant", "answers")],
 )
 def test_a_version_that_behaves_badly_is_ended_on_the_requests_of_people(
     stack: RolloutStack, champion: str, fault: str, cause: str

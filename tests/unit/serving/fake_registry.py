@@ -142,9 +142,10 @@ class FakeRows:
         found = self.rows[rollout_id]
         return replace(found, is_expired=found.lease_until < self.now)
 
-    def open(  # noqa: PLR0917
+    def open(
         self,
         model: str,
+        *,
         kind: Kind,
         from_version: str | None,
         to_version: str,

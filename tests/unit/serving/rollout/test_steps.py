@@ -65,7 +65,7 @@ def test_without_a_canary_pool_a_version_goes_straight_to_the_replicas() -> None
     [
         (Behaviour(failing_share=0.2), "errors"),
         (Behaviour(seconds=0.102), "latency"),
-        (Behaviour(nan_share=0.01), "no number"),
+        (Behaviour(nan_share=0.01), "not a number"),
         (Behaviour(constant=1), "answers"),
     ],
     ids=["errors", "slow", "nan", "constant"],
