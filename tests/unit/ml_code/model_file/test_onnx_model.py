@@ -103,7 +103,7 @@ def test_a_class_id_below_zero_is_not_answered_with_the_last_class() -> None:
 
 def test_metadata_that_is_not_utf8_is_refused() -> None:
     content = make_classifier()
-    with pytest.raises(ModelFileError, match="no UTF-8"):
+    with pytest.raises(ModelFileError, match="not UTF-8"):
         OnnxModel(content.replace(b'"format"', b'"form\xff\xfe"'))
 
 
