@@ -1,1 +1,1 @@
-"""What training, gating and inference mean; knows nothing of Airflow, BentoML or Docker."""
+"""Data, training, gate and batches, without Airflow, BentoML or Docker."""

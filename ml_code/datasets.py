@@ -1,4 +1,4 @@
-"""The catalog: one TOML file per dataset, from which training, gate, `/predict` and the DAGs' forms follow."""
+"""The catalog: one TOML file per dataset, which configures training, gate, `/predict` and the DAGs' forms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ml_code.model_file.spec import Label
 CATALOG = Path(__file__).parent / "catalog"
 
 DEFAULT = "iris"
-"""What forms offer first: it comes with scikit-learn, so it needs no internet."""
+"""The first choice of every form: it comes with scikit-learn, so it works offline."""
 
 type Metric = Literal["accuracy", "balanced_accuracy", "f1_macro", "r2", "rmse", "mae"]
 
@@ -31,7 +31,7 @@ type ColumnName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """A plain identifier: a feature's name is also the name of an ONNX input."""
 
 type ModelName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
-"""What may stand in an address, an asset's name and MLflow's filters."""
+"""Characters that are safe in an address, an asset's name and MLflow's filters."""
 
 
 class _Part(BaseModel):
@@ -39,14 +39,14 @@ class _Part(BaseModel):
 
 
 class BundledSource(_Part):
-    """Rows that a library brings along."""
+    """Rows that come with a library."""
 
     kind: Literal["bundled"]
     loader: Literal["iris"]
 
 
 class UrlSource(_Part):
-    """A CSV file behind an address."""
+    """A CSV file on the internet."""
 
     kind: Literal["url"]
     url: str = Field(pattern=r"^https?://")
@@ -70,7 +70,7 @@ type Source = Annotated[BundledSource | UrlSource | FileSource | ObjectSource, F
 
 
 class ColumnCheck(_Part):
-    """What a cell of one column may hold; a missing cell breaks no check but `required`."""
+    """Valid cells of one column; a missing cell breaks only the check `required`."""
 
     minimum: float | None = Field(default=None, allow_inf_nan=False)
     maximum: float | None = Field(default=None, allow_inf_nan=False)
@@ -79,10 +79,10 @@ class ColumnCheck(_Part):
 
 
 class Checks(_Part):
-    """What the rows must keep to."""
+    """Checks of the rows."""
 
     columns: dict[ColumnName, ColumnCheck] = Field(default_factory=dict)
-    bad_rows_share: float = Field(default=0.1, ge=0, le=1, description="share of bad rows that is still accepted")
+    bad_rows_share: float = Field(default=0.1, ge=0, le=1, description="largest accepted share of bad rows")
 
 
 class Holdout(_Part):
@@ -91,12 +91,13 @@ class Holdout(_Part):
     share: float = Field(default=0.2, gt=0, lt=1)
     seed: int = 0
     columns: list[ColumnName] | None = Field(
-        default=None, description="columns whose text decides; None: the key, or else every declared column"
+        default=None,
+        description="columns whose text decides; None: the key, or every declared column if there is no key",
     )
 
 
 class Gate(_Part):
-    """What a model must reach; figures in the unit of the metric."""
+    """What a model must reach, in the unit of the metric."""
 
     metric: Metric
     threshold: float = Field(allow_inf_nan=False)
@@ -122,24 +123,26 @@ class Dataset(_Part):
     target: ColumnName
     numeric: list[ColumnName] = Field(default_factory=list)
     categorical: list[ColumnName] = Field(default_factory=list)
-    key: ColumnName | None = Field(default=None, description="column that tells rows apart; None: rows are distinct")
+    key: ColumnName | None = Field(
+        default=None, description="column that identifies a row; None: the whole row identifies it"
+    )
     source: Source
     checks: Checks = Field(default_factory=Checks)
     holdout: Holdout = Field(default_factory=Holdout)
     hyperparameters: dict[str, dict[str, HyperparameterValue]] = Field(
-        default_factory=dict, description="by family (random_forest, xgboost, ...), where nobody asks for others"
+        default_factory=dict, description="by family (random_forest, xgboost, ...); a request overrides them"
     )
     gate: Gate
     require_approval: bool = Field(default=False, description="whether a person approves each version after its canary")
 
     @property
     def features(self) -> list[str]:
-        """The columns that a model reads, numeric ones first."""
+        """The columns that a model reads, first the numeric ones."""
         return [*self.numeric, *self.categorical]
 
     @property
     def columns(self) -> list[str]:
-        """Every column that a source must have."""
+        """Every required column of a source."""
         key = [self.key] if self.key is not None and self.key not in self.features else []
         return [*key, *self.features, self.target]
 
@@ -152,8 +155,10 @@ class Dataset(_Part):
         if twice:
             raise ValueError(f"numeric, categorical, target: found {', '.join(twice)} twice, expected each name once")
         if self.key == self.target:
-            raise ValueError(f"key: found {self.key}, the target, which does not name a row; expected another column")
-        self._refuse_checks_that_no_cell_passes()
+            raise ValueError(
+                f"key: found {self.key}, the target, which does not identify a row; expected another column"
+            )
+        self._refuse_impossible_checks()
         for field, used in (("checks.columns", self.checks.columns), ("holdout.columns", self.holdout.columns or [])):
             unknown = sorted(set(used) - set(self.columns))
             if unknown:
@@ -161,17 +166,17 @@ class Dataset(_Part):
         if self.gate.metric not in METRICS[self.task]:
             expected = ", ".join(METRICS[self.task])
             raise ValueError(f"gate.metric: found {self.gate.metric} for {self.task}, expected one of {expected}")
-        for name, figures in self.hyperparameters.items():
+        for name, values in self.hyperparameters.items():
             if name not in FAMILIES:
                 raise ValueError(f"hyperparameters: found {name}, expected one of {', '.join(FAMILIES)}")
             model_type, estimator = FAMILIES[name]
             try:
-                check_hyperparameters(find_family(model_type, estimator, self.task), figures)
+                check_hyperparameters(find_family(model_type, estimator, self.task), values)
             except TrainingError as error:
                 raise ValueError(f"hyperparameters.{name}: {error}") from error
         return self
 
-    def _refuse_checks_that_no_cell_passes(self) -> None:
+    def _refuse_impossible_checks(self) -> None:
         for name, check in self.checks.columns.items():
             low, high = check.minimum, check.maximum
             if low is not None and high is not None and low > high:
@@ -183,24 +188,24 @@ class Dataset(_Part):
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The datasets that can be used, and what is wrong with the others, by name."""
+    """The usable datasets, and the faults of the others, by name."""
 
     datasets: Mapping[str, Dataset]
     problems: Mapping[str, str]
 
     def list_names(self) -> list[str]:
-        """The names of the datasets, in order.
+        """The sorted names of the datasets.
 
         Raises:
             CatalogError: there is none.
         """
         if not self.datasets:
             wrong = "; ".join(self.problems.values()) or "no TOML file"
-            raise CatalogError(f"catalog: found no dataset that can be used ({wrong}), expected at least one")
+            raise CatalogError(f"catalog: found no usable dataset ({wrong}), expected at least one")
         return sorted(self.datasets)
 
     def list_models(self) -> dict[str, str]:
-        """Every registered model that may serve, in order, with the dataset whose rows it reads.
+        """Every registered model, sorted, with its dataset.
 
         Raises:
             CatalogError: there is none.
@@ -210,7 +215,7 @@ class Catalog:
         return dict(sorted([*of_dataset, *further]))
 
     def choose_default(self) -> str:
-        """The name that a form offers first.
+        """The first choice of a form.
 
         Raises:
             CatalogError: there is none.
@@ -219,13 +224,13 @@ class Catalog:
         return DEFAULT if DEFAULT in names else names[0]
 
     def describe_problems(self) -> str:
-        """What is wrong, as Markdown for the page of a DAG; empty where nothing is."""
+        """The faults as Markdown for the page of a DAG; empty without faults."""
         lines = [f"- `{name}`: {problem}" for name, problem in sorted(self.problems.items())]
         return "\n".join(["", "## Datasets left out, because their file is broken", *lines, ""]) if lines else ""
 
 
 def load_catalog(folder: Path | None = None) -> Catalog:
-    """Reads every TOML file; a broken one takes down its own dataset only."""
+    """Reads every TOML file; a broken one leaves out only its own dataset."""
     datasets: dict[str, Dataset] = {}
     problems: dict[str, str] = {}
     for path in sorted((folder or CATALOG).glob("*.toml")):
@@ -239,14 +244,14 @@ def load_catalog(folder: Path | None = None) -> Catalog:
         if taken or name in dataset.models:
             problems[name] = (
                 f"{(folder or CATALOG) / name}.toml: models: found {', '.join(taken) or name}, the name of another "
-                "model, expected names of their own; correct the file"
+                "model, expected unique names; correct the file"
             )
             del datasets[name]
     return Catalog(datasets, problems)
 
 
 def load_dataset(name: str, folder: Path | None = None) -> Dataset:
-    """One dataset by its name.
+    """Reads one dataset.
 
     Raises:
         CatalogError: the catalog has no such dataset, or its file is broken.
@@ -265,19 +270,19 @@ def load_dataset(name: str, folder: Path | None = None) -> Dataset:
 def _read(path: Path) -> Dataset:
     try:
         dataset = Dataset.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:  # such as the dangling link that an editor leaves beside a file that it holds open
+    except OSError as error:  # such as the dangling link that some editors create beside an open file
         raise CatalogError(f"{path}: found {error.strerror}, expected a readable file; fix or remove it") from error
     except ValidationError as error:
         raise CatalogError(f"{path}: {describe_problems(error)}; correct the file") from error
-    except (ValueError, RecursionError) as error:  # also of a number of thousands of digits, or of nested brackets
+    except (ValueError, RecursionError) as error:  # also for numbers with thousands of digits and nested brackets
         raise CatalogError(f"{path}: found no valid TOML ({error}), expected a dataset; correct the file") from error
     if dataset.name != path.stem:
-        raise CatalogError(f"{path}: name: found {dataset.name!r}, expected {path.stem!r}; rename the one or the other")
+        raise CatalogError(f"{path}: name: found {dataset.name!r}, expected {path.stem!r}; rename one of them")
     return dataset
 
 
 def describe_problems(error: ValidationError) -> str:
-    """What is wrong with a dataset: key, found and expected of each problem."""
+    """The faults of a dataset: key, found and expected of each."""
     problems = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
@@ -286,7 +291,7 @@ def describe_problems(error: ValidationError) -> str:
         elif problem["type"] == "missing":
             problems.append(f"{key}: found nothing, expected a value")
         elif problem["type"] == "extra_forbidden":
-            problems.append(f"{key}: found a key that has no meaning, expected a known one")
+            problems.append(f"{key}: found an unknown key, expected a known one")
         else:
             problems.append(f"{key}: found {problem['input']!r}, expected: {problem['msg']}")
     return "; ".join(problems)

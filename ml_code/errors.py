@@ -1,4 +1,4 @@
-"""Every error that `ml_code` raises on purpose; each message says subject, found, expected and the next step.
+"""Every error that `ml_code` raises on purpose; each message names subject, found, expected and the next step.
 
 MlopsError
 ├── SettingsError           a setting that is missing, wrong or unknown
@@ -7,16 +7,16 @@ MlopsError
 ├── DataCheckError          rows that break the checks of their dataset
 ├── StorageError            an object that cannot be read or written
 ├── TrainingError           a model type, estimator or hyperparameter that is not offered
-├── ExportError             a fitted pipeline whose exported file answers otherwise
+├── ExportError             a fitted pipeline whose exported file predicts otherwise
 ├── TrackingError           the tracking server refuses or cannot be reached
-│   └── DigestError         a downloaded model file with another digest than its version says
-├── GateError               a model that the gate cannot judge, or did not let through
-│   └── HeldBackError       a model that the gate rejected, or that waits for a person
-├── NoChampionError         a model of which no version serves yet
+│   └── DigestError         a downloaded model file whose digest differs from its version's
+├── GateError               a model that the gate cannot judge, or rejected
+│   └── HeldBackError       a model that the gate rejected, or that awaits approval
+├── NoChampionError         a model without a serving version
 ├── ModelFileError          a model file that cannot be read or carries no spec
-├── GoldenMismatchError     a model file that answers its own golden rows otherwise than it was exported
+├── GoldenMismatchError     a model file whose predictions for its golden rows have changed since the export
 ├── WarehouseError          the warehouse cannot be reached, or is newer than this code
-└── WeatherError            in `etl.weather_errors`, with a tree of its own
+└── WeatherError            in `etl.weather_errors`, with its own tree
 """
 
 from __future__ import annotations
@@ -51,23 +51,23 @@ class TrainingError(MlopsError):
 
 
 class ExportError(MlopsError):
-    """A fitted pipeline that cannot be exported, or whose exported file answers otherwise."""
+    """A fitted pipeline that cannot be exported, or whose exported file predicts otherwise."""
 
 
 class TrackingError(MlopsError):
-    """The tracking server refuses, cannot be reached, or lacks what was asked for."""
+    """The tracking server refuses, cannot be reached, or lacks the requested record."""
 
 
 class DigestError(TrackingError):
-    """A downloaded model file with another digest than its version says."""
+    """A downloaded model file whose digest differs from its version's."""
 
 
 class GateError(MlopsError):
-    """A model that the gate cannot judge, or did not let through."""
+    """A model that the gate cannot judge, or rejected."""
 
 
 class HeldBackError(GateError):
-    """A model that the gate rejected, or that waits for a person as a version: a result, and no failure."""
+    """A model that the gate rejected, or a version that awaits approval: a result, not a failure."""
 
     def __init__(self, message: str, version: str | None = None) -> None:
         super().__init__(message)
@@ -75,7 +75,7 @@ class HeldBackError(GateError):
 
 
 class NoChampionError(MlopsError):
-    """A model of which no version serves yet."""
+    """A model without a serving version."""
 
 
 class ModelFileError(MlopsError):
@@ -83,7 +83,7 @@ class ModelFileError(MlopsError):
 
 
 class GoldenMismatchError(MlopsError):
-    """A model file that answers its own golden rows otherwise than it did when it was exported."""
+    """A model file whose predictions for its golden rows have changed since the export."""
 
 
 class WarehouseError(MlopsError):

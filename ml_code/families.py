@@ -1,4 +1,4 @@
-"""The families of models on offer and their hyperparameters, by name; needs the standard library only.
+"""The families of models and their hyperparameters, by name; imports the standard library only.
 
 DAG files and the command line list these names without importing a machine-learning library.
 """
@@ -28,7 +28,7 @@ FAMILIES: Mapping[str, tuple[ModelType, Estimator | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameter:
-    """One figure that may be set; bounds are inclusive."""
+    """What one hyperparameter accepts; bounds are inclusive."""
 
     kind: type[int] | type[float]
     minimum: float
@@ -37,12 +37,12 @@ class Hyperparameter:
     is_optional: bool = False
 
     def describe(self) -> str:
-        """What is allowed, in words."""
+        """The accepted values in words."""
         words = [f"{self.kind.__name__} from {self.minimum:g} to {self.maximum:g}", *self.choices]
         return " or ".join([*words, "null"] if self.is_optional else words)
 
     def accepts(self, value: object) -> bool:
-        """Whether a value of JSON may be given; true and false are no figures."""
+        """Whether it accepts a JSON value; true and false are not numbers."""
         if value is None:
             return self.is_optional
         if isinstance(value, str):
@@ -54,7 +54,7 @@ class Hyperparameter:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One kind of model: its names, what may be set, and what is set without being asked."""
+    """One kind of model: its names, its hyperparameters, and their defaults."""
 
     model_type: ModelType
     estimator: Estimator | None
@@ -142,10 +142,10 @@ _OTHERS: Mapping[tuple[ModelType, Estimator | None], Family] = {
 
 
 def find_family(model_type: str, estimator: str | None, task: Task) -> Family:
-    """The family of these names; `estimator` matters to sklearn only, whose default is a random forest.
+    """Returns the family of these names; only sklearn has several estimators, and its default is a random forest.
 
     Raises:
-        TrainingError: a name is not offered, or an estimator is given to a library that has one only.
+        TrainingError: a name is unknown, or `estimator` is given for a library with one estimator.
     """
     if model_type not in MODEL_TYPES:
         raise TrainingError(
@@ -167,7 +167,7 @@ def find_family(model_type: str, estimator: str | None, task: Task) -> Family:
 
 
 def check_hyperparameters(family: Family, given: Mapping[str, object] | None) -> dict[str, HyperparameterValue]:
-    """The family's defaults with what is given on top.
+    """Returns the family's defaults, overridden by the given values.
 
     Raises:
         TrainingError: a name is unknown, or a value is of the wrong type or out of bounds.

@@ -1,4 +1,4 @@
-"""The map of the buckets: the only module that says where what lies."""
+"""The map of the buckets: the only module that builds the address of an object."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 
 INCOMING = "incoming/"
-"""What the keys of dropped files start with; then comes the name of their dataset."""
+"""Prefix of the keys of incoming files; the name of the dataset follows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the files lie, by the two URIs of the settings.
+    """Addresses of all objects, below the two URIs of the settings.
 
     >>> Places("s3://datasets", "s3://predictions").locate_snapshots("iris")
     's3://datasets/snapshots/iris'
@@ -29,17 +29,17 @@ class Places:
         return uri.removeprefix(self.locate_object(""))
 
     def locate_incoming(self, dataset: str, name: str) -> str:
-        """A file that was dropped and awaits its intake."""
+        """A file that awaits its intake."""
         return self.locate_object(f"{INCOMING}{dataset}/{name}")
 
     def locate_filed(self, key: str, sha256: str, *, is_rejected: bool) -> str:
-        """Where a dropped file goes after its intake; the same name may come with other contents."""
+        """A file after its intake; the digest separates contents that arrive under one name."""
         dataset, _, name = key.removeprefix(INCOMING).partition("/")
         folder = "rejected" if is_rejected else "processed"
         return self.locate_object(f"{folder}/{dataset}/{sha256[:16]}/{name}")
 
     def locate_source(self, dataset: str) -> str:
-        """The copy of a source from the internet, for the time when its address does not respond."""
+        """The copy of a source from the internet, for times when its address does not respond."""
         return self.locate_object(make_source_key(dataset, ".csv"))
 
     def locate_clean(self, dataset: str) -> str:
@@ -55,7 +55,7 @@ class Places:
         return self.locate_object(f"snapshots/{dataset}")
 
     def locate_weather(self, name: str) -> str:
-        """A forecast as it came (`raw/...`), or the table of a place."""
+        """An original forecast (`raw/...`), or the table of a place."""
         return self.locate_object(f"weather/{name}")
 
     def locate_batch(self, model: str, batch_id: str) -> str:
@@ -63,7 +63,7 @@ class Places:
         return f"{self._locate_predictions(model)}/{re.sub(r'[^A-Za-z0-9_.-]', '_', batch_id)}"
 
     def locate_batch_model(self, model: str, sha256: str | None) -> str:
-        """The copy of a model file that has predicted a batch."""
+        """The copy of a model file that predicts batches."""
         return f"{self._locate_predictions(model)}/files/{sha256}.onnx"
 
     def _locate_predictions(self, model: str) -> str:
@@ -76,5 +76,5 @@ def make_source_key(dataset: str, suffix: str) -> str:
 
 
 def name_dataset(key: str) -> str:
-    """The dataset that a dropped file is for: the first folder of its key below `incoming/`."""
+    """The dataset of an incoming file: the first folder of its key below `incoming/`."""
     return key.removeprefix(INCOMING).partition("/")[0]

@@ -1,4 +1,4 @@
-"""Where the outside systems are and who we are to them; the only module of `ml_code` that reads the environment."""
+"""Addresses of the outside systems and our logins there; the only module of `ml_code` that reads the environment."""
 
 from __future__ import annotations
 
@@ -31,26 +31,30 @@ class Settings(BaseSettings):
     )
 
     mlflow_url: str = Field(description="MLflow's tracking server, such as http://mlflow:5000")
-    mlflow_username: str = Field(description="an MLflow user who may make runs and model versions")
+    mlflow_username: str = Field(description="an MLflow user with permission to create runs and model versions")
     mlflow_password: SecretStr = Field(description="that user's password")
     s3_endpoint_url: str = Field(description="the S3 server, such as http://minio:9000")
-    s3_access_key: str = Field(description="access key of an S3 user who may read and write the datasets")
+    s3_access_key: str = Field(description="access key of an S3 user with permission to read and write the datasets")
     s3_secret_key: SecretStr = Field(description="that user's secret key")
-    warehouse_dsn: SecretStr | None = Field(default=None, description="libpq DSN of the warehouse; training needs none")
-    gateway_url: str = Field(default="http://nginx:8000", description="where predictions are asked for")
+    warehouse_dsn: SecretStr | None = Field(
+        default=None, description="libpq DSN of the warehouse; training runs without it"
+    )
+    gateway_url: str = Field(
+        default="http://nginx:8000", description="the gateway that forwards requests for predictions"
+    )
     datasets_uri: str = Field(
-        default="s3://datasets", description="where clean snapshots and incoming files lie: s3://bucket or a folder"
+        default="s3://datasets", description="bucket (s3://name) or folder of snapshots and incoming files"
     )
     predictions_uri: str = Field(
-        default="s3://predictions", description="where batches of predictions are written: s3://bucket or a folder"
+        default="s3://predictions", description="bucket (s3://name) or folder of batches of predictions"
     )
     datasets_dir: Path | None = Field(
-        default=None, description="folder with <dataset>.csv files, used where a dataset's own source is not reached"
+        default=None, description="folder with <dataset>.csv files; such a file replaces the dataset's own source"
     )
     catalog_dir: Path | None = Field(
         default=None, description="folder of dataset TOML files instead of the shipped one"
     )
-    git_commit: str | None = Field(default=None, description="commit of the code that runs, where there is no .git")
+    git_commit: str | None = Field(default=None, description="commit of the running code, for a machine without .git")
     training_threads: int = Field(default=2, ge=1, description="threads that one training may use")
     batch_threads: int = Field(default=2, ge=1, description="threads that one shard of a batch of predictions may use")
 
@@ -71,7 +75,7 @@ def load_settings() -> Settings:
 
 
 def make_settings(values: Mapping[str, object]) -> Settings:
-    """The settings of these values, and of the environment for those that are not among them.
+    """Builds the settings from these values; the environment supplies the others.
 
     Raises:
         SettingsError: a value is missing or wrong.
@@ -84,10 +88,10 @@ def make_settings(values: Mapping[str, object]) -> Settings:
 
 
 def refuse_unknown_names() -> None:
-    """Refuses a MLOPS_* variable that has no meaning, such as a misspelt one.
+    """Refuses an unknown MLOPS_* variable, such as a misspelt one.
 
     Raises:
-        SettingsError: there is one.
+        SettingsError: the environment has one.
     """
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
@@ -99,5 +103,5 @@ def refuse_unknown_names() -> None:
 
 
 def read_project_run_id() -> str | None:
-    """Id of the run that `mlflow run` has made for this process, if it was started by that."""
+    """Id of the run that `mlflow run` created for this process; None if another program started it."""
     return os.environ.get("MLFLOW_RUN_ID") or None

@@ -24,7 +24,7 @@ SCHEME = "s3://"
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One object as it is now; `tag` is another one after each write."""
+    """One object in its present state; each write changes `tag`."""
 
     uri: str
     tag: str
@@ -52,10 +52,10 @@ class Storage:
 
     @contextmanager
     def open(self, uri: str) -> Iterator[io.BufferedReader]:
-        """Opens an object to be read from its start, without holding it in memory.
+        """Opens an object for reading from its start, without holding it in memory.
 
         Raises:
-            StorageError: there is no such object, or the store refuses or breaks off.
+            StorageError: there is no such object, or the store refuses, or the connection breaks.
         """
         with _explained(uri):
             if not uri.startswith(SCHEME):
@@ -69,22 +69,22 @@ class Storage:
 
     @contextmanager
     def open_parts(self, uri: str) -> Iterator[io.RawIOBase | io.BufferedReader]:
-        """Opens an object of which only some parts are read, such as row groups of a Parquet file.
+        """Opens an object for reading some of its parts, such as row groups of a Parquet file.
 
         Raises:
-            StorageError: there is no such object, or the store refuses, or it is overwritten meanwhile.
+            StorageError: there is no such object, or the store refuses, or another writer replaces it meanwhile.
         """
         with _explained(uri):
             if not uri.startswith(SCHEME):
                 with Path(uri).open("rb") as file:
                     yield file
                 return
-            # A store may send the checksum of the whole object along with a part of it.
+            # Some stores send the checksum of the whole object with each part.
             bucket, key = _split(uri)
             yield _ObjectParts(self._make_client(response_checksum_validation="when_required"), bucket, key)
 
     def write_bytes(self, uri: str, content: bytes) -> None:
-        """Writes the whole object at once: a reader sees the old one or the new one.
+        """Replaces the whole object at once: a reader gets the old one or the new one.
 
         Raises:
             StorageError: the store refuses.
@@ -98,7 +98,7 @@ class Storage:
             self._client.put_object(Bucket=bucket, Key=key, Body=content)
 
     def upload(self, path: Path, uri: str) -> None:
-        """Copies a file of this machine, in parts if it is large.
+        """Copies a file of this machine; a large file goes in parts.
 
         Raises:
             StorageError: the file cannot be read, or the store refuses.
@@ -113,7 +113,7 @@ class Storage:
 
     @contextmanager
     def create(self, uri: str) -> Iterator[Path]:
-        """A file to write to, which becomes the object as a whole where the block ends without an error.
+        """Yields a temporary file, which becomes the object when the block ends without an error.
 
         Raises:
             StorageError: the store refuses.
@@ -124,7 +124,7 @@ class Storage:
             self.upload(path, uri)
 
     def find(self, uri: str) -> StoredObject | None:
-        """The object's description; None where there is no such object.
+        """Describes an object; None if there is none.
 
         Raises:
             StorageError: the store refuses.
@@ -134,7 +134,7 @@ class Storage:
         return next((found for found in self.list_objects(uri) if found.uri == uri), None)
 
     def list_objects(self, prefix: str) -> list[StoredObject]:
-        """Every object whose URI starts with the prefix, in order; markers of empty folders are left out.
+        """Every object whose URI starts with the prefix, in order, without the markers of empty folders.
 
         Raises:
             StorageError: the store refuses.
@@ -157,7 +157,7 @@ class Storage:
             ]
 
     def move(self, source: str, target: str, tag: str) -> bool:
-        """Moves an object within one store; False if it is gone or was overwritten since it had this tag.
+        """Moves an object within one store; returns False if the object is gone or has another tag.
 
         Raises:
             StorageError: the store refuses.
@@ -171,7 +171,7 @@ class Storage:
                 shutil.move(source, target)
                 return True
             (bucket, key), (to_bucket, to_key) = _split(source), _split(target)
-            # The managed copy goes in parts, which S3 asks for above 5 GB.
+            # The managed copy goes in parts, which S3 requires above 5 GB.
             self._client.copy({"Bucket": bucket, "Key": key}, to_bucket, to_key)
             self._client.delete_object(Bucket=bucket, Key=key)
         return True
@@ -181,7 +181,7 @@ class Storage:
         return self._make_client()
 
     def _make_client(self, **options: Any) -> Any:
-        import boto3  # noqa: PLC0415  0.5 s, which a local folder does not need
+        import boto3  # noqa: PLC0415  0.5 s, which a local folder does not spend
         from botocore.config import Config  # noqa: PLC0415
 
         return boto3.client(
@@ -201,7 +201,7 @@ class Storage:
 
 
 class _ObjectParts(io.RawIOBase):
-    """An object as a file that can be read at any place; each read is one request for just that part."""
+    """An object as a file with random access; each read is one request for that part."""
 
     def __init__(self, client: Any, bucket: str, key: str) -> None:
         self._client = client
@@ -236,10 +236,10 @@ class _ObjectParts(io.RawIOBase):
             return 0
         part = f"bytes={self._position}-{end - 1}"
         answer = self._client.get_object(**self._place, Range=part, IfMatch=self._tag)
-        if answer["ETag"] != self._tag:  # not every store knows IfMatch
+        if answer["ETag"] != self._tag:  # not every store supports IfMatch
             raise StorageError(
-                f"object {SCHEME}{self._place['Bucket']}/{self._place['Key']}: found that it was overwritten while it "
-                "was read, expected it to stay as it is; start again"
+                f"object {SCHEME}{self._place['Bucket']}/{self._place['Key']}: found a change while it was "
+                "read, expected no change; start again"
             )
         content = answer["Body"].read()
         buffer[: len(content)] = content
@@ -249,7 +249,7 @@ class _ObjectParts(io.RawIOBase):
 
 @contextmanager
 def _explained(uri: str) -> Iterator[None]:
-    """Turns what boto3 and the file system raise into a StorageError that names the object."""
+    """Turns errors of boto3 and the file system into a StorageError that names the object."""
     if not uri.startswith(SCHEME):
         try:
             yield
@@ -266,7 +266,7 @@ def _explained(uri: str) -> Iterator[None]:
         yield
     except (Boto3Error, BotoCoreError, ClientError) as error:
         raise StorageError(
-            f"object {uri}: found {error}, expected the store to serve it; "
+            f"object {uri}: found {error}, expected the store to accept the request; "
             "check the address, the keys and that the bucket exists"
         ) from error
 
@@ -278,7 +278,7 @@ def _split(uri: str) -> tuple[str, str]:
 
 @contextmanager
 def _replaced(path: Path) -> Iterator[Path]:
-    """A path of its own beside the file, which takes its place in the end."""
+    """Yields a temporary path beside the file; at the end it replaces the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:

@@ -1,4 +1,4 @@
-"""The warehouse: the Postgres database that holds what the loop itself writes. The one module that knows psycopg2."""
+"""The warehouse: the Postgres database for tables that the loop writes. The one module that knows psycopg2."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 """Numbered SQL files (`0001_name.sql`), applied once each, in order; never changed after a release."""
 
 MIGRATION_LOCK = 7_305_001
-"""Key of the advisory lock that allows one migration at a time."""
+"""Key of the advisory lock that admits one migration at a time."""
 
 Cursor = psycopg2.extensions.cursor
 
@@ -39,35 +39,35 @@ class Warehouse:
 
         Raises:
             WarehouseError: the database cannot be reached.
-            WarehouseError: the connection is lost before the end; then nothing of the work is kept.
+            WarehouseError: the connection breaks before the end; then the database discards all of the work.
         """
         try:
             connection = psycopg2.connect(self._dsn, connect_timeout=10, application_name="mlops-loop")
         except psycopg2.OperationalError as error:
             raise WarehouseError(
-                f"warehouse: expected a database that answers, found: {str(error).strip()}; is postgres up?"
+                f"warehouse: expected to reach the database, found: {str(error).strip()}; is postgres up?"
             ) from error
         try:
             with closing(connection), connection:
                 yield connection
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            # A rollback on a lost connection fails as well, and its error says less than the first one.
+            # A rollback on a broken connection fails as well, and its error hides the cause.
             cause = error.__context__ if isinstance(error.__context__, psycopg2.Error) else error
             raise WarehouseError(
                 f"warehouse: expected the connection to hold, found: {str(cause).strip()}; "
-                "nothing of this work was kept, try it again"
+                "the database discarded this work, run it again"
             ) from error
 
     def connect(self, schema: str) -> psycopg2.extensions.connection:
-        """Opens a connection, which the caller closes, for a library that keeps its tables in a schema of its own."""
+        """Opens a connection for a library with its own schema; the caller closes it."""
         options = f"-csearch_path={schema}"
         return psycopg2.connect(self._dsn, connect_timeout=10, application_name="mlops-loop", options=options)
 
     def migrate(self, folder: Path = MIGRATIONS) -> list[str]:
-        """Applies the migrations that are not recorded yet, all of them or none, and returns their names.
+        """Applies the missing migrations, all of them or none, and returns their names.
 
         Raises:
-            WarehouseError: the database cannot be reached, or has migrations that this version does not know.
+            WarehouseError: the database cannot be reached, or has migrations that this version lacks.
         """
         with self.transaction() as connection, connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
@@ -95,7 +95,7 @@ def open_warehouse(settings: Settings) -> Warehouse:
     """The warehouse of the settings.
 
     Raises:
-        SettingsError: they name none.
+        SettingsError: the settings name none.
     """
     if settings.warehouse_dsn is None:
         raise SettingsError(
@@ -106,7 +106,7 @@ def open_warehouse(settings: Settings) -> Warehouse:
 
 
 def copy_csv(cursor: Cursor, table: str, columns: Sequence[str], content: bytes) -> None:
-    """Copies UTF-8 CSV lines without header into a table: the fastest way in that Postgres has."""
+    """Copies UTF-8 CSV lines without header into a table by COPY, the fastest way into Postgres."""
     statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT csv, ENCODING 'UTF8')").format(
         sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
     )

@@ -1,4 +1,4 @@
-"""What the steps of the loop work with: the settings, and the doors that these open, each on its first use."""
+"""The settings, and the connections of a process to store, MLflow and warehouse; each opens on its first use."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def _connect_tracker(settings: Settings) -> Tracker:
-    from ml_code.tracking import Tracker  # noqa: PLC0415  seconds to import, which many steps do without
+    from ml_code.tracking import Tracker  # noqa: PLC0415  seconds to import, and many steps need no MLflow
 
     return Tracker(settings)
 
 
 def _connect_warehouse(settings: Settings) -> Warehouse:
-    from ml_code.warehouse import open_warehouse  # noqa: PLC0415  libpq, which most steps do without
+    from ml_code.warehouse import open_warehouse  # noqa: PLC0415  libpq, and most steps need no warehouse
 
     return open_warehouse(settings)
 
@@ -68,7 +68,7 @@ class Workspace:
 
     @property
     def catalog(self) -> Catalog:
-        """The datasets as their files describe them now: a dataset may be added while the workspace is open."""
+        """Reads the dataset files again on each access: a dataset may be added while the workspace is open."""
         return load_catalog(self.settings.catalog_dir)
 
     def load_dataset(self, name: str) -> Dataset:

@@ -59,7 +59,7 @@ def test_an_object_that_is_gone_changed_or_no_parquet_is_said(workspace: Workspa
 def test_an_object_that_is_overwritten_is_not_read_by_halves(workspace: Workspace) -> None:
     uri = "s3://datasets/parts/changing.parquet"
     workspace.storage.write_bytes(uri, b"one content")
-    with pytest.raises(StorageError, match="overwritten while it was read"):
+    with pytest.raises(StorageError, match="found a change while it was read"):
         read_after_a_change(workspace, uri)
 
 

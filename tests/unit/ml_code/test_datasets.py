@@ -46,7 +46,7 @@ def test_a_file_that_cannot_be_read_takes_down_its_own_dataset_only(tmp_path: Pa
         ('task = "classification"', 'task = "guessing"', "task: found 'guessing'"),
         ('target = "species"\n', "", "target: found nothing, expected a value"),
         ("threshold = 0.85", 'threshold = "high"', "gate.threshold: found 'high'"),
-        ("threshold = 0.85", "treshold = 0.85", "gate.treshold: found a key that has no meaning"),
+        ("threshold = 0.85", "treshold = 0.85", "gate.treshold: found an unknown key"),
         ('metric = "accuracy"', 'metric = "r2"', "gate.metric: found r2 for classification, expected one of accuracy"),
         ('"petal_width"]', '"petal width"]', "numeric.3: found 'petal width'"),
         ('"petal_width"]', '"species"]', "found species twice"),
@@ -70,7 +70,7 @@ def test_a_wrong_value_is_named_with_file_key_found_and_expected(
     assert message in str(refused.value)
 
 
-def test_an_unknown_dataset_is_answered_with_the_known_ones() -> None:
+def test_the_error_of_an_unknown_dataset_lists_the_known_ones() -> None:
     with pytest.raises(CatalogError, match=r"found 'tulips', expected one of .*iris"):
         load_dataset("tulips")
 
@@ -86,7 +86,7 @@ def test_a_broken_file_is_described_for_the_pages_of_the_dags(tmp_path: Path) ->
 
 def test_a_catalog_without_a_usable_dataset_says_why(tmp_path: Path) -> None:
     (tmp_path / "iris.toml").write_text("name = ")
-    with pytest.raises(CatalogError, match=r"no dataset that can be used \(.*iris.toml: found no valid TOML"):
+    with pytest.raises(CatalogError, match=r"no usable dataset \(.*iris.toml: found no valid TOML"):
         load_catalog(tmp_path).list_names()
 
 

@@ -48,7 +48,7 @@ def test_the_env_file_of_the_stack_means_this_machine(tmp_path: Path) -> None:
     assert settings.warehouse_dsn.get_secret_value() == "postgresql://warehouse:four@127.0.0.1:5432/warehouse"
 
 
-def test_a_stack_without_docker_is_meant_while_it_runs(tmp_path: Path) -> None:
+def test_a_running_stack_without_docker_comes_first(tmp_path: Path) -> None:
     (tmp_path / ".local").mkdir()
     assert find_env_file(tmp_path) == tmp_path / ".env"
     (tmp_path / ".local" / "supervisord.pid").write_text(f"{os.getpid()}\n")
@@ -56,14 +56,14 @@ def test_a_stack_without_docker_is_meant_while_it_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("found", ["4194305", ""], ids=["power cut", "empty"])
-def test_what_a_stack_without_docker_left_behind_is_not_meant(tmp_path: Path, found: str) -> None:
+def test_a_stopped_stack_without_docker_is_ignored(tmp_path: Path, found: str) -> None:
     (tmp_path / ".local").mkdir()
     (tmp_path / ".local" / "supervisord.pid").write_text(found)
     assert find_env_file(tmp_path) == tmp_path / ".env"
 
 
 @pytest.mark.parametrize("exceptions", ["", "example.com", "*"])
-def test_no_proxy_is_asked_for_what_is_on_this_machine(monkeypatch: pytest.MonkeyPatch, exceptions: str) -> None:
+def test_requests_to_this_machine_use_no_proxy(monkeypatch: pytest.MonkeyPatch, exceptions: str) -> None:
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
@@ -95,7 +95,7 @@ def serve_once(server: HTTPServer) -> None:
         server.handle_request()
 
 
-def test_a_file_in_another_encoding_is_said(tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes("# 비밀번호\n".encode("cp949") + ENV_FILE.encode())
     with pytest.raises(SettingsError, match="expected UTF-8 throughout"):
         load_host_settings(tmp_path / ".env")
@@ -106,7 +106,7 @@ def test_an_object_store_elsewhere_keeps_its_address(tmp_path: Path) -> None:
     assert load_host_settings(tmp_path / ".env").s3_endpoint_url == "https://s3.example.com"
 
 
-def test_neither_of_both_is_answered_with_both_ways(tmp_path: Path) -> None:
+def test_the_error_without_environment_and_file_names_both_ways(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"make env.*or set the MLOPS_\* variables"):
         load_host_settings(tmp_path / ".env")
 
