@@ -1,6 +1,6 @@
-"""The accepted files of a dataset: checked rows as Parquet under `clean/<dataset>/<sha256>.parquet`, one for each.
+"""The accepted files of a dataset, each with its checked rows as `clean/<dataset>/<sha256>.parquet`.
 
-What the dataset's source brought is `source-<sha256>.parquet` there: of the source, the present state alone counts.
+The file of the dataset's source is `source-<sha256>.parquet` there: only the source's present state counts.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from ml_code.errors import DataCheckError
 from ml_code.workspace import Workspace
 
 METADATA = b"mlops"
-"""Key in the Parquet file's metadata under which its history stands."""
+"""Key of the file's history in the Parquet metadata."""
 
 SOURCE = "source-"
 
 SHOWN_BAD_ROWS = 3
 
 LARGEST_CSV_MB = 500
-"""Unpacked: it takes five times that for a moment, and half a megabyte of gzip may hold it."""
+"""Limit of the unpacked size: checking needs five times that, and half a megabyte of gzip can hold it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CleanFile:
-    """One accepted file: where it came from, when it was accepted, and what was read.
+    """One accepted file: its origin, the time of its acceptance, and its counts of rows.
 
-    `object_tag` is that of the object that brought it, by which a repeated step knows its own work.
+    `object_tag` is the tag of the incoming object; a repeated step recognizes its own work by it.
     """
 
     sha256: str
@@ -60,7 +60,7 @@ class CleanFiles:
         self._storage = workspace.storage
 
     def list_names(self) -> list[str]:
-        """The names of the accepted files, in order.
+        """The sorted names of the accepted files.
 
         Raises:
             StorageError: the store refuses.
@@ -69,7 +69,7 @@ class CleanFiles:
         return sorted(found.uri.rsplit("/", 1)[-1].removesuffix(".parquet") for found in objects)
 
     def find(self, sha256: str) -> CleanFile | None:
-        """The accepted file of this content; None where it was never accepted.
+        """Finds the accepted file of this content; None if there is none.
 
         Raises:
             StorageError: the store refuses.
@@ -80,7 +80,7 @@ class CleanFiles:
         return None
 
     def read(self, name: str) -> tuple[CleanFile, pd.DataFrame]:
-        """An accepted file with its rows: declared columns typed, the others text.
+        """Reads an accepted file with its rows: declared columns typed, the others text.
 
         Raises:
             StorageError: there is no such file, or the store refuses.
@@ -89,17 +89,17 @@ class CleanFiles:
         return CleanFile(**json.loads(table.schema.metadata[METADATA])), table.to_pandas()
 
     def accept(self, content: bytes, origin: str, object_tag: str | None = None) -> CleanFile:
-        """Checks a CSV file and keeps its good rows; the bad ones go to quarantine, with line, column and reason.
+        """Checks a CSV file and stores its valid rows; invalid rows go to quarantine with line, column and reason.
 
         Args:
             content: of the file.
-            origin: where it came from; one that ends in `.gz` is unpacked.
-            object_tag: of the object that was dropped; None for the dataset's source.
+            origin: its address; `.gz` at its end means a packed file.
+            object_tag: tag of the incoming object; None for the dataset's source.
 
         Raises:
-            SourceError: it is no CSV file with rows.
-            DataCheckError: a column is missing, or more rows are bad than the catalog accepts or a report holds.
-            DataCheckError: the rows are larger than the memory may be.
+            SourceError: it is not a CSV file with rows.
+            DataCheckError: a column is missing, or more rows are invalid than the catalog accepts or a report holds.
+            DataCheckError: the rows exceed the limit of memory.
             StorageError: the store refuses.
         """
         sha256 = hashlib.sha256(content).hexdigest()
@@ -119,7 +119,7 @@ class CleanFiles:
                     f"report holds, expected at most {REPORT_ROWS} rows or {REPORT_BYTES} bytes; fix or split the file"
                 )
         known = self.find(sha256)
-        # Rows of a file that is checked again, under other checks, do not become newer.
+        # A check under other rules does not make the rows of a file newer.
         accepted_at = known.accepted_at if known else datetime.now(UTC).isoformat()
         accepted = CleanFile(sha256, origin, object_tag, accepted_at, rows, len(bad))
         name = SOURCE + sha256 if object_tag is None else sha256
@@ -144,7 +144,7 @@ class CleanFiles:
                 BadRow(block.lines[index], cell.column, cell.reason, block.raw[index].decode())
                 for index, cell in checked.bad.items()
             ]
-            # Refused in any case, and a hundred megabytes of them would take the memory of the machine.
+            # The file is refused in any case; a hundred megabytes of bad rows would exhaust the memory.
             if len(bad) > REPORT_ROWS:
                 break
         return pd.concat(good, ignore_index=True), sorted(bad, key=lambda row: row.line)

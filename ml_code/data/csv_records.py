@@ -1,4 +1,4 @@
-"""Streams a CSV file in blocks of complete records and sorts out what is structurally no row."""
+"""Streams a CSV file in blocks of complete records and separates malformed ones."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import pyarrow.csv
 from ml_code.errors import SourceError
 
 BLOCK_BYTES = 4 * 1024 * 1024
-"""What is read at once: large enough for the speed of one parser call, small enough that memory stays flat."""
+"""Size of a read: large enough for a fast parser call, small enough for a flat memory."""
 
 RECORD_BYTES = 1024 * 1024
-"""Longest record; a longer one is bad, so that a file without line ends does not fill the memory."""
+"""Longest valid record: without a limit, a file without line ends would fill the memory."""
 
 RECORD_LINES = 100
-"""Most physical lines of one record; a quote that nobody closed costs one line and not the rest of the file."""
+"""Most physical lines of one record: an unclosed quote costs one line, not the rest of the file."""
 
 SHOWN_BYTES = 1000
-"""How much of an overlong line is kept as its raw text, and of any line in an error."""
+"""Length of the raw text of an overlong line, and of any line in an error."""
 
 BOM = b"\xef\xbb\xbf"
 
@@ -37,7 +37,7 @@ _CLEAN = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+")
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """An invalid row: `line` is its first physical line (the header is 1), `column` is empty if none is invalid."""
+    """An invalid row: `line` is its first physical line (the header is 1); `column` may be empty."""
 
     line: int
     column: str
@@ -47,10 +47,10 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Records of one stretch of a file.
+    """Records of one part of a file.
 
-    `lines`, `raw` (without line end) and `frame` (str columns of the header, an empty cell is missing, RangeIndex)
-    are the good ones, aligned; `bad` are the others.
+    `lines`, `raw` (without line ends) and `frame` are the valid records, aligned; `bad` are the others. `frame` has
+    str columns as in the header, a missing value for each empty cell, and a RangeIndex.
     """
 
     lines: list[int]
@@ -60,7 +60,7 @@ class Block:
 
 
 class CsvRecords:
-    """The records of one CSV file, read once from front to back; a name that ends in `.gz` is unpacked on the way.
+    """The records of one CSV file, read once from start to end; a file named `.gz` is unpacked on the way.
 
     >>> records = CsvRecords(stream, "employees.csv")
     >>> records.header
@@ -73,8 +73,8 @@ class CsvRecords:
         """Reads the header.
 
         Raises:
-            SourceError: the file is empty, or is no gzip file though its name says so.
-            SourceError: the header is not UTF-8, has broken quotes, or a column name that is empty or used twice.
+            SourceError: the file is empty, or is named `.gz` and is not a gzip file.
+            SourceError: the header is not UTF-8, has broken quotes, or an empty or repeated column name.
         """
         self._name = name
         self._stream = cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if name.endswith(".gz") else stream
@@ -84,7 +84,7 @@ class CsvRecords:
         self._row = re.compile(_FIELD + repeated)
 
     def __iter__(self) -> Iterator[Block]:
-        """Reads on, block by block.
+        """Reads the file block by block.
 
         Raises:
             SourceError: the gzip file is truncated or damaged, or no row follows the header.
@@ -102,7 +102,7 @@ class CsvRecords:
             raise self._refuse("a header and no rows", "at least one row below it")
 
     def _read_lines(self) -> tuple[bytes, bytes, bool]:
-        """Complete lines, the start of the next one, and whether the file ends here."""
+        """Reads complete lines, the start of the next one, and whether the file ends here."""
         chunk = self._read(BLOCK_BYTES)
         data = self._rest + chunk
         if len(chunk) < BLOCK_BYTES:
@@ -114,21 +114,21 @@ class CsvRecords:
         return data[:end], partial, False
 
     def _skip_line(self) -> bytes:
-        """Drops the rest of an overlong line and returns the text behind it, its line end included."""
+        """Drops the rest of an overlong line and returns the bytes after it, including its line end."""
         while chunk := self._read(BLOCK_BYTES):
             if (end := chunk.find(b"\n")) >= 0:
                 return chunk[end:]
         return b""
 
     def _read(self, size: int) -> bytes:
-        """As many bytes as asked for, and fewer only at the end, though a network stream gives them in pieces."""
+        """Reads the whole requested size, except at the end: a network stream returns smaller pieces."""
         parts, missing = [], size
         try:
             while missing and (part := self._stream.read(missing)):
                 parts.append(part)
                 missing -= len(part)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise self._refuse(f"a gzip file that is truncated or damaged ({error})", "a whole one") from error
+            raise self._refuse(f"a truncated or damaged gzip file ({error})", "a whole one") from error
         return b"".join(parts)
 
     def _parse_header(self, line: bytes) -> list[str]:
@@ -144,7 +144,7 @@ class CsvRecords:
         except UnicodeDecodeError as error:
             raise self._refuse(f"the header {_show(line[:SHOWN_BYTES])!r}", "UTF-8") from error
         if len(set(names)) < len(names) or not all(name.strip() for name in names):
-            raise self._refuse(f"the column names {show_names(names)}", "every one given and used once")
+            raise self._refuse(f"the column names {show_names(names)}", "unique names, none of them empty")
         return names
 
     def _refuse(self, found: str, expected: str) -> SourceError:
@@ -152,7 +152,7 @@ class CsvRecords:
 
 
 class _Lines:
-    """The complete lines of one stretch, the first of which is line `first` of the file."""
+    """The complete lines of one part; the first is line `first` of the file."""
 
     def __init__(self, header: list[str], row: re.Pattern[bytes], data: bytes, first: int, is_last: bool) -> None:
         self._header, self._row, self._data, self._first, self._is_last = header, row, data, first, is_last
@@ -161,7 +161,7 @@ class _Lines:
         self._lines = [line.removesuffix(b"\r") for line in self._physical] if has_cr else self._physical
 
     def sort(self) -> tuple[Block, int, bytes]:
-        """The block, how many lines it took, and what it left: a record that goes on behind the last line."""
+        """Returns the block, its number of lines, and the rest: a record that continues after the last line."""
         numbers: list[int] = []
         raw: list[bytes] = []
         bad: list[BadRow] = []
@@ -191,7 +191,7 @@ class _Lines:
         return Block(numbers, raw, _parse_rows(self._header, raw), bad), len(self._lines), b""
 
     def _find_suspects(self) -> list[int]:
-        """Indexes of the lines that fail the cheap tests of a plain row, which nearly all rows pass."""
+        """Indexes of the lines that fail the fast tests; nearly all rows pass these."""
         lines, commas, is_row = self._lines, len(self._header) - 1, self._row.fullmatch
         data = self._data
         suspects = {index for index, line in enumerate(lines) if line.count(b",") != commas}
@@ -205,10 +205,10 @@ class _Lines:
         return sorted(suspects)
 
     def _find_end(self, index: int) -> int | None:
-        """Index behind the last line of the record; None if only lines that are not read yet can tell.
+        """Index after the last line of the record; None if it may end in lines that are not read yet.
 
-        A quote opens and the next one closes, so the record ends on the first line with an even number of quotes so
-        far. An invalid row is then one bad line, and reading goes on behind it.
+        A quote opens and the next one closes. So the record ends on the first line after which the number of quotes
+        is even. If that is not a row, its first line is invalid and reading continues after it.
         """
         lines = self._physical[index : index + RECORD_LINES]
         quotes = accumulate(line.count(b'"') for line in lines)
@@ -243,7 +243,7 @@ class _Lines:
 
 
 def show_names(names: Sequence[str]) -> str:
-    """Column names as they stand in an error, cut where they are long."""
+    """Column names for an error, shortened if they are long."""
     text = ", ".join(names)
     return text if len(text) <= SHOWN_BYTES else f"{text[:SHOWN_BYTES]}... ({len(names)} columns)"
 
@@ -254,7 +254,7 @@ def _parse_rows(header: list[str], raw: list[bytes]) -> pd.DataFrame:
     data = b"\n".join(raw)
     table = pa.csv.read_csv(
         pa.BufferReader(data),
-        # One parser block: where a record ends is known here already.
+        # One parser block: the ends of the records are already known.
         pa.csv.ReadOptions(column_names=header, block_size=len(data) + 1, use_threads=False),
         pa.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         pa.csv.ConvertOptions(

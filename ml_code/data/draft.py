@@ -1,4 +1,4 @@
-"""Drafts the TOML file of a new dataset from a CSV file, for a person to read and correct."""
+"""Drafts the TOML file of a new dataset from a CSV file; a person corrects it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ml_code.places import make_source_key
 from ml_code.workspace import Workspace
 
 MOST_CATEGORIES = 50
-"""A text column with more values is taken for a name or a remark, which no model learns from."""
+"""A text column with more values counts as names or remarks, and is left out."""
 
 MOST_CLASSES = 20
-"""A target of whole numbers with more values is taken for a quantity."""
+"""A target of whole numbers with more values counts as a quantity."""
 
 LEAST_R2 = 0.1
 
@@ -34,7 +34,7 @@ IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A dataset's TOML file, the dataset that it describes, and the columns left out with the reason for each."""
+    """A dataset's TOML file, its dataset, and the reason for each column that is left out."""
 
     text: str
     dataset: Dataset
@@ -50,11 +50,14 @@ def add_dataset(
     key: str | None = None,
     task: str | None = None,
 ) -> tuple[Path, Draft]:
-    """Uploads a CSV file as the source of a new dataset and writes the dataset's TOML file; returns its path.
+    """Uploads a CSV file as the source of a new dataset, and writes the dataset's TOML file.
+
+    Returns:
+        Path of the TOML file, and the draft.
 
     Raises:
-        CatalogError: the name is taken or no identifier, or the TOML file cannot be written.
-        SourceError: there is no such file, or it is no CSV file with rows.
+        CatalogError: the name is taken or invalid, or the TOML file cannot be written.
+        SourceError: there is no such file, or it is not a CSV file with rows.
         DataCheckError: the target or key is not among its columns, or no column can be learned from.
         StorageError: the file cannot be read, or the store refuses.
     """
@@ -65,7 +68,7 @@ def add_dataset(
     file = (settings.catalog_dir or CATALOG) / f"{name}.toml"
     if name in catalog.datasets or file.exists():
         raise CatalogError(f"dataset {name}: found {file}, expected a new name; choose another by --name, or remove it")
-    # The catalog gets the file after the rows, without which it would be red in every DAG; the disk refuses it before.
+    # The TOML file appears after its rows: without rows, every DAG of it would fail. A full disk refuses it first.
     unfinished = file.with_name(f"{file.name}.unfinished")
     try:
         unfinished.write_text(draft.text, encoding="utf-8")
@@ -85,8 +88,8 @@ def draft_dataset(path: Path, target: str, *, name: str, key: str | None = None,
     """Infers task, types and ranges from all rows of a CSV file.
 
     Raises:
-        CatalogError: the name is no identifier.
-        SourceError: there is no such file, or it is no CSV file with rows.
+        CatalogError: the name is not an identifier.
+        SourceError: there is no such file, or it is not a CSV file with rows.
         DataCheckError: the target or key is not among its columns, or no column can be learned from.
     """
     if not path.is_file():
@@ -128,7 +131,7 @@ def _refuse_header(path: Path, header: list[str], target: str, key: str | None) 
     if odd := [column for column in header if not IDENTIFIER.fullmatch(column)]:
         raise DataCheckError(
             f"{path}: found the columns {', '.join(map(repr, odd))}, expected names of letters, digits and _ "
-            "that begin with no digit; rename them in the first line of the file"
+            "that do not begin with a digit; rename them in the first line of the file"
         )
     for option, column in (("--target", target), ("--key", key)):
         if column is not None and column not in header:
@@ -138,7 +141,7 @@ def _refuse_header(path: Path, header: list[str], target: str, key: str | None) 
 
 
 def _find_key(frame: pd.DataFrame, target: str) -> str | None:
-    """The first column that is named as an id and tells all rows apart."""
+    """The first column whose name is that of an id, and whose values are unique."""
     for column in frame.columns.drop(target):
         if re.search(r"(^|_)id$|[a-z]I[dD]$", column) and frame[column].notna().all() and frame[column].is_unique:
             return str(column)
@@ -146,7 +149,7 @@ def _find_key(frame: pd.DataFrame, target: str) -> str | None:
 
 
 def _to_numbers(cells: pd.Series) -> pd.Series | None:
-    """The column as float64, if every cell that is not missing is a number that a model can compute with."""
+    """The column as float64; None if a cell is not a number that float32 holds."""
     present = cells.dropna()
     numbers = pd.to_numeric(present, errors="coerce").astype("float64")
     return numbers if len(numbers) and (numbers.abs() <= LARGEST_NUMBER).all() else None
@@ -172,7 +175,7 @@ def _write_toml(  # noqa: PLR0917  one argument for each part of the file
     left_out: dict[str, str],
 ) -> str:
     lines = [
-        f"# Drafted from {len(frame)} rows of {path.name}: read it, and correct what is not meant so.",
+        f"# Drafted from {len(frame)} rows of {path.name}: read and correct it.",
         *[f"# Left out: {column}, because {reason}." for column, reason in left_out.items()],
         f"name = {_quote(name)}",
         f"task = {_quote(task)}",
@@ -188,7 +191,7 @@ def _write_toml(  # noqa: PLR0917  one argument for each part of the file
         "[checks]",
         "bad_rows_share = 0.1",
         "",
-        "# Ranges are the ones that were seen, and as much again on either side.",
+        "# Each range is the observed one, extended by its width on either side.",
         "[checks.columns]",
     ]
     for column, numbers in numeric.items():
@@ -199,15 +202,15 @@ def _write_toml(  # noqa: PLR0917  one argument for each part of the file
         lines.append(f"{target} = {{ allowed = [{', '.join(labels)}] }}")
         share = frame[target].value_counts(normalize=True).iloc[0]
         metric, threshold = "accuracy", min(math.ceil(share * 100) / 100, 0.99)
-        reason = "what always answering the most frequent class reaches"
+        reason = "the score of always predicting the most frequent class"
     else:
-        metric, threshold, reason = "r2", LEAST_R2, "hardly more than always answering the mean"
+        metric, threshold, reason = "r2", LEAST_R2, "little more than the score of always predicting the mean"
     lines += ["", "[gate]", f'metric = "{metric}"', f"# This is {reason}: raise it.", f"threshold = {threshold!r}"]
     return "\n".join(lines) + "\n"
 
 
 def _widen(numbers: pd.Series) -> tuple[float, float]:
-    """The range that was seen and as much again on either side; what was never negative stays so."""
+    """The observed range, extended by its width on either side; a range without negative values gets none."""
     low, high = float(numbers.min()), float(numbers.max())
     margin = high - low
     exponent = math.floor(math.log10(margin)) if margin else 0
@@ -217,7 +220,7 @@ def _widen(numbers: pd.Series) -> tuple[float, float]:
 
 
 def _list_labels(cells: pd.Series) -> list[str]:
-    """As TOML; whole numbers are numbers, as in the answers of `/predict`."""
+    """The labels as TOML; whole numbers are numbers, as in the responses of `/predict`."""
     labels: list[Any] = cells.dropna().unique().tolist()
     if all(re.fullmatch(WHOLE_NUMBER, label) for label in labels):
         return [str(label) for label in sorted(map(int, labels))]

@@ -1,4 +1,4 @@
-"""From rows to what a model reads: the holdout split, the input columns and their preprocessing."""
+"""From rows to the inputs and the target of a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def select_inputs(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def list_classes(dataset: Dataset, frame: pd.DataFrame) -> list[Label] | None:
-    """The labels in order; a model answers their positions. None for regression."""
+    """The sorted labels; a model answers their positions. None for regression."""
     if dataset.task == "regression":
         return None
     labels: list[Label] = sorted(frame[dataset.target].unique().tolist())
@@ -26,7 +26,7 @@ def list_classes(dataset: Dataset, frame: pd.DataFrame) -> list[Label] | None:
 
 
 def encode_target(dataset: Dataset, frame: pd.DataFrame, classes: list[Label] | None) -> npt.NDArray[np.generic]:
-    """Class ids as int64, or values as float32: what an ONNX model computes in."""
+    """Class ids as int64 or values as float32, the types of an ONNX model."""
     if classes is None:
         return frame[dataset.target].to_numpy(dtype=np.float32)
     ids = {label: number for number, label in enumerate(classes)}

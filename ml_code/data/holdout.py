@@ -1,4 +1,4 @@
-"""Which rows no model trains on: a seeded hash of a row's own text holds it out."""
+"""The holdout: rows that no model trains on, chosen by a seeded hash of each row's text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
 
 CELL_SEPARATOR = "\x1f"
-"""ASCII's unit separator, which no CSV cell holds."""
+"""ASCII's unit separator, which does not occur in CSV cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Split:
 
 
 def split_holdout(dataset: Dataset, frame: pd.DataFrame) -> Split:
-    """Holds rows out by a seeded hash of their own text, so that each stays on its side as the dataset grows.
+    """Holds rows out by a seeded hash of their text: each row stays on its side as the dataset grows.
 
     Raises:
         DataCheckError: one of the sides is empty, or the training side lacks a class.
@@ -43,7 +43,7 @@ def split_holdout(dataset: Dataset, frame: pd.DataFrame) -> Split:
 
 
 def make_holdout_id(dataset: Dataset) -> str:
-    """Name of the rule that holds rows out; figures compare only under the same one."""
+    """Name of the rule that holds rows out; metrics compare only under one rule."""
     rule = {"seed": dataset.holdout.seed, "share": dataset.holdout.share, "columns": _holdout_columns(dataset)}
     return hashlib.sha256(json.dumps(rule, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -55,7 +55,7 @@ def _holdout_columns(dataset: Dataset) -> list[str]:
 
 
 def _canonical_text(frame: pd.DataFrame, columns: list[str]) -> list[str]:
-    """One text per row that does not depend on a column's type: 1, 1.0 and "1" are one cell."""
+    """One text per row, independent of the columns' types: 1, 1.0 and "1" are one cell."""
     cells = [[_canonical_cell(cell) for cell in frame[name].tolist()] for name in columns]
     return [CELL_SEPARATOR.join(row) for row in zip(*cells, strict=True)]
 
@@ -70,7 +70,7 @@ def _canonical_cell(cell: object) -> str:
 
 
 def _position(text: str) -> float:
-    """A place between 0 and 1 that depends on the text alone."""
+    """A position between 0 and 1 that depends only on the text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
 
 

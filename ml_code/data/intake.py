@@ -1,4 +1,4 @@
-"""Accepts or rejects each file that was dropped under `incoming/<dataset>/`, and files it away."""
+"""The intake of files under `incoming/<dataset>/`: accepts or rejects each file, and files it away."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ml_code.storage import Storage, StoredObject
 from ml_code.workspace import Workspace
 
 BATCH_FILES = 100
-"""Files that one task takes in, so that ten thousand of them neither make as many tasks nor one endless task."""
+"""Files of one task: ten thousand files become neither ten thousand tasks nor one endless task."""
 
 PRODUCED_ROWS = 30
 
@@ -31,11 +31,11 @@ log = logging.getLogger(__name__)
 
 
 def put_file(workspace: Workspace, dataset: str, path: Path) -> str:
-    """Uploads a CSV file to where the watcher finds it; returns its URI. The intake checks its rows.
+    """Uploads a CSV file for the watcher, and returns its URI. The intake checks its rows.
 
     Raises:
         CatalogError: the dataset is not in the catalog, or its file is broken.
-        SourceError: the file is no CSV file, or has another suffix than .csv or .csv.gz.
+        SourceError: it is not a CSV file, or its suffix is neither .csv nor .csv.gz.
         DataCheckError: a column is missing.
         StorageError: the file cannot be read, or the store refuses.
     """
@@ -46,14 +46,14 @@ def put_file(workspace: Workspace, dataset: str, path: Path) -> str:
         refuse_missing_columns(described, CsvRecords(stream, path.name).header)
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    # Another file of this name may still wait there.
+    # Another file of this name may still be there.
     uri = workspace.places.locate_incoming(dataset, f"{digest[:8]}-{path.name}")
     storage.upload(path, uri)
     return uri
 
 
 def produce_sample(workspace: Workspace, run_id: str, *, dataset: str = "iris") -> str:
-    """Puts made-up rows that resemble the dataset's source into `incoming/`; the same run makes the same file.
+    """Writes synthetic rows that resemble the dataset's source into `incoming/`; a repeated run writes the same file.
 
     Raises:
         StorageError: the store refuses.
@@ -68,7 +68,7 @@ def produce_sample(workspace: Workspace, run_id: str, *, dataset: str = "iris") 
 
 
 def list_waiting(workspace: Workspace, min_age_minutes: float = 0) -> list[str]:
-    """Keys of the files for a known dataset that nobody has taken in; younger ones are left to their events.
+    """Keys of the files of known datasets that await their intake, without files younger than the minimum age.
 
     Raises:
         StorageError: the store refuses.
@@ -84,7 +84,7 @@ def list_waiting(workspace: Workspace, min_age_minutes: float = 0) -> list[str]:
 
 
 def plan_batches(keys: Iterable[str]) -> list[dict[str, Any]]:
-    """Groups keys by the dataset that they are for, which their first folder names."""
+    """Groups keys by dataset, the first folder of each key."""
     by_dataset: dict[str, list[str]] = {}
     for key in sorted(set(keys)):
         by_dataset.setdefault(name_dataset(key), []).append(key)
@@ -96,10 +96,10 @@ def plan_batches(keys: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def accept(workspace: Workspace, batch: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks each file of a batch and keeps the good ones; says what became of each, and moves nothing.
+    """Checks each file of a batch and stores the valid ones; reports the outcome of each, and moves nothing.
 
     Raises:
-        CatalogError: there is no such dataset; its files stay where they are.
+        CatalogError: there is no such dataset; its files stay in `incoming/`.
         StorageError: the store refuses.
     """
     dataset = workspace.load_dataset(batch["dataset"])
@@ -116,7 +116,7 @@ def accept(workspace: Workspace, batch: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe(report: Mapping[str, Any]) -> str:
-    """What became of a batch, in a few words.
+    """Summary of the outcomes of a batch.
 
     >>> describe(report)
     'iris: 1 accepted (60 rows), 1 already loaded'
@@ -128,10 +128,10 @@ def describe(report: Mapping[str, Any]) -> str:
 
 
 def file_away(workspace: Workspace, report: Mapping[str, Any]) -> None:
-    """Moves accepted files to `processed/` and refused ones to `rejected/`; an overwritten file stays.
+    """Moves accepted files to `processed/` and rejected ones to `rejected/`; a file that has changed since stays.
 
     Raises:
-        DataCheckError: a file was rejected; everything has been moved nevertheless.
+        DataCheckError: a file was rejected; all files have been moved before.
         StorageError: the store refuses.
     """
     storage, places = workspace.storage, workspace.places
@@ -152,7 +152,7 @@ def _accept_file(workspace: Workspace, dataset: Dataset, key: str) -> dict[str, 
     uri, storage = workspace.places.locate_object(key), workspace.storage
     found = storage.find(uri)
     if found is None:
-        return {"key": key, "outcome": "gone", "says": "taken in and filed away by another run"}
+        return {"key": key, "outcome": "gone", "says": "another run filed it away"}
     if found.size_bytes > LARGEST_CSV_MB * 1_000_000:
         return {"key": key, "tag": found.tag} | _reject_unread(storage, uri)
     content = storage.read_bytes(uri)
@@ -166,7 +166,7 @@ def _accept_file(workspace: Workspace, dataset: Dataset, key: str) -> dict[str, 
 
 
 def _reject_unread(storage: Storage, uri: str) -> dict[str, Any]:
-    """What becomes of a file that does not fit the memory."""
+    """The outcome of a file that exceeds the memory."""
     with storage.open(uri) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     says = f"found more than {LARGEST_CSV_MB} MB, expected at most that, which fits the memory; split the file"
@@ -176,7 +176,7 @@ def _reject_unread(storage: Storage, uri: str) -> dict[str, Any]:
 def _keep(files: CleanFiles, content: bytes, digest: str, found: StoredObject) -> dict[str, Any]:
     known = files.find(digest)
     is_own_work = known is not None and (known.origin, known.object_tag) == (found.uri, found.tag)
-    # Rows that were bad may be good by now, under other checks.
+    # Bad rows may be good under the checks of today.
     kept = known if known and not known.bad_rows else files.accept(content, found.uri, found.tag)
     if known and known.bad_rows == kept.bad_rows and not is_own_work:
         says = f"already loaded: the same content came as {known.origin} at {known.accepted_at}"
@@ -188,6 +188,6 @@ def _keep(files: CleanFiles, content: bytes, digest: str, found: StoredObject) -
 def _refuse_suffix(name: str) -> None:
     if not name.endswith(SUFFIXES):
         raise SourceError(
-            f"file {PurePosixPath(name).name}: found no name that ends in {' or '.join(SUFFIXES)}, expected one; "
+            f"file {PurePosixPath(name).name}: found a name without {' or '.join(SUFFIXES)} at its end, expected one; "
             "save it as CSV with a header"
         )

@@ -1,4 +1,4 @@
-"""The report of what a load set aside: which line of which file, why, and what stood there."""
+"""The report of the bad rows of a file: line, column, reason and raw text of each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ COLUMNS = ("file", "line", "column", "reason", "raw")
 
 REPORT_ROWS = 250_000
 REPORT_BYTES = 32 * 1024 * 1024
-"""Largest report: a load that needs a larger one fails, so that memory has a bound; none leaves out a row."""
+"""Limits of a report, and so of memory: a load that needs a larger report fails. A report leaves out no row."""
 
 
 class Quarantine:
-    """The bad rows of one file, as CSV; `rows` counts all, also those behind the end of a full report.
+    """The bad rows of one file, as CSV; `rows` counts all, including those that a full report lacks.
 
     >>> quarantine = Quarantine("s3://datasets/incoming/employees.csv")
     >>> quarantine.add([BadRow(7, "salary", "found 'x', expected a number", "7,Kim,Sales,x,2020-01-01")])
@@ -32,7 +32,7 @@ class Quarantine:
         self._write(COLUMNS)
 
     def add(self, rows: Iterable[BadRow]) -> None:
-        """Counts the rows, and writes them as long as the report is not full."""
+        """Counts the rows, and writes them until the report is full."""
         for row in rows:
             self.rows += 1
             is_large = self.rows > REPORT_ROWS or self._report.tell() + len(row.raw) > REPORT_BYTES
@@ -41,7 +41,7 @@ class Quarantine:
                 self._write((self._file, str(row.line), row.column, row.reason, row.raw))
 
     def to_csv(self) -> bytes:
-        """The report as UTF-8 with a header; a raw text is not made safe for a spreadsheet: it shows what came."""
+        """The report as UTF-8 with a header; raw texts are unchanged, so they are not safe for a spreadsheet."""
         return self._report.getvalue()
 
     def _write(self, cells: Iterable[str]) -> None:

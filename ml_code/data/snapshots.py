@@ -1,4 +1,4 @@
-"""A snapshot of a dataset: the union of its accepted files as one Parquet file, named by the dataset's version."""
+"""A snapshot of a dataset: all its accepted files as one Parquet file, named by the dataset's version."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def prepare(workspace: Workspace, dataset: str) -> str:
-    """Accepts the source's file, unless it was before, and snapshots all accepted files.
+    """Accepts the source's file and snapshots all accepted files.
 
     Returns:
         The snapshot's URI, which names the dataset's version.
@@ -38,17 +38,17 @@ def prepare(workspace: Workspace, dataset: str) -> str:
     """
     described = workspace.load_dataset(dataset)
     source = load_source(workspace, described)
-    # Each time, which is quick: rows that were bad may be good by now, under other checks.
+    # On every call, which is quick: bad rows may be good under the checks of today.
     accepted = CleanFiles(workspace, described).accept(source.content, source.origin)
     log.info("%s: %d rows read from %s, %d bad", dataset, accepted.rows, source.origin, accepted.bad_rows)
     return take_snapshot(workspace, described, accepted.sha256)
 
 
 def take_snapshot(workspace: Workspace, dataset: Dataset, source_sha256: str) -> str:
-    """Writes the snapshot of the source and of the files accepted by now, unless it is there; returns its URI.
+    """Writes the snapshot of the source and of all accepted files, unless it exists, and returns its URI.
 
     Raises:
-        DataCheckError: no file is accepted, or none fits the catalog of today.
+        DataCheckError: no accepted file fits the present catalog.
         StorageError: the store refuses.
     """
     files, storage = CleanFiles(workspace, dataset), workspace.storage
@@ -65,7 +65,7 @@ def take_snapshot(workspace: Workspace, dataset: Dataset, source_sha256: str) ->
 
 
 def read_snapshot(workspace: Workspace, uri: str) -> pd.DataFrame:
-    """The rows of a snapshot: declared columns typed, the others text.
+    """Reads the rows of a snapshot: declared columns typed, the others text.
 
     Raises:
         StorageError: there is no such snapshot, or the store refuses.
@@ -74,7 +74,7 @@ def read_snapshot(workspace: Workspace, uri: str) -> pd.DataFrame:
 
 
 def read_holdout(workspace: Workspace, tags: Mapping[str, str]) -> tuple[Dataset, pd.DataFrame]:
-    """The dataset that the tags of a run name, and the holdout of the run's snapshot."""
+    """Reads the dataset and the holdout of a run, by the run's tags."""
     dataset = workspace.load_dataset(tags["dataset"])
     return dataset, split_holdout(dataset, read_snapshot(workspace, tags["snapshot_uri"])).holdout
 
@@ -85,19 +85,19 @@ def name_version(uri: str) -> str:
 
 
 def make_version(dataset: Dataset, names: list[str]) -> str:
-    """Name of the set of accepted files under the present rules: other checks or columns give other rows."""
+    """Digest of the set of accepted files and of the rules for their rows: columns and checks."""
     rules = dataset.model_dump(mode="json", include={"task", "target", "numeric", "categorical", "key", "checks"})
     text = json.dumps([sorted(name.removeprefix(SOURCE) for name in names), rules], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:VERSION_LENGTH]
 
 
 def unite(dataset: Dataset, files: list[tuple[CleanFile, pd.DataFrame]]) -> pd.DataFrame:
-    """The union of accepted files: the newest row of each key, or without a key each row once.
+    """Unites accepted files: the newest row of each key, or each distinct row if there is no key.
 
-    Files were checked when they came; they are checked again because the catalog may have changed since.
+    Their rows are checked again, because the catalog may have changed since their acceptance.
 
     Raises:
-        DataCheckError: none is given, or none fits the catalog of today.
+        DataCheckError: no row of them fits the present catalog.
     """
     parts = []
     for file, frame in sorted(files, key=lambda part: (part[0].accepted_at, part[0].sha256)):

@@ -1,4 +1,4 @@
-"""Fetches the file that a dataset's source names."""
+"""Fetches the file of a dataset's source."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A CSV file as it came; `origin` says from where."""
+    """A CSV file and its origin."""
 
     content: bytes
     origin: str
 
 
 def load_source(workspace: Workspace, dataset: Dataset) -> SourceFile:
-    """Reads the source; `<datasets_dir>/<name>.csv` goes before it where that file exists.
+    """Reads the source, or `<datasets_dir>/<name>.csv` instead if that file exists.
 
-    A file from the internet is kept in the store as `sources/<name>.csv`, and is read from there once its address
-    does not answer any more, or with something else.
+    The store keeps a copy of a file from the internet as `sources/<name>.csv`. It replaces the file when the address
+    fails or returns other content.
 
     Raises:
         SourceError: the source cannot be reached.
@@ -59,7 +59,7 @@ def _load_from_internet(workspace: Workspace, dataset: Dataset, url: str) -> Sou
     kept = workspace.places.locate_source(name)
     try:
         content = _download(url)
-        # A page of a portal comes with status 200 too, and must not take the place of the rows that are kept.
+        # A portal's web page has status 200 as well, and must not replace the copy.
         refuse_missing_columns(dataset, CsvRecords(io.BytesIO(content), url).header)
     except (requests.RequestException, SourceError, DataCheckError) as error:
         if storage.find(kept) is None:
@@ -67,7 +67,7 @@ def _load_from_internet(workspace: Workspace, dataset: Dataset, url: str) -> Sou
                 f"source of {name}: found {error}, expected a CSV file; make {url} reachable, or put {name}.csv into "
                 f"a folder and set MLOPS_DATASETS_DIR to it, or upload it as {kept}"
             ) from error
-        log.warning("%s: %s gave no rows (%s), so %s is read", name, url, error, kept)
+        log.warning("%s: %s returned no rows (%s), so %s is read", name, url, error, kept)
         return SourceFile(storage.read_bytes(kept), kept)
     storage.write_bytes(kept, content)
     return SourceFile(content, url)

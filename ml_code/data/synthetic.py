@@ -1,4 +1,4 @@
-"""Made-up rows that resemble a dataset's own, for samples and demonstrations; no real measurement is among them."""
+"""Synthetic rows that resemble a dataset's own, for samples and demonstrations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from ml_code.datasets import Dataset
 
 JITTER = 0.2
-"""Standard deviation of the noise on a numeric cell, as a share of its column's within the row's class."""
+"""Standard deviation of the noise on a numeric cell, relative to its column's within the row's class."""
 
 
 def resample_rows(dataset: Dataset, content: bytes, rows: int, *, seed: int) -> bytes:
@@ -18,9 +18,9 @@ def resample_rows(dataset: Dataset, content: bytes, rows: int, *, seed: int) -> 
 
     Args:
         dataset: describes the columns.
-        content: CSV with good rows.
+        content: CSV with valid rows.
         rows: how many to draw.
-        seed: the same one draws the same rows.
+        seed: one seed always draws the same rows.
 
     Returns:
         CSV with the declared columns; numbers keep one decimal.

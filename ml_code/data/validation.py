@@ -1,4 +1,4 @@
-"""Checks rows once, at the boundary: what comes out has the columns, types and ranges that the catalog promises."""
+"""Checks rows once, at the boundary: the result has the catalog's columns, types and ranges."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ml_code.datasets import ColumnCheck, Dataset
 from ml_code.errors import DataCheckError
 
 WHOLE_NUMBER = r"0|-?[1-9][0-9]{0,17}"
-"""A class label that is a number: as int64 holds it, and as it is written back; 007 stays a text."""
+"""A class label that is a number: int64 holds it and prints it unchanged; 007 stays a text."""
 
 LARGEST_NUMBER = float(np.finfo(np.float32).max)
-"""A model computes in float32: a larger number would be infinite there, and no library trains on that."""
+"""A model computes in float32: a larger number would be infinite, and libraries refuse that."""
 
 SHOWN_CELL = 300
-"""How much of a cell a reason shows: it travels through Airflow's database and into logs."""
+"""Length of a cell in a reason, which goes to Airflow's database and to logs."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadCell:
-    """The first thing wrong with a row."""
+    """The first fault of a row."""
 
     column: str
     reason: str
@@ -33,18 +33,18 @@ class BadCell:
 
 @dataclass(frozen=True, slots=True)
 class CheckedRows:
-    """Good rows with typed columns under the index that they came with, and what is wrong with the others, by index."""
+    """Valid rows with typed columns and their original index, and the fault of each other row by index."""
 
     good: pd.DataFrame
     bad: Mapping[int, BadCell]
 
 
 def check_rows(dataset: Dataset, frame: pd.DataFrame) -> CheckedRows:
-    """Types the declared columns and sorts out bad rows; columns that nobody declared stay as they are.
+    """Types the declared columns and separates invalid rows; undeclared columns stay unchanged.
 
     Args:
-        dataset: what is declared.
-        frame: cells as text, or already typed by an earlier check; a missing one is NaN.
+        dataset: declares the columns.
+        frame: cells as text, or typed by an earlier check; a missing cell is NaN.
 
     Raises:
         DataCheckError: a column is missing.
@@ -63,7 +63,7 @@ def refuse_missing_columns(dataset: Dataset, found: list[str]) -> None:
     """Refuses a header that lacks a declared column.
 
     Raises:
-        DataCheckError: it does.
+        DataCheckError: a declared column is missing.
     """
     if missing := [name for name in dataset.columns if name not in found]:
         raise DataCheckError(
@@ -73,14 +73,14 @@ def refuse_missing_columns(dataset: Dataset, found: list[str]) -> None:
 
 
 def strip_cells(cells: pd.Series) -> pd.Series:
-    """Text without the blanks around it, or missing where nothing is left; typed numbers stay as they are."""
+    """Strips blanks from text; an empty text becomes missing, and typed numbers stay unchanged."""
     if pd.api.types.is_float_dtype(cells):
         return cells
     return cells.astype("str").str.strip().replace("", None)
 
 
 def find_bad_cells(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> dict[int, BadCell]:
-    """For each row that breaks the schema, by its index, the first cell that does so in the order of the columns."""
+    """The first invalid cell of each row that breaks the schema, by the row's index, in the order of the columns."""
     try:
         schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
@@ -96,23 +96,23 @@ def find_bad_cells(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> dict[int,
 
 
 def show_cell(cell: object) -> str:
-    """A cell as it stands in a reason, cut where it is long."""
+    """A cell for a reason, shortened if it is long."""
     text = repr(cell)
     return text if len(text) <= SHOWN_CELL else f"{text[:SHOWN_CELL]}... ({len(text)} characters)"
 
 
 def refuse_too_many_bad(name: str, bad: Iterable[str], bad_rows: int, rows: int, accepted_share: float) -> None:
-    """Refuses a file with more bad rows than are accepted, or with no good one.
+    """Refuses a file with too many bad rows, or without a valid one.
 
     Args:
         name: of the file or dataset, for the message.
-        bad: what is wrong with the first few.
-        bad_rows: how many there are.
-        rows: how many were read.
-        accepted_share: of the rows, from 0 to 1.
+        bad: faults of the first few rows.
+        bad_rows: number of bad rows.
+        rows: number of all rows.
+        accepted_share: largest share of bad rows, from 0 to 1.
 
     Raises:
-        DataCheckError: there are more.
+        DataCheckError: there are too many.
     """
     if bad_rows > accepted_share * rows or bad_rows == rows:
         raise DataCheckError(
@@ -122,7 +122,7 @@ def refuse_too_many_bad(name: str, bad: Iterable[str], bad_rows: int, rows: int,
 
 
 def narrow_target(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
-    """Makes class labels that are whole numbers throughout int64, so that `/predict` answers numbers."""
+    """Converts class labels to int64 if all are whole numbers, so that `/predict` responds with numbers."""
     if dataset.task == "regression" or not frame[dataset.target].str.fullmatch(WHOLE_NUMBER).all():
         return frame
     return frame.assign(**{dataset.target: frame[dataset.target].astype("int64")})

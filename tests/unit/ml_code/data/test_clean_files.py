@@ -117,7 +117,7 @@ def test_a_packed_file_is_unpacked(files: CleanFiles) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"age,fare,town,sex,outcome\n", gzip.compress(b"age,fare")[:-9]], ids=["empty", "header", "cut"]
 )
-def test_an_invalid_file_is_refused(files: CleanFiles, content: bytes) -> None:
+def test_a_file_without_rows_is_refused(files: CleanFiles, content: bytes) -> None:
     with pytest.raises(SourceError):
         files.accept(content, "june.csv.gz" if content[:1] == b"\x1f" else "june.csv", "tag")
     assert files.list_names() == []

@@ -70,14 +70,14 @@ def test_both_line_ends_and_a_byte_order_mark_are_read(end: bytes) -> None:
         (b"2,Lee,Bu\0san", "town", "found a NUL byte"),
     ],
 )
-def test_an_invalid_line_is_set_aside_and_the_others_are_read(line: bytes, column: str, reason: str) -> None:
+def test_a_malformed_line_is_set_aside_and_the_others_are_read(line: bytes, column: str, reason: str) -> None:
     blocks = read(HEADER + b"1,Kim,Seoul\n" + line + b"\n3,Park,Busan\n")
     assert list_rows(blocks) == [["1", "Kim", "Seoul"], ["3", "Park", "Busan"]]
     assert blocks[0].lines == [2, 4]
     assert blocks[0].bad == [BadRow(3, column, reason, line.decode(errors="backslashreplace"))]
 
 
-def test_a_quote_that_nobody_closes_costs_one_line() -> None:
+def test_an_unclosed_quote_costs_one_line() -> None:
     rows = b"".join(b"%d,Kim,Seoul\n" % number for number in range(500))
     blocks = read(HEADER + b'x,"Lee,Busan\n' + rows)
     assert [row.line for row in blocks[0].bad] == [2]
@@ -117,7 +117,7 @@ def test_a_truncated_packed_file_is_refused() -> None:
     rows = "".join(f"{number},{random.Random(number).random()},x\n" for number in range(5000))
     packed = gzip.compress(HEADER + rows.encode())
     for content in (packed[: len(packed) // 2], b"no gzip at all", packed[:-1], packed[:-8] + bytes(8)):
-        with pytest.raises(SourceError, match=r"people\.csv\.gz: found a gzip file that is truncated or damaged"):
+        with pytest.raises(SourceError, match=r"people\.csv\.gz: found a truncated or damaged gzip file"):
             read(content, "people.csv.gz")
 
 
@@ -129,8 +129,8 @@ def test_a_truncated_packed_file_is_refused() -> None:
         (HEADER.rstrip() + b"\r\n\r\n\n", "found a header and no rows"),
         (HEADER.rstrip(), "found a header and no rows"),
         (b"number,name,number\n1,2,3\n", "found the column names number, name, number, "),
-        (b"number,,town\n1,2,3\n", "expected every one given and used once"),
-        (b"\n1,2,3\n", "expected every one given and used once"),
+        (b"number,,town\n1,2,3\n", "expected unique names, none of them empty"),
+        (b"\n1,2,3\n", "expected unique names, none of them empty"),
         (b'number,"name,town\n1,2,3\n', "expected a header of comma-separated names on one line"),
         (b"number,name\r1,2\r", "expected a header of comma-separated names on one line"),
         ("number,name\n1,2\n".encode("utf-16"), "expected a header of comma-separated names on one line"),
@@ -169,7 +169,7 @@ def write_rows(rows: list[list[str]], chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_what_a_csv_writer_wrote_comes_back(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_a_csv_writer_are_read_unchanged(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(seed)
     monkeypatch.setattr(csv_records, "BLOCK_BYTES", chance.choice([60, 500, 4096]))
     rows = [make_record(chance) for _ in range(100)]
@@ -179,7 +179,7 @@ def test_what_a_csv_writer_wrote_comes_back(seed: int, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_what_is_bad_does_not_depend_on_where_a_block_ends(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_rows_do_not_depend_on_the_ends_of_blocks(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(seed)
     content = bytearray(write_rows([make_record(chance) for _ in range(100)], chance))
     for _ in range(20):

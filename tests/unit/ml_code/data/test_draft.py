@@ -122,7 +122,7 @@ def test_a_store_that_refuses_the_rows_leaves_no_dataset(tmp_path: Path, workspa
         ("", "kind", SourceError, "an empty file"),
     ],
 )
-def test_a_file_without_a_usable_table_is_refused(
+def test_a_file_without_a_column_to_learn_from_is_refused(
     tmp_path: Path, content: str, target: str, error: type[Exception], message: str
 ) -> None:
     file = tmp_path / "ships.csv"
@@ -137,7 +137,9 @@ def test_a_wrong_name_or_task_is_refused(tmp_path: Path, workspace: Workspace, n
         add_dataset(workspace, write_ships(tmp_path), "kind", name=name, task=task)
 
 
-def test_the_command_shows_what_it_wrote(tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_shows_the_written_file(
+    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("mlops.commands.datasets.load_host_settings", lambda: workspace.settings)
     done = CliRunner().invoke(app, ["dataset", "add", str(write_ships(tmp_path)), "--target", "kind"])
     assert done.exit_code == 0, done.output

@@ -31,7 +31,7 @@ def test_a_row_stays_on_its_side_as_the_table_grows_and_is_shuffled() -> None:
     assert before.merge(after, how="inner", on=list(rows.columns)).empty
 
 
-def test_a_cell_counts_as_its_value_whatever_its_type() -> None:
+def test_a_cell_counts_as_its_value_in_any_type() -> None:
     whole = typed_rows().assign(age=30.0, fare=range(400))
     as_text = whole.assign(age="30", fare=[f"{fare}.0" for fare in range(400)])
     assert [*split_holdout(make_dataset(), whole).holdout.index] == [

@@ -67,7 +67,7 @@ def test_the_same_content_under_another_name_says_already_loaded(root: Path, wor
     assert len(list_clean(workspace)) == 1
 
 
-def test_an_interrupted_and_repeated_step_still_reports_accepted(root: Path, workspace: Workspace) -> None:
+def test_a_step_that_is_interrupted_and_repeated_still_reports_accepted(root: Path, workspace: Workspace) -> None:
     key = drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes())
     assert take_in(workspace, key) == take_in(workspace, key)
     assert take_in(workspace, key)["accepted"] == [key]
@@ -90,13 +90,13 @@ def test_two_runs_that_process_the_same_files_at_once_lose_nothing_and_keep_each
     assert list(root.rglob("*.partial")) == []
 
 
-def test_what_another_run_has_filed_away_is_gone_and_no_failure(workspace: Workspace, root: Path) -> None:
+def test_a_file_that_another_run_filed_away_is_gone_without_a_failure(workspace: Workspace, root: Path) -> None:
     report = take_in(workspace, "incoming/iris/a.csv")
     assert intake.describe(report) == "iris: 1 gone"
     intake.file_away(workspace, report)
 
 
-def test_a_bad_file_is_rejected_beside_good_ones_and_lost_by_nobody(root: Path, workspace: Workspace) -> None:
+def test_a_bad_file_is_rejected_beside_good_ones_and_is_kept(root: Path, workspace: Workspace) -> None:
     good = drop(root, "incoming/iris/good.csv", SAMPLE.read_bytes())
     bad = drop(root, "incoming/iris/bad.csv", HEADER + b"a,b,c,d,9\n" * 3)
     report = take_in(workspace, bad, good)
@@ -119,7 +119,7 @@ def test_a_file_that_does_not_fit_the_memory_is_rejected_unread(
     assert list_files(root, "rejected") == ["a.csv"]
 
 
-def test_a_file_that_is_overwritten_in_between_stays_for_its_own_event(root: Path, workspace: Workspace) -> None:
+def test_a_file_that_is_replaced_meanwhile_stays_for_its_own_event(root: Path, workspace: Workspace) -> None:
     key = drop(root, "incoming/iris/a.csv", SAMPLE.read_bytes())
     report = take_in(workspace, key)
     drop(root, key, HEADER + b"5.1,3.5,1.4,0.2,0\n")
@@ -177,16 +177,16 @@ def test_a_run_produces_one_file_that_passes_the_checks(workspace: Workspace) ->
     assert report["rows"] == 2 * intake.PRODUCED_ROWS
 
 
-@pytest.mark.parametrize("content", [b"x" * 900_000, b",".join(b"c%d" % n for n in range(3_000)) + b"\n1", b'"' * 9999])
-def test_what_a_run_says_of_a_file_is_short_however_large_its_header(
-    root: Path, workspace: Workspace, content: bytes
-) -> None:
+@pytest.mark.parametrize(
+    "content", [b"x" * 900_000, b",".join(b"c%d" % n for n in range(50_000)) + b"\n1", b'"' * 9999]
+)
+def test_the_report_on_a_file_with_a_large_header_is_short(root: Path, workspace: Workspace, content: bytes) -> None:
     report = take_in(workspace, drop(root, "incoming/iris/wide.csv", content))
     assert report["files"][0]["outcome"] == "rejected"
     assert len(report["files"][0]["says"]) < 4000
 
 
-def test_what_a_run_says_of_a_file_is_short_however_large_its_cells(root: Path, workspace: Workspace) -> None:
+def test_the_report_on_a_file_with_large_cells_is_short(root: Path, workspace: Workspace) -> None:
     report = take_in(workspace, drop(root, "incoming/iris/wide.csv", HEADER + (b"x" * 900_000 + b",1,1,1,1\n") * 3))
     assert report["files"][0]["outcome"] == "rejected"
     assert len(report["files"][0]["says"]) < 4000

@@ -71,7 +71,7 @@ def test_a_file_that_lacks_a_new_column_is_left_out(workspace: Workspace) -> Non
     assert len(read_snapshot(workspace, take_snapshot(workspace, wider, source))) == 400
 
 
-def test_without_a_row_that_fits_there_is_no_snapshot(workspace: Workspace) -> None:
+def test_files_without_a_fitting_row_make_no_snapshot(workspace: Workspace) -> None:
     source = accept(make_dataset(), workspace, make_rows())
     with pytest.raises(DataCheckError, match="found 1 accepted files and no row in them that fits"):
         take_snapshot(workspace, make_dataset(numeric=["age", "fare", "tip"]), source)

@@ -51,7 +51,7 @@ def test_a_table_from_the_internet_is_kept_and_read_again_once_its_address_is_go
     assert "404" in caplog.text
 
 
-def test_a_page_in_the_place_of_a_table_does_not_replace_what_is_kept(website: str, workspace: Workspace) -> None:
+def test_a_web_page_does_not_replace_the_kept_copy(website: str, workspace: Workspace) -> None:
     with pytest.raises(SourceError, match=r"found no column .* or upload it as"):
         load_source(workspace, from_url(f"{website}/portal.html"))
     assert load_source(workspace, from_url(f"{website}/passengers.csv")).content == ROWS
