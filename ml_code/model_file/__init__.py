@@ -1,1 +1,1 @@
-"""What training writes and serving opens: one ONNX file with its description."""
+"""The model file that training writes and serving opens: ONNX with its description."""

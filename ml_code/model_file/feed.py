@@ -1,27 +1,23 @@
-"""Turns rows into what a model file reads: the one way for a request, a table in training and a batch.
+"""Turns rows into the inputs of a model file, for requests, tables and batches alike.
 
-A feed has one array of shape (rows, 1) for each feature: float32 with NaN where a number is missing, or text (object)
-that is empty where a category is missing.
+A feed has one array of shape (rows, 1) for each feature. A number is float32, and NaN if missing. A category is text
+(object), and empty if missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ml_code.model_file.spec import Feature, Value
 
-if TYPE_CHECKING:
-    pass
-
 type Feed = Mapping[str, npt.NDArray[np.generic]]
 
 
 def feed_rows(features: Sequence[Feature], rows: Sequence[Sequence[Value]]) -> Feed:
-    """Of rows whose cells stand in the order of the features; None is a missing value."""
+    """Feeds rows, with cells in the order of the features; None is a missing value."""
     if all(feature.kind == "numeric" for feature in features):
         matrix = np.array(rows, dtype=np.float32)  # None becomes NaN
         return {feature.name: matrix[:, i : i + 1] for i, feature in enumerate(features)}
@@ -29,7 +25,7 @@ def feed_rows(features: Sequence[Feature], rows: Sequence[Sequence[Value]]) -> F
 
 
 def feed_columns(features: Sequence[Feature], columns: Mapping[str, Sequence[Value] | npt.NDArray[np.generic]]) -> Feed:
-    """Of columns of equal length by name; None and NaN are missing values."""
+    """Feeds columns of equal length, by name; None and NaN are missing values."""
     feed: dict[str, npt.NDArray[np.generic]] = {}
     for feature in features:
         column = columns[feature.name]

@@ -1,4 +1,4 @@
-"""An exported model, opened: the one way in which the gate and the service let an ONNX file answer."""
+"""An opened model file; the gate and the service predict with the same code."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from ml_code.errors import GoldenMismatchError, ModelFileError
 from ml_code.model_file.feed import Feed, feed_columns, feed_rows
 from ml_code.model_file.spec import METADATA_KEY, Label, ModelSpec, Value
 
-# Since 1.29 ONNX Runtime tells its maker of every process and model, from its import on (microsoft/onnxruntime#27379).
+# Since 1.29 ONNX Runtime reports processes and models to its maker from its import on (microsoft/onnxruntime#27379).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 
 GOLDEN_TOLERANCE = 1e-4
-"""Largest difference, absolute plus relative, between a golden figure and its replay (float32 across CPUs)."""
+"""Largest difference, absolute plus relative, between a golden number and its replay (float32 across CPUs)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Answers to n rows: n labels or values, and for classifiers (n, classes) float32 probabilities."""
+    """Predictions of n rows: n labels or values, and for classifiers (n, classes) float32 probabilities."""
 
     values: list[float] | list[Label]
     probabilities: npt.NDArray[np.float32] | None
 
 
 class OnnxModel:
-    """One model file in memory, with the spec that it carries.
+    """One model file in memory, with its spec.
 
     >>> OnnxModel(Path("model.onnx").read_bytes()).predict_rows([[5.1, 3.5, 1.4, 0.2]]).values
     [0]
@@ -41,43 +41,43 @@ class OnnxModel:
         """Opens a session.
 
         Raises:
-            ModelFileError: the bytes are no ONNX model, or carry no spec that fits the graph.
+            ModelFileError: the bytes are not an ONNX model, or lack a spec that fits the graph.
         """
         self._session = _open_session(content, threads)
         self.spec = _read_spec(self._session)
         self._outputs = [self.spec.prediction_output]
         if self.spec.probabilities_output:
             self._outputs.append(self.spec.probabilities_output)
-        # Not a list: an id of -1 would answer the last class.
+        # Not a list: there an id of -1 would mean the last class.
         self._labels = None if self.spec.classes is None else dict(enumerate(self.spec.classes))
 
     def predict_rows(self, rows: Sequence[Sequence[Value]]) -> Prediction:
-        """Answers rows whose cells stand in the order of the spec's features; None is a missing value."""
+        """Predicts rows, with cells in the order of the spec's features; None is a missing value."""
         return self._predict(feed_rows(self.spec.features, rows))
 
     def predict_columns(self, columns: Mapping[str, Sequence[Value] | npt.NDArray[np.generic]]) -> Prediction:
-        """Answers columns of equal length by name; None and NaN are missing values."""
+        """Predicts columns of equal length, by name; None and NaN are missing values."""
         return self._predict(feed_columns(self.spec.features, columns))
 
     def run(self, feed: Feed) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.float32] | None]:
-        """What the graph itself answers: class ids or values of shape (rows,), and probabilities (rows, classes)."""
+        """Returns the graph's outputs: class ids or values of shape (rows,), and probabilities (rows, classes)."""
         outputs = self._session.run(self._outputs, feed)
         return outputs[0].reshape(-1), outputs[1] if len(outputs) > 1 else None
 
     def replay_golden(self) -> None:
-        """Answers the golden rows again and compares.
+        """Predicts the golden rows again and compares.
 
         Raises:
-            ModelFileError: the golden rows cannot be answered, or there are none.
-            GoldenMismatchError: an answer differs from the one recorded at export.
+            ModelFileError: the model fails on the golden rows, or there are none.
+            GoldenMismatchError: a prediction differs from the one recorded at the export.
         """
         golden = self.spec.golden
-        answer = self._answer_golden()
+        answer = self._predict_golden()
         for number, (expected, found) in enumerate(zip(golden.predictions, answer.values, strict=True)):
             if not _is_same(expected, found):
                 raise GoldenMismatchError(
                     f"golden row {number} of a {self.spec.dataset} model: found {found!r}, expected {expected!r}; "
-                    "the file is not the one that was exported, or this runtime computes otherwise: train again"
+                    "the file has changed since its export, or this runtime computes otherwise: train again"
                 )
         if golden.probabilities is not None and answer.probabilities is not None:
             worst = float(np.abs(answer.probabilities - np.array(golden.probabilities, dtype=np.float32)).max())
@@ -87,11 +87,11 @@ class OnnxModel:
                     f"expected at most {GOLDEN_TOLERANCE:g}; train again"
                 )
 
-    def _answer_golden(self) -> Prediction:
+    def _predict_golden(self) -> Prediction:
         golden = self.spec.golden
         try:
             answer = self.predict_rows(golden.rows)
-            # A graph made for one number of rows answers these, and then no request.
+            # A graph with a fixed number of rows would pass here and fail on every request.
             self.predict_rows([*golden.rows, *golden.rows, golden.rows[0]])
             fault = self._find_misfit(answer)
         except Exception as error:  # onnxruntime's exceptions share no root but Exception
@@ -104,7 +104,7 @@ class OnnxModel:
         return answer
 
     def _find_misfit(self, answer: Prediction) -> str | None:
-        """What of the answer to the golden rows has another shape than the spec says."""
+        """The first difference between the shape of the golden predictions and the spec; None if they agree."""
         golden, classes = self.spec.golden, self.spec.classes
         rows = len(golden.rows)
         if not rows == len(golden.predictions) == len(answer.values):
@@ -112,7 +112,7 @@ class OnnxModel:
             return f"found {recorded} to {rows} rows, expected one to each, and at least one"
         shape = None if answer.probabilities is None else np.shape(answer.probabilities)
         if golden.probabilities is not None and np.shape(golden.probabilities) != shape:
-            return f"found recorded probabilities of another shape than the file's {shape}, expected the same"
+            return f"found recorded probabilities whose shape is not the file's {shape}, expected the same"
         if shape is not None and (len(shape) != 2 or shape != (rows, len(classes) if classes else shape[-1])):
             return f"found probabilities of shape {shape}, expected one for each of {rows} rows and of the classes"
         return None
@@ -130,14 +130,14 @@ def _open_session(content: bytes, threads: int) -> ort.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
-    # What stands in a file beside it is under no digest.
+    # No digest covers weights in a file beside it.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/nonexistent")
-    options.log_severity_level = 4  # every failure is raised as well, and a caller reports it once
+    options.log_severity_level = 4  # every failure is raised as well, and the caller reports it
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no root but Exception
         raise ModelFileError(
-            f"model file of {len(content)} bytes: found what ONNX Runtime cannot open ({error}), "
+            f"model file of {len(content)} bytes: found that ONNX Runtime cannot open it ({error}), "
             "expected an ONNX model; train or register it again"
         ) from error
 

@@ -1,6 +1,6 @@
-"""The description that every exported model file carries: what goes in, what comes out, and golden answers.
+"""The description in every exported model file: inputs, outputs, and golden rows.
 
-It stands in the ONNX file's own metadata, so that one file with one digest is all that serving needs.
+It is in the ONNX file's metadata, so serving needs one file with one digest.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from pydantic import BaseModel, ConfigDict, Field
 METADATA_KEY = "mlops_loop.spec"
 
 LARGEST_FILE_MB = 48
-"""Larger model files are neither exported nor served: opening one takes twelve times that for a moment."""
+"""Larger model files are neither exported nor served: opening one takes twelve times its size in memory."""
 
 type Value = float | int | str | None
 """One cell of a row: None is a missing value."""
 
 type Label = int | str
-"""One class of a target as the dataset spells it."""
+"""One class of a target, spelt as in the dataset."""
 
 
 class Feature(BaseModel):
-    """One column that the model reads, which is also the name of one ONNX input of shape (rows, 1)."""
+    """One column that the model reads, and one ONNX input of shape (rows, 1) with its name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kind: Literal["numeric", "categorical"] = Field(
-        description="numeric is float32 with NaN where missing; categorical is a string, empty where missing"
+        description="numeric is float32, NaN if missing; categorical is a string, empty if missing"
     )
 
 
 class GoldenRows(BaseModel):
-    """Rows with the answers that the file gave when it was exported; replayed before a file may serve."""
+    """Rows with the predictions of the file at its export; a replica replays them before it serves the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,7 +43,7 @@ class GoldenRows(BaseModel):
 
 
 class ModelSpec(BaseModel):
-    """What goes into a model file and what comes out.
+    """Inputs and outputs of a model file.
 
     >>> ModelSpec.model_validate_json(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
     """
@@ -51,12 +51,12 @@ class ModelSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
-    dataset: str = Field(description="name of the dataset in the catalog whose schema this is")
+    dataset: str = Field(description="name of the dataset in the catalog")
     task: Literal["classification", "regression"]
     target: str
     features: list[Feature] = Field(min_length=1)
     classes: list[Label] | None = Field(
-        default=None, description="label of each class id that the file answers; None: it answers labels itself"
+        default=None, description="label of each class id; None: the model answers labels itself"
     )
     prediction_output: str = Field(description="ONNX output of shape (rows,) or (rows, 1)")
     probabilities_output: str | None = Field(default=None, description="ONNX output (rows, classes), float32")

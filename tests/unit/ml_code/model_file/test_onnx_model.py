@@ -26,7 +26,7 @@ def describe_otherwise(changes: dict[str, Any], golden: dict[str, Any]) -> bytes
 
 
 @pytest.mark.parametrize("content", [b"not a model", make_classifier()[:-50]], ids=["nonsense", "truncated"])
-def test_an_incomplete_file_is_refused(content: bytes) -> None:
+def test_a_damaged_model_file_is_refused(content: bytes) -> None:
     with pytest.raises(ModelFileError, match="expected an ONNX model"):
         OnnxModel(content)
 
@@ -92,7 +92,7 @@ def test_a_graph_that_takes_one_number_of_rows_only_is_refused() -> None:
         OnnxModel(proto.SerializeToString()).replay_golden()
 
 
-def test_a_class_id_below_zero_is_not_answered_with_the_last_class() -> None:
+def test_a_negative_class_id_does_not_mean_the_last_class() -> None:
     proto = onnx.load_from_string(make_classifier(answer=2))
     labels = next(entry for entry in proto.graph.node[1].attribute if entry.name == "classlabels_ints")
     labels.ints[:] = [0, 1, -1]
@@ -107,7 +107,7 @@ def test_metadata_that_is_not_utf8_is_refused() -> None:
         OnnxModel(content.replace(b'"format"', b'"form\xff\xfe"'))
 
 
-def test_opening_models_tells_nobody_and_leaves_no_device_id(tmp_path: Path) -> None:
+def test_opening_models_sends_nothing_and_leaves_no_device_id(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(make_classifier())
     program = (
