@@ -1,4 +1,4 @@
-"""MLflow: runs, candidates, and the registry of versions; the only package that imports it."""
+"""MLflow: runs, candidates and versions; the only package that imports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connection to MLflow's server, and what runs and versions share."""
+"""The connection to MLflow's server, shared by runs and versions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SHA256 = "sha256"
 """Tag of a run and of a version: the digest of its model file."""
 
 CLIENT_ENVIRONMENT = {
-    # The server offers addresses in the object store, which only it can reach: everything goes through it.
+    # The server offers addresses in the object store, which clients cannot reach: all data goes through the server.
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
     "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
-    # A lock file names the package index of the machine that made it.
+    # A lock file names the package index of its machine.
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -36,7 +36,7 @@ class Connection:
     """A client of the tracking server of the settings."""
 
     def __init__(self, settings: Settings) -> None:
-        """Tells MLflow where the server is and who we are; it takes credentials from the environment alone."""
+        """Sets server and login; MLflow takes credentials only from the environment."""
         os.environ.update(CLIENT_ENVIRONMENT)
         os.environ["MLFLOW_TRACKING_USERNAME"] = settings.mlflow_username
         os.environ["MLFLOW_TRACKING_PASSWORD"] = settings.mlflow_password.get_secret_value()
@@ -50,7 +50,7 @@ class Connection:
     def _resumed(self, run_id: str) -> Iterator[None]:
         """`log_model` writes to the active run only; the run ends as finished."""
         with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-            # MLflow warns of type hints of its own when it imports its model classes.
+            # MLflow warns of its own type hints when it imports its model classes.
             warnings.filterwarnings("ignore", message=".*Any type hint is inferred", category=UserWarning)
             yield
 
@@ -58,28 +58,28 @@ class Connection:
     def _explained(self, subject: str) -> Iterator[None]:
         try:
             yield
-        except (MlflowException, RequestException) as error:  # MLflow wraps no refused artifact
+        except (MlflowException, RequestException) as error:  # MLflow does not wrap a refused artifact
             raise TrackingError(
-                f"{subject}: found {error}, expected MLflow at {self._settings.mlflow_url} to do it for the user "
+                f"{subject}: found {error}, expected MLflow at {self._settings.mlflow_url} to accept it for the user "
                 f"{self._settings.mlflow_username}; check that it runs, and that user's password and permissions"
             ) from error
 
 
 def check_digest(content: bytes, expected: str | None, subject: str) -> bytes:
-    """The content, whose sha256 is the expected one.
+    """Returns the content if its sha256 is the expected one.
 
     Raises:
-        DigestError: it is another.
+        DigestError: its sha256 is another one.
     """
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise DigestError(
             f"{subject}: found the sha256 {found}, expected {expected or 'one among its tags'}; "
-            "the file was altered or never finished: train again"
+            "the file was altered or is incomplete: train again"
         )
     return content
 
 
 def quote(text: str) -> str:
-    """MLflow's filter language knows no escape for a quote."""
+    """Removes quotes, which MLflow's filter language cannot escape."""
     return text.replace("'", "").replace("\\", "")

@@ -1,4 +1,4 @@
-"""Which code and which libraries made a model."""
+"""The code and the libraries that made a model."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ LIBRARIES = ("scikit-learn", "xgboost", "lightgbm", "skl2onnx", "onnxmltools", "
 
 
 def find_git_commit(settings: Settings) -> str:
-    """Commit of the code that runs, by the settings or by git; `unknown` where neither knows."""
+    """Commit of the running code, from the settings or from git; `unknown` if neither knows it."""
     git = shutil.which("git")
     if settings.git_commit or git is None:
         return settings.git_commit or "unknown"
     command = [git, "-C", str(REPOSITORY), "rev-parse", "HEAD"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  nothing from outside
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  no input from outside
     return answer.stdout.strip() or "unknown"
 
 
 def list_libraries() -> dict[str, str]:
-    """Versions of the libraries that shape a model file, as tags."""
+    """Versions of the libraries that affect a model file, as tags."""
     return {f"library.{name}": installed_version(name) for name in LIBRARIES}
 
 
 def pin_requirements(names: Sequence[str]) -> list[str]:
-    """Requirements as pip writes them; given to MLflow, which would else import the model to find them (7-10 s)."""
+    """Requirements in pip's form; without them MLflow would import the model to find them (7-10 s)."""
     return [f"{name}=={installed_version(name)}" for name in names]

@@ -1,4 +1,4 @@
-"""Runs in MLflow, and the candidates on them."""
+"""Runs in MLflow, and their candidates: the exported model files."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 CANDIDATE = "candidate/model.onnx"
 RUN_KEY = "mlops.run_key"
 MODEL = "model"
-"""Tag of a run: the registered model that it is meant for."""
+"""Tag of a run: its registered model."""
 PIPELINE_REQUIREMENTS = ("scikit-learn", "xgboost", "lightgbm", "numpy", "pandas", "skops")
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What a run says about itself."""
+    """The record of a run."""
 
     run_id: str
     status: str
@@ -48,7 +48,7 @@ class RunTracker(Connection):
     """The runs of the experiments."""
 
     def find_or_create_run(self, experiment: str, key: str | None, name: str, tags: Mapping[str, str]) -> RunRecord:
-        """The run of this key, so that a retried task goes on with its own; without a key always a new one."""
+        """Finds the run of this key, so that a retried task continues its run; without a key creates a new one."""
         with self._explained(f"run {name} in the experiment {experiment}"):
             experiment_id = self._find_or_create_experiment(experiment)
             if key is not None:
@@ -59,13 +59,13 @@ class RunTracker(Connection):
             return _read_run(self._client.create_run(experiment_id, tags={**tags, **key_tag}, run_name=name))
 
     def adopt_run(self, run_id: str, tags: Mapping[str, str]) -> RunRecord:
-        """A run that `mlflow run` has made for us."""
+        """Tags and returns a run that `mlflow run` created."""
         with self._explained(f"run {run_id}"):
             self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         return self.read_run(run_id)
 
     def read_run(self, run_id: str) -> RunRecord:
-        """A run by its id."""
+        """Reads a run by its id."""
         with self._explained(f"run {run_id}"):
             return _read_run(self._client.get_run(run_id))
 
@@ -76,7 +76,7 @@ class RunTracker(Connection):
         metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Writes everything in one call, at one time and step."""
+        """Writes all of it in one call, with one time and step."""
         with self._explained(f"run {run_id}"):
             now_ms = int(time.time() * 1000)
             self._client.log_batch(
@@ -87,13 +87,13 @@ class RunTracker(Connection):
             )
 
     def log_dataset(self, run_id: str, name: str, version: str, uri: str) -> None:
-        """Names the rows that a run trains on."""
+        """Records the dataset version of a run."""
         record = DatasetRecord(name=name, digest=version, source_type="s3", source=f'{{"uri": "{uri}"}}')
         with self._explained(f"dataset of run {run_id}"):
             self._client.log_inputs(run_id, [DatasetInput(record, [InputTag("mlflow.data.context", "training")])])
 
     def log_figures(self, run_id: str, figures: Mapping[str, Figure]) -> None:
-        """Stores pictures below `plots/`."""
+        """Stores plots below `plots/`."""
         with self._explained(f"plots of run {run_id}"):
             for name, figure in figures.items():
                 self._client.log_figure(run_id, figure, f"plots/{name}.png")
@@ -105,7 +105,7 @@ class RunTracker(Connection):
 
     def log_pipeline(self, run_id: str, pipeline: Pipeline, inputs: pd.DataFrame) -> None:
         """Stores the fitted pipeline for notebooks, as skops and not as pickle."""
-        # The import looks every ufunc up in every loaded module, which wakes each deprecation warning of Airflow.
+        # The import looks up every ufunc in every loaded module, which triggers Airflow's deprecation warnings.
         with warnings.catch_warnings(action="ignore"):
             import skops.io  # noqa: PLC0415
         with self._explained(f"pipeline of run {run_id}"), self._resumed(run_id):
@@ -115,12 +115,12 @@ class RunTracker(Connection):
                 signature=infer_signature(inputs, pipeline.predict(inputs)),
                 pip_requirements=pin_requirements(PIPELINE_REQUIREMENTS),
                 serialization_format="skops",
-                # Own bytes, made a moment ago: whatever types are in there are meant.
+                # This process has just made these bytes, so all types in them are trusted.
                 skops_trusted_types=skops.io.get_untrusted_types(data=skops.io.dumps(pipeline)),
             )
 
     def log_candidate(self, run_id: str, content: bytes) -> str:
-        """Stores the exported file on the run and returns its sha256, which becomes a tag last."""
+        """Stores the exported file on the run, then tags the run with the file's sha256, and returns it."""
         digest = hashlib.sha256(content).hexdigest()
         with self._explained(f"candidate of run {run_id}"), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(CANDIDATE).name
@@ -130,11 +130,11 @@ class RunTracker(Connection):
         return digest
 
     def read_candidate(self, run: RunRecord) -> bytes:
-        """The exported file of a run.
+        """Reads the exported file of a run.
 
         Raises:
             TrackingError: the run has none.
-            DigestError: the file is not the one that was stored.
+            DigestError: the file's sha256 is not the stored one.
         """
         with self._explained(f"candidate of run {run.run_id}"), tempfile.TemporaryDirectory() as folder:
             path = self._client.download_artifacts(run.run_id, CANDIDATE, folder)

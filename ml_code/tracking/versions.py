@@ -39,7 +39,7 @@ class VersionTracker(Connection):
     """The versions of registered models."""
 
     def read_aliases(self, name: str) -> dict[str, str]:
-        """Versions by alias; none where there is no such model."""
+        """Reads the versions by alias; empty if there is no such model."""
         with self._explained(f"model {name}"):
             try:
                 return {
@@ -51,12 +51,12 @@ class VersionTracker(Connection):
                 raise
 
     def read_version(self, name: str, version: str) -> VersionRecord:
-        """One version."""
+        """Reads one version."""
         with self._explained(f"version {version} of {name}"):
             return _read_version(self._client.get_model_version(name, version))
 
     def list_versions(self, name: str, run_id: str | None = None) -> list[VersionRecord]:
-        """The versions of a model, or those of one run only, the newest first."""
+        """Lists the versions of a model, or only those of one run, the newest first."""
         of_run = f" and run_id = '{run_id}'" if run_id else ""
         with self._explained(f"versions of {name}"):
             found = self._client.search_model_versions(f"name = '{quote(name)}'{of_run}", max_results=1000)
@@ -64,11 +64,11 @@ class VersionTracker(Connection):
         return sorted(records, key=lambda record: int(record.version), reverse=True)
 
     def read_model_file(self, name: str, version: str) -> bytes:
-        """The model file of a version.
+        """Reads the model file of a version.
 
         Raises:
             TrackingError: the version has no `model.onnx`.
-            DigestError: the file's sha256 is not the one that the version says, or it says none.
+            DigestError: the file's sha256 is not the version's, or the version has none.
         """
         subject = f"model file of {name} version {version}"
         record = self.read_version(name, version)
@@ -81,14 +81,14 @@ class VersionTracker(Connection):
         return check_digest(content, record.tags.get(SHA256), subject)
 
     def register(self, name: str, run_id: str, content: bytes, example: pd.DataFrame, tags: Mapping[str, str]) -> str:
-        """Makes a version of the exact bytes, or answers the one that this run has made before; moves no alias."""
+        """Creates a version of the exact bytes, or returns the existing version of this run; moves no alias."""
         existing = self.list_versions(name, run_id)
         if existing:
             return existing[0].version
         proto = onnx.load_from_string(content)
         if proto.SerializeToString() != content:
             raise TrackingError(
-                f"model file of run {run_id}: found other bytes after a round trip through onnx, expected the same; "
+                f"model file of run {run_id}: found other bytes after a round trip by onnx, expected the same; "
                 "train again with this version of onnx"
             )
         with self._explained(f"model {name}"), self._resumed(run_id):
@@ -130,18 +130,18 @@ def _read_version(entry: ModelVersion) -> VersionRecord:
 
 
 def _make_feed(example: pd.DataFrame) -> dict[str, Any]:
-    """One tensor (rows, 1) for each column, as the file takes them; from a DataFrame MLflow makes flat ones."""
+    """One tensor (rows, 1) for each column, as the file reads it; from a DataFrame MLflow would make flat ones."""
     return {str(name): example[name].to_numpy().reshape(-1, 1) for name in example.columns}
 
 
 def _sign(content: bytes, example: pd.DataFrame) -> ModelSignature:
     model = OnnxModel(content)
-    answers = model.predict_columns({str(name): example[name].tolist() for name in example.columns})
+    predicted = model.predict_columns({str(name): example[name].tolist() for name in example.columns})
     spec = model.spec
     ids: dict[Any, Any] = {label: number for number, label in enumerate(spec.classes or [])}
-    values = [ids.get(value, value) for value in answers.values]
+    values = [ids.get(value, value) for value in predicted.values]
     kind = np.float32 if spec.classes is None else np.int64
     outputs: dict[str, Any] = {spec.prediction_output: np.asarray(values, dtype=kind)}
     if spec.probabilities_output is not None:
-        outputs[spec.probabilities_output] = answers.probabilities
+        outputs[spec.probabilities_output] = predicted.probabilities
     return infer_signature(_make_feed(example), outputs)
