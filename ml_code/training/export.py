@@ -1,4 +1,4 @@
-"""Turns a fitted pipeline into the model file that is measured, registered and served."""
+"""Exports a fitted pipeline as a model file, which the gate measures and serving opens."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ OPSET = {"": 19, "ai.onnx.ml": 3}
 GOLDEN_ROWS = 16
 
 AGREEMENT_SHARE = 0.999
-"""Share of rows in which file and pipeline must agree; one row in thousands may lie on a split border in float32."""
+"""Least share of rows in which file and pipeline agree: in float32 one row in thousands may cross a tree's border."""
 
 VALUE_TOLERANCE = 1e-3
-"""Largest difference, absolute plus relative, between two values that count as one."""
+"""Largest difference, absolute plus relative, between two values that count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedModel:
-    """A model file and how well it agrees with its pipeline: share of rows, largest difference of a figure."""
+    """A model file and its agreement with its pipeline: share of rows, largest difference of a number."""
 
     content: bytes
     agreement_share: float
@@ -47,52 +47,52 @@ class ExportedModel:
 def export_pipeline(
     dataset: Dataset, pipeline: Pipeline, classes: list[Label] | None, frame: pd.DataFrame
 ) -> ExportedModel:
-    """Converts a pipeline, writes spec and golden rows into the file, and compares its answers with the pipeline's.
+    """Converts a pipeline, adds spec and golden rows, and compares the file's predictions with the pipeline's.
 
     Args:
-        dataset: whose schema the model has.
+        dataset: gives the schema.
         pipeline: fitted by `training.fit_pipeline`.
         classes: label of each class id; None for regression.
-        frame: rows to compare on, of which some become the golden ones.
+        frame: rows for the comparison; some become the golden rows.
 
     Raises:
-        ExportError: the converters refuse, or the file answers otherwise than the pipeline.
+        ExportError: the converters refuse, or file and pipeline disagree.
     """
     content = seal(dataset, _convert(dataset, pipeline), classes, frame)
     return _compare(dataset, OnnxModel(content), content, pipeline, select_inputs(dataset, frame))
 
 
 def seal(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None, frame: pd.DataFrame) -> bytes:
-    """Writes spec and golden rows into a graph that has one input for each feature; returns the model file.
+    """Writes spec and golden rows into a graph with one input for each feature, and returns the model file.
 
     Args:
-        dataset: whose schema the model has.
-        proto: its first output is the answer, a second one the probabilities.
-        classes: label of each class id; None where the graph answers labels or values itself.
-        frame: rows of which some become the golden ones.
+        dataset: gives the schema.
+        proto: its first output is the prediction, a second one the probabilities.
+        classes: label of each class id; None if the graph itself outputs labels or values.
+        frame: rows; some become the golden rows.
 
     Raises:
-        ExportError: the file is larger than serving opens.
-        ModelFileError: the graph does not answer the rows.
+        ExportError: the file is too large for serving.
+        ModelFileError: the graph fails on the rows.
     """
     golden_rows = _pick_golden_rows(dataset, select_inputs(dataset, frame))
-    answers = open_unsealed(dataset, proto, classes).predict_rows(golden_rows)
+    predicted = open_unsealed(dataset, proto, classes).predict_rows(golden_rows)
     golden = GoldenRows(
         rows=golden_rows,
-        predictions=answers.values,
-        probabilities=None if answers.probabilities is None else answers.probabilities.tolist(),
+        predictions=predicted.values,
+        probabilities=None if predicted.probabilities is None else predicted.probabilities.tolist(),
     )
     content = _write_spec(proto, _make_spec(dataset, proto, classes, golden))
     if len(content) > LARGEST_FILE_MB * 1_000_000:
         raise ExportError(
             f"model file for {dataset.name}: found {len(content) / 1e6:.0f} MB, expected at most {LARGEST_FILE_MB}, "
-            "which is what serving opens; grow fewer or smaller trees, such as by min_samples_leaf or max_depth"
+            "the limit of serving; grow fewer or smaller trees, such as by min_samples_leaf or max_depth"
         )
     return content
 
 
 def open_unsealed(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None) -> OnnxModel:
-    """Opens a graph that has no golden rows yet; the arguments are those of `seal`."""
+    """Opens a graph without golden rows; the arguments are those of `seal`."""
     return OnnxModel(_write_spec(proto, _make_spec(dataset, proto, classes, GoldenRows(rows=[], predictions=[]))))
 
 
@@ -115,7 +115,7 @@ def _convert(dataset: Dataset, pipeline: Pipeline) -> onnx.ModelProto:
 
 
 def _register_converters() -> None:
-    """Teaches skl2onnx the two libraries; repeating it does no harm."""
+    """Registers the converters of the two libraries; a repeated call is harmless."""
     from lightgbm import LGBMClassifier, LGBMRegressor  # noqa: PLC0415  seconds to import
     from xgboost import XGBClassifier, XGBRegressor  # noqa: PLC0415
 
@@ -130,7 +130,7 @@ def _register_converters() -> None:
 
 
 def _pick_golden_rows(dataset: Dataset, inputs: pd.DataFrame) -> list[list[Value]]:
-    """Rows spread over the table, and the first one with a gap if there is one; gaps are None."""
+    """Evenly spread rows, and the first row with a gap if there is one; gaps are None."""
     positions = np.unique(np.linspace(0, len(inputs) - 1, GOLDEN_ROWS).astype(int)).tolist()
     has_gap = (inputs.isna() | (inputs == "")).any(axis="columns").to_numpy()
     if has_gap.any():

@@ -1,4 +1,4 @@
-"""Fits a pipeline of one family, preprocessing and estimator, on the rows that are not held out."""
+"""Fits a pipeline of one family, preprocessing and estimator, on the training rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ml_code.errors import TrainingError
 from ml_code.families import Family, HyperparameterValue
 
 SEED = 42
-"""Of every estimator, so that the same rows and figures give the same model."""
+"""Seed of every estimator: the same rows and hyperparameters give the same model."""
 
 
 def fit_pipeline(
@@ -28,10 +28,10 @@ def fit_pipeline(
     hyperparameters: Mapping[str, HyperparameterValue],
     threads: int = 1,
 ) -> Pipeline:
-    """Fits preprocessing and estimator; the pipeline answers class ids (see `list_classes`) or values.
+    """Fits preprocessing and estimator; the pipeline predicts class ids (see `list_classes`) or values.
 
     Raises:
-        TrainingError: the library refuses the figures or the rows.
+        TrainingError: the library refuses the hyperparameters or the rows.
     """
     pipeline = Pipeline(
         [
@@ -50,11 +50,11 @@ def fit_pipeline(
 
 
 def make_preprocessor(dataset: Dataset, *, is_scaled: bool) -> ColumnTransformer:
-    """Fills gaps and encodes categories; a missing category is a category of its own.
+    """Fills gaps and encodes categories; a missing category counts as a separate category.
 
     Args:
-        dataset: whose features.
-        is_scaled: for linear models only: scaling before trees moves their split borders in float32.
+        dataset: names the features.
+        is_scaled: only for linear models: before trees, scaling would move the borders of splits in float32.
     """
     steps = [("impute", SimpleImputer(strategy="median", keep_empty_features=True))]
     if is_scaled:
@@ -71,42 +71,42 @@ def make_preprocessor(dataset: Dataset, *, is_scaled: bool) -> ColumnTransformer
 def make_estimator(
     dataset: Dataset, family: Family, hyperparameters: Mapping[str, HyperparameterValue], threads: int
 ) -> Any:
-    """The unfitted estimator; each library is imported only where it is used."""
-    figures: dict[str, Any] = dict(hyperparameters)
+    """Makes the unfitted estimator; each library is imported only where it is used."""
+    values: dict[str, Any] = dict(hyperparameters)
     is_classifier = dataset.task == "classification"
     match family.name:
         case "random_forest":
             from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor  # noqa: PLC0415
 
             forest = RandomForestClassifier if is_classifier else RandomForestRegressor
-            return forest(random_state=SEED, n_jobs=threads, **figures)
+            return forest(random_state=SEED, n_jobs=threads, **values)
         case "gradient_boosting":
             from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor  # noqa: PLC0415
 
             boosting = GradientBoostingClassifier if is_classifier else GradientBoostingRegressor
-            return boosting(random_state=SEED, **figures)
+            return boosting(random_state=SEED, **values)
         case "linear":
             from sklearn.linear_model import LogisticRegression, Ridge  # noqa: PLC0415
 
             linear = LogisticRegression if is_classifier else Ridge
-            return linear(random_state=SEED, **figures)
+            return linear(random_state=SEED, **values)
         case "xgboost":
             import xgboost  # noqa: PLC0415
 
             boosted = xgboost.XGBClassifier if is_classifier else xgboost.XGBRegressor
-            return boosted(random_state=SEED, n_jobs=threads, tree_method="hist", **figures)
+            return boosted(random_state=SEED, n_jobs=threads, tree_method="hist", **values)
         case _:
             import lightgbm  # noqa: PLC0415
 
             light = lightgbm.LGBMClassifier if is_classifier else lightgbm.LGBMRegressor
             # Without bagging_freq LightGBM ignores `subsample`.
             return light(
-                random_state=SEED, n_jobs=threads, verbose=-1, subsample_freq=1, importance_type="gain", **figures
+                random_state=SEED, n_jobs=threads, verbose=-1, subsample_freq=1, importance_type="gain", **values
             )
 
 
 def rank_features(dataset: Dataset, pipeline: Pipeline) -> dict[str, float]:
-    """Share of each feature in the fitted model, summing to 1; encoded categories count for their column."""
+    """Share of each feature in the fitted model; the shares sum to 1, and categories count for their column."""
     model = pipeline.named_steps["model"]
     names = pipeline.named_steps["preprocess"].get_feature_names_out()
     weights = getattr(model, "feature_importances_", None)

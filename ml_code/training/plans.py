@@ -1,4 +1,4 @@
-"""What a training run is asked to do, checked before anything is trained; needs no machine-learning library."""
+"""The plan of a training, checked before the training; imports no machine-learning library."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunOrigin:
-    """The Airflow task that runs; one run is found again by dag, run and map index on a retry."""
+    """The running Airflow task; a retry finds its MLflow run by this origin."""
 
     dag_id: str
     run_id: str
@@ -27,12 +27,12 @@ class RunOrigin:
 
     @property
     def key(self) -> str:
-        """Equal on every try of one task."""
+        """The same for every try of one task."""
         return f"{self.dag_id}/{self.run_id}/{self.task_id}/{self.map_index}"
 
     @property
     def tags(self) -> dict[str, str]:
-        """As they stand on the run."""
+        """Tags of the MLflow run."""
         return {
             "airflow.dag_id": self.dag_id,
             "airflow.run_id": self.run_id,
@@ -42,7 +42,7 @@ class RunOrigin:
 
 
 def plan_training(params: Mapping[str, Any], *, catalog_dir: Path | None = None) -> dict[str, Any]:
-    """What a person asks for.
+    """Checks and completes the form of a person.
 
     Args:
         params: `dataset`, `model_type`, `estimator`, `hyperparameters`, `force` and `max_retrain` of the form.
@@ -50,7 +50,7 @@ def plan_training(params: Mapping[str, Any], *, catalog_dir: Path | None = None)
 
     Raises:
         CatalogError: the dataset is not in the catalog or its file is broken.
-        TrainingError: the form asks for a model type, estimator or hyperparameter that is not offered.
+        TrainingError: a model type, estimator or hyperparameter is not offered.
     """
     model_type, estimator = params.get("model_type") or MODEL_TYPES[0], params.get("estimator")
     family = find_family(model_type, estimator, load_dataset(params["dataset"], catalog_dir).task)
@@ -67,11 +67,11 @@ def plan_training(params: Mapping[str, Any], *, catalog_dir: Path | None = None)
 
 
 def plan_retrainings(workspace: Workspace, datasets: Iterable[str]) -> list[dict[str, Any]]:
-    """One plan for each distinct dataset that has new rows: as its champion was trained, or else by default.
+    """Plans one training for each distinct dataset with new rows: like its champion's, or the default one.
 
     Raises:
         CatalogError: a dataset is not in the catalog or its file is broken.
-        TrainingError: what the champion was trained with is not offered any more.
+        TrainingError: a hyperparameter of the champion is no longer offered.
         TrackingError: MLflow refuses or cannot be reached.
     """
     recipes = {name: read_recipe(workspace.tracker, name) for name in sorted(set(datasets))}
@@ -82,12 +82,12 @@ def plan_retrainings(workspace: Workspace, datasets: Iterable[str]) -> list[dict
 
 
 def training_arguments(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a plan `run.train` takes."""
+    """The part of a plan that `run.train` takes."""
     return {name: plan[name] for name in ("dataset", "model_type", "estimator", "hyperparameters")}
 
 
 def read_recipe(tracker: Tracker, name: str) -> dict[str, Any]:
-    """What the champion was trained with: `model_type`, `estimator`, `hyperparameters`; empty if none was trained here.
+    """Reads `model_type`, `estimator` and `hyperparameters` of the champion; empty if no champion was trained here.
 
     Raises:
         TrackingError: MLflow refuses.

@@ -1,4 +1,4 @@
-"""Pictures of one model for the tracking server; drawn without a display and without pyplot's global state."""
+"""Plots of one model for MLflow, drawn without a display and without pyplot's global state."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 WRITTEN_LABELS = 30
-"""Labels up to which each cell has its number: more cannot be read, and 200 take 45 s to write."""
+"""Most labels with a number in each cell: more are not readable, and 200 take 45 s to write."""
 
 
 def draw_confusions(counts: npt.NDArray[np.int64], labels: Sequence[object]) -> Figure:
-    """Rows by true label (down) and answered label (across)."""
+    """Counts of rows by true label (down) and predicted label (across)."""
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(counts, cmap="Blues")
@@ -32,12 +32,12 @@ def draw_confusions(counts: npt.NDArray[np.int64], labels: Sequence[object]) -> 
 def draw_calibration(
     is_class: npt.NDArray[np.bool_], probabilities: npt.NDArray[np.float32], labels: Sequence[object]
 ) -> Figure:
-    """How often a class was true where the model gave it some probability, in tenths; on the diagonal it is right.
+    """Share of true cases over predicted probability, in tenths, for each class; the diagonal is perfect.
 
     Args:
         is_class: whether a row (first axis) is of a class (second axis).
-        probabilities: of the same shape.
-        labels: of the classes.
+        probabilities: predicted, of the same shape.
+        labels: names of the classes.
     """
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.subplots()

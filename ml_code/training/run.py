@@ -1,4 +1,4 @@
-"""Trains a model: from a snapshot to an MLflow run with an exported file. Each step may be repeated."""
+"""Trains a model: from a snapshot to an MLflow run with an exported file. A repeated step does no harm."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ml_code.workspace import Workspace
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-# Airflow runs each step in a process of its own, so what one step alone needs is imported there: the gate then spares
-# scikit-learn, the converters and matplotlib, which is half of its time.
+# Airflow runs each step in its own process, so a step imports the libraries that only it needs. The gate does without
+# scikit-learn, the converters and matplotlib, which saves half of its time.
 
 log = logging.getLogger(__name__)
 
@@ -41,24 +41,24 @@ def train(
     experiment: str | None = None,
     origin: RunOrigin | None = None,
 ) -> str:
-    """Fits one model, exports it and logs both; returns the MLflow run's id.
+    """Fits one model, exports it, logs both, and returns the MLflow run's id.
 
-    A retry of the same origin goes on with its run; inside `mlflow run` the run that it made is used.
+    A retry of the same origin continues its run. Inside `mlflow run` the run of that command is used.
 
     Args:
         workspace: with MLflow, the store and the catalog.
         dataset: of the catalog.
-        snapshot_uri: its rows, as `prepare` answered.
+        snapshot_uri: its rows, from `prepare`.
         model_type: library.
         estimator: for sklearn only.
-        hyperparameters: on top of those of the catalog.
-        model: registered model that it shall become a version of; None: the one of the dataset's name.
-        experiment: of MLflow; None: the one of the dataset's name.
-        origin: the Airflow task that runs.
+        hyperparameters: override those of the catalog.
+        model: registered model of the version; None: the one with the dataset's name.
+        experiment: of MLflow; None: the one with the dataset's name.
+        origin: the running Airflow task.
 
     Raises:
-        TrainingError: a model type, estimator or hyperparameter that is not offered.
-        ExportError: the exported file answers otherwise than the fitted pipeline.
+        TrainingError: a model type, estimator or hyperparameter is not offered.
+        ExportError: exported file and fitted pipeline disagree.
         TrackingError: MLflow refuses or cannot be reached.
     """
     from ml_code.training import fitting  # noqa: PLC0415
@@ -66,7 +66,7 @@ def train(
     described = workspace.load_dataset(dataset)
     family = find_family(model_type, estimator, described.task)
     of_dataset = described.hyperparameters.get(family.name, {})
-    figures = check_hyperparameters(family, {**of_dataset, **(hyperparameters or {})})
+    checked = check_hyperparameters(family, {**of_dataset, **(hyperparameters or {})})
     split = split_holdout(described, read_snapshot(workspace, snapshot_uri))
     tracker = workspace.tracker
     tags = {
@@ -82,15 +82,15 @@ def train(
     }
     run = _open_run(tracker, experiment or dataset, origin, tags)
     if SHA256 in run.tags:
-        tracker.end_run(run.run_id)  # the try before may have been interrupted between the two
+        tracker.end_run(run.run_id)  # the previous try may have been interrupted before this line
         return run.run_id
-    params = _describe_params(described, split, family, figures, fitting.SEED)
+    params = _describe_params(described, split, family, checked, fitting.SEED)
     is_trained = False
     try:
-        # `mlflow run` has logged the parameters of its own, which cannot be changed.
+        # `mlflow run` has logged its own parameters, which cannot change.
         tracker.log(run.run_id, params={name: value for name, value in params.items() if name not in run.params})
         tracker.log_dataset(run.run_id, dataset, tags["dataset_version"], snapshot_uri)
-        pipeline = fitting.fit_pipeline(described, split.train, family, figures, workspace.settings.training_threads)
+        pipeline = fitting.fit_pipeline(described, split.train, family, checked, workspace.settings.training_threads)
         _log_model(tracker, run.run_id, described, pipeline, split.train)
         is_trained = True
     finally:
@@ -102,13 +102,13 @@ def _open_run(tracker: Tracker, experiment: str, origin: RunOrigin | None, tags:
     project_run_id = None if origin else read_project_run_id()
     if project_run_id:
         return tracker.adopt_run(project_run_id, tags)
-    # With the version of the rows: a task that is cleared after its rows have changed trains on the new ones.
+    # The key has the version of the rows: a cleared task whose rows have changed trains on the new rows.
     key = f"{origin.key}/{tags['dataset_version']}" if origin else None
     return tracker.find_or_create_run(experiment, key, f"{tags[MODEL]}-{tags['estimator']}", tags)
 
 
 def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeline, train: pd.DataFrame) -> None:
-    """Exports and stores everything about a fitted pipeline; the candidate last, because a retry looks for it."""
+    """Exports and stores a fitted pipeline; the candidate comes last, because a retry looks for it."""
     from ml_code.training import export, fitting, plots  # noqa: PLC0415
 
     exported = export.export_pipeline(dataset, pipeline, features.list_classes(dataset, train), train)
@@ -125,14 +125,14 @@ def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeli
 
 
 def _describe_params(
-    dataset: Dataset, split: Split, family: Family, figures: Mapping[str, object], seed: int
+    dataset: Dataset, split: Split, family: Family, hyperparameters: Mapping[str, object], seed: int
 ) -> dict[str, object]:
     return {
         "dataset": dataset.name,
         "model_type": family.model_type,
         "estimator": family.name,
-        "hyperparameters": json.dumps(figures, sort_keys=True),
-        **{f"hyperparameter.{name}": value for name, value in figures.items()},
+        "hyperparameters": json.dumps(hyperparameters, sort_keys=True),
+        **{f"hyperparameter.{name}": value for name, value in hyperparameters.items()},
         "seed": seed,
         "holdout_seed": dataset.holdout.seed,
         "holdout_share": dataset.holdout.share,
