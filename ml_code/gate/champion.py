@@ -1,4 +1,4 @@
-"""Measures the champion beside a challenger on the same rows, or says why the two do not compare."""
+"""Compares a challenger with the champion on the same rows, or gives the reason why they do not compare."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ml_code.model_file.spec import ModelSpec
 from ml_code.tracking import MODEL, RunRecord, Tracker
 
 UNKNOWN_HOLDOUT = "unknown"
-"""Of a model that was trained elsewhere: nobody knows on which rows, so it compares with none."""
+"""Holdout id of a model that was trained elsewhere: its training rows are unknown, so it does not compare."""
 
 
 def compare_with_champion(
     tracker: Tracker, run: RunRecord, dataset: Dataset, holdout: pd.DataFrame, challenger: OnnxModel
 ) -> Comparison | None:
-    """The comparison; None where there is no champion yet.
+    """Compares a run with the champion; None if there is no champion.
 
     Args:
-        tracker: where the champion is registered.
-        run: the challenger's.
-        dataset: of both.
-        holdout: rows that neither has trained on, if both held out by the same rule.
-        challenger: its exported file.
+        tracker: reads the champion.
+        run: run of the challenger.
+        dataset: dataset of both.
+        holdout: rows that neither has trained on, if both used the same rule.
+        challenger: exported file of the run.
 
     Raises:
         TrackingError: MLflow refuses.
@@ -44,10 +44,10 @@ def compare_with_champion(
         return Comparison(version, problem=f"its file cannot be read ({error})")
     lacking = sorted({feature.name for feature in champion.spec.features} - set(holdout.columns))
     if lacking:
-        return Comparison(version, problem=f"it reads {', '.join(lacking)}, which the rows do not have any more")
+        return Comparison(version, problem=f"it reads {', '.join(lacking)}, which the rows no longer have")
     truth, metric = holdout[dataset.target], dataset.gate.metric
-    of_champion = evaluation.answer_rows(dataset, champion, holdout)
-    of_challenger = evaluation.answer_rows(dataset, challenger, holdout)
+    of_champion = evaluation.predict_rows(dataset, champion, holdout)
+    of_challenger = evaluation.predict_rows(dataset, challenger, holdout)
     difference = evaluation.compare(dataset, truth, of_challenger, of_champion, metric)
     return Comparison(
         version,

@@ -1,4 +1,4 @@
-"""Decides whether a model may be registered; pure: figures in, a decision out."""
+"""Decides whether a model may be registered; pure: metrics in, a decision out."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Literal
 from ml_code.datasets import LOWER_IS_BETTER, Gate
 
 WEAK_HOLDOUT_ROWS = 200
-"""Below it a difference of a few rows is a coin toss, and the decision says so."""
+"""With fewer rows the decision carries a warning: a difference of a few rows is chance."""
 
 ROUNDING = 1e-9
-"""Below what two figures count as equal, which a sum of floats can leave between them."""
+"""Two scores with a smaller difference count as equal: float sums differ by that much."""
 
 type Trigger = Literal["manual", "data", "drift"]
 type Outcome = Literal["promote", "reject"]
@@ -21,10 +21,10 @@ type Outcome = Literal["promote", "reject"]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The champion beside the challenger on the same holdout.
+    """Champion and challenger on the same holdout.
 
-    `difference` is how much better the challenger is, positive is better; `standard_error` is its bootstrap SE.
-    `problem` says why the two do not compare; the figures are None then.
+    `difference` is positive if the challenger is better; `standard_error` is its bootstrap standard error. `problem`
+    is the reason why the two do not compare; then the numbers are None.
     """
 
     champion_version: str
@@ -38,7 +38,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the gate decided, why, and the figures of both."""
+    """The gate's outcome, its reason, and the scores of both models."""
 
     dataset: str
     outcome: Outcome
@@ -62,12 +62,12 @@ class Decision:
         return self.outcome == "promote"
 
     def to_json(self) -> str:
-        """As it is stored on the run and on the version."""
+        """The JSON text on the run and on the version."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Decision:
-        """As it was stored."""
+        """Reads the JSON text back."""
         return cls(**json.loads(text))
 
 
@@ -84,13 +84,13 @@ def apply_gate(
     """Judges a challenger.
 
     Args:
-        dataset: its name, for the messages.
-        rules: of the catalog.
-        score: the challenger's, on the holdout.
-        holdout_rows: how many rows that is.
-        comparison: with the champion; None where there is none yet.
-        trigger: what started the run.
-        force: promotes whatever the figures say; the decision says so.
+        dataset: name of the dataset, for messages.
+        rules: gate of the catalog.
+        score: score of the challenger on the holdout.
+        holdout_rows: number of rows of the holdout.
+        comparison: with the champion; None if there is no champion.
+        trigger: cause of the run.
+        force: promotes in any case; the decision records it.
     """
     refusal = _find_refusal(rules, score, comparison, trigger)
     is_forced = force and refusal is not None
@@ -115,7 +115,7 @@ def apply_gate(
 
 
 def verdict(decision: Decision) -> str:
-    """The decision in a few words, for a label.
+    """Summary of a decision, for a label.
 
     >>> verdict(decision)
     'iris: rejected, 0.93 < 0.97'
@@ -127,7 +127,7 @@ def verdict(decision: Decision) -> str:
 
 
 def _find_refusal(rules: Gate, score: float, comparison: Comparison | None, trigger: Trigger) -> str | None:
-    """Why not; None where nothing speaks against it."""
+    """The reason to reject; None if there is none."""
     if not _passes(rules, score):
         return f"{score:.4g} {_worse(rules)} {rules.threshold:.4g} ({rules.metric} against the threshold)"
     if comparison is None or comparison.problem is not None:
@@ -138,16 +138,16 @@ def _find_refusal(rules: Gate, score: float, comparison: Comparison | None, trig
 
 
 def _find_loss(rules: Gate, score: float, comparison: Comparison, trigger: Trigger) -> str | None:
-    """How the challenger loses to the champion; None where it does not.
+    """How the challenger loses to the champion; None if it does not.
 
-    On data that the champion has seen another model must win. On new data it must not lose: a loss counts
-    only where it is larger than both the noise of the holdout and the largest regression.
+    On data that the champion has seen, the challenger must win. On new data it must not lose. A loss counts only if
+    it exceeds both the noise of the holdout and the largest regression.
     """
     if comparison.champion_score is None or comparison.difference is None or comparison.standard_error is None:
         return f"the champion, version {comparison.champion_version}, was not measured"
-    # Each comparison below is false of NaN, so that a loss would go unnoticed.
+    # Each comparison below is false for NaN, so a loss would go unnoticed.
     if not math.isfinite(comparison.champion_score + comparison.difference + comparison.standard_error):
-        return f"its difference to the champion, version {comparison.champion_version}, is no number"
+        return f"its difference to the champion, version {comparison.champion_version}, is not a number"
     pair = f"{score:.4g} against {comparison.champion_score:.4g} of version {comparison.champion_version}"
     if trigger == "drift" or comparison.has_seen_data:
         needed = max(comparison.standard_error, rules.minimum_improvement)

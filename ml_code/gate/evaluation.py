@@ -1,4 +1,4 @@
-"""What a model file is worth on the holdout, and how sure the difference of two files is."""
+"""Metrics of a model file on the holdout, and the difference of two files with its standard error."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ml_code.model_file.onnx_model import OnnxModel, Prediction
 BOOTSTRAP_ROUNDS = 500
 CONFIDENCE = 0.95
 BOOTSTRAP_SEED = 20
-"""Fixed, so that the same figures give the same decision."""
+"""Fixed, so that the same predictions give the same decision."""
 
-type Figures = npt.NDArray[np.float64] | npt.NDArray[np.int64]
-type Score = Callable[[Figures, Figures], float]
+type Numbers = npt.NDArray[np.float64] | npt.NDArray[np.int64]
+type Score = Callable[[Numbers, Numbers], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much better the challenger is, positive is better, with its bootstrap standard error (same unit)."""
+    """Difference of two scores, positive if the challenger is better, with its bootstrap standard error (same unit)."""
 
     value: float
     standard_error: float
 
 
-def answer_rows(dataset: Dataset, model: OnnxModel, frame: pd.DataFrame) -> Prediction:
-    """Predicts rows with a model file, even an older one that reads other columns of the same table."""
+def predict_rows(dataset: Dataset, model: OnnxModel, frame: pd.DataFrame) -> Prediction:
+    """Predicts rows with a model file; an older file may read other columns of the same table."""
     names = [feature.name for feature in model.spec.features]
     numeric = [feature.name for feature in model.spec.features if feature.kind == "numeric"]
     like = dataset.model_copy(update={"numeric": numeric, "categorical": [n for n in names if n not in numeric]})
@@ -41,13 +41,13 @@ def answer_rows(dataset: Dataset, model: OnnxModel, frame: pd.DataFrame) -> Pred
 
 def measure(dataset: Dataset, truth: pd.Series, prediction: Prediction) -> dict[str, float]:
     """Every metric of the task, by name."""
-    expected, found = _as_figures(dataset, truth, prediction.values)
+    expected, found = _as_numbers(dataset, truth, prediction.values)
     return {name: SCORES[name](expected, found) for name in METRICS[dataset.task]}
 
 
 def measure_intervals(dataset: Dataset, truth: pd.Series, prediction: Prediction) -> dict[str, tuple[float, float]]:
-    """Bootstrap interval of every metric of the task, by name: where it lies in 95 of 100 such holdouts."""
-    expected, found = _as_figures(dataset, truth, prediction.values)
+    """Bootstrap interval of every metric of the task, by name: it covers 95 of 100 such holdouts."""
+    expected, found = _as_numbers(dataset, truth, prediction.values)
     tail = (1 - CONFIDENCE) / 2
     intervals: dict[str, tuple[float, float]] = {}
     for name in METRICS[dataset.task]:
@@ -61,13 +61,13 @@ def compare(
 ) -> Difference:
     """The paired difference on the same rows, with a bootstrap standard error.
 
-    Rows are drawn with replacement, the same ones for both models
+    Each round draws rows with replacement, the same ones for both models
     (B. Efron, "Bootstrap methods: another look at the jackknife", 1979, doi:10.1214/aos/1176344552).
     """
     score = SCORES[metric]
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    expected, of_challenger = _as_figures(dataset, truth, challenger.values)
-    _, of_champion = _as_figures(dataset, truth, champion.values)
+    expected, of_challenger = _as_numbers(dataset, truth, challenger.values)
+    _, of_champion = _as_numbers(dataset, truth, champion.values)
     rounds = [
         score(expected[rows], of_challenger[rows]) - score(expected[rows], of_champion[rows])
         for rows in _draw_rows(len(expected))
@@ -77,7 +77,7 @@ def compare(
 
 
 def count_confusions(truth: pd.Series, prediction: Prediction, labels: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Rows by true label (first axis) and answered label (second axis), as texts: a foreign model may answer these."""
+    """Counts rows by true label (first axis) and predicted label (second axis); labels compare as texts."""
     place = {label: number for number, label in enumerate(labels)}
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     for expected, found in zip(truth.tolist(), prediction.values, strict=True):
@@ -86,14 +86,14 @@ def count_confusions(truth: pd.Series, prediction: Prediction, labels: Sequence[
 
 
 def _draw_rows(count: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The positions of each round's rows, the same ones at every call."""
+    """Yields the positions of each round's rows; every call yields the same ones."""
     random = np.random.default_rng(BOOTSTRAP_SEED)
     for _ in range(BOOTSTRAP_ROUNDS):
         yield random.integers(0, count, count)
 
 
-def _as_figures(dataset: Dataset, truth: pd.Series, values: Sequence[object]) -> tuple[Figures, Figures]:
-    """Truth and answers as float64, or as int64 ids of labels; a label that only one side has gets an id too."""
+def _as_numbers(dataset: Dataset, truth: pd.Series, values: Sequence[object]) -> tuple[Numbers, Numbers]:
+    """Truth and predictions as float64, or as int64 ids of labels; a label of only one side gets an id too."""
     if dataset.task == "regression":
         return truth.to_numpy(dtype=np.float64), np.asarray(values, dtype=np.float64)
     ids = {label: number for number, label in enumerate(sorted(map(str, {*truth.tolist(), *values})))}
@@ -101,15 +101,15 @@ def _as_figures(dataset: Dataset, truth: pd.Series, values: Sequence[object]) ->
     return expected, np.array([ids[str(label)] for label in values], dtype=np.int64)
 
 
-def _score_accuracy(truth: Figures, found: Figures) -> float:
+def _score_accuracy(truth: Numbers, found: Numbers) -> float:
     return float(np.mean(truth == found))
 
 
-def _score_balanced_accuracy(truth: Figures, found: Figures) -> float:
+def _score_balanced_accuracy(truth: Numbers, found: Numbers) -> float:
     return float(np.mean([np.mean(found[truth == label] == label) for label in np.unique(truth)]))
 
 
-def _score_f1_macro(truth: Figures, found: Figures) -> float:
+def _score_f1_macro(truth: Numbers, found: Numbers) -> float:
     scores = []
     for label in np.union1d(truth, found):
         hits = np.sum((truth == label) & (found == label))
@@ -117,16 +117,16 @@ def _score_f1_macro(truth: Figures, found: Figures) -> float:
     return float(np.mean(scores))
 
 
-def _score_r2(truth: Figures, found: Figures) -> float:
+def _score_r2(truth: Numbers, found: Numbers) -> float:
     spread = float(np.sum((truth - np.mean(truth)) ** 2))
     return 1.0 - float(np.sum((truth - found) ** 2)) / spread if spread else 0.0
 
 
-def _score_rmse(truth: Figures, found: Figures) -> float:
+def _score_rmse(truth: Numbers, found: Numbers) -> float:
     return float(np.sqrt(np.mean((truth - found) ** 2)))
 
 
-def _score_mae(truth: Figures, found: Figures) -> float:
+def _score_mae(truth: Numbers, found: Numbers) -> float:
     return float(np.mean(np.abs(truth - found)))
 
 

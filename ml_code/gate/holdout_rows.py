@@ -1,4 +1,4 @@
-"""The rows that a version was held out from, with the answers that its file gives them."""
+"""The holdout rows of a version, with the predictions of its file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ml_code.model_file.spec import ModelSpec, Value
 from ml_code.workspace import Workspace
 
 LARGEST_HOLDOUT = 2000
-"""Rows that are kept: enough for a distribution, and few enough to travel."""
+"""Most rows: enough for a distribution, and few enough to send."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class HoldoutRows:
-    """Rows in the order of the spec's features, and one answer to each; of the holdout, or else the golden ones."""
+    """Holdout or golden rows, with cells in the order of the spec's features, and one prediction for each."""
 
     spec: ModelSpec
     rows: Sequence[Sequence[Value]]
@@ -28,15 +28,15 @@ class HoldoutRows:
 
 
 def read_holdout_rows(workspace: Workspace, model: str, version: str) -> HoldoutRows:
-    """Reads the holdout of the run that made a version, and predicts it with the version's file.
+    """Reads the holdout of a version's run, and predicts it with the version's file.
 
-    A version whose run or snapshot is gone is asked its golden rows, which its file carries.
+    If run or snapshot are gone, the golden rows of the file replace the holdout.
 
     Raises:
         TrackingError: MLflow refuses, or the version has no file.
         ModelFileError: its file cannot be opened.
     """
-    # Not at the top: of the steps of a rollout only those that replay need what trains.
+    # Not at the top: only the replaying steps of a rollout need training's libraries.
     from ml_code.data.snapshots import read_holdout  # noqa: PLC0415
 
     tracker = workspace.tracker
@@ -46,13 +46,13 @@ def read_holdout_rows(workspace: Workspace, model: str, version: str) -> Holdout
         _, frame = read_holdout(workspace, tracker.read_run(tracker.read_version(model, version).run_id).tags)
         rows = [[_as_value(cell) for cell in row] for row in frame[names].head(LARGEST_HOLDOUT).to_numpy().tolist()]
     except (KeyError, StorageError, DataCheckError) as error:
-        log.warning("%s version %s: found no holdout (%r), so its golden rows stand in", model, version, error)
+        log.warning("%s version %s: found no holdout (%r), so its golden rows replace it", model, version, error)
         rows = opened.spec.golden.rows
     return HoldoutRows(opened.spec, rows, opened.predict_rows(rows).values)
 
 
 def _as_value(cell: object) -> Value:
-    """A cell as JSON has it: a missing one is null."""
+    """A cell as in JSON: a missing one is null."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return None
     return cell if isinstance(cell, (int, float, str)) else str(cell)

@@ -1,4 +1,4 @@
-"""Imports an ONNX file that was not trained here: fits it to a dataset's columns and adds spec and golden rows."""
+"""Imports an ONNX file that was trained elsewhere: adapts it to a dataset and adds spec and golden rows."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ WHOLE = (TensorProto.INT64, TensorProto.INT32)
 
 
 def import_model(workspace: Workspace, path: Path, dataset: str, *, model: str | None = None) -> str:
-    """Makes a run of an ONNX file, as if it had been trained here; returns the run's id.
+    """Creates a run for an ONNX file, like that of a training, and returns the run's id.
 
-    The file reads one input for each feature, of shape (rows, 1), by its name; or, where all features are numbers, one
-    input of shape (rows, features) in the order of the catalog. Its first output is the answer: values, labels, class
-    ids or, for a classification, one figure for each class, of which the largest is the answer. A second output of
-    shape (rows, classes) is taken for probabilities.
+    The file reads one input of shape (rows, 1) for each feature, by its name. If all features are numbers, it may read
+    one input of shape (rows, features) in the order of the catalog. Its first output is the prediction: values, labels
+    or class ids. For a classification it may be one number for each class; then the largest wins. A second output of
+    shape (rows, classes) counts as probabilities.
 
     Args:
         workspace: with MLflow, the store and the catalog.
-        path: of the file.
-        dataset: of the catalog, whose rows it answers.
-        model: registered model that it shall become a version of; None: the one of the dataset's name.
+        path: path of the file.
+        dataset: name in the catalog.
+        model: registered model of the version; None: the one with the dataset's name.
 
     Raises:
-        ModelFileError: the file is no ONNX model, or does not fit the dataset.
+        ModelFileError: the file is not an ONNX model, or does not fit the dataset.
         CatalogError: the dataset is not in the catalog.
         TrackingError: MLflow refuses.
     """
@@ -85,10 +85,10 @@ def import_model(workspace: Workspace, path: Path, dataset: str, *, model: str |
 
 
 def read_file(path: Path) -> onnx.ModelProto:
-    """Reads and checks an ONNX file, with the weights that stand in a file beside it, as PyTorch writes them.
+    """Reads and checks an ONNX file; its weights may be in a file beside it, as PyTorch writes them.
 
     Raises:
-        ModelFileError: there is no such file, or it is no ONNX model, or its weights are missing.
+        ModelFileError: there is no such file, it is not an ONNX model, or its weights are missing.
     """
     try:
         content = path.read_bytes()
@@ -101,14 +101,14 @@ def read_file(path: Path) -> onnx.ModelProto:
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ModelFileError(
-            f"{path}: found no valid ONNX model ({reason}), expected one whose weights stand in it or beside it; "
+            f"{path}: found no valid ONNX model ({reason}), expected one with its weights inside it or beside it; "
             "export it again"
         ) from error
     return proto
 
 
 def adapt(dataset: Dataset, proto: onnx.ModelProto, split: Split, name: str) -> bytes:
-    """The model file with one input for each feature, an answer for each row, spec and golden rows.
+    """Returns the model file with one input for each feature, one prediction for each row, spec and golden rows.
 
     Raises:
         ModelFileError: it does not fit the dataset.
@@ -117,24 +117,26 @@ def adapt(dataset: Dataset, proto: onnx.ModelProto, split: Split, name: str) -> 
     adapted.CopyFrom(proto)
     del adapted.metadata_props[:]
     if not adapted.graph.output:
-        raise ModelFileError(f"{name}: found a graph without output, expected an answer as the first; export it so")
+        raise ModelFileError(
+            f"{name}: found a graph without output, expected a prediction as its first output; export it so"
+        )
     _split_matrix_input(dataset, adapted, name)
     classes = features.list_classes(dataset, split.train)
-    _put_answer_first(dataset, adapted, classes, name)
+    _put_prediction_first(dataset, adapted, classes, name)
     try:
-        _drop_what_are_no_probabilities(dataset, adapted, classes, split)
+        _drop_other_outputs(dataset, adapted, classes, split)
         content = seal(dataset, adapted, _find_classes(adapted, classes), split.train)
         OnnxModel(content).replay_golden()
     except Exception as error:  # onnxruntime's exceptions share no root but Exception
         raise ModelFileError(
-            f"{name}: found that it does not answer rows of {dataset.name} ({error!r}), expected an answer to any "
-            f"number of rows, such as {_describe_answer(dataset, classes)}; export it so"
+            f"{name}: found that it fails on rows of {dataset.name} ({error!r}), expected predictions for any "
+            f"number of rows, such as {_describe_prediction(dataset, classes)}; export it so"
         ) from error
     return content
 
 
 def _split_matrix_input(dataset: Dataset, proto: onnx.ModelProto, name: str) -> None:
-    """Gives a graph that reads one matrix an input for each feature; one that has these already stays as it is."""
+    """Replaces the matrix input of a graph by one input for each feature; a graph with these inputs stays unchanged."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = [node for node in proto.graph.input if node.name not in weights]
     if sorted(node.name for node in inputs) == sorted(dataset.features):
@@ -160,8 +162,8 @@ def _split_matrix_input(dataset: Dataset, proto: onnx.ModelProto, name: str) -> 
     proto.graph.node.insert(0, helper.make_node("Concat", dataset.features, [matrix.name], axis=1))
 
 
-def _put_answer_first(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None, name: str) -> None:
-    """Makes the largest of one figure for each class the answer, where that is what the graph has."""
+def _put_prediction_first(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None, name: str) -> None:
+    """Puts the class with the largest number first, if the first output is one number for each class."""
     first = proto.graph.output[0]
     kind = first.type.tensor_type.elem_type
     if classes is None:
@@ -176,17 +178,15 @@ def _put_answer_first(dataset: Dataset, proto: onnx.ModelProto, classes: list[La
     if kind not in FLOATS or len(_shape(first)) != 2 or _shape(first)[1] not in (len(classes), None):
         raise ModelFileError(
             f"{name}: found the output {first.name} {_shape(first)}, expected labels, or (rows, {len(classes)}) with "
-            f"one figure for each of the classes {', '.join(map(str, classes))}; export it for these classes"
+            f"one number for each of the classes {', '.join(map(str, classes))}; export it for these classes"
         )
-    answer = f"{first.name}_largest"
-    proto.graph.node.append(helper.make_node("ArgMax", [first.name], [answer], axis=1, keepdims=0))
-    proto.graph.output.insert(0, helper.make_tensor_value_info(answer, TensorProto.INT64, [None]))
+    largest = f"{first.name}_largest"
+    proto.graph.node.append(helper.make_node("ArgMax", [first.name], [largest], axis=1, keepdims=0))
+    proto.graph.output.insert(0, helper.make_tensor_value_info(largest, TensorProto.INT64, [None]))
 
 
-def _drop_what_are_no_probabilities(
-    dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None, split: Split
-) -> None:
-    """Leaves a second output only where it is one share for each class, which sum to 1."""
+def _drop_other_outputs(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None, split: Split) -> None:
+    """Keeps a second output only if it is one share for each class and the shares sum to 1."""
     del proto.graph.output[2 if classes else 1 :]
     if len(proto.graph.output) < 2:
         return
@@ -196,25 +196,25 @@ def _drop_what_are_no_probabilities(
         model = open_unsealed(dataset, proto, _find_classes(proto, classes))
         shares = model.predict_columns({name: rows[name].tolist() for name in rows.columns}).probabilities
         if shares is not None and np.isnan(shares).any():
-            raise ModelFileError("it answers NaN where a cell is missing; let the graph fill gaps")
+            raise ModelFileError("it returns NaN for a missing cell; fill gaps in the graph")
         if shares is not None and np.all(shares >= 0) and np.allclose(shares.sum(axis=1), 1, atol=1e-3):
             return
     proto.graph.output.remove(second)
 
 
-def _describe_answer(dataset: Dataset, classes: list[Label] | None) -> str:
+def _describe_prediction(dataset: Dataset, classes: list[Label] | None) -> str:
     if classes is None:
         return f"values of {dataset.target}"
     return f"the positions 0 to {len(classes) - 1} of the classes {', '.join(map(str, classes))}, or these as text"
 
 
 def _find_classes(proto: onnx.ModelProto, classes: list[Label] | None) -> list[Label] | None:
-    """The label of each class id; None where the graph answers labels itself, or values."""
+    """The label of each class id; None if the graph itself outputs labels or values."""
     is_text = proto.graph.output[0].type.tensor_type.elem_type == TensorProto.STRING
     return None if is_text else classes
 
 
 def _shape(node: onnx.ValueInfoProto) -> list[int | None]:
-    """Sizes of a tensor; None where a size is free."""
+    """Sizes of a tensor; None for a free size."""
     sizes = node.type.tensor_type.shape.dim
     return [size.dim_value if size.HasField("dim_value") else None for size in sizes]

@@ -1,4 +1,4 @@
-"""Measures a trained run, judges it in the gate, and registers it if it passed; the run keeps the decision."""
+"""Measures a run, decides on it at the gate, and registers its model; the run keeps the decision."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ml_code.workspace import Workspace
 
 DECISION = "gate.decision"
 PENDING = "pending"
-"""Of the tag `gate`: registered, and not judged yet."""
+"""Value of the tag `gate` of a registered version that the gate has not judged."""
 
 log = logging.getLogger(__name__)
 
 
 def decide(workspace: Workspace, run_id: str, trigger: Trigger = "manual", force: bool = False) -> Decision:
-    """Judges the run's exported file against the champion, both measured again on the same rows.
+    """Judges the run's exported file against the champion; both are measured on the same rows.
 
-    A run that has a version keeps the decision that made it: by now that version may be the champion itself.
+    A run with a version keeps its decision: that version may be the champion by now.
 
     Raises:
         TrackingError: MLflow refuses, or a file is missing.
-        DigestError: the run's file is not the one that was stored.
+        DigestError: the sha256 of the run's file is not the stored one.
     """
     tracker = workspace.tracker
     run = tracker.read_run(run_id)
@@ -39,8 +39,8 @@ def decide(workspace: Workspace, run_id: str, trigger: Trigger = "manual", force
         return read_decision(run)
     dataset, holdout = read_holdout(workspace, run.tags)
     model = OnnxModel(tracker.read_candidate(run))
-    answers = evaluation.answer_rows(dataset, model, holdout)
-    score = evaluation.measure(dataset, holdout[dataset.target], answers)[dataset.gate.metric]
+    predicted = evaluation.predict_rows(dataset, model, holdout)
+    score = evaluation.measure(dataset, holdout[dataset.target], predicted)[dataset.gate.metric]
     comparison = compare_with_champion(tracker, run, dataset, holdout, model)
     decision = apply_gate(dataset.name, dataset.gate, score, len(holdout), comparison, trigger=trigger, force=force)
     _log_decision(tracker, run_id, decision)
@@ -49,17 +49,17 @@ def decide(workspace: Workspace, run_id: str, trigger: Trigger = "manual", force
 
 
 def describe_decision(decision: Decision) -> dict[str, str]:
-    """The tags of a version that the gate has judged."""
-    # Only `passed` is rolled out without being asked; a person who approves a version sets it to that.
+    """Tags of a version that the gate has judged."""
+    # Only `passed` is rolled out automatically; a person approves a version by setting this tag.
     outcome = "needs_approval" if decision.needs_approval else "passed"
     return {"gate": outcome if decision.is_promoted else "rejected", DECISION: decision.to_json()}
 
 
 def explain_rejection(workspace: Workspace, run_id: str) -> str:
-    """Says and logs why a run's model was not registered, and how to force it."""
+    """Logs and returns why a run's model was not registered, and how to force it."""
     decision = read_decision(workspace.tracker.read_run(run_id))
     text = (
-        f"{verdict(decision)}. Nothing was registered. To register it nevertheless, run it again with force: "
+        f"{verdict(decision)}. Nothing was registered. To register it anyway, run it again with force: "
         f"the parameter `force` of the form, or `mlops train --dataset {decision.dataset} ... --force`."
     )
     log.warning("%s", text)
@@ -67,24 +67,24 @@ def explain_rejection(workspace: Workspace, run_id: str) -> str:
 
 
 def read_decision(run: RunRecord) -> Decision:
-    """The decision on a run.
+    """Reads the decision on a run.
 
     Raises:
-        GateError: the run was not judged.
+        GateError: the gate has not judged the run.
     """
     if DECISION not in run.tags:
-        raise GateError(f"run {run.run_id}: found no decision, expected the gate's; let the gate judge it first")
+        raise GateError(f"run {run.run_id}: found no decision, expected the gate's; judge it by `decide` first")
     return Decision.from_json(run.tags[DECISION])
 
 
 def _log_decision(tracker: Tracker, run_id: str, decision: Decision) -> None:
-    figures = {
+    values = {
         "gate_score": decision.score,
         "gate_champion_score": decision.champion_score,
         "gate_difference": decision.difference,
         "gate_standard_error": decision.standard_error,
     }
-    metrics = {name: value for name, value in figures.items() if value is not None}
+    metrics = {name: value for name, value in values.items() if value is not None}
     tags = {"gate": decision.outcome, "gate.verdict": verdict(decision), DECISION: decision.to_json()}
     tracker.log(run_id, metrics=metrics, tags=tags)
     log.info("%s", verdict(decision))
@@ -93,7 +93,7 @@ def _log_decision(tracker: Tracker, run_id: str, decision: Decision) -> None:
 
 
 def evaluate(workspace: Workspace, run_id: str) -> dict[str, float]:
-    """Measures the run's exported file on the holdout, and logs figures and a picture.
+    """Measures the run's exported file on the holdout, and logs metrics and plots.
 
     Raises:
         TrackingError: MLflow refuses, or the run has no exported file.
@@ -104,21 +104,21 @@ def evaluate(workspace: Workspace, run_id: str) -> dict[str, float]:
     run = tracker.read_run(run_id)
     dataset, holdout = read_holdout(workspace, run.tags)
     model = OnnxModel(tracker.read_candidate(run))
-    answers = evaluation.answer_rows(dataset, model, holdout)
+    predicted = evaluation.predict_rows(dataset, model, holdout)
     truth = holdout[dataset.target]
-    metrics = evaluation.measure(dataset, truth, answers)
-    intervals = evaluation.measure_intervals(dataset, truth, answers)
+    metrics = evaluation.measure(dataset, truth, predicted)
+    intervals = evaluation.measure_intervals(dataset, truth, predicted)
     if dataset.task == "regression":
-        figures = {"residuals": plots.draw_residuals(np.asarray(truth, np.float64), np.asarray(answers.values))}
+        pictures = {"residuals": plots.draw_residuals(np.asarray(truth, np.float64), np.asarray(predicted.values))}
     else:
-        labels = sorted({*map(str, answers.values), *map(str, truth.tolist())})
-        figures = {
-            "confusion_matrix": plots.draw_confusions(evaluation.count_confusions(truth, answers, labels), labels)
+        labels = sorted({*map(str, predicted.values), *map(str, truth.tolist())})
+        pictures = {
+            "confusion_matrix": plots.draw_confusions(evaluation.count_confusions(truth, predicted, labels), labels)
         }
-        if model.spec.classes is not None and answers.probabilities is not None:
+        if model.spec.classes is not None and predicted.probabilities is not None:
             is_class = np.array([[label == cell for label in model.spec.classes] for cell in truth.tolist()])
-            figures["calibration"] = plots.draw_calibration(is_class, answers.probabilities, model.spec.classes)
-    tracker.log_figures(run_id, figures)
+            pictures["calibration"] = plots.draw_calibration(is_class, predicted.probabilities, model.spec.classes)
+    tracker.log_figures(run_id, pictures)
     lowest = {f"{name}_low": low for name, (low, _) in intervals.items()}
     highest = {f"{name}_high": high for name, (_, high) in intervals.items()}
     tracker.log(run_id, metrics={**metrics, **lowest, **highest, "holdout_rows": float(len(holdout))})
@@ -126,15 +126,15 @@ def evaluate(workspace: Workspace, run_id: str) -> dict[str, float]:
 
 
 def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> str:
-    """Registers the run's exported file as a version of its model; moves no alias.
+    """Registers the run's exported file as a version of its model, and moves no alias.
 
     Args:
         workspace: with MLflow and the store.
-        run_id: of a run that has an exported file.
-        is_judged: False registers a version on which the gate has still to decide; no rollout picks it.
+        run_id: id of a run with an exported file.
+        is_judged: False registers a version before the gate's decision; no rollout picks it.
 
     Raises:
-        GateError: the run was not judged, or did not pass.
+        GateError: the gate has not judged the run, or rejected it.
         TrackingError: MLflow refuses.
     """
     tracker = workspace.tracker
@@ -142,7 +142,7 @@ def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> st
     decision = read_decision(run) if is_judged else None
     if decision and not decision.is_promoted:
         raise GateError(
-            f"run {run_id}: found the verdict {verdict(decision)!r}, expected a pass; "
+            f"run {run_id}: found the verdict {verdict(decision)!r}, expected a promotion; "
             "train a better model, or force this one by the parameter force"
         )
     dataset, holdout = read_holdout(workspace, run.tags)

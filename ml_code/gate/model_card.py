@@ -1,4 +1,4 @@
-"""A short description of one trained model, for whoever meets it in MLflow: data, figures, limits, decision."""
+"""A model card for MLflow: data, metrics, limits and decision of one model."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def write_card(
     metrics: Mapping[str, float],
     decision: Decision,
 ) -> str:
-    """The card as Markdown.
+    """Writes the card as Markdown.
 
     Args:
-        dataset: that it was trained on.
-        tags: of the run.
-        params: of the run.
-        metrics: of the run, with `<metric>_low` and `<metric>_high`; those that were not measured are left out.
-        decision: of the gate.
+        dataset: dataset of the model.
+        tags: tags of the run.
+        params: parameters of the run.
+        metrics: metrics of the run, with `<metric>_low` and `<metric>_high`; absent ones are left out.
+        decision: decision of the gate.
     """
-    figures = [_describe_metric(name, metrics) for name in METRICS[dataset.task] if name in metrics]
+    lines = [_describe_metric(name, metrics) for name in METRICS[dataset.task] if name in metrics]
     return "\n".join(
         [
             f"# {dataset.name}: {params['estimator']}",
@@ -38,10 +38,10 @@ def write_card(
             f"- numbers: {', '.join(dataset.numeric) or 'none'}",
             f"- categories: {', '.join(dataset.categorical) or 'none'}",
             "",
-            "## Figures on the holdout",
+            "## Metrics on the holdout",
             "| metric | value | 95 % interval |",
             "|---|---|---|",
-            *figures,
+            *lines,
             "",
             "## Gate",
             f"{verdict(decision)}.",
@@ -65,7 +65,7 @@ def _describe_metric(name: str, metrics: Mapping[str, float]) -> str:
 
 
 def _describe_limits(dataset: Dataset) -> list[str]:
-    """Outside of what the checks let in, nothing was trained on and nothing was measured."""
+    """The ranges of the checks: outside of them the model was neither trained nor measured."""
     lines = []
     for name in dataset.features:
         check = dataset.checks.columns.get(name)
@@ -75,4 +75,4 @@ def _describe_limits(dataset: Dataset) -> list[str]:
         high = "" if check.maximum is None else f"to {check.maximum:g}"
         allowed = "" if check.allowed is None else f"one of {', '.join(map(str, check.allowed))}"
         lines.append(f"- `{name}` {f'{low}{high}'.strip() or allowed or 'unchecked'}")
-    return [*lines, "- A gap counts as the median of its column, a category never seen as none of those known."]
+    return [*lines, "- A gap counts as the median of its column; an unknown category counts as none of the known ones."]

@@ -1,6 +1,6 @@
-"""Chooses among trained models: the best of several runs, and whether a version that waits is better than the champion.
+"""Chooses the best of several runs, and compares a pending version with the champion.
 
-A version that waits is registered with the tag `gate=pending`: no gate has judged it, so no rollout picks it.
+A pending version has the tag `gate=pending`: the gate has not judged it, so no rollout picks it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Whether a version goes on to the gate, and why or why not."""
+    """Whether a version goes to the gate, and the reason."""
 
     version: str | None
     is_better: bool
@@ -34,14 +34,14 @@ class Choice:
 
 
 def choose_best(workspace: Workspace, run_uris: Sequence[str]) -> str:
-    """The run whose model has the best figure on the holdout, by the metric of the gate; of equal ones the first.
+    """Returns the run with the best score on the holdout, by the gate's metric; the first one if several are equal.
 
     Args:
         workspace: with MLflow and the catalog.
-        run_uris: `runs:/<run id>` of runs on the same rows, each measured by `judging.evaluate`.
+        run_uris: `runs:/<run id>` of runs on the same rows, measured by `judging.evaluate`.
 
     Raises:
-        GateError: there is no run, one was not measured, or they held out other rows.
+        GateError: there is no run, a run is not measured, or their holdouts differ.
         TrackingError: MLflow refuses.
     """
     runs = [workspace.tracker.read_run(uri.removeprefix(RUN_SCHEME)) for uri in run_uris]
@@ -53,7 +53,7 @@ def choose_best(workspace: Workspace, run_uris: Sequence[str]) -> str:
     unmeasured = [run.run_id for run in runs if not math.isfinite(run.metrics.get(metric, math.nan))]
     if unmeasured:
         raise GateError(
-            f"runs {unmeasured}: found no {metric}, expected a number for each; let `evaluate` measure them first"
+            f"runs {unmeasured}: found no {metric}, expected a number for each; measure them by `evaluate` first"
         )
     sign = -1 if metric in LOWER_IS_BETTER else 1
     best = max(runs, key=lambda run: sign * run.metrics[metric])
@@ -62,10 +62,10 @@ def choose_best(workspace: Workspace, run_uris: Sequence[str]) -> str:
 
 
 def register_for_rollout(workspace: Workspace, run_id: str, trigger: Trigger = "manual") -> str:
-    """Judges a run and registers its model if it may be rolled out; returns the version.
+    """Judges a run, registers its model if the gate promotes it, and returns the version.
 
     Raises:
-        HeldBackError: the gate rejected it, or it is registered and waits for a person.
+        HeldBackError: the gate rejected it, or its version awaits approval.
         TrackingError: MLflow refuses.
     """
     decision = judging.decide(workspace, run_id, trigger=trigger)
@@ -74,16 +74,16 @@ def register_for_rollout(workspace: Workspace, run_id: str, trigger: Trigger = "
 
 
 def compare_pending(workspace: Workspace, model: str) -> Choice:
-    """Compares the newest version, if no gate has judged it, with the champion on the same holdout.
+    """Compares the newest version, if it is pending, with the champion on the same holdout.
 
     Raises:
         TrackingError: MLflow refuses, or a file is missing.
-        DigestError: the run's file is not the one that was stored.
+        DigestError: the sha256 of the run's file is not the stored one.
     """
     tracker = workspace.tracker
     newest = next(iter(tracker.list_versions(model)), None)
     if newest is None or newest.tags.get("gate") != judging.PENDING:
-        return Choice(None, is_better=False, reason=f"{model}: no version waits")
+        return Choice(None, is_better=False, reason=f"{model}: no version is pending")
     run = tracker.read_run(newest.run_id)
     dataset, holdout = read_holdout(workspace, run.tags)
     comparison = compare_with_champion(tracker, run, dataset, holdout, OnnxModel(tracker.read_candidate(run)))
@@ -100,10 +100,10 @@ def compare_pending(workspace: Workspace, model: str) -> Choice:
 
 
 def judge_pending(workspace: Workspace, model: str, version: str, trigger: Trigger = "data") -> str:
-    """Judges a version that waits, and records the decision in its tags; returns the version.
+    """Judges a pending version, writes the decision to its tags, and returns the version.
 
     Raises:
-        HeldBackError: the gate rejected it, or it goes on to wait for a person.
+        HeldBackError: the gate rejected it, or it awaits approval.
         TrackingError: MLflow refuses.
     """
     tracker = workspace.tracker
@@ -116,6 +116,6 @@ def _refuse_held_back(decision: Decision, version: str | None) -> str:
     if version is None:
         raise HeldBackError(verdict(decision))
     if decision.needs_approval:
-        text = f"{verdict(decision)}; version {version} waits: set its tag gate to passed to let it serve"
+        text = f"{verdict(decision)}; to serve version {version}, set its tag gate to passed"
         raise HeldBackError(text, version)
     return version

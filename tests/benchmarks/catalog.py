@@ -28,7 +28,7 @@ def main() -> None:
         for name in FAMILIES:
             exported = train_family(dataset, split, name)
             model = OnnxModel(exported.content)
-            answers = evaluation.answer_rows(dataset, model, split.holdout)
+            answers = evaluation.predict_rows(dataset, model, split.holdout)
             metric = dataset.gate.metric
             score = evaluation.measure(dataset, split.holdout[dataset.target], answers)[metric]
             print(

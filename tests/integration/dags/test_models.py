@@ -57,7 +57,7 @@ def test_the_nightly_version_waits_until_the_selection_promotes_it(
 
     again = run_dag(environment, "model_selection")
     assert again["tasks"] == {"compare[-1]": "success", "update_model[-1]": "skipped", "keep_model[-1]": "success"}
-    assert "iris: no version waits" in again["log"]
+    assert "iris: no version is pending" in again["log"]
 
 
 def test_a_version_that_is_no_better_keeps_the_champion(environment: dict[str, str], tracker: Tracker) -> None:

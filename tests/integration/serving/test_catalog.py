@@ -50,7 +50,7 @@ def test_a_family_passes_the_gate_of_a_table_and_is_served(table: tuple[Dataset,
 
     model = OnnxModel(exported.content)
     model.replay_golden()
-    answers = evaluation.answer_rows(dataset, model, split.holdout)
+    answers = evaluation.predict_rows(dataset, model, split.holdout)
     score = evaluation.measure(dataset, split.holdout[dataset.target], answers)[dataset.gate.metric]
     assert score >= dataset.gate.threshold
 

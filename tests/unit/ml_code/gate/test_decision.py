@@ -32,7 +32,7 @@ def test_a_first_model_needs_the_threshold_only() -> None:
     assert verdict(judge(0.93)) == "iris: promoted, 0.93 >= 0.85, the first model"
 
 
-def test_a_model_below_the_threshold_is_rejected_with_both_figures() -> None:
+def test_a_model_below_the_threshold_is_rejected_with_score_and_threshold() -> None:
     decision = judge(0.8499)
     assert not decision.is_promoted
     assert verdict(decision) == "iris: rejected, 0.8499 < 0.85 (accuracy against the threshold)"
@@ -85,7 +85,7 @@ def test_another_schema_than_the_champions_is_rejected_unless_forced() -> None:
     assert apply_gate("iris", RULES, 0.95, 500, comparison, force=True).is_promoted
 
 
-def test_a_forced_model_says_what_spoke_against_it() -> None:
+def test_a_forced_model_keeps_the_reason_of_its_refusal() -> None:
     decision = judge(0.5, force=True)
     assert decision.is_promoted
     assert decision.is_forced
@@ -97,7 +97,7 @@ def test_force_changes_nothing_where_nothing_speaks_against_a_model() -> None:
 
 
 @pytest.mark.parametrize(("rows", "is_weak"), [(199, True), (200, False)])
-def test_a_small_holdout_is_said(rows: int, is_weak: bool) -> None:
+def test_a_small_holdout_adds_a_warning(rows: int, is_weak: bool) -> None:
     assert (judge(rows=rows).warning is not None) is is_weak
 
 
@@ -109,7 +109,7 @@ def test_a_decision_survives_being_stored() -> None:
 @pytest.mark.parametrize("rules", [RULES, ERRORS])
 @pytest.mark.parametrize("trigger", ["manual", "data", "drift"])
 @pytest.mark.parametrize("comparison", [None, Comparison("3", 0.9, math.nan, math.nan)])
-def test_a_figure_that_is_no_number_passes_nothing(
+def test_a_score_that_is_not_a_number_never_passes(
     rules: Gate, trigger: Trigger, comparison: Comparison | None
 ) -> None:
     assert not apply_gate("iris", rules, math.nan, 500, comparison, trigger=trigger).is_promoted
@@ -117,10 +117,10 @@ def test_a_figure_that_is_no_number_passes_nothing(
 
 @pytest.mark.parametrize("trigger", ["manual", "data", "drift"])
 @pytest.mark.parametrize(("difference", "error"), [(math.nan, 0.01), (-0.5, math.nan), (math.inf, 0.01)])
-def test_a_difference_that_is_no_number_passes_nothing(trigger: Trigger, difference: float, error: float) -> None:
+def test_a_difference_that_is_not_a_number_never_passes(trigger: Trigger, difference: float, error: float) -> None:
     decision = judge(0.95, difference, error=error, trigger=trigger, seen=False)
     assert not decision.is_promoted
-    assert "difference to the champion, version 3, is no number" in decision.reason
+    assert "difference to the champion, version 3, is not a number" in decision.reason
 
 
 @pytest.mark.parametrize("trigger", ["manual", "data", "drift"])

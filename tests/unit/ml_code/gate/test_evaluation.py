@@ -17,7 +17,7 @@ HEIGHTS = pd.Series(RANDOM.normal(170, 10, 300))
 ESTIMATES = (HEIGHTS + RANDOM.normal(0, 5, 300)).tolist()
 
 
-def test_classification_figures_equal_those_of_scikit_learn() -> None:
+def test_classification_metrics_equal_those_of_scikit_learn() -> None:
     found = measure(make_dataset(), TRUTH, Prediction(GUESSES, None))
     assert found == pytest.approx(
         {
@@ -28,7 +28,7 @@ def test_classification_figures_equal_those_of_scikit_learn() -> None:
     )
 
 
-def test_regression_figures_equal_those_of_scikit_learn() -> None:
+def test_regression_metrics_equal_those_of_scikit_learn() -> None:
     found = measure(make_dataset("regression"), HEIGHTS, Prediction(ESTIMATES, None))
     assert found == pytest.approx(
         {

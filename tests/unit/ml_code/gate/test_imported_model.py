@@ -100,10 +100,10 @@ def test_weights_that_stand_beside_the_file_are_taken_into_it(iris: tuple[Datase
     assert score(dataset, content, split.holdout) > 0.85
 
 
-def test_weights_that_are_missing_beside_the_file_are_said(tmp_path: Path) -> None:
+def test_missing_weights_beside_the_file_are_reported(tmp_path: Path) -> None:
     file = save_with_weights_beside(tmp_path)
     (tmp_path / "w.data").unlink()
-    with pytest.raises(ModelFileError, match=r"w\.data.*expected one whose weights stand in it or beside it"):
+    with pytest.raises(ModelFileError, match=r"w\.data.*expected one with its weights inside it or beside it"):
         read_file(file)
 
 
@@ -113,7 +113,7 @@ def test_a_served_file_reads_no_weights_beside_it(tmp_path: Path, monkeypatch: p
         OnnxModel(save_with_weights_beside(tmp_path).read_bytes())
 
 
-def test_figures_that_do_not_sum_to_one_are_no_probabilities(iris: tuple[Dataset, Split]) -> None:
+def test_numbers_that_do_not_sum_to_one_are_not_probabilities(iris: tuple[Dataset, Split]) -> None:
     dataset, split = iris
     model = OnnxModel(adapt(dataset, make_network(softmax=False), split, "network.onnx"))
     assert model.predict_rows([[5.1, 3.5, 1.4, 0.2]]).probabilities is None
@@ -181,7 +181,7 @@ def test_a_network_that_answers_labels_as_texts_is_measured_as_any_other(workspa
 
 def test_a_graph_that_knows_no_gaps_is_refused_where_the_rows_have_some() -> None:
     dataset, rows = make_passengers()
-    with pytest.raises(ModelFileError, match="it answers NaN where a cell is missing"):
+    with pytest.raises(ModelFileError, match="it returns NaN for a missing cell"):
         adapt(dataset, make_largest(), split_holdout(dataset, rows), "largest.onnx")
 
 
@@ -193,7 +193,7 @@ def test_a_graph_that_knows_no_gaps_is_refused_where_the_rows_have_some() -> Non
         (make_mute_network(), "found a graph without output"),
     ],
 )
-def test_a_file_that_does_not_fit_says_what_was_expected(
+def test_a_file_that_does_not_fit_is_refused_with_the_expected_shape(
     iris: tuple[Dataset, Split], proto: onnx.ModelProto, message: str
 ) -> None:
     dataset, split = iris
@@ -207,7 +207,7 @@ def test_a_matrix_cannot_hold_categories() -> None:
         adapt(dataset, make_network(), split_holdout(dataset, make_typed_rows()), "network.onnx")
 
 
-def test_a_classifier_is_no_regression() -> None:
+def test_a_classifier_is_refused_for_a_regression() -> None:
     dataset = make_dataset("regression", categorical=[])
     rows = make_typed_rows("regression").astype({"outcome": "float64"})
     proto = make_network(width=2)

@@ -15,7 +15,7 @@ PARAMS = {
 }
 
 
-def test_a_card_says_data_figures_limits_and_decision() -> None:
+def test_a_card_shows_data_metrics_limits_and_decision() -> None:
     dataset = load_dataset("titanic")
     decision = apply_gate("titanic", dataset.gate, 0.81, 150, None)
     metrics = {"accuracy": 0.81, "accuracy_low": 0.74, "accuracy_high": 0.87}
@@ -34,7 +34,7 @@ def test_a_card_says_data_figures_limits_and_decision() -> None:
         assert text in card
 
 
-def test_a_card_without_an_evaluation_has_no_figures() -> None:
+def test_a_card_without_an_evaluation_has_no_metrics() -> None:
     dataset = load_dataset("housing")
     decision = apply_gate("housing", dataset.gate, 0.4, 4000, None)
     card = write_card(dataset, {**TAGS, "git_commit": "c0ffee"}, PARAMS, {}, decision)

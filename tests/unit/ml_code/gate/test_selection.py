@@ -34,13 +34,13 @@ def choose(workspace: Workspace, *runs: RunRecord) -> str:
     return selection.choose_best(opened, [f"runs:/{name}" for name in found])
 
 
-def test_the_run_with_the_best_figure_is_chosen_and_of_equal_ones_the_first(workspace: Workspace) -> None:
+def test_the_run_with_the_best_score_is_chosen_and_the_first_of_equal_ones(workspace: Workspace) -> None:
     runs = [make_run({"accuracy": accuracy}) for accuracy in (0.90, 0.95, 0.95)]
     assert choose(workspace, *runs) == "runs:/run1"
 
 
 @pytest.mark.parametrize("metrics", [{}, {"accuracy": math.nan}])
-def test_a_run_without_a_figure_is_named_and_not_chosen(workspace: Workspace, metrics: dict[str, float]) -> None:
+def test_a_run_without_a_score_is_named_and_not_chosen(workspace: Workspace, metrics: dict[str, float]) -> None:
     with pytest.raises(GateError, match=r"runs \['run0'\]: found no accuracy"):
         choose(workspace, make_run(metrics), make_run({"accuracy": 0.9}))
 

@@ -10,7 +10,7 @@ from ml_code.data.validation import check_rows
 from ml_code.datasets import Dataset
 from ml_code.errors import ExportError, GoldenMismatchError, TrainingError
 from ml_code.families import check_hyperparameters, find_family
-from ml_code.gate.evaluation import answer_rows, measure
+from ml_code.gate.evaluation import measure, predict_rows
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.training.export import export_pipeline
 from ml_code.training.fitting import fit_pipeline, rank_features
@@ -44,7 +44,7 @@ def test_the_file_answers_as_its_pipeline_also_for_rows_it_has_not_seen(
     model = OnnxModel(export_pipeline(dataset, pipeline, classes, split.train).content)
     model.replay_golden()
 
-    answers = answer_rows(dataset, model, split.holdout)
+    answers = predict_rows(dataset, model, split.holdout)
     expected = pipeline.predict(select_inputs(dataset, split.holdout))
     if classes is None:
         np.testing.assert_allclose(answers.values, expected, rtol=1e-3, atol=1e-3)

@@ -80,9 +80,7 @@ def noise(tmp_path: Path, settings: Settings, tracker: FakeTracker) -> tuple[Wor
     return workspace, snapshots.prepare(workspace, "noise")
 
 
-def test_what_is_learned_by_heart_is_worth_nothing_on_the_holdout(
-    noise: tuple[Workspace, str], tracker: FakeTracker
-) -> None:
+def test_memorized_rows_score_no_better_on_the_holdout(noise: tuple[Workspace, str], tracker: FakeTracker) -> None:
     workspace, uri = noise
     run_id = run.train(workspace, "noise", uri, "sklearn", "random_forest")
     accuracy = judging.evaluate(workspace, run_id)["accuracy"]
