@@ -1,1 +1,1 @@
-"""Hyperparameters: the space, the trials, and a retraining that may search."""
+"""The search of hyperparameters: its space, its trials, and the retraining after a rejection."""

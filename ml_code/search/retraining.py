@@ -1,4 +1,4 @@
-"""After a rejection: small searches for other hyperparameters, each of whose best models meets the gate again."""
+"""Retraining after a rejection: small searches of hyperparameters; the best model of each goes to the gate."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ml_code.training.plans import RunOrigin, training_arguments
 from ml_code.workspace import Workspace
 
 TRIALS = 8
-"""Of one search: it runs inside a training, so it has to be short."""
+"""Trials of one search, which is short because it runs inside a training."""
 
 log = logging.getLogger(__name__)
 
 
 def retrain(workspace: Workspace, training: Mapping[str, Any], snapshot_uri: str, origin: RunOrigin) -> str:
-    """Searches up to `max_retrain` times; returns the version of the first model that passes the gate.
+    """Searches up to `max_retrain` times, and returns the version of the first model that passes the gate.
 
     Args:
         workspace: with MLflow, the store and the catalog.
-        training: plan of the training that was rejected.
+        training: plan of the rejected training.
         snapshot_uri: its rows.
-        origin: the Airflow task that runs.
+        origin: the running Airflow task.
 
     Raises:
-        HeldBackError: no search found a model that passes, or the one that passed waits for a person.
-        TrainingError: a search found no hyperparameters at all.
+        HeldBackError: no model passed the gate, or the one that passed awaits approval.
+        TrainingError: no trial of a search succeeded.
         TrackingError: MLflow refuses.
     """
     reason = "max_retrain is 0"

@@ -1,4 +1,4 @@
-"""Where a search looks: the bounds of every family's hyperparameters, and the points of a grid between them."""
+"""The space of a search: bounds of every family's hyperparameters, and the points of a grid between them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ml_code.datasets import Dataset
 from ml_code.families import Family, HyperparameterValue
 
 GRID_POINTS = 3
-"""Values of each hyperparameter in a grid, between its bounds."""
+"""Values of each hyperparameter in a grid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Where to look for one hyperparameter; whole numbers where both bounds are, on a log scale where it says so."""
+    """Bounds of one hyperparameter; its values are whole numbers if both bounds are."""
 
     low: float
     high: float
@@ -38,13 +38,13 @@ class Range:
         return [float(f"{point:.6g}") for point in points]
 
     def suggest(self, trial: Trial, name: str) -> HyperparameterValue:
-        """The value that a trial chooses."""
+        """Draws a value for a trial."""
         if self.is_whole:
             return trial.suggest_int(name, int(self.low), int(self.high), log=self.is_log)
         return trial.suggest_float(name, self.low, self.high, log=self.is_log)
 
 
-# Bounds within which the figures matter on tables of hundreds to hundreds of thousands of rows.
+# Bounds that make a difference on tables of hundreds to hundreds of thousands of rows.
 SPACES: Mapping[str, Mapping[str, Range]] = {
     "random_forest": {
         "n_estimators": Range(50, 400, is_log=True),
@@ -80,12 +80,12 @@ LINEAR_SPACES: Mapping[str, Mapping[str, Range]] = {
 
 
 def find_space(family: Family, dataset: Dataset) -> Mapping[str, Range]:
-    """Where to look for the hyperparameters of a family."""
+    """The bounds of the hyperparameters of a family."""
     return LINEAR_SPACES[dataset.task] if family.name == "linear" else SPACES[family.name]
 
 
 def list_grid(space: Mapping[str, Range], most: int) -> list[dict[str, HyperparameterValue]]:
-    """Every combination of the points, or as many of them as wanted, evenly picked."""
+    """Lists every combination of the points; if there are more than `most`, evenly picked ones."""
     points = [
         dict(zip(space, values, strict=True))
         for values in itertools.product(*(span.list_points() for span in space.values()))

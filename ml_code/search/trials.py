@@ -1,6 +1,6 @@
-"""Searches hyperparameters with Optuna: trials by cross-validation on the training rows, each a nested MLflow run.
+"""Searches hyperparameters by Optuna: each trial is a cross-validation on the training rows and a nested MLflow run.
 
-The holdout is not touched: it judges the one model that is trained with the best figures, at the gate as any other.
+The search does not read the holdout: the gate judges the model with the best hyperparameters on it.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ FOLDS = 3
 SCHEMA = "optuna"
 MOST_TRIALS = 500
 STARTED_BY, ENDED_BY = "started_by", "ended_by"
-"""Attributes of a trial: the worker that runs it, and again once it is over."""
+"""Attributes of a trial: its worker, set at its start and at its end."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One search, as it travels between tasks."""
+    """One search, as tasks pass it on."""
 
     study: str
     dataset: str
@@ -67,18 +67,18 @@ def plan_search(
     key: str,
     storage: optuna.storages.BaseStorage,
 ) -> Search:
-    """Makes the study and its MLflow run, or finds those of the same key.
+    """Creates the study and its MLflow run, or finds those of the same key.
 
     Args:
         workspace: with MLflow and the catalog.
         params: `dataset`, `model_type`, `estimator`, `sampler` and `trials` of the form; a grid has as many trials as
-            points, at most `trials` of them.
-        snapshot_uri: rows, as `snapshots.prepare` answered.
-        key: names the search; a repeated call with it makes nothing new.
-        storage: of Optuna, as `open_storage` gives it.
+            points, but at most `trials`.
+        snapshot_uri: rows, from `snapshots.prepare`.
+        key: names the search; a repeated call creates nothing new.
+        storage: Optuna's, from `open_storage`.
 
     Raises:
-        TrainingError: a sampler, model type or estimator that is not offered, or too many trials.
+        TrainingError: sampler, model type or estimator is not offered, or there are too many trials.
         TrackingError: MLflow refuses.
     """
     sampler, trials = params.get("sampler", "tpe"), int(params.get("trials", 12))
@@ -114,10 +114,10 @@ def plan_search(
 def run_trials(
     workspace: Workspace, search: Search, count: int, worker: int, storage: optuna.storages.BaseStorage
 ) -> int:
-    """Runs a worker's share of the trials, less those that it ran before an interruption; returns their number.
+    """Runs the missing trials of a worker's share, and returns the number of its ended trials.
 
     Raises:
-        TrainingError: the dataset's task knows no such family any more.
+        TrainingError: the family is no longer offered.
         TrackingError: MLflow refuses.
     """
     dataset = workspace.load_dataset(search.dataset)
@@ -130,7 +130,7 @@ def run_trials(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
     trials = _Trials(workspace, search, dataset, family, _split_folds(dataset, rows))
-    _give_up_cut_off_trials(study, worker)
+    _requeue_interrupted_trials(study, worker)
     while (done := _count_ended(study, worker)) < count:
         trial = study.ask()
         trial.set_user_attr(STARTED_BY, worker)
@@ -139,13 +139,13 @@ def run_trials(
 
 
 def share_trials(search: Search, workers: int) -> list[int]:
-    """How many trials each worker runs, as evenly as can be; a worker without any is left out."""
+    """Shares the trials evenly among the workers; a worker without trials is left out."""
     shares = [search.trials // workers + (number < search.trials % workers) for number in range(workers)]
     return [share for share in shares if share]
 
 
 def open_storage(workspace: Workspace) -> optuna.storages.BaseStorage:
-    """Optuna's tables, in a schema of their own in the warehouse.
+    """Optuna's tables, in their own schema of the warehouse.
 
     Raises:
         SettingsError: the settings name no warehouse.
@@ -158,7 +158,7 @@ def open_storage(workspace: Workspace) -> optuna.storages.BaseStorage:
 def search_at_once(
     workspace: Workspace, params: Mapping[str, Any], snapshot_uri: str, key: str
 ) -> dict[str, HyperparameterValue]:
-    """A search in this process alone, with the arguments of `plan_search`; returns the best hyperparameters."""
+    """Runs a whole search in this process, with the arguments of `plan_search`; returns the best hyperparameters."""
     storage = optuna.storages.InMemoryStorage()
     search = plan_search(workspace, params, snapshot_uri, key, storage)
     run_trials(workspace, search, search.trials, 0, storage)
@@ -168,10 +168,10 @@ def search_at_once(
 def finish_search(
     workspace: Workspace, search: Search, storage: optuna.storages.BaseStorage
 ) -> dict[str, HyperparameterValue]:
-    """Writes the best trial on the run of the search and ends it; returns the best hyperparameters.
+    """Writes the best hyperparameters on the run of the search, ends the run, and returns them.
 
     Raises:
-        TrainingError: no trial ended well.
+        TrainingError: no trial succeeded.
         TrackingError: MLflow refuses.
     """
     tracker = workspace.tracker
@@ -181,7 +181,7 @@ def finish_search(
     except ValueError as error:
         tracker.end_run(search.parent_run_id, is_failed=True)
         raise TrainingError(
-            f"search {search.study}: found no trial that ended well, expected one; look at its runs in MLflow"
+            f"search {search.study}: found no successful trial, expected one; look at its runs in MLflow"
         ) from error
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
     metrics = {
@@ -196,7 +196,7 @@ def finish_search(
 
 
 class _Trials:
-    """Runs trials one after the other on the same folds, and tells study and MLflow how each went."""
+    """Runs trials in turn on the same folds, and records the result of each in Optuna and MLflow."""
 
     def __init__(self, workspace: Workspace, search: Search, dataset: Dataset, family: Family, folds: Folds) -> None:
         self._search = search
@@ -207,7 +207,7 @@ class _Trials:
         self._tracker = workspace.tracker
 
     def run(self, study: optuna.Study, trial: Trial) -> None:
-        """One trial, as a run nested in that of the search."""
+        """Runs one trial, as a nested run of the search's run."""
         given = {name: span.suggest(trial, name) for name, span in find_space(self._family, self._dataset).items()}
         tags = {
             "mlflow.parentRunId": self._search.parent_run_id,
@@ -226,13 +226,13 @@ class _Trials:
         study.tell(trial, score if state is TrialState.COMPLETE else None, state=state)
 
     def _score(self, trial: Trial, given: Mapping[str, HyperparameterValue]) -> tuple[TrialState, float | None]:
-        """State and mean of the folds, of which the later ones are spared where the first are worse than most."""
+        """Returns the state, and the mean of the folds; after worse folds than most the trial stops early."""
         of_dataset = self._dataset.hyperparameters.get(self._family.name, {})
-        figures = check_hyperparameters(self._family, {**of_dataset, **given})
+        hyperparameters = check_hyperparameters(self._family, {**of_dataset, **given})
         scores: list[float] = []
         for fold, (train, test) in enumerate(self._folds):
             try:
-                scores.append(self._score_fold(figures, train, test))
+                scores.append(self._score_fold(hyperparameters, train, test))
             except TrainingError as error:
                 log.warning("trial %d: %s", trial.number, error)
                 return TrialState.FAIL, None
@@ -244,17 +244,19 @@ class _Trials:
                 return TrialState.PRUNED, mean
         return TrialState.COMPLETE, float(np.mean(scores))
 
-    def _score_fold(self, figures: Mapping[str, HyperparameterValue], train: pd.DataFrame, test: pd.DataFrame) -> float:
-        pipeline = fit_pipeline(self._dataset, train, self._family, figures, self._threads)
-        answers = pipeline.predict(features.select_inputs(self._dataset, test)).tolist()
+    def _score_fold(
+        self, hyperparameters: Mapping[str, HyperparameterValue], train: pd.DataFrame, test: pd.DataFrame
+    ) -> float:
+        pipeline = fit_pipeline(self._dataset, train, self._family, hyperparameters, self._threads)
+        predicted = pipeline.predict(features.select_inputs(self._dataset, test)).tolist()
         classes = features.list_classes(self._dataset, train)
-        values = answers if classes is None else [classes[number] for number in answers]
+        values = predicted if classes is None else [classes[number] for number in predicted]
         scores = evaluation.measure(self._dataset, test[self._dataset.target], Prediction(values, None))
         return scores[self._dataset.gate.metric]
 
 
 def _split_folds(dataset: Dataset, rows: pd.DataFrame) -> Folds:
-    """The same folds in every trial; classes evenly spread."""
+    """Splits the rows into folds, the same ones for every trial; each fold has its share of every class."""
     is_classification = dataset.task == "classification"
     folds = (StratifiedKFold if is_classification else KFold)(FOLDS, shuffle=True, random_state=SEED)
     splits = folds.split(rows, rows[dataset.target].astype(str) if is_classification else None)
@@ -262,7 +264,7 @@ def _split_folds(dataset: Dataset, rows: pd.DataFrame) -> Folds:
 
 
 def _make_sampler(search: Search, worker: int) -> optuna.samplers.BaseSampler:
-    """Seeded by study and worker; a grid's trials are queued, so that its sampler has nothing to choose."""
+    """Makes a sampler, seeded by study and worker; the trials of a grid are queued, so any sampler fits."""
     seed = int.from_bytes(hashlib.sha256(f"{search.study}/{worker}".encode()).digest()[:4])
     if search.sampler == "tpe":
         return optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=5)
@@ -273,8 +275,8 @@ def _count_ended(study: optuna.Study, worker: int) -> int:
     return sum(trial.user_attrs.get(ENDED_BY) == worker for trial in study.get_trials(deepcopy=False))
 
 
-def _give_up_cut_off_trials(study: optuna.Study, worker: int) -> None:
-    """Trials of a worker that was killed: they do not count, and are queued again with their figures."""
+def _requeue_interrupted_trials(study: optuna.Study, worker: int) -> None:
+    """Marks a killed worker's running trials as failed, and queues their hyperparameters again."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial.user_attrs.get(STARTED_BY) == worker:
             study.enqueue_trial(trial.params)

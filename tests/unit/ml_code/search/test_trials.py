@@ -134,7 +134,7 @@ def test_a_search_of_which_every_trial_fails_says_so(
     monkeypatch.setattr(trials._Trials, "_score_fold", fail)
     search = search_with({"trials": 2}, snapshot_uri, storage, workspace)
     run_trials(workspace, search, 2, 0, storage)
-    with pytest.raises(TrainingError, match="found no trial that ended well"):
+    with pytest.raises(TrainingError, match="found no successful trial"):
         finish_search(workspace, search, storage)
     assert runs["key"]["status"] == "FAILED"
 
@@ -147,7 +147,7 @@ def test_a_search_of_which_every_trial_fails_says_so(
         ({"estimator": "svm"}, "estimator: found 'svm', expected one of random_forest"),
     ],
 )
-def test_what_is_not_offered_is_refused(
+def test_an_unknown_sampler_or_number_of_trials_is_refused(
     wrong: dict[str, Any], message: str, snapshot_uri: str, storage: Any, workspace: Workspace
 ) -> None:
     with pytest.raises(TrainingError, match=message):
