@@ -1,4 +1,4 @@
-"""Predicts batches of rows with a model, and reads, predicts and writes at the same time."""
+"""Predicts batches of rows and writes the answers; reading, predicting and writing run in parallel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ml_code.model_file.spec import Feature
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What stands beside every answer, alike in all rows."""
+    """Columns with the same value in every row."""
 
     model: str
     version: str
@@ -33,17 +33,20 @@ class Marks:
 
 
 def write_answers(model: OnnxModel, batches: Iterable[tuple[int, pa.RecordBatch]], marks: Marks, path: Path) -> int:
-    """Writes `input_id`, `prediction`, `probability_<class>` and the marks for every row; returns their number.
+    """Writes `input_id`, `prediction`, `probability_<class>` and the marks of every row.
+
+    Returns:
+        Number of rows.
 
     Args:
-        model: that answers.
+        model: predicts the rows.
         batches: rows with the model's columns and `input_id`, each batch with the number of its first row.
-        marks: alike in all rows.
-        path: ends in `.parquet` or `.csv`.
+        marks: the same in every row.
+        path: file to write; ends in `.parquet` or `.csv`.
 
     Raises:
         DataCheckError: a cell is not what the model reads.
-        SourceError: the input is no file of rows.
+        SourceError: the input is not a file of rows.
         StorageError: the input cannot be read.
     """
     answers = (_answer(model, batch, marks, first) for first, batch in _read_ahead(batches))
@@ -64,7 +67,7 @@ def write_answers(model: OnnxModel, batches: Iterable[tuple[int, pa.RecordBatch]
 
 
 def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter | pacsv.CSVWriter:
-    """Figures are written as they are: looking for repeated ones takes two thirds of a Parquet file's time."""
+    """Numbers are written without a dictionary: searching for repeated ones takes two thirds of Parquet's time."""
     if path.suffix != ".parquet":
         return pacsv.CSVWriter(path, schema)
     repeated = [field.name for field in schema if not (kinds.is_integer(field.type) or kinds.is_floating(field.type))]
@@ -72,7 +75,7 @@ def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter | pacsv.CSVW
 
 
 def _read_ahead(batches: Iterable[tuple[int, pa.RecordBatch]]) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The same batches; the next one is read while one is answered."""
+    """Yields the same batches, and reads the next one ahead."""
     iterator = iter(batches)
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(next, iterator, None)
@@ -113,18 +116,18 @@ def _make_batch(
         ("predicted_at", marks.predicted_at),
         ("input_file", marks.input_file),
     ):
-        # One text and a small number in each row.
+        # The text once, and a small number in each row.
         columns[name] = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(ids), np.int8)), [text])
     return pa.RecordBatch.from_pydict(columns)
 
 
 def feed_batch(features: Sequence[Feature], batch: pa.RecordBatch, first_row: int = 0) -> Feed:
-    """Of a batch of Arrow, which has the features among its columns, in any order.
+    """Feeds an Arrow batch, which has the features among its columns in any order.
 
     Args:
-        features: of the model.
+        features: features of the model.
         batch: rows; null and NaN are missing values.
-        first_row: number of the batch's first row in its file, for the errors.
+        first_row: number of the batch's first row in its file, for error messages.
 
     Raises:
         DataCheckError: a column is missing, or a cell is not what the model reads.
@@ -159,7 +162,7 @@ def _read_numbers(column: pa.Array, name: str, first_row: int) -> npt.NDArray[np
 
 def _read_texts(column: pa.Array, name: str, first_row: int) -> npt.NDArray[np.object_]:
     if kinds.is_floating(column.type):
-        try:  # a column of whole numbers with a gap is one of floats in pandas
+        try:  # pandas turns a column of whole numbers with a gap into floats
             column = column.cast(pa.int64())
         except pa.ArrowInvalid as error:
             raise DataCheckError(
@@ -171,7 +174,7 @@ def _read_texts(column: pa.Array, name: str, first_row: int) -> npt.NDArray[np.o
         column = column.dictionary_encode()
     if not (kinds.is_string(column.type.value_type) or kinds.is_large_string(column.type.value_type)):
         raise DataCheckError(f"column {name}: found {column.type.value_type}, expected texts; write it as texts")
-    # Each distinct text becomes one Python object, however many rows have it.
+    # Each distinct text becomes one Python object for all its rows.
     try:
         texts = np.array([*column.dictionary.to_pylist(), ""], dtype=object)
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""What a batch reads: which files, and their rows as Arrow batches that hold the model's columns and an id."""
+"""The inputs of a batch: its files, and their rows as Arrow batches with the model's columns and an id."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ml_code.workspace import Workspace
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 
 BATCH_ROWS = 65_536
-"""Rows that are answered at once: enough for the graph's full speed, few enough for a flat memory."""
+"""Rows of one prediction: enough for the graph's full speed, few enough for a flat memory."""
 
 INPUT_ID = "input_id"
 
 
 def list_inputs(workspace: Workspace, dataset: Dataset, input_uri: str) -> list[StoredObject]:
-    """The files that an address or prefix names, in order; without one, the newest version of the dataset.
+    """Lists the files of an address or prefix, in order; without one, the newest version of the dataset.
 
     Raises:
-        SourceError: there is none.
+        SourceError: there is no such file.
         StorageError: the store refuses.
     """
     storage, places = workspace.storage, workspace.places
@@ -50,10 +50,10 @@ def list_inputs(workspace: Workspace, dataset: Dataset, input_uri: str) -> list[
 
 
 def count_rows_of_groups(storage: Storage, uri: str) -> list[int]:
-    """Rows of each row group of a Parquet file.
+    """Counts the rows of each row group of a Parquet file.
 
     Raises:
-        SourceError: it is no Parquet file.
+        SourceError: it is not a Parquet file.
         StorageError: there is no such file, or the store refuses.
     """
     with storage.open_parts(uri) as stream:
@@ -70,21 +70,21 @@ def read_batches(
     row_groups: Sequence[int] | None = None,
     rows: Sequence[int] | None = None,
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Rows in order, each batch with the number of its first row (from 0, of the file).
+    """Yields batches of rows in order, each with the number of its first row in the file, from 0.
 
-    A batch has a column for each feature, and `input_id`: the key's, or else the number of the row.
+    A batch has a column for each feature, and `input_id`: the key, or the number of the row if there is no key.
 
     Args:
-        storage: that holds the file.
+        storage: holds the file.
         uri: CSV or Parquet file.
-        features: of the model; other columns are left out.
-        key: column that tells rows apart; a file without it is numbered.
-        row_groups: of a Parquet file; None: all.
-        rows: numbers of the rows of a Parquet file; None: all.
+        features: features of the model; other columns are left out.
+        key: column that identifies a row; without it row numbers do.
+        row_groups: row groups of a Parquet file; None: all.
+        rows: row numbers of a Parquet file; None: all.
 
     Raises:
-        DataCheckError: a column is missing, or a line is no row.
-        SourceError: the file is no CSV or Parquet file.
+        DataCheckError: a column is missing, or a line is not a valid row.
+        SourceError: it is neither a CSV nor a Parquet file.
         StorageError: there is no such file, or the store refuses.
     """
     names = [feature.name for feature in features]
@@ -108,7 +108,7 @@ def read_batches(
             for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns):
                 yield first, _join(batch.select(names), batch.column(key) if key else _number(first, len(batch)))
                 first += len(batch)
-        except (pa.ArrowInvalid, OSError) as error:  # Arrow says by an OSError that a page does not unpack
+        except (pa.ArrowInvalid, OSError) as error:  # Arrow raises an OSError for a page that it cannot unpack
             raise SourceError(
                 f"{uri}: found {_in_one_line(error)} after row {first}, expected rows; write the file again"
             ) from error
@@ -134,7 +134,7 @@ def _read_csv(
 
 
 def _read_cells(uri: str, block: Block, feature: Feature) -> pa.Array:
-    """A column of text as the model reads it: numbers, or texts without the blanks around them."""
+    """Converts a column of text to the model's input: numbers, or texts without surrounding blanks."""
     texts = block.frame[feature.name].astype("str").str.strip().replace("", None)
     if feature.kind == "categorical":
         return pa.array(texts, pa.string(), from_pandas=True)
@@ -150,7 +150,7 @@ def _read_cells(uri: str, block: Block, feature: Feature) -> pa.Array:
 
 
 def _open_parquet(uri: str, stream: io.IOBase, categories: Sequence[str] = ()) -> pq.ParquetFile:
-    """Texts of the categories stay numbers into a dictionary, as they lie in the file."""
+    """Opens a Parquet file; categories stay dictionary-encoded, as in the file."""
     try:
         return pq.ParquetFile(stream, read_dictionary=list(categories))
     except (pa.ArrowInvalid, OSError) as error:

@@ -1,9 +1,9 @@
-"""Predictions for whole files: planned once, answered shard by shard, each shard safe to repeat.
+"""Predictions of whole files: planned once, predicted shard by shard; each shard can be repeated.
 
-A batch is a folder `<predictions>/<model>/<batch id>/`: `plan.json` pins the inputs, the time and the model's version,
-`part-00000.parquet` (or `.csv`) is one shard, and `manifest.json` comes last. What a shard writes follows from the
-plan, so that one that was killed gives the same bytes when it is repeated. Beside the batches, `files/` holds each
-model file that ever answered one, by its sha256: shards need no MLflow.
+A batch is a folder `<predictions>/<model>/<batch id>/`. Its `plan.json` pins the inputs, the time and the model's
+version. Each `part-00000.parquet` (or `.csv`) is one shard, and `manifest.json` comes last. The plan determines the
+bytes of a shard, so a repeated shard writes the same bytes. Beside the batches, `files/` holds a copy of each used
+model file by its sha256, so shards run without MLflow.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ml_code.storage import Storage, StoredObject
 from ml_code.workspace import Workspace
 
 SHARD_ROWS = 1_000_000
-"""Rows after which a Parquet file is cut, at the end of a row group; a CSV file is one shard."""
+"""Rows of a shard of a Parquet file, up to the end of a row group; a CSV file is one shard."""
 
 SMALL_BYTES = 1_000_000
-"""Inputs up to this size are answered as CSV, which a person opens; larger ones as Parquet."""
+"""Largest input whose answers are CSV, for a person; answers to larger inputs are Parquet."""
 
 SAMPLE_ROWS = 5
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What one task answers: some row groups or rows of a file, or all of it."""
+    """The work of one task: some row groups or rows of a file, or the whole file."""
 
     folder: str
     number: int
@@ -52,13 +52,13 @@ class Shard:
 
     @property
     def output_uri(self) -> str:
-        """Where its answers stand."""
+        """Address of its answers."""
         return f"{self.folder}/part-{self.number:05d}.{self.format}"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one shard has written."""
+    """The output of one shard."""
 
     uri: str
     rows: int
@@ -74,20 +74,20 @@ def plan_batch(
     *,
     sample_rows: int = SAMPLE_ROWS,
 ) -> list[Shard]:
-    """Pins the champion and cuts the input into shards; a repeated call answers the same plan.
+    """Pins the champion and cuts the input into shards; a repeated call returns the same plan.
 
     Args:
         workspace: with MLflow, the store and the catalog.
-        model: registered model, of which the champion answers.
-        batch_id: names the batch; also draws the rows where no input is named.
-        predicted_at: stands beside every answer.
-        input_uri: CSV or Parquet file, or what the names of several start with: a key of the datasets' bucket,
-            `s3://bucket/key` or a path. Empty: rows of the newest version of the model's dataset, at random.
-        sample_rows: how many those are.
+        model: registered model; its champion predicts.
+        batch_id: names the batch, and seeds the sample if no input is given.
+        predicted_at: time, written beside every answer.
+        input_uri: CSV or Parquet file, or a common prefix of several: a key of the datasets' bucket,
+            `s3://bucket/key` or a path. Empty: a random sample of the newest version of the model's dataset.
+        sample_rows: size of the sample.
 
     Raises:
-        NoChampionError: no version of the model serves.
-        CatalogError: no dataset has such a model.
+        NoChampionError: the model has no champion.
+        CatalogError: no dataset has this model.
         SourceError: there is no such file, or no version of the dataset.
         StorageError: the store refuses.
         TrackingError: MLflow refuses.
@@ -119,18 +119,18 @@ def plan_batch(
         rows = _draw_rows(batch_id, sample_rows, count_rows_of_groups(storage, whole.input_uri))
         shards = [replace(whole, rows=rows)]
     storage.write_bytes(f"{folder}/plan.json", json.dumps([asdict(shard) for shard in shards]).encode())
-    log.info("%s version %s answers %d shards of %d files into %s", model, version, len(shards), len(inputs), folder)
+    log.info("%s version %s predicts %d shards of %d files into %s", model, version, len(shards), len(inputs), folder)
     return shards
 
 
 def predict_shard(workspace: Workspace, shard: Shard) -> Part:
-    """Answers one shard and writes it whole.
+    """Predicts one shard, and writes all its answers at once.
 
     Raises:
         DataCheckError: a column is missing, or a cell is not what the model reads.
         StorageError: the store refuses, or the input is gone.
     """
-    from ml_code.batch.answers import Marks, write_answers  # noqa: PLC0415  what answers, and a plan does without
+    from ml_code.batch.answers import Marks, write_answers  # noqa: PLC0415  needed by a shard, not by a plan
     from ml_code.model_file.onnx_model import OnnxModel  # noqa: PLC0415
 
     storage = workspace.storage
@@ -152,10 +152,10 @@ def predict_shard(workspace: Workspace, shard: Shard) -> Part:
 
 
 def finish_batch(workspace: Workspace, shards: Sequence[Shard], parts: Sequence[Part]) -> str:
-    """Writes the manifest, which marks the batch as complete; returns its URI.
+    """Writes the manifest, which marks the batch as complete, and returns its URI.
 
     Raises:
-        DataCheckError: a part is not there, or twice.
+        DataCheckError: a part is missing or appears twice.
         StorageError: the store refuses.
     """
     expected, found = sorted(shard.output_uri for shard in shards), sorted(part.uri for part in parts)
@@ -179,14 +179,14 @@ def finish_batch(workspace: Workspace, shards: Sequence[Shard], parts: Sequence[
 
 
 def _copy_champion(workspace: Workspace, model: str) -> tuple[str, str]:
-    """Copies the champion's file into the predictions, unless it is there; returns its version and its URI there."""
-    from ml_code.tracking import SHA256  # noqa: PLC0415  seconds to import, which the shards do without
+    """Copies the champion's file to the predictions, unless it is there; returns its version and the copy's URI."""
+    from ml_code.tracking import SHA256  # noqa: PLC0415  seconds to import, and shards do not need it
 
     tracker, storage = workspace.tracker, workspace.storage
     version = tracker.read_aliases(model).get("champion")
     if version is None:
         raise NoChampionError(
-            f"{model}: found no champion, expected one to answer; train one, such as by the DAG mlops_training_pipeline"
+            f"{model}: found no champion, expected one; train one, such as by the DAG mlops_training_pipeline"
         )
     uri = workspace.places.locate_batch_model(model, tracker.read_version(model, version).tags.get(SHA256))
     if storage.find(uri) is None:
@@ -209,7 +209,7 @@ def _cut(storage: Storage, whole: Shard, inputs: Sequence[StoredObject]) -> list
 
 
 def _group(rows_of_groups: Sequence[int]) -> list[list[int]]:
-    """Row groups in turn, cut after `SHARD_ROWS` rows."""
+    """Groups consecutive row groups into shards of about `SHARD_ROWS` rows."""
     shards: list[list[int]] = []
     rows = SHARD_ROWS
     for number, count in enumerate(rows_of_groups):
@@ -222,7 +222,7 @@ def _group(rows_of_groups: Sequence[int]) -> list[list[int]]:
 
 
 def _draw_rows(batch_id: str, sample_rows: int, rows_of_groups: Sequence[int]) -> list[int]:
-    """Row numbers in order, the same ones for the same batch."""
+    """Draws sorted row numbers, the same ones for the same batch."""
     import numpy as np  # noqa: PLC0415
 
     seed = int.from_bytes(hashlib.sha256(batch_id.encode()).digest()[:8])

@@ -135,7 +135,7 @@ def test_the_key_of_the_dataset_is_the_id(tmp_path: Path, workspace: Workspace) 
     assert run(workspace, str(tmp_path / "keyed.csv"))["input_id"].tolist() == ["x1", "x2", "x3"]
 
 
-def test_a_file_without_rows_is_answered_without_rows(tmp_path: Path, workspace: Workspace) -> None:
+def test_a_file_without_rows_gets_a_part_without_rows(tmp_path: Path, workspace: Workspace) -> None:
     answers = run(workspace, write_parquet(tmp_path / "none.parquet", make_typed_rows(rows=3).head(0)))
     assert len(answers) == 0
     assert "prediction" in answers.columns
@@ -198,7 +198,7 @@ def test_a_text_that_is_not_utf8_is_refused(tmp_path: Path, workspace: Workspace
         run(workspace, str(tmp_path / "latin.parquet"))
 
 
-def test_a_damaged_file_is_no_fault_of_the_store(tmp_path: Path, workspace: Workspace) -> None:
+def test_a_damaged_file_is_not_reported_as_a_fault_of_the_store(tmp_path: Path, workspace: Workspace) -> None:
     whole = Path(write_parquet(tmp_path / "new.parquet", make_typed_rows(rows=4000), row_group_size=4000)).read_bytes()
     (tmp_path / "new.parquet").write_bytes(whole[:4] + bytes(200) + whole[204:])
     with pytest.raises(SourceError, match=r"new\.parquet: found .* expected rows; write the file again"):
@@ -215,7 +215,7 @@ def test_categories_that_pandas_made_floats_of_are_the_whole_numbers_that_they_w
     pd.testing.assert_frame_equal(found.drop(columns="input_file"), expected.drop(columns="input_file"))
 
 
-def test_an_input_that_is_not_there_is_named_with_what_was_expected(tmp_path: Path, workspace: Workspace) -> None:
+def test_the_error_of_a_missing_input_names_the_expected_endings(tmp_path: Path, workspace: Workspace) -> None:
     with pytest.raises(SourceError, match=r"found no file of this name .* expected one that ends in \.csv"):
         plan_batch(workspace, "passengers", "none", NOW, str(tmp_path / "nothing"))
     (tmp_path / "false.parquet").write_bytes(b"no parquet at all")
