@@ -1,4 +1,4 @@
-"""What a row of employees must be, checked on its text before the warehouse sees it."""
+"""The schema of employees, checked on the text before the warehouse reads it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pandera.errors import SchemaErrors
 from ml_code.data.csv_records import BadRow, Block
 from ml_code.data.validation import show_cell
 
-# What passes here is taken by COPY into the column's type, whatever the settings of the server.
+# COPY converts every text that passes here into the column's type, with any settings of the server.
 EXPECTED = {
     "employee_id": "a whole number from 1 to 18 digits without leading zeros",
     "name": "a text of 1 to 200 characters that is not blank",
     "department": "a text of 1 to 100 characters that is not blank",
-    "salary": "a number such as 52000 or 52000.50, with at most 10 digits before and 2 behind the point",
+    "salary": "a number such as 52000 or 52000.50, with at most 10 digits before and 2 after the point",
     "hired_on": "a date between 1900-01-01 and 2199-12-31 such as 2024-02-29",
 }
 

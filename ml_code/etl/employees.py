@@ -1,4 +1,4 @@
-"""Loads a CSV file of employees into the warehouse: each content once, all of it or nothing, bad rows set aside."""
+"""Loads a CSV file of employees into the warehouse: each content once, all valid rows or none."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ SAMPLE = Path(__file__).parents[1] / "samples" / "employees.csv"
 TARGET = "employees"
 
 BAD_ROWS_SHARE = 0.1
-"""More bad rows than this mean that the file as a whole is not what it should be, and nothing of it is loaded."""
+"""Largest share of bad rows: a file with more is not loaded at all."""
 
 LOAD_LOCK = 7_305_002
-"""Key of the advisory lock that allows one load at a time, so that the same file twice at once is loaded once."""
+"""Key of the advisory lock that admits one load at a time: two runs with one file load it once."""
 
 CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What became of a file; `rows_good + rows_quarantined == rows_read`, and `rows_changed` counts new ones too."""
+    """The outcome of a load; `rows_good + rows_quarantined == rows_read`, and `rows_changed` includes new rows."""
 
     uri: str
     sha256: str
@@ -57,19 +57,19 @@ class LoadReport:
 
 @dataclass(frozen=True, slots=True)
 class HashedFile:
-    """A file with the right header, and the sha256 of its content."""
+    """A file with a valid header, and the sha256 of its content."""
 
     uri: str
     sha256: str
 
 
 def find_file(workspace: Workspace, path: str) -> HashedFile:
-    """Finds a file by its URI or path, the sample that ships if there is none, and checks its header.
+    """Finds a file by its URI or path, or the shipped sample if the path is empty, and checks its header.
 
     Raises:
         StorageError: the file cannot be read.
-        SourceError: it has no header that can be read.
-        DataCheckError: the header has other columns than the warehouse's table.
+        SourceError: its header is not readable.
+        DataCheckError: its columns are not those of the warehouse's table.
     """
     storage, uri = workspace.storage, path or str(SAMPLE)
     with storage.open(uri) as stream:
@@ -78,14 +78,14 @@ def find_file(workspace: Workspace, path: str) -> HashedFile:
 
 
 def load_employees(workspace: Workspace, uri: str) -> LoadReport:
-    """Loads the file's good rows in one transaction and writes the report of the bad ones.
+    """Loads the file's valid rows in one transaction, and writes the report of the others.
 
     Raises:
-        SettingsError: there is no address of a warehouse.
+        SettingsError: the settings name no warehouse.
         StorageError: the file cannot be read, changes while it is read, or the report cannot be written.
-        SourceError: the file is no CSV with rows.
-        DataCheckError: the columns are others, or more rows are bad than accepted.
-        WarehouseError: the database cannot be reached, or the connection is lost.
+        SourceError: it is not a CSV file with rows.
+        DataCheckError: its columns are wrong, or too many rows are bad.
+        WarehouseError: the database cannot be reached, or the connection breaks.
     """
     storage = workspace.storage
     load = _Load(storage, HashedFile(uri, _hash_file(storage, uri)), workspace.places)
@@ -103,7 +103,7 @@ class _Load:
         self._quarantine_uri = places.locate_quarantine(TARGET, file.sha256)
 
     def find_earlier(self, cursor: Cursor) -> LoadReport | None:
-        """The report of the load that brought the same content, under whatever name."""
+        """Finds the report of an earlier load of the same content, under any name."""
         cursor.execute(
             "SELECT rows_read, rows_good, rows_quarantined, rows_changed, quarantine_uri "
             "FROM warehouse.loaded_file WHERE target = %s AND sha256 = %s",
@@ -132,7 +132,7 @@ class _Load:
         )
         rows_staged = self._stage(cursor)
         rows_read = rows_staged + self._quarantine.rows
-        rows_repeated = 0 if self._quarantine.is_full else self._set_repeated_aside(cursor)
+        rows_repeated = 0 if self._quarantine.is_full else self._remove_repeated(cursor)
         has_bad = self._quarantine.rows > 0
         if has_bad:
             self._storage.write_bytes(self._quarantine_uri, self._quarantine.to_csv())
@@ -151,9 +151,9 @@ class _Load:
         return report
 
     def _stage(self, cursor: Cursor) -> int:
-        """Copies the rows that pass the checks, as their original text, and returns their number.
+        """Copies the text of the valid rows to the staging table, and returns their number.
 
-        One block is checked while the database copies the one before.
+        The database copies one block while the next one is checked.
         """
         rows = 0
         copied: Future[None] | None = None
@@ -172,8 +172,8 @@ class _Load:
                 copied.result()
         return rows
 
-    def _set_repeated_aside(self, cursor: Cursor) -> int:
-        """Takes all but the first row of each employee out of the staging table, and returns their number."""
+    def _remove_repeated(self, cursor: Cursor) -> int:
+        """Deletes all but the first row of each employee from the staging table, and returns their number."""
         cursor.execute(
             "SELECT coalesce(sum(found - 1), 0) FROM "
             "(SELECT count(*) AS found FROM staging GROUP BY employee_id HAVING count(*) > 1) AS repeated"
@@ -196,9 +196,9 @@ class _Load:
         return len(repeated)
 
     def _find_places(self, places: Set[int]) -> dict[int, tuple[int, bytes]]:
-        """Line and raw text of the rows that were staged at these places, counted from 1.
+        """Line and raw text of the rows at these places of the staging table, counted from 1.
 
-        The file is read and checked once more: numbers or text of every row in the database cost more.
+        It reads and checks the file again: storing line and text of every row would cost more.
         """
         found: dict[int, tuple[int, bytes]] = {}
         place = 0
@@ -224,7 +224,7 @@ class _Load:
 
 
 def _merge(cursor: Cursor, sha256: str) -> int:
-    """Puts the staged rows into the table and returns the number of new or changed ones; equal ones stay untouched."""
+    """Merges the staged rows into the table, and returns the number of new or changed rows; equal rows stay."""
     cursor.execute(
         "INSERT INTO warehouse.employees AS old (employee_id, name, department, salary, hired_on, loaded_from) "
         "SELECT employee_id, name, department, salary, hired_on, %s FROM staging "
@@ -263,7 +263,7 @@ def _check_header(records: CsvRecords, uri: str) -> None:
 
 
 class _HashedStream:
-    """A stream that knows the hash of what was read from it so far."""
+    """A stream that hashes all bytes read from it."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -275,7 +275,7 @@ class _HashedStream:
         return content
 
     def read_to_end(self) -> str:
-        """The sha256 of the whole stream."""
+        """Reads the rest, and returns the sha256 of the whole stream."""
         while self.read(CHUNK_BYTES):
             pass
         return self.hash.hexdigest()
@@ -288,7 +288,7 @@ def _hash_file(storage: Storage, uri: str) -> str:
 
 @contextmanager
 def _open_unchanged(storage: Storage, file: HashedFile) -> Iterator[BinaryIO]:
-    """The file once more; an error at the end if it is not the one that was hashed before."""
+    """Opens the file again; raises an error at the end if its sha256 has changed."""
     with storage.open(file.uri) as stream:
         hashed = _HashedStream(stream)
         yield cast("BinaryIO", hashed)

@@ -1,4 +1,4 @@
-"""Weather forecasts as rows of the warehouse and as a CSV: what the DAG `crawling_weather` does, step by step."""
+"""Weather forecasts as rows of the warehouse and as CSV: the steps of the DAG `crawling_weather`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ type TableRow = tuple[datetime, str, float | None, datetime]
 """forecast_at, category, value, issued_at."""
 
 MISSING_FROM = 900
-"""From +900 up and -900 down the guide calls a value missing (no instrument there, or it failed)."""
+"""The guide calls a value missing from +900 up and from -900 down (no instrument, or a failed one)."""
 
 NO_RAIN = {None, "", "-", "0", "null", "강수없음"}
-"""How "no precipitation" is written: the guide's list for RN1."""
+"""Texts for "no precipitation": the guide's list for RN1."""
 
 FEWER_THAN_1_MM = 0.1
 """Lower end of "less than 1 mm" (1mm 미만): the guide gives that range as 0.1 to 1.0 mm."""
@@ -36,7 +36,7 @@ FEWER_THAN_1_MM = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A category of the guide's table: its column in the CSV, its unit, and what its codes are called."""
+    """A category of the guide's table: its column in the CSV, its unit, and the names of its codes."""
 
     column: str
     unit: str
@@ -46,7 +46,7 @@ class Category:
 CATEGORIES = {
     "T1H": Category("temperature_c", "°C"),
     "RN1": Category("precipitation_mm", "mm"),
-    # In the ultra-short-term forecast since June 2026, later than most copies of the guide.
+    # In the ultra-short-term forecast since June 2026; most copies of the guide lack it.
     "POP": Category("precipitation_probability_pct", "%"),
     "PTY": Category(
         "precipitation_type_code",
@@ -87,7 +87,7 @@ WHERE nx = %s AND ny = %s ORDER BY forecast_at, category
 
 @dataclass(frozen=True, slots=True)
 class SavedForecast:
-    """What became of one issue: its rows, those among them that changed the table, and the CSV."""
+    """The outcome of one issue: its rows, the rows that changed the table, and the CSV."""
 
     row_count: int
     changed_count: int
@@ -95,17 +95,17 @@ class SavedForecast:
 
 
 def collect(workspace: Workspace, key: str | None, base_url: str | None, nx: int, ny: int, *, now: datetime) -> str:
-    """Stores the newest issue at that moment as it came, and returns its URI; a stored one is not requested again.
+    """Stores the newest issue at that time unchanged, and returns its URI; a stored issue is not requested again.
 
     Raises:
-        WeatherError: one of its kinds: what the API, or the way to it, refuses.
+        WeatherError: the API refuses or is not reached.
         StorageError: the object store refuses.
     """
     api, place, issued_at = KmaApi(key, base_url), Place(nx, ny), find_issue(now)
     storage = workspace.storage
     uri = workspace.places.locate_weather(f"raw/{issued_at:%Y%m%dT%H%M}_{place}.json")
     if _is_stored(storage, uri):
-        log.info("issue %s of %s: nothing to do, it is stored as %s", issued_at.isoformat(), place, uri)
+        log.info("issue %s of %s: nothing to do, it is already stored as %s", issued_at.isoformat(), place, uri)
         return uri
     storage.write_bytes(uri, api.fetch_forecast(place, issued_at))
     log.info("issue %s of %s: stored as %s", issued_at.isoformat(), place, uri)
@@ -113,12 +113,12 @@ def collect(workspace: Workspace, key: str | None, base_url: str | None, nx: int
 
 
 def preprocess_and_save(workspace: Workspace, raw_uri: str) -> SavedForecast:
-    """Puts a stored issue into the warehouse, where no newer one stands, and writes the place's CSV.
+    """Saves a stored issue to the warehouse, except where a newer one is, and writes the place's CSV.
 
     Raises:
-        WeatherAnswerError: the object is no stored issue.
+        WeatherAnswerError: the object is not a stored issue.
         WeatherValueError: a value cannot be read.
-        SettingsError: no warehouse is set.
+        SettingsError: the settings name no warehouse.
         WarehouseError: the warehouse cannot be reached.
         StorageError: the object store refuses.
     """
@@ -138,16 +138,16 @@ def preprocess_and_save(workspace: Workspace, raw_uri: str) -> SavedForecast:
 
 
 def read_value(category: str, raw: str | None) -> float | None:
-    """A value as a number in the unit of its category; None where the KMA has none.
+    """Reads a value as a number in the unit of its category; None if the KMA has none.
 
-    Precipitation comes as text. Of a range ("30.0~50.0mm", "50.0mm 이상", "1mm 미만") its lower end counts: what will
-    fall at least. So sums are never too high, and the raw text stays beside the value.
+    Precipitation comes as text. The lower end of a range ("30.0~50.0mm", "50.0mm 이상", "1mm 미만") counts, so that
+    sums are never too high. The table keeps the raw text beside the value.
 
     >>> read_value("RN1", "30.0~50.0mm"), read_value("RN1", "강수없음"), read_value("T1H", "-998.9")
     (30.0, 0.0, None)
 
     Raises:
-        WeatherValueError: the text is none of those that the guide describes.
+        WeatherValueError: the guide does not describe this text.
     """
     text = (raw or "").strip()
     if category == "RN1" and (raw is None or text in NO_RAIN):
@@ -158,7 +158,7 @@ def read_value(category: str, raw: str | None) -> float | None:
     if number is None or not math.isfinite(number):
         raise WeatherValueError(
             f"KMA forecast value {category}: found {text[:40]!r}, expected a number as in the guide; "
-            "the raw answer is kept: teach ml_code.etl.forecasts.read_value this text and clear the task"
+            "the raw response is kept: add this text to ml_code.etl.forecasts.read_value and clear the task"
         )
     return None if abs(number) >= MISSING_FROM else number
 
@@ -178,7 +178,7 @@ def _read_number(text: str) -> float | None:
 
 
 def _is_stored(storage: Storage, uri: str) -> bool:
-    """Whether a whole issue lies there; any other object is overwritten."""
+    """Whether a complete issue is stored; the caller replaces any other object."""
     try:
         return bool(read_items(storage.read_bytes(uri)))
     except (StorageError, WeatherAnswerError):
@@ -186,7 +186,7 @@ def _is_stored(storage: Storage, uri: str) -> bool:
 
 
 def _save(warehouse: Warehouse, items: Sequence[ForecastItem]) -> tuple[int, list[TableRow]]:
-    """How many rows changed, and all rows of the place as the table holds them then."""
+    """Saves the values; returns the number of changed rows, and all rows of the place afterwards."""
     place = items[0].place
     columns = (
         [item.forecast_at for item in items],
@@ -203,7 +203,7 @@ def _save(warehouse: Warehouse, items: Sequence[ForecastItem]) -> tuple[int, lis
 
 
 def _format_csv(rows: Iterable[TableRow]) -> bytes:
-    """One line per forecast time; a code has its name beside it, and what is missing is empty."""
+    """Writes one line per forecast time; each code has its name beside it, and missing values are empty."""
     lines: dict[datetime, dict[str, str]] = {}
     for forecast_at, code, value, issued_at in rows:
         line = lines.setdefault(forecast_at, {"forecast_at": forecast_at.astimezone(KST).isoformat(), "issued_at": ""})
@@ -220,7 +220,7 @@ def _format_csv(rows: Iterable[TableRow]) -> bytes:
 
 
 def list_columns() -> list[str]:
-    """The columns of the CSV, in order."""
+    """The ordered columns of the CSV."""
     columns = ["forecast_at"]
     for category in CATEGORIES.values():
         columns += [category.column, _name_column(category)] if category.names else [category.column]

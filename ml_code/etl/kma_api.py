@@ -28,12 +28,12 @@ from ml_code.etl.weather_errors import (
 
 BASE_URL = "https://apis.data.go.kr/1360000/VilageFcstInfoService_2.0"
 PUBLICATION_DELAY = timedelta(minutes=15)
-"""Issued at half past every hour, served from a quarter to on (the guide's table of issues)."""
+"""Time from the issue (half past every hour) to its publication (the guide's table of issues)."""
 
 PAGE_ROWS = 1000
 MAX_BYTES = 5_000_000
 TIMEOUT_SECONDS = (5.0, 30.0)
-"""To connect, and between two pieces of the answer."""
+"""To connect, and between two pieces of the response."""
 
 HOW_TO_SET_THE_KEY = (
     "get one at https://www.data.go.kr/data/15084084/openapi.do and set KMA_SERVICE_KEY in .env, then `make up`; "
@@ -42,13 +42,13 @@ HOW_TO_SET_THE_KEY = (
 
 
 def find_issue(now: datetime) -> datetime:
-    """The newest issue that the API serves at that moment, in KST.
+    """The newest published issue at a time, in KST.
 
     >>> find_issue(datetime(2026, 11, 20, 15, 44, tzinfo=UTC)).isoformat()
     '2026-11-20T23:30:00+09:00'
 
     Raises:
-        WeatherRequestError: the time has no zone, so it would mean another moment on another host.
+        WeatherRequestError: the time has no zone, so its meaning depends on the host.
     """
     if now.tzinfo is None:
         raise WeatherRequestError(f"time {now.isoformat()}: found no zone, expected one; use datetime.now(UTC)")
@@ -58,7 +58,7 @@ def find_issue(now: datetime) -> datetime:
 
 
 class KmaApi:
-    """The API behind one key; the portal's "encoding" form of it will do as well as the "decoding" form.
+    """The API with one key, in the portal's "encoding" or "decoding" form.
 
     >>> KmaApi(key).fetch_forecast(Place(60, 127), find_issue(datetime.now(UTC)))
     b'[{"response":{"header":{"resultCode":"00",...'
@@ -76,23 +76,25 @@ class KmaApi:
 
         Raises:
             WeatherKeyError: there is no key.
-            WeatherRequestError: the address is none.
+            WeatherRequestError: the address does not begin with https:// or http://.
         """
         if not (key or "").strip():
             raise WeatherKeyError(f"KMA service key: found none, expected one; {HOW_TO_SET_THE_KEY}")
-        # Only the encoding form has percent signs; encoding it once more is what the API calls an unknown key.
+        # Only the encoding form has percent signs; the API does not know a key that is encoded twice.
         self._key = unquote((key or "").strip())
         self._url = f"{(base_url or BASE_URL).rstrip('/')}/getUltraSrtFcst"
         if not self._url.startswith(("https://", "http://")):
-            raise WeatherRequestError(f"KMA address: expected it to begin with https://, such as {BASE_URL}; change it")
+            raise WeatherRequestError(
+                f"KMA address: expected it to begin with https://, such as {BASE_URL}; correct it"
+            )
         self._page_rows = page_rows
         self._timeout_seconds = timeout_seconds
 
     def fetch_forecast(self, place: Place, issued_at: datetime) -> bytes:
-        """All pages of one issue as they came, as the members of one JSON array; complete and of that issue.
+        """Returns all original pages of one issue as one JSON array, checked for completeness.
 
         Raises:
-            WeatherError: one of its kinds: what the API, or the way to it, refuses.
+            WeatherError: the API refuses or is not reached.
         """
         subject = f"KMA forecast of {issued_at:%Y-%m-%d %H:%M} KST for {place}"
         pages: list[str] = []
@@ -109,11 +111,11 @@ class KmaApi:
         document = ("[" + ",\n".join(pages) + "]").encode()
         found = {(item.place, item.issued_at) for item in read_items(document)}
         if found != {(place, issued_at)}:
-            raise answer_error(subject, "rows of another place or issue", "those that were asked for")
+            raise answer_error(subject, "rows of another place or issue", "the requested ones")
         return document
 
     def _fetch_page(self, subject: str, place: Place, issued_at: datetime, number: int) -> str:
-        """The text of one page that the API calls good."""
+        """Fetches the text of one page, which the API reports as good."""
         parameters = {
             "serviceKey": self._key,
             "numOfRows": self._page_rows,
@@ -145,11 +147,11 @@ class KmaApi:
                 f"{subject}: found {type(error).__name__}, expected an answer; "
                 "is the internet, or the proxy of HTTPS_PROXY, reached from here?"
             )
-        # Raised out here and not `from` the other: its message and its traceback hold the address with the key.
+        # Raised outside of the handler: message and traceback of the cause hold the address with the key.
         raise failure
 
     def _download(self, parameters: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
-        # A redirect is not followed: it would take the key to another host.
+        # Redirects are not followed: they would send the key to another host.
         with requests.get(
             self._url, params=parameters, timeout=self._timeout_seconds, stream=True, allow_redirects=False
         ) as answer:
@@ -162,7 +164,7 @@ class KmaApi:
 
 
 def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that the header Retry-After asks to wait, be it a number or a date (RFC 9110, 10.2.3)."""
+    """Seconds to wait by the header Retry-After, a number or a date (RFC 9110, 10.2.3)."""
     text = headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)
@@ -188,7 +190,7 @@ class _HideKey(logging.Filter):
 
 @contextmanager
 def _key_hidden_from_logs(key: str) -> Iterator[None]:
-    """Takes the key out of what urllib3 says at the level DEBUG: the path of each request with its query."""
+    """Hides the key in the DEBUG logs of urllib3, which show path and query of each request."""
     logger, hide = logging.getLogger("urllib3.connectionpool"), _HideKey(key)
     logger.addFilter(hide)
     try:

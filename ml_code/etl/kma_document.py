@@ -1,4 +1,4 @@
-"""The pages of the KMA's forecast as they came, and the values in them."""
+"""The original pages of the KMA's forecast, and their values."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 from ml_code.etl.weather_errors import WeatherAnswerError, WeatherRequestError
 
 KST = timezone(timedelta(hours=9), "KST")
-"""Korea's zone, in which the API counts; without summer time, so no database of zones is needed."""
+"""Korea's zone, which the API uses; without summer time, so no database of zones is needed."""
 
 CATEGORY = re.compile(r"[A-Z0-9_]{1,20}")
-"""As the guide's are written; a text with a NUL or half a character is none that Postgres takes."""
+"""The form of the guide's categories; Postgres refuses texts with a NUL or half a character."""
 
 MAX_ROWS = 10_000
-"""An issue has 60 rows or so; a larger count is a broken answer, and paging through it would never end."""
+"""Largest plausible count: an issue has about 60 rows, and a wrong count would cause endless paging."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class ForecastItem:
-    """One value of the API as it came: `raw` is None for JSON's null."""
+    """One original value of the API; `raw` is None for JSON's null."""
 
     place: Place
     issued_at: datetime
@@ -54,10 +54,10 @@ class ForecastItem:
 
 
 def count_rows(subject: str, text: str) -> tuple[int, int]:
-    """Rows of this page, and of all pages.
+    """Counts the rows of this page, and reads the count of all pages.
 
     Raises:
-        WeatherAnswerError: the page is not what the guide describes, or its count is out of reason.
+        WeatherAnswerError: the page is not as in the guide, or its count is implausible.
     """
     try:
         body = json.loads(text)["response"]["body"]
@@ -72,10 +72,10 @@ def count_rows(subject: str, text: str) -> tuple[int, int]:
 
 
 def read_items(document: bytes) -> list[ForecastItem]:
-    """The values of a document that `fetch_forecast` made.
+    """Reads the values of a document from `fetch_forecast`.
 
     Raises:
-        WeatherAnswerError: a page is not what the guide describes, or rows are missing or too many.
+        WeatherAnswerError: a page is not as in the guide, or the number of rows is wrong.
     """
     subject = "KMA forecast document"
     try:
@@ -96,15 +96,15 @@ def read_items(document: bytes) -> list[ForecastItem]:
 
 
 def answer_error(subject: str, found: str, expected: str) -> WeatherAnswerError:
-    """An answer that is not what the guide describes."""
+    """Makes the error for a response that is not as in the guide."""
     return WeatherAnswerError(f"{subject}: found {found}, expected {expected}; try again later")
 
 
 def _rows_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    # What the portal makes of an empty list: an empty text.
+    # The portal turns an empty list into an empty text.
     rows = body["items"]["item"] if body["items"] != "" else []
     if not isinstance(rows, list):
-        raise TypeError("items.item is no list")
+        raise TypeError("items.item is not a list")
     return rows
 
 

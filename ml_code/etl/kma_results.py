@@ -1,8 +1,8 @@
-"""What the KMA API and the gateway before it say instead of a forecast, as errors.
+"""The errors that the KMA API and its gateway return instead of a forecast.
 
-Codes: the guide's list (00-99), with 23 and 29 from the portal's own (its page of error codes). The guide shows no body
-of an error. The gateway's comes as XML also where JSON was asked for, since 2026 as JSON of the same fields, with
-status 200, 401 or 403; the service's own has a header and no body; a few are one line of plain text.
+Codes: the guide's list (00-99), and 23 and 29 from the portal's page of error codes. The guide shows no error's body.
+The gateway returned XML even for JSON requests; since 2026 it returns JSON with the same fields. Its status is 200, 401
+or 403. An error of the service has a header and no body. A few errors are one line of plain text.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from ml_code.etl.weather_errors import (
 
 GOOD = "00"
 TEXT_LENGTH = 4_000
-"""An error's body is a few hundred characters; what is longer is not searched."""
+"""Searched characters: the body of an error has a few hundred."""
 
-# Two fields by a pattern: no parser of XML runs, so there are no entities to expand.
+# A pattern finds the two fields: without an XML parser there are no entities to expand.
 XML_CODE = re.compile(r"<(?:returnReasonCode|resultCode)>\s*(\d{1,4})\s*<")
 JSON_CODES = (("response", "header", "resultCode"), ("OpenAPI_ServiceResponse", "cmmMsgHeader", "returnReasonCode"))
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A result code: its name in the guide, its error, and what to do."""
+    """A result code: its name in the guide, its error, and the advice."""
 
     name: str
     error: type[WeatherError]
@@ -42,7 +42,7 @@ class Result:
 
 LATER = "try again later"
 CHECK_KEY = "compare KMA_SERVICE_KEY with the key on data.go.kr, and that the service 15084084 is applied for"
-TOMORROW = "the count starts again at midnight KST; apply for more requests on data.go.kr if this comes often"
+TOMORROW = "the count restarts at midnight KST; apply for more requests on data.go.kr if this comes often"
 CHECK_REQUEST = "check place and time; the API keeps the last three days"
 RESULTS = {
     "01": Result("APPLICATION_ERROR", WeatherUnavailableError, LATER),
@@ -81,7 +81,7 @@ STATUSES = {
 
 
 def find_failure(subject: str, status: int, text: str, retry_after_seconds: float | None) -> WeatherError | None:
-    """The error that an answer stands for, or None for a good one; nothing of its text gets into the message."""
+    """Returns the error of a response, or None for a good one; the message holds no part of the response."""
     code = _find_code(text)
     if code == GOOD and status == 200:
         return None
@@ -91,7 +91,7 @@ def find_failure(subject: str, status: int, text: str, retry_after_seconds: floa
 
 
 def _explain(status: int, code: str | None, text: str) -> tuple[str, Result]:
-    """What was found, and what it means: the most telling of code, text and status."""
+    """Explains a response by its code, else by its text, else by its status."""
     if code is not None and code != GOOD:
         result = RESULTS.get(code, Result("of no known name", WeatherUnavailableError, LATER))
         return f"result {code} {result.name} (status {status})", result
@@ -106,7 +106,7 @@ def _explain(status: int, code: str | None, text: str) -> tuple[str, Result]:
 
 
 def _find_code(text: str) -> str | None:
-    """The result code in two digits, from JSON or XML: the guide's example says 0, its table 00."""
+    """Finds the result code in JSON or XML, as two digits: the guide's example has 0, its table 00."""
     if text.lstrip().startswith("<"):
         match = XML_CODE.search(text[:TEXT_LENGTH])
         return match[1].lstrip("0").zfill(2) if match else None

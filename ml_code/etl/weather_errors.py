@@ -1,14 +1,14 @@
 """What can go wrong with the weather API.
 
-WeatherError                the weather API gives no forecast; carries how long it asked to wait
+WeatherError                the weather API returns no forecast; holds the wait that it asked for
 ├── WeatherKeyError         no key, or one that the API refuses
 ├── WeatherRequestError     a place, time or address that the API does not serve
 ├── WeatherNotReadyError    the forecast of that hour is not out yet
 ├── WeatherQuotaError       the day's requests are used up
 ├── WeatherBusyError        too many requests at this moment
 ├── WeatherUnavailableError the API cannot be reached, or fails
-│   └── WeatherTimeoutError     it did not answer in time
-├── WeatherAnswerError      an answer that is not what the API's guide describes
+│   └── WeatherTimeoutError     it did not respond in time
+├── WeatherAnswerError      a response that is not as in the API's guide
 └── WeatherValueError       a forecast value that cannot be read
 """
 
@@ -18,7 +18,7 @@ from ml_code.errors import MlopsError
 
 
 class WeatherError(MlopsError):
-    """The weather API gives no forecast; `retry_after_seconds` is how long it asked to wait, if it did."""
+    """The weather API returns no forecast; `retry_after_seconds` is the wait that it asked for, if any."""
 
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -50,11 +50,11 @@ class WeatherUnavailableError(WeatherError):
 
 
 class WeatherTimeoutError(WeatherUnavailableError):
-    """The API did not answer in time."""
+    """The API did not respond in time."""
 
 
 class WeatherAnswerError(WeatherError):
-    """An answer that is not what the API's guide describes."""
+    """A response that is not as in the API's guide."""
 
 
 class WeatherValueError(WeatherError):

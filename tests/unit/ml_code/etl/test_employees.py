@@ -58,7 +58,7 @@ def test_a_good_cell_passes(column: str, cell: str) -> None:
         *[("hired_on", cell) for cell in ("0000-01-01", "2024-01-01 BC", "2024/01/01", "2024-01-01T00:00", "today")],
     ],
 )
-def test_a_bad_cell_is_named_with_what_is_expected(column: str, cell: str) -> None:
+def test_a_bad_cell_is_named_with_the_expected_value(column: str, cell: str) -> None:
     block = make_block(**{column: cell})
     (index, bad), *others = find_bad_rows(block).items()
     assert others == []

@@ -53,7 +53,7 @@ def collect(kma: KmaServer, workspace: Workspace, now: datetime = NOON) -> str:
         ("-998.9", None),
     ],
 )
-def test_precipitation_is_the_lower_end_of_what_the_text_means(raw: str | None, millimetres: float | None) -> None:
+def test_precipitation_is_the_lower_end_of_its_range(raw: str | None, millimetres: float | None) -> None:
     assert read_value("RN1", raw) == millimetres
 
 
@@ -72,7 +72,7 @@ def test_a_number_is_itself(raw: str, value: float) -> None:
     ("category", "raw"),
     [("T1H", "cold"), ("T1H", "nan"), ("T1H", "inf"), ("RN1", "약간"), ("RN1", "2mm 미만"), ("RN1", "mm")],
 )
-def test_a_text_that_the_guide_does_not_have_is_no_number(category: str, raw: str) -> None:
+def test_a_text_that_the_guide_lacks_is_refused(category: str, raw: str) -> None:
     with pytest.raises(WeatherValueError, match=f"{category}: found '{raw}'"):
         read_value(category, raw)
 
@@ -123,7 +123,7 @@ def test_a_broken_object_is_collected_again(tmp_path: Path) -> None:
         assert Path(uri).read_bytes() == whole
 
 
-def test_nothing_is_stored_of_an_answer_that_is_not_a_forecast(tmp_path: Path) -> None:
+def test_a_response_without_a_forecast_is_not_stored(tmp_path: Path) -> None:
     with run_kma_server(NOON) as kma:
         kma.answers = [Answer("{}")]
         with pytest.raises(WeatherAnswerError):

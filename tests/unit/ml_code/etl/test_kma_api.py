@@ -141,7 +141,7 @@ def test_every_result_code_has_its_error_in_every_form(kma: KmaServer, code: str
         ("77", weather_errors.WeatherUnavailableError),
     ],
 )
-def test_what_a_code_means_for_a_retry(kma: KmaServer, code: str, kind: type) -> None:
+def test_each_code_decides_about_a_retry(kma: KmaServer, code: str, kind: type) -> None:
     assert type(fail(kma, service_error(code, "whatever it says"))) is kind
 
 
@@ -174,7 +174,7 @@ def test_what_a_code_means_for_a_retry(kma: KmaServer, code: str, kind: type) ->
         (SILENCE, weather_errors.WeatherTimeoutError, "no answer within 0.3 s"),
     ],
 )
-def test_an_answer_that_is_not_a_forecast_is_named(kma: KmaServer, answer: Answer, kind: type, found: str) -> None:
+def test_a_response_without_a_forecast_is_described(kma: KmaServer, answer: Answer, kind: type, found: str) -> None:
     error = fail(kma, answer)
     assert type(error) is kind
     assert found in str(error)
@@ -185,13 +185,13 @@ def test_items_as_empty_text_are_no_rows_yet(kma: KmaServer) -> None:
     assert type(fail(kma, Answer(json.dumps(empty)))) is weather_errors.WeatherNotReadyError
 
 
-def test_a_total_that_never_comes_is_said(kma: KmaServer) -> None:
+def test_a_missing_page_is_reported(kma: KmaServer) -> None:
     nothing = {"response": {"header": {"resultCode": "00"}, "body": {"items": {"item": []}, "totalCount": 2}}}
     error = fail(kma, page_with(totalCount=2), Answer(json.dumps(nothing)))
     assert "1 rows and an empty page, expected the 2 of its totalCount" in str(error)
 
 
-def test_a_row_twice_is_said(kma: KmaServer) -> None:
+def test_a_repeated_row_is_reported(kma: KmaServer) -> None:
     assert "a value twice" in str(fail(kma, page_with(totalCount=2), page_with(totalCount=2)))
 
 
@@ -241,7 +241,7 @@ def test_the_key_is_in_no_log_even_at_debug(kma: KmaServer, caplog: pytest.LogCa
     assert not any(form in caplog.text for form in (DECODING_KEY, ENCODING_KEY, quote(DECODING_KEY)))
 
 
-def test_a_server_that_is_not_there_is_said_without_its_address() -> None:
+def test_the_error_of_an_unreachable_server_hides_its_address() -> None:
     with pytest.raises(weather_errors.WeatherUnavailableError, match="found ConnectionError") as caught:
         KmaApi(DECODING_KEY, f"http://127.0.0.1:{free_port()}").fetch_forecast(SEOUL, ISSUE)
     assert ENCODING_KEY not in "".join(traceback.format_exception(caught.value))
@@ -249,7 +249,7 @@ def test_a_server_that_is_not_there_is_said_without_its_address() -> None:
 
 
 @pytest.mark.parametrize("key", [None, "", "  "])
-def test_a_missing_key_is_answered_with_how_to_set_it(key: str | None) -> None:
+def test_the_error_of_a_missing_key_explains_how_to_set_it(key: str | None) -> None:
     with pytest.raises(weather_errors.WeatherKeyError, match=r"found none.*set KMA_SERVICE_KEY in \.env"):
         KmaApi(key)
 
