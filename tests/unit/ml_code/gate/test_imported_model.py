@@ -189,7 +189,7 @@ def test_a_graph_that_knows_no_gaps_is_refused_where_the_rows_have_some() -> Non
     ("proto", "message"),
     [
         (make_network(width=5), r"found the input x \[None, 5\], expected \(rows, 4\) in the order sepal_length"),
-        (make_network(rows=7), "expected an answer to any number of rows"),
+        (make_network(rows=7), "expected predictions for any number of rows"),
         (make_mute_network(), "found a graph without output"),
     ],
 )
