@@ -26,7 +26,7 @@ PYTEST = [sys.executable, "-m", "pytest"]
 PARTS = {
     "fast": ["make", "--no-print-directory", "fast"],
     "e2e": [*PYTEST, "tests/e2e"],
-    "integration": [*PYTEST, "tests/integration"],
+    "integration": [*PYTEST, "--numprocesses", "logical", "--dist", "loadfile", "tests/integration"],
 }
 STARTED = time.monotonic()
 MINUTES = float(os.environ.get("TEST_MINUTES") or "inf")
