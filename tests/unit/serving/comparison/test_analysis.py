@@ -66,7 +66,7 @@ def test_twice_the_latency_of_a_slow_version_is_allowed() -> None:
     assert judge(counters(fast=0), counters(3600, fast=1800)) is None
 
 
-def test_one_row_that_is_no_number_is_a_breach_at_once() -> None:
+def test_one_row_that_is_not_a_number_is_a_breach_at_once() -> None:
     bad = Pool(live=counters(10, nan_rows=1))
     assert "not a number" in (find_clear_breach(bad, Pool(), Rules(), HOLDOUT) or "")
 
