@@ -139,7 +139,7 @@ class Follower:
         return until is not None and datetime.now(UTC) < until
 
     def _read_catalog(self) -> bool:
-        """Reads which models may be served; those that may not leave memory."""
+        """Reads which models may be served, and drops all others from memory."""
         # A catalog without a dataset is a mount whose folder was replaced, and ends no model.
         self._allowed = dict(self._read_allowed()) or self._allowed
         gone = [slot for slot in {**self.slots, **self.failures, **self.notes} if slot[0] not in self._allowed]
