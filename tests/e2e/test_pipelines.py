@@ -18,8 +18,18 @@ from tests.waiting import wait_until
 FLOWER = [5.1, 3.5, 1.4, 0.2]
 FLOWERS = [FLOWER, [6.0, 2.9, 4.5, 1.5], [6.3, 3.3, 6.0, 2.5]]
 FOLLOW_SECONDS = 240
-REJECTED = "iris: rejected"
-"""No model of these pipelines is better than the champion by as much as the gate asks for."""
+VERDICTS = {"success": "iris: promoted", "skipped": "iris: rejected"}
+"""What the gate's verdict says in the log of a task that registers a model, by the task's state."""
+
+
+def check_gate(state: str, log: str) -> None:
+    """Checks that a task registered its model exactly where the gate promoted it.
+
+    Whether a searched model beats the champion is chance: its hyperparameters are drawn in each run.
+    """
+    [other] = VERDICTS.keys() - {state}
+    assert VERDICTS[state] in log
+    assert VERDICTS[other] not in log
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +56,8 @@ def runs(airflow: Airflow, trained: str) -> Iterator[dict[str, str]]:
     yield begun | {dag_id: airflow.start_by_clock(dag_id) for dag_id in by_clock}
     for dag_id in by_clock:
         airflow.pause(dag_id)
+    # A model that passed the gate starts a rollout, which must not meet those of the next module.
+    airflow.wait_for_quiet()
 
 
 def read_answers(store: Any, model: str, run_id: str) -> tuple[dict[str, Any], list[dict[str, str]]]:
@@ -96,21 +108,20 @@ def test_two_kinds_are_trained_and_the_better_one_meets_the_gate(airflow: Airflo
     run_id = runs["model_training_selection"]
     states = airflow.expect_success("model_training_selection", run_id)
     assert states.keys() == {"feature_engineering", "train_rf", "train_gb", "select_best_model"}
-    assert states["select_best_model"][0] == "skipped"
-    assert REJECTED in airflow.log("model_training_selection", run_id, "select_best_model")
+    log = airflow.log("model_training_selection", run_id, "select_best_model")
+    check_gate(states["select_best_model"][0], log)
 
 
 def test_a_search_runs_its_trials_in_parallel_tasks(airflow: Airflow, runs: dict[str, str]) -> None:
     states = airflow.expect_success("tune_model", runs["tune_model"])
     assert [states[f"search[{worker}]"] for worker in (0, 1)] == [("success", "2 trials")] * 2
-    assert states["train_best"][0] == "skipped"
-    assert REJECTED in airflow.log("tune_model", runs["tune_model"], "train_best")
+    check_gate(states["train_best"][0], airflow.log("tune_model", runs["tune_model"], "train_best"))
 
 
 def test_a_rejected_training_searches_and_is_gated_again(airflow: Airflow, runs: dict[str, str]) -> None:
     states = airflow.expect_success(TRAIN, runs[TRAIN])
     assert states["train_dataset.rejected[0]"][0] == "success"
-    assert states["train_dataset.retrain_with_new_params[0]"][0] == "skipped"
+    state = states["train_dataset.retrain_with_new_params[0]"][0]
     log = airflow.log(TRAIN, runs[TRAIN], "train_dataset.retrain_with_new_params", map_index=0)
-    assert "after 1 searches" in log
-    assert REJECTED in log
+    check_gate(state, log)
+    assert ("after 1 searches" in log) is (state == "skipped")
