@@ -97,7 +97,8 @@ def test_stopping_leaves_no_process_and_no_pid(supervisor: Supervisor, folder: P
 @pytest.mark.skipif(with_death_signal([]) == [], reason="needs Linux's setpriv")
 def test_the_programs_of_a_killed_supervisor_end(supervisor: Supervisor, folder: Path) -> None:
     start(supervisor, folder, SLEEP)
-    wait_until(lambda: len(find_processes(folder)) == 2)
+    # Before that the child has not asked for its signal yet.
+    wait_until(lambda: any(process.cmdline() == list(SLEEP) for process in find_processes(folder)))
     os.kill(int((folder / "supervisord.pid").read_text()), signal.SIGKILL)
     wait_until(lambda: find_processes(folder) == [])
 
