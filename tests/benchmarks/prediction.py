@@ -34,7 +34,8 @@ from ml_code.training.fitting import fit_pipeline
 from serving.answering.served import Version
 from serving.following.model_files import ModelFiles
 from tests.benchmarks.load import run_load
-from tests.servers import free_port, run_process
+from tests.ports import free_port
+from tests.servers import run_process
 
 ROUNDS = 3
 SECONDS = 5

@@ -16,7 +16,8 @@ import httpx
 
 from serving.answering.served import Version
 from serving.following.model_files import ModelFiles
-from tests.servers import free_port, run_process
+from tests.ports import free_port
+from tests.servers import run_process
 from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
 
 START_SECONDS = 300

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 

@@ -26,7 +26,7 @@ from tests.kma_server import (
     run_kma_server,
     service_error,
 )
-from tests.servers import free_port
+from tests.ports import free_port
 
 SEOUL = Place(60, 127)
 NOON = datetime(2026, 11, 21, 12, 50, tzinfo=KST)

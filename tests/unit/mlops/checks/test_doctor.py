@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from mlops.app import app
 from mlops.checks import doctor
-from tests.servers import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[4]
 

@@ -17,7 +17,7 @@ from mlops.errors import ServiceError
 from mlops.local.stack import LocalStack
 from mlops.local.state import StateFolder
 from mlops.local.supervisor import Program, Supervisor, find_processes, with_death_signal
-from tests.servers import free_port
+from tests.ports import free_port
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
