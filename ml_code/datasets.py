@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from ml_code.cells import clean_text
 from ml_code.errors import CatalogError, TrainingError
 from ml_code.families import FAMILIES, HyperparameterValue, Task, check_hyperparameters, find_family
 from ml_code.model_file.spec import Label
+from ml_code.sources import Part, Source
 
 CATALOG = Path(__file__).parent / "catalog"
 
@@ -27,49 +29,23 @@ METRICS: Mapping[Task, tuple[Metric, ...]] = {
 }
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"rmse", "mae"})
 
-type ColumnName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-"""A plain identifier: a feature's name is also the name of an ONNX input."""
+LONGEST_NAME = 200
+
+
+def _check_name(name: str) -> str:
+    if name != clean_text(name) or not name.isprintable():
+        raise ValueError(f"found {name!r}, expected printable text in Unicode's form NFC without surrounding blanks")
+    return name
+
+
+type ColumnName = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_check_name)]
+"""As people call a column: any printable text without surrounding blanks."""
 
 type ModelName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 """Characters that are safe in an address, an asset's name and MLflow's filters."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class BundledSource(_Part):
-    """Rows that come with a library."""
-
-    kind: Literal["bundled"]
-    loader: Literal["iris"]
-
-
-class UrlSource(_Part):
-    """A CSV file on the internet."""
-
-    kind: Literal["url"]
-    url: str = Field(pattern=r"^https?://")
-
-
-class FileSource(_Part):
-    """A CSV file on this machine; a relative path starts at the folder of the TOML file."""
-
-    kind: Literal["file"]
-    path: str
-
-
-class ObjectSource(_Part):
-    """A CSV object, by its key below the datasets URI."""
-
-    kind: Literal["s3"]
-    key: str
-
-
-type Source = Annotated[BundledSource | UrlSource | FileSource | ObjectSource, Field(discriminator="kind")]
-
-
-class ColumnCheck(_Part):
+class ColumnCheck(Part):
     """Valid cells of one column; a missing cell breaks only the check `required`."""
 
     minimum: float | None = Field(default=None, allow_inf_nan=False)
@@ -78,14 +54,14 @@ class ColumnCheck(_Part):
     required: bool = False
 
 
-class Checks(_Part):
+class Checks(Part):
     """Checks of the rows."""
 
     columns: dict[ColumnName, ColumnCheck] = Field(default_factory=dict)
     bad_rows_share: float = Field(default=0.1, ge=0, le=1, description="largest accepted share of bad rows")
 
 
-class Holdout(_Part):
+class Holdout(Part):
     """Which rows no model trains on."""
 
     share: float = Field(default=0.2, gt=0, lt=1)
@@ -96,7 +72,7 @@ class Holdout(_Part):
     )
 
 
-class Gate(_Part):
+class Gate(Part):
     """What a model must reach, in the unit of the metric."""
 
     metric: Metric
@@ -105,7 +81,7 @@ class Gate(_Part):
     largest_regression: float = Field(default=0.02, ge=0)
 
 
-class Dataset(_Part):
+class Dataset(Part):
     """One dataset of the catalog.
 
     >>> load_dataset("iris").target
@@ -126,6 +102,12 @@ class Dataset(_Part):
     key: ColumnName | None = Field(
         default=None, description="column that identifies a row; None: the whole row identifies it"
     )
+    group: ColumnName | None = Field(
+        default=None, description="column of a person or contract: rows of one group stay on one side of the holdout"
+    )
+    unknown: Literal["warn", "refuse"] = Field(
+        default="warn", description="what `/predict` does with an unseen category or a number outside of its range"
+    )
     source: Source
     checks: Checks = Field(default_factory=Checks)
     holdout: Holdout = Field(default_factory=Holdout)
@@ -143,8 +125,8 @@ class Dataset(_Part):
     @property
     def columns(self) -> list[str]:
         """Every required column of a source."""
-        key = [self.key] if self.key is not None and self.key not in self.features else []
-        return [*key, *self.features, self.target]
+        further = [name for name in (self.key, self.group) if name is not None and name not in self.features]
+        return [*dict.fromkeys(further), *self.features, self.target]
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -154,10 +136,7 @@ class Dataset(_Part):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"numeric, categorical, target: found {', '.join(twice)} twice, expected each name once")
-        if self.key == self.target:
-            raise ValueError(
-                f"key: found {self.key}, the target, which does not identify a row; expected another column"
-            )
+        self._refuse_target_as_key()
         self._refuse_impossible_checks()
         for field, used in (("checks.columns", self.checks.columns), ("holdout.columns", self.holdout.columns or [])):
             unknown = sorted(set(used) - set(self.columns))
@@ -175,6 +154,11 @@ class Dataset(_Part):
             except TrainingError as error:
                 raise ValueError(f"hyperparameters.{name}: {error}") from error
         return self
+
+    def _refuse_target_as_key(self) -> None:
+        for field, column, use in (("key", self.key, "identify a row"), ("group", self.group, "group rows")):
+            if column == self.target:
+                raise ValueError(f"{field}: found {column}, the target, which does not {use}; expected another column")
 
     def _refuse_impossible_checks(self) -> None:
         for name, check in self.checks.columns.items():
@@ -287,7 +271,7 @@ def describe_problems(error: ValidationError) -> str:
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "value_error":
-            problems.append(str(problem["ctx"]["error"]))
+            problems.append(": ".join(filter(None, (key, str(problem["ctx"]["error"])))))
         elif problem["type"] == "missing":
             problems.append(f"{key}: found nothing, expected a value")
         elif problem["type"] == "extra_forbidden":

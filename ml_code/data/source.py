@@ -10,8 +10,9 @@ import requests
 
 from ml_code.data.csv_records import CsvRecords
 from ml_code.data.validation import refuse_missing_columns
-from ml_code.datasets import CATALOG, BundledSource, Dataset, FileSource, ObjectSource, UrlSource
+from ml_code.datasets import CATALOG, Dataset
 from ml_code.errors import DataCheckError, SourceError
+from ml_code.sources import BundledSource, FileSource, ObjectSource, UrlSource
 from ml_code.workspace import Workspace
 
 DOWNLOAD_SECONDS = 60

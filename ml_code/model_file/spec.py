@@ -5,9 +5,9 @@ It is in the ONNX file's metadata, so serving needs one file with one digest.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 METADATA_KEY = "mlops_loop.spec"
 
@@ -22,14 +22,28 @@ type Label = int | str
 
 
 class Feature(BaseModel):
-    """One column that the model reads, and one ONNX input of shape (rows, 1) with its name."""
+    """One column that the model reads, and one ONNX input of shape (rows, 1).
+
+    The fields below `input` describe the rows of the training; None means that they are not known.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
+    name: str = Field(description="as people call the column")
     kind: Literal["numeric", "categorical"] = Field(
         description="numeric is float32, NaN if missing; categorical is a string, empty if missing"
     )
+    input: str = Field(default="", description="identifier of the ONNX input; older files have the name here")
+    categories: list[str] | None = Field(default=None, description="canonical texts, without the missing one")
+    minimum: float | None = Field(default=None, description="of the catalog's check")
+    maximum: float | None = Field(default=None, description="of the catalog's check")
+    is_flag: bool = Field(default=False, description="whether all numbers are 0 or 1, so that true and false are read")
+    has_missing: bool | None = Field(default=None, description="whether a cell was missing")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_input(cls, data: Any) -> Any:
+        return {**data, "input": data.get("input") or data.get("name")} if isinstance(data, dict) else data
 
 
 class GoldenRows(BaseModel):

@@ -48,7 +48,7 @@ def test_a_file_that_cannot_be_read_takes_down_its_own_dataset_only(tmp_path: Pa
         ("threshold = 0.85", 'threshold = "high"', "gate.threshold: found 'high'"),
         ("threshold = 0.85", "treshold = 0.85", "gate.treshold: found an unknown key"),
         ('metric = "accuracy"', 'metric = "r2"', "gate.metric: found r2 for classification, expected one of accuracy"),
-        ('"petal_width"]', '"petal width"]', "numeric.3: found 'petal width'"),
+        ('"petal_width"]', '"petal_width "]', "numeric.3: found 'petal_width '"),
         ('"petal_width"]', '"species"]', "found species twice"),
         ('target = "species"', 'target = "species"\nkey = "species"', "key: found species, the target"),
         ("threshold = 0.85", "threshold = nan", "gate.threshold: found nan"),
