@@ -16,10 +16,22 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 from ml_code.batch.inputs import INPUT_ID
+from ml_code.cells import name_category
 from ml_code.errors import DataCheckError
 from ml_code.model_file.feed import Feed
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import Feature
+
+CATEGORY_KINDS = (
+    kinds.is_string,
+    kinds.is_large_string,
+    kinds.is_boolean,
+    kinds.is_integer,
+    kinds.is_floating,
+    kinds.is_decimal,
+    kinds.is_null,
+)
+"""Arrow's types whose values have the same canonical text as in a CSV file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +152,14 @@ def feed_batch(features: Sequence[Feature], batch: pa.RecordBatch, first_row: in
         )
     read = {"numeric": _read_numbers, "categorical": _read_texts}
     return {
-        feature.name: read[feature.kind](batch.column(feature.name), feature.name, first_row).reshape(-1, 1)
+        feature.input: read[feature.kind](batch.column(feature.name), feature.name, first_row).reshape(-1, 1)
         for feature in features
     }
 
 
 def _read_numbers(column: pa.Array, name: str, first_row: int) -> npt.NDArray[np.float32]:
+    if kinds.is_boolean(column.type):
+        column = column.cast(pa.int8())
     if not (kinds.is_integer(column.type) or kinds.is_floating(column.type) or kinds.is_null(column.type)):
         raise DataCheckError(f"column {name}: found {column.type}, expected numbers; write it as numbers")
     found = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
@@ -161,27 +175,18 @@ def _read_numbers(column: pa.Array, name: str, first_row: int) -> npt.NDArray[np
 
 
 def _read_texts(column: pa.Array, name: str, first_row: int) -> npt.NDArray[np.object_]:
-    if kinds.is_floating(column.type):
-        try:  # pandas turns a column of whole numbers with a gap into floats
-            column = column.cast(pa.int64())
-        except pa.ArrowInvalid as error:
-            raise DataCheckError(
-                f"column {name}, from row {first_row}: found {error}, expected texts or whole numbers; correct it"
-            ) from error
-    if kinds.is_integer(column.type) or kinds.is_null(column.type):
-        column = column.cast(pa.string())
-    if not kinds.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    if not (kinds.is_string(column.type.value_type) or kinds.is_large_string(column.type.value_type)):
-        raise DataCheckError(f"column {name}: found {column.type.value_type}, expected texts; write it as texts")
+    is_encoded = kinds.is_dictionary(column.type)
+    kind = column.type.value_type if is_encoded else column.type
+    if not any(is_kind(kind) for is_kind in CATEGORY_KINDS):
+        raise DataCheckError(f"column {name}: found {kind}, expected texts; write it as texts")
+    column = column if is_encoded else column.dictionary_encode()
     # Each distinct text becomes one Python object for all its rows.
     try:
-        texts = np.array([*column.dictionary.to_pylist(), ""], dtype=object)
+        texts = np.array([*map(name_category, column.dictionary.to_pylist()), ""], dtype=object)
     except UnicodeDecodeError as error:
         raise DataCheckError(
             f"column {name}, from row {first_row}: found {error}, expected UTF-8; write the file again"
         ) from error
-    texts[texts == None] = ""  # noqa: E711  cell by cell
     places = column.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)
     cells: npt.NDArray[np.object_] = texts[places]
     return cells

@@ -152,7 +152,11 @@ def _read_cells(uri: str, block: Block, feature: Feature) -> pa.Array:
 def _open_parquet(uri: str, stream: io.IOBase, categories: Sequence[str] = ()) -> pq.ParquetFile:
     """Opens a Parquet file; categories stay dictionary-encoded, as in the file."""
     try:
-        return pq.ParquetFile(stream, read_dictionary=list(categories))
+        file = pq.ParquetFile(stream)
+        # A nested column has no place among the leaves.
+        leaves = {file.metadata.schema.column(number).path for number in range(file.metadata.num_columns)}
+        encoded = [name for name in categories if name in leaves]
+        return pq.ParquetFile(stream, metadata=file.metadata, read_dictionary=encoded) if encoded else file
     except (pa.ArrowInvalid, OSError) as error:
         raise SourceError(f"{uri}: found {_in_one_line(error)}, expected a Parquet file; write it again") from error
 

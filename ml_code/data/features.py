@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ml_code.cells import name_category
 from ml_code.datasets import Dataset
 from ml_code.model_file.spec import Label
 
@@ -13,8 +14,15 @@ from ml_code.model_file.spec import Label
 def select_inputs(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
     """The feature columns as a model file reads them: numeric float32 (NaN missing), categorical str ("" missing)."""
     numeric = {name: frame[name].astype(np.float32) for name in dataset.numeric}
-    categorical = {name: frame[name].fillna("").astype(str).astype(object) for name in dataset.categorical}
+    categorical = {name: name_categories(frame[name]).astype(object) for name in dataset.categorical}
     return pd.DataFrame({**numeric, **categorical}, index=frame.index)
+
+
+def name_categories(cells: pd.Series) -> pd.Series:
+    """The canonical text of each cell, "" if missing; each distinct cell is named once."""
+    codes, distinct = pd.factorize(cells, use_na_sentinel=True)
+    names = np.array([*map(name_category, distinct.tolist()), ""], dtype=object)
+    return pd.Series(names[codes], index=cells.index, name=cells.name)
 
 
 def list_classes(dataset: Dataset, frame: pd.DataFrame) -> list[Label] | None:

@@ -1,7 +1,7 @@
 """Turns rows into the inputs of a model file, for requests, tables and batches alike.
 
-A feed has one array of shape (rows, 1) for each feature. A number is float32, and NaN if missing. A category is text
-(object), and empty if missing.
+A feed has one array of shape (rows, 1) for each feature, by the identifier of its input. A number is float32, and NaN
+if missing. A category is its canonical text (object), and empty if missing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ml_code.cells import name_category
 from ml_code.model_file.spec import Feature, Value
 
 type Feed = Mapping[str, npt.NDArray[np.generic]]
@@ -20,7 +21,7 @@ def feed_rows(features: Sequence[Feature], rows: Sequence[Sequence[Value]]) -> F
     """Feeds rows, with cells in the order of the features; None is a missing value."""
     if all(feature.kind == "numeric" for feature in features):
         matrix = np.array(rows, dtype=np.float32)  # None becomes NaN
-        return {feature.name: matrix[:, i : i + 1] for i, feature in enumerate(features)}
+        return {feature.input: matrix[:, i : i + 1] for i, feature in enumerate(features)}
     return feed_columns(features, {feature.name: [row[i] for row in rows] for i, feature in enumerate(features)})
 
 
@@ -30,12 +31,7 @@ def feed_columns(features: Sequence[Feature], columns: Mapping[str, Sequence[Val
     for feature in features:
         column = columns[feature.name]
         if feature.kind == "numeric":
-            feed[feature.name] = np.asarray(column, dtype=np.float32).reshape(-1, 1)
+            feed[feature.input] = np.asarray(column, dtype=np.float32).reshape(-1, 1)
         else:
-            texts = ["" if _is_missing(cell) else str(cell) for cell in column]
-            feed[feature.name] = np.array(texts, dtype=object).reshape(-1, 1)
+            feed[feature.input] = np.array(list(map(name_category, column)), dtype=object).reshape(-1, 1)
     return feed
-
-
-def _is_missing(cell: object) -> bool:
-    return cell is None or cell != cell  # noqa: PLR0124  NaN is the one value that differs from itself

@@ -157,7 +157,7 @@ def _read_spec(session: ort.InferenceSession) -> ModelSpec:
     except ValidationError as error:
         raise ModelFileError(f"model file: found a spec that does not validate ({error}); export it again") from error
     inputs = sorted(node.name for node in session.get_inputs())
-    expected = sorted(feature.name for feature in spec.features)
+    expected = sorted(feature.input for feature in spec.features)
     if inputs != expected:
         raise ModelFileError(f"model file: found the inputs {inputs}, expected {expected} by its spec; export it again")
     return spec
