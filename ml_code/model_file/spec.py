@@ -74,4 +74,7 @@ class ModelSpec(BaseModel):
     )
     prediction_output: str = Field(description="ONNX output of shape (rows,) or (rows, 1)")
     probabilities_output: str | None = Field(default=None, description="ONNX output (rows, classes), float32")
+    unknown: Literal["warn", "refuse"] = Field(
+        default="warn", description="what serving does with a cell that training did not know, by the catalog"
+    )
     golden: GoldenRows

@@ -156,6 +156,7 @@ def _make_spec(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | 
         classes=classes,
         prediction_output=outputs[0],
         probabilities_output=outputs[1] if classes is not None and len(outputs) > 1 else None,
+        unknown=dataset.unknown,
         golden=golden,
     )
 

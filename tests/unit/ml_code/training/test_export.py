@@ -108,3 +108,11 @@ class _Turned(Pipeline):
 
     def predict(self, inputs: object) -> object:
         return 1 - super().predict(inputs)
+
+
+def test_the_file_says_what_serving_does_with_cells_that_training_did_not_know() -> None:
+    _, split, pipeline = fit("classification", "sklearn", "linear")
+    for unknown in ("warn", "refuse"):
+        dataset = make_dataset(unknown=unknown)
+        content = export_pipeline(dataset, pipeline, list_classes(dataset, split.train), split.train).content
+        assert OnnxModel(content).spec.unknown == unknown
