@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from ml_code.cells import clean_text
 from ml_code.errors import CatalogError, TrainingError
 from ml_code.families import FAMILIES, HyperparameterValue, Task, check_hyperparameters, find_family
 from ml_code.model_file.spec import Label
+from ml_code.reading.rules import ColumnName, Reading
 from ml_code.sources import Part, Source
 
 CATALOG = Path(__file__).parent / "catalog"
@@ -29,18 +29,6 @@ METRICS: Mapping[Task, tuple[Metric, ...]] = {
 }
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"rmse", "mae"})
 
-LONGEST_NAME = 200
-
-
-def _check_name(name: str) -> str:
-    if name != clean_text(name) or not name.isprintable():
-        raise ValueError(f"found {name!r}, expected printable text in Unicode's form NFC without surrounding blanks")
-    return name
-
-
-type ColumnName = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_check_name)]
-"""As people call a column: any printable text without surrounding blanks."""
-
 type ModelName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 """Characters that are safe in an address, an asset's name and MLflow's filters."""
 
@@ -52,6 +40,7 @@ class ColumnCheck(Part):
     maximum: float | None = Field(default=None, allow_inf_nan=False)
     allowed: list[Label] | None = None
     required: bool = False
+    reject: bool = Field(default=True, description="False: a number outside of the range is counted, not rejected")
 
 
 class Checks(Part):
@@ -109,6 +98,7 @@ class Dataset(Part):
         default="warn", description="what `/predict` does with an unseen category or a number outside of its range"
     )
     source: Source
+    reading: Reading = Field(default_factory=Reading)
     checks: Checks = Field(default_factory=Checks)
     holdout: Holdout = Field(default_factory=Holdout)
     hyperparameters: dict[str, dict[str, HyperparameterValue]] = Field(
@@ -138,7 +128,11 @@ class Dataset(Part):
             raise ValueError(f"numeric, categorical, target: found {', '.join(twice)} twice, expected each name once")
         self._refuse_target_as_key()
         self._refuse_impossible_checks()
-        for field, used in (("checks.columns", self.checks.columns), ("holdout.columns", self.holdout.columns or [])):
+        for field, used in (
+            ("checks.columns", self.checks.columns),
+            ("holdout.columns", self.holdout.columns or []),
+            ("reading.columns", self.reading.columns),
+        ):
             unknown = sorted(set(used) - set(self.columns))
             if unknown:
                 raise ValueError(f"{field}: found {', '.join(unknown)}, expected names of {', '.join(self.columns)}")

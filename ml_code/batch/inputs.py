@@ -6,14 +6,18 @@ import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml_code.data.csv_records import Block, CsvRecords, show_names
+from ml_code.data.validation import read_texts, show_cell
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.model_file.spec import Feature
+from ml_code.reading.blocks import Block
+from ml_code.reading.csv_records import show_names
+from ml_code.reading.numbers import read_numbers
+from ml_code.reading.rules import Reading
+from ml_code.reading.table import open_table
 from ml_code.storage import SCHEME, Storage, StoredObject
 from ml_code.workspace import Workspace
 
@@ -67,6 +71,7 @@ def read_batches(
     features: Sequence[Feature],
     key: str | None = None,
     *,
+    reading: Reading | None = None,
     row_groups: Sequence[int] | None = None,
     rows: Sequence[int] | None = None,
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -79,6 +84,7 @@ def read_batches(
         uri: CSV or Parquet file.
         features: features of the model; other columns are left out.
         key: column that identifies a row; without it row numbers do.
+        reading: how the dataset's files are written; None: as plain CSV.
         row_groups: row groups of a Parquet file; None: all.
         rows: row numbers of a Parquet file; None: all.
 
@@ -89,7 +95,7 @@ def read_batches(
     """
     names = [feature.name for feature in features]
     if not uri.endswith(".parquet"):
-        yield from _read_csv(storage, uri, features, key)
+        yield from _read_csv(storage, uri, features, key, reading or Reading())
         return
     categories = [feature.name for feature in features if feature.kind == "categorical"]
     with storage.open_parts(uri) as stream:
@@ -115,17 +121,17 @@ def read_batches(
 
 
 def _read_csv(
-    storage: Storage, uri: str, features: Sequence[Feature], key: str | None
+    storage: Storage, uri: str, features: Sequence[Feature], key: str | None, reading: Reading
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     first = 0
     with storage.open(uri) as stream:
-        records = CsvRecords(stream, uri)
+        records = open_table(stream, uri, reading)
         _refuse_columns(uri, [feature.name for feature in features], records.header)
         for block in records:
             if block.bad:
                 bad = block.bad[0]
                 raise DataCheckError(f"{uri}, line {bad.line}: found {bad.reason}, expected a row; correct the file")
-            columns = {feature.name: _read_cells(uri, block, feature) for feature in features}
+            columns = {feature.name: _read_cells(uri, block, feature, reading) for feature in features}
             count = len(block.frame)
             is_keyed = key is not None and key in block.frame
             ids = pa.array(block.frame[key], pa.string(), from_pandas=True) if is_keyed else _number(first, count)
@@ -133,20 +139,20 @@ def _read_csv(
             first += count
 
 
-def _read_cells(uri: str, block: Block, feature: Feature) -> pa.Array:
-    """Converts a column of text to the model's input: numbers, or texts without surrounding blanks."""
-    texts = block.frame[feature.name].astype("str").str.strip().replace("", None)
-    if feature.kind == "categorical":
-        return pa.array(texts, pa.string(), from_pandas=True)
-    numbers = pd.to_numeric(texts, errors="coerce")
-    is_bad = (numbers.isna() & texts.notna()).to_numpy()
-    if is_bad.any():
-        row = int(is_bad.argmax())
+def _read_cells(uri: str, block: Block, feature: Feature, reading: Reading) -> pa.Array:
+    """Converts a column of text to the model's input, as training reads it."""
+    cells, is_number = block.frame[feature.name], feature.kind == "numeric"
+    markers = reading.list_markers(feature.name, is_number=is_number)
+    if not is_number:
+        return pa.array(read_texts(cells, markers), pa.string(), from_pandas=True)
+    found = read_numbers(cells, reading.find_form(feature.name), markers)
+    if found.is_bad.any():
+        row = int(found.is_bad.to_numpy().argmax())
         raise DataCheckError(
-            f"{uri}, line {block.lines[row]}, column {feature.name}: found {texts.iloc[row]!r}, expected a number; "
-            "correct the file"
+            f"{uri}, line {block.lines[row]}, column {feature.name}: found {show_cell(cells.iloc[row])}, "
+            "expected a number; correct the file"
         )
-    return pa.array(numbers, pa.float64(), from_pandas=True)
+    return pa.array(found.numbers, pa.float64(), from_pandas=True)
 
 
 def _open_parquet(uri: str, stream: io.IOBase, categories: Sequence[str] = ()) -> pq.ParquetFile:

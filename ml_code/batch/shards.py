@@ -18,6 +18,7 @@ from typing import Literal
 
 from ml_code.batch.inputs import count_rows_of_groups, list_inputs, read_batches
 from ml_code.errors import CatalogError, DataCheckError, NoChampionError
+from ml_code.reading.rules import Reading
 from ml_code.storage import Storage, StoredObject
 from ml_code.workspace import Workspace
 
@@ -141,6 +142,7 @@ def predict_shard(workspace: Workspace, shard: Shard) -> Part:
             shard.input_uri,
             model.spec.features,
             shard.key,
+            reading=_find_reading(workspace, shard.model),
             row_groups=shard.row_groups,
             rows=shard.rows,
         )
@@ -149,6 +151,11 @@ def predict_shard(workspace: Workspace, shard: Shard) -> Part:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Part(shard.output_uri, rows, digest)
+
+
+def _find_reading(workspace: Workspace, model: str) -> Reading:
+    catalog = workspace.catalog
+    return catalog.datasets[catalog.list_models()[model]].reading
 
 
 def finish_batch(workspace: Workspace, shards: Sequence[Shard], parts: Sequence[Part]) -> str:

@@ -15,11 +15,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml_code.data.csv_records import BadRow, CsvRecords
 from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine
 from ml_code.data.validation import check_rows, refuse_too_many_bad
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
+from ml_code.reading.blocks import BadRow
+from ml_code.reading.table import open_table
 from ml_code.workspace import Workspace
 
 METADATA = b"mlops"
@@ -130,7 +131,7 @@ class CleanFiles:
         good: list[pd.DataFrame] = []
         bad: list[BadRow] = []
         size_bytes = 0
-        for block in CsvRecords(io.BytesIO(content), origin):
+        for block in open_table(io.BytesIO(content), origin, self._dataset.reading):
             size_bytes += sum(map(len, block.raw)) + sum(len(row.raw) for row in block.bad)
             if size_bytes > LARGEST_CSV_MB * 1_000_000:
                 raise DataCheckError(

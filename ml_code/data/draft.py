@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from ml_code.data.csv_records import CsvRecords
-from ml_code.data.validation import LARGEST_NUMBER, WHOLE_NUMBER, strip_cells
+from ml_code.data.validation import LARGEST_NUMBER, WHOLE_NUMBER, read_texts
 from ml_code.datasets import CATALOG, Dataset, describe_problems
 from ml_code.errors import CatalogError, DataCheckError, SourceError
 from ml_code.families import Task
 from ml_code.places import make_source_key
+from ml_code.reading.csv_records import CsvRecords
 from ml_code.workspace import Workspace
 
 MOST_CATEGORIES = 50
@@ -97,7 +97,7 @@ def draft_dataset(path: Path, target: str, *, name: str, key: str | None = None,
     with path.open("rb") as stream:
         records = CsvRecords(stream, path.name)
         _refuse_header(path, records.header, target, key)
-        frame = pd.concat([block.frame for block in records], ignore_index=True).apply(strip_cells)
+        frame = pd.concat([block.frame for block in records], ignore_index=True).apply(read_texts)
     key = key or _find_key(frame, target)
     left_out: dict[str, str] = {}
     numeric: dict[str, pd.Series] = {}

@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ml_code.data.clean_files import LARGEST_CSV_MB, CleanFiles
-from ml_code.data.csv_records import CsvRecords
 from ml_code.data.source import load_source
 from ml_code.data.synthetic import resample_rows
 from ml_code.data.validation import refuse_missing_columns
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.places import INCOMING, name_dataset
+from ml_code.reading.table import SUFFIXES, open_table
 from ml_code.storage import Storage, StoredObject
 from ml_code.workspace import Workspace
 
@@ -24,8 +24,6 @@ BATCH_FILES = 100
 """Files of one task: ten thousand files become neither ten thousand tasks nor one endless task."""
 
 PRODUCED_ROWS = 30
-
-SUFFIXES = (".csv", ".csv.gz")
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +41,7 @@ def put_file(workspace: Workspace, dataset: str, path: Path) -> str:
     _refuse_suffix(path.name)
     storage = workspace.storage
     with storage.open(str(path)) as stream:
-        refuse_missing_columns(described, CsvRecords(stream, path.name).header)
+        refuse_missing_columns(described, open_table(stream, path.name, described.reading).header)
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     # Another file of this name may still be there.
@@ -188,6 +186,6 @@ def _keep(files: CleanFiles, content: bytes, digest: str, found: StoredObject) -
 def _refuse_suffix(name: str) -> None:
     if not name.endswith(SUFFIXES):
         raise SourceError(
-            f"file {PurePosixPath(name).name}: found a name without {' or '.join(SUFFIXES)} at its end, expected one; "
-            "save it as CSV with a header"
+            f"file {PurePosixPath(name).name}: found a name without one of {', '.join(SUFFIXES)} at its end, "
+            "expected one; save it as CSV with a header"
         )

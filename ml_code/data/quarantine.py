@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable
 
-from ml_code.data.csv_records import BadRow
+from ml_code.reading.blocks import BadRow
 
 COLUMNS = ("file", "line", "column", "reason", "raw")
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import requests
 
-from ml_code.data.csv_records import CsvRecords
 from ml_code.data.validation import refuse_missing_columns
 from ml_code.datasets import CATALOG, Dataset
 from ml_code.errors import DataCheckError, SourceError
+from ml_code.reading.table import open_table
 from ml_code.sources import BundledSource, FileSource, ObjectSource, UrlSource
 from ml_code.workspace import Workspace
 
@@ -61,7 +61,7 @@ def _load_from_internet(workspace: Workspace, dataset: Dataset, url: str) -> Sou
     try:
         content = _download(url)
         # A portal's web page has status 200 as well, and must not replace the copy.
-        refuse_missing_columns(dataset, CsvRecords(io.BytesIO(content), url).header)
+        refuse_missing_columns(dataset, open_table(io.BytesIO(content), url, dataset.reading).header)
     except (requests.RequestException, SourceError, DataCheckError) as error:
         if storage.find(kept) is None:
             raise SourceError(

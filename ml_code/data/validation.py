@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from ml_code.data.csv_records import show_names
+from ml_code.cells import name_category
 from ml_code.datasets import ColumnCheck, Dataset
 from ml_code.errors import DataCheckError
+from ml_code.reading.csv_records import show_names
+from ml_code.reading.numbers import read_numbers
 
 WHOLE_NUMBER = r"0|-?[1-9][0-9]{0,17}"
 """A class label that is a number: int64 holds it and prints it unchanged; 007 stays a text."""
@@ -19,7 +21,7 @@ WHOLE_NUMBER = r"0|-?[1-9][0-9]{0,17}"
 LARGEST_NUMBER = float(np.finfo(np.float32).max)
 """A model computes in float32: a larger number would be infinite, and libraries refuse that."""
 
-SHOWN_CELL = 300
+SHOWN_CELL = 200
 """Length of a cell in a reason, which goes to Airflow's database and to logs."""
 
 
@@ -33,10 +35,14 @@ class BadCell:
 
 @dataclass(frozen=True, slots=True)
 class CheckedRows:
-    """Valid rows with typed columns and their original index, and the fault of each other row by index."""
+    """Valid rows with typed columns and their original index, and the fault of each other row by index.
+
+    `warnings` counts the valid rows whose cell breaks a check that does not reject, by column.
+    """
 
     good: pd.DataFrame
     bad: Mapping[int, BadCell]
+    warnings: Mapping[str, int] = field(default_factory=dict)
 
 
 def check_rows(dataset: Dataset, frame: pd.DataFrame) -> CheckedRows:
@@ -50,13 +56,19 @@ def check_rows(dataset: Dataset, frame: pd.DataFrame) -> CheckedRows:
         DataCheckError: a column is missing.
     """
     refuse_missing_columns(dataset, list(frame.columns))
-    cells = frame.assign(**{name: strip_cells(frame[name]) for name in dataset.columns})
-    bad = find_bad_cells(make_schema(dataset), cells)
+    typed: dict[str, pd.Series] = {}
+    bad: dict[int, BadCell] = {}
+    for name in dataset.columns:
+        if _is_number(dataset, name):
+            typed[name], unread = _read_number_column(dataset, name, frame[name])
+            bad |= {index: cell for index, cell in unread.items() if index not in bad}
+        else:
+            typed[name] = read_texts(frame[name], dataset.reading.list_markers(name, is_number=False))
+    cells = frame.assign(**typed)
+    for index, cell in find_bad_cells(make_schema(dataset), cells.drop(index=list(bad)), shown=frame).items():
+        bad.setdefault(index, cell)
     good = cells.drop(index=list(bad))
-    numbers = {
-        name: pd.to_numeric(good[name]).astype("float64") for name in dataset.columns if _is_number(dataset, name)
-    }
-    return CheckedRows(good.assign(**numbers), bad)
+    return CheckedRows(good, bad, _count_warnings(dataset, good))
 
 
 def refuse_missing_columns(dataset: Dataset, found: list[str]) -> None:
@@ -72,15 +84,46 @@ def refuse_missing_columns(dataset: Dataset, found: list[str]) -> None:
         )
 
 
-def strip_cells(cells: pd.Series) -> pd.Series:
-    """Strips blanks from text; an empty text becomes missing, and typed numbers stay unchanged."""
-    if pd.api.types.is_float_dtype(cells):
-        return cells
-    return cells.astype("str").str.strip().replace("", None)
+def read_texts(cells: pd.Series, markers: frozenset[str] = frozenset()) -> pd.Series:
+    """The canonical text of each cell; a missing one is None."""
+    codes, distinct = pd.factorize(cells)
+    names = [name_category(cell) for cell in distinct.tolist()]
+    texts = np.array([*(None if name in markers or not name else name for name in names), None], dtype=object)
+    return pd.Series(texts[codes], index=cells.index, dtype="str")
 
 
-def find_bad_cells(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> dict[int, BadCell]:
-    """The first invalid cell of each row that breaks the schema, by the row's index, in the order of the columns."""
+def _read_number_column(dataset: Dataset, name: str, cells: pd.Series) -> tuple[pd.Series, dict[int, BadCell]]:
+    """A column as float64, and its cells that are not numbers which float32 holds."""
+    reading = dataset.reading
+    found = read_numbers(cells, reading.find_form(name), reading.list_markers(name, is_number=True))
+    is_bad = found.is_bad | (found.numbers.abs() > LARGEST_NUMBER)
+    reason = "expected a number"
+    return found.numbers, {
+        int(index): BadCell(name, f"found {show_cell(cells[index])}, {reason}") for index in cells.index[is_bad]
+    }
+
+
+def _count_warnings(dataset: Dataset, good: pd.DataFrame) -> dict[str, int]:
+    counts = {}
+    for name, check in dataset.checks.columns.items():
+        if not check.reject and name in good and _is_number(dataset, name):
+            low = -np.inf if check.minimum is None else check.minimum
+            high = np.inf if check.maximum is None else check.maximum
+            counts[name] = int((good[name].lt(low) | good[name].gt(high)).sum())
+    return {name: count for name, count in counts.items() if count}
+
+
+def find_bad_cells(
+    schema: pa.DataFrameSchema, frame: pd.DataFrame, shown: pd.DataFrame | None = None
+) -> dict[int, BadCell]:
+    """The first invalid cell of each row that breaks the schema, by the row's index, in the order of the columns.
+
+    Args:
+        schema: of the columns.
+        frame: typed cells.
+        shown: the cells as they came, for the reasons; None: `frame`.
+    """
+    shown = frame if shown is None else shown
     try:
         schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
@@ -90,7 +133,9 @@ def find_bad_cells(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> dict[int,
     bad: dict[int, BadCell] = {}
     for column, check, index in zip(cases["column"], cases["check"], cases["index"], strict=True):
         expected = "expected a value" if check == "not_nullable" else check
-        found = "nothing" if check == "not_nullable" else show_cell(frame.at[index, column])
+        found = (
+            "nothing" if check == "not_nullable" else show_cell((frame if shown is None else shown).at[index, column])
+        )
         bad.setdefault(int(index), BadCell(str(column), f"found {found}, {expected}"))
     return bad
 
@@ -136,12 +181,10 @@ def make_schema(dataset: Dataset) -> pa.DataFrameSchema:
 def _make_column(dataset: Dataset, name: str) -> pa.Column:
     check = dataset.checks.columns.get(name, ColumnCheck())
     checks = []
-    if _is_number(dataset, name):
-        checks.append(pa.Check(_is_finite, error="expected a number"))
-    if (minimum := check.minimum) is not None:
-        checks.append(pa.Check(lambda cells: ~(_to_numbers(cells) < minimum), error=f"expected at least {minimum:g}"))
-    if (maximum := check.maximum) is not None:
-        checks.append(pa.Check(lambda cells: ~(_to_numbers(cells) > maximum), error=f"expected at most {maximum:g}"))
+    if (minimum := check.minimum) is not None and check.reject:
+        checks.append(pa.Check(lambda cells: ~(cells < minimum), error=f"expected at least {_write(minimum)}"))
+    if (maximum := check.maximum) is not None and check.reject:
+        checks.append(pa.Check(lambda cells: ~(cells > maximum), error=f"expected at most {_write(maximum)}"))
     if check.allowed is not None:
         checks.append(_make_choice(check.allowed, is_number=_is_number(dataset, name)))
     is_required = check.required or name in {dataset.target, dataset.key}
@@ -152,18 +195,15 @@ def _make_choice(allowed: list[int | str], *, is_number: bool) -> pa.Check:
     expected = f"expected one of {', '.join(map(str, allowed))}"
     if is_number:
         values = [float(value) for value in allowed]
-        return pa.Check(lambda cells: _to_numbers(cells).isin(values), error=expected)
-    texts = [str(value) for value in allowed]
+        return pa.Check(lambda cells: cells.isin(values), error=expected)
+    texts = [name_category(value) for value in allowed]
     return pa.Check(lambda cells: cells.isin(texts), error=expected)
+
+
+def _write(number: float) -> str:
+    """All digits of a number, and no decimal places of a whole one."""
+    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def _is_number(dataset: Dataset, name: str) -> bool:
     return name in dataset.numeric or (name == dataset.target and dataset.task == "regression")
-
-
-def _is_finite(cells: pd.Series) -> pd.Series:
-    return _to_numbers(cells).abs() <= LARGEST_NUMBER
-
-
-def _to_numbers(cells: pd.Series) -> pd.Series:
-    return pd.to_numeric(cells, errors="coerce")

@@ -6,8 +6,8 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
-from ml_code.data.csv_records import BadRow, Block
 from ml_code.data.validation import show_cell
+from ml_code.reading.blocks import BadRow, Block
 
 # COPY converts every text that passes here into the column's type, with any settings of the server.
 EXPECTED = {

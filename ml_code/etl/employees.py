@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ml_code.data.csv_records import BadRow, CsvRecords, show_names
 from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine
 from ml_code.errors import DataCheckError, StorageError
 from ml_code.etl.employee_schema import EXPECTED, find_bad_rows
 from ml_code.places import Places
+from ml_code.reading.blocks import BadRow
+from ml_code.reading.csv_records import CsvRecords, show_names
 from ml_code.storage import Storage
 from ml_code.warehouse import Cursor, copy_csv
 from ml_code.workspace import Workspace

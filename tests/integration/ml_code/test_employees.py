@@ -16,10 +16,10 @@ import psycopg2
 import pytest
 from pydantic import SecretStr
 
-from ml_code.data import csv_records
 from ml_code.errors import DataCheckError, SourceError, StorageError, WarehouseError
 from ml_code.etl import employees
 from ml_code.etl.employees import LoadReport, load_employees
+from ml_code.reading import csv_records
 from ml_code.settings import Settings
 from ml_code.storage import Storage
 from ml_code.warehouse import Warehouse

@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ml_code.data import clean_files, csv_records, quarantine
+from ml_code.data import clean_files, quarantine
 from ml_code.data.clean_files import CleanFiles
 from ml_code.errors import DataCheckError, SourceError
+from ml_code.reading import csv_records
 from ml_code.workspace import Workspace
 from tests.unit.ml_code.passengers import make_dataset, make_rows
 

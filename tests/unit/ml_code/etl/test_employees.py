@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ml_code.data.csv_records import Block, CsvRecords
 from ml_code.errors import DataCheckError, SettingsError, StorageError
 from ml_code.etl.employee_schema import EXPECTED, find_bad_rows
 from ml_code.etl.employees import SAMPLE, find_file, load_employees
+from ml_code.reading.blocks import Block
+from ml_code.reading.csv_records import CsvRecords
 from ml_code.workspace import Workspace
 
 GOOD = {"employee_id": "7", "name": "김민서", "department": "R&D", "salary": "52000.50", "hired_on": "2024-02-29"}
@@ -63,7 +64,8 @@ def test_a_bad_cell_is_named_with_the_expected_value(column: str, cell: str) -> 
     (index, bad), *others = find_bad_rows(block).items()
     assert others == []
     assert index == 1
-    found = repr(cell) if cell else "nothing"
+    found = repr(cell) if len(cell) < 199 else f"{repr(cell)[:200]}... ({len(cell) + 2} characters)"
+    found = found if cell else "nothing"
     assert (bad.line, bad.column, bad.reason) == (block.lines[1], column, f"found {found}, expected {EXPECTED[column]}")
     assert bad.raw == block.raw[1].decode()
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import re
-import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.csv
-
+from ml_code.cells import clean_text
 from ml_code.errors import SourceError
+from ml_code.reading.blocks import BadRow, Block, is_utf8, parse_rows, show
+from ml_code.reading.grammar import Grammar, name_columns
+from ml_code.reading.rules import Reading
+from ml_code.reading.streams import DAMAGED, Utf8Stream
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """Size of a read: large enough for a fast parser call, small enough for a flat memory."""
@@ -28,35 +25,7 @@ RECORD_LINES = 100
 SHOWN_BYTES = 1000
 """Length of the raw text of an overlong line, and of any line in an error."""
 
-BOM = b"\xef\xbb\xbf"
-
-_FIELD = rb'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)'
-_FIELDS = re.compile(rb"(?:^|,)(" + _FIELD + rb")")
-_CLEAN = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+")
-
-
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """An invalid row: `line` is its first physical line (the header is 1); `column` may be empty."""
-
-    line: int
-    column: str
-    reason: str
-    raw: str
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Records of one part of a file.
-
-    `lines`, `raw` (without line ends) and `frame` are the valid records, aligned; `bad` are the others. `frame` has
-    str columns as in the header, a missing value for each empty cell, and a RangeIndex.
-    """
-
-    lines: list[int]
-    raw: list[bytes]
-    frame: pd.DataFrame
-    bad: list[BadRow]
+SHOWN_HEADER = 200
 
 
 class CsvRecords:
@@ -69,19 +38,28 @@ class CsvRecords:
     1000000
     """
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
+    def __init__(self, stream: BinaryIO, name: str, reading: Reading | None = None) -> None:
         """Reads the header.
+
+        Args:
+            stream: of the file.
+            name: for messages; `.gz` at its end means a packed file.
+            reading: how the file is written; None: comma-separated UTF-8 with the header on its first line.
 
         Raises:
             SourceError: the file is empty, or is named `.gz` and is not a gzip file.
-            SourceError: the header is not UTF-8, has broken quotes, or an empty or repeated column name.
+            SourceError: the header has other bytes than its encoding, broken quotes, or a column name twice.
         """
         self._name = name
-        self._stream = cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if name.endswith(".gz") else stream
-        first, _, self._rest = self._read(RECORD_BYTES).removeprefix(BOM).partition(b"\n")
-        self.header = self._parse_header(first.removesuffix(b"\r"))
-        repeated = b"(?:," + _FIELD + b"){%d}" % (len(self.header) - 1)
-        self._row = re.compile(_FIELD + repeated)
+        self._reading = reading or Reading()
+        self._stream = Utf8Stream(stream, self._reading.encoding, is_packed=name.endswith(".gz"))
+        self._grammar = Grammar(self._reading.separator.encode())
+        self._rest, self._line = self._read(RECORD_BYTES), 1
+        self._skip_lines()
+        self._names = self._parse_header(self._take_line())
+        self.header = self._names[:-1] if self._reading.extra_field == "last" else self._names
+        if self._reading.unit_row:
+            self._take_line()
 
     def __iter__(self) -> Iterator[Block]:
         """Reads the file block by block.
@@ -89,10 +67,10 @@ class CsvRecords:
         Raises:
             SourceError: the gzip file is truncated or damaged, or no row follows the header.
         """
-        line, is_last, has_rows = 2, False, False
+        line, is_last, has_rows = self._line, False, False
         while not is_last:
             data, partial, is_last = self._read_lines()
-            lines = _Lines(self.header, self._row, data, line, is_last)
+            lines = _Lines(self._names, self._reading, data, line, is_last)
             block, used, rest = lines.sort()
             self._rest = rest + partial
             line += used
@@ -121,30 +99,46 @@ class CsvRecords:
         return b""
 
     def _read(self, size: int) -> bytes:
-        """Reads the whole requested size, except at the end: a network stream returns smaller pieces."""
-        parts, missing = [], size
         try:
-            while missing and (part := self._stream.read(missing)):
-                parts.append(part)
-                missing -= len(part)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            return self._stream.read(size)
+        except DAMAGED as error:
             raise self._refuse(f"a truncated or damaged gzip file ({error})", "a whole one") from error
-        return b"".join(parts)
+
+    def _take_line(self) -> bytes:
+        line, _, self._rest = self._rest.partition(b"\n")
+        self._line += 1
+        return line.removesuffix(b"\r")
+
+    def _skip_lines(self) -> None:
+        comment = self._reading.comment.encode()
+        while self._rest and (self._line <= self._reading.skip_lines or (comment and self._rest.startswith(comment))):
+            self._take_line()
 
     def _parse_header(self, line: bytes) -> list[str]:
         if not line and not self._rest:
             raise self._refuse("an empty file", "a header and rows")
-        if len(line) >= RECORD_BYTES or b"\0" in line or not _CLEAN.fullmatch(line):
+        if len(line) >= RECORD_BYTES or b"\0" in line or not self._grammar.row.fullmatch(line):
             raise self._refuse(
-                f"the first line {_show(line[:SHOWN_BYTES])!r}",
-                "a header of comma-separated names on one line, ended by LF or CRLF",
+                f"the first line {show(line[:SHOWN_HEADER])!r}",
+                "a header of names on one line, ended by LF or CRLF",
             )
         try:
-            names = [_unquote(field).decode() for field in _FIELDS.findall(line)]
+            names = [clean_text(field.decode()) for field in self._grammar.split(line)]
         except UnicodeDecodeError as error:
-            raise self._refuse(f"the header {_show(line[:SHOWN_BYTES])!r}", "UTF-8") from error
-        if len(set(names)) < len(names) or not all(name.strip() for name in names):
-            raise self._refuse(f"the column names {show_names(names)}", "unique names, none of them empty")
+            raise self._refuse(f"the header {show(line[:SHOWN_HEADER])!r}", self._reading.encoding) from error
+        if not any(names):
+            raise self._refuse("an empty header", "a name for each column")
+        if self._reading.extra_field == "first":
+            names.insert(0, "")
+        elif self._reading.extra_field == "last":
+            names.append("")
+        names = name_columns(names)
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            places = " and ".join(str(place) for place, name in enumerate(names, start=1) if name == twice)
+            raise self._refuse(
+                f"the column name {_shorten(twice)!r} twice (columns {places})",
+                "each name once, and names, not values, in the first line",
+            )
         return names
 
     def _refuse(self, found: str, expected: str) -> SourceError:
@@ -154,8 +148,13 @@ class CsvRecords:
 class _Lines:
     """The complete lines of one part; the first is line `first` of the file."""
 
-    def __init__(self, header: list[str], row: re.Pattern[bytes], data: bytes, first: int, is_last: bool) -> None:
-        self._header, self._row, self._data, self._first, self._is_last = header, row, data, first, is_last
+    def __init__(self, header: list[str], reading: Reading, data: bytes, first: int, is_last: bool) -> None:
+        self._header, self._reading = header, reading
+        self._grammar = grammar = Grammar(reading.separator.encode())
+        self._row = grammar.make_row(len(header))
+        self._data, self._first, self._is_last = data, first, is_last
+        self._comment = reading.comment.encode()
+        self._encoding = "UTF-8" if reading.encoding == "utf-8" else reading.encoding
         self._physical = data.removesuffix(b"\n").split(b"\n") if data else []
         has_cr = b"\r" in data
         self._lines = [line.removesuffix(b"\r") for line in self._physical] if has_cr else self._physical
@@ -178,8 +177,8 @@ class _Lines:
             end = self._find_end(index)
             if end is None:
                 rest = b"".join(line + b"\n" for line in self._physical[index:])
-                return Block(numbers, raw, _parse_rows(self._header, raw), bad), index, rest
-            record = b"\n".join([*self._physical[index : end - 1], self._lines[end - 1]])
+                return self._make_block(numbers, raw, bad), index, rest
+            record = self._tidy(b"\n".join([*self._physical[index : end - 1], self._lines[end - 1]]))
             fault = self._find_fault(self._first + index, record) if record else None
             if fault:
                 bad.append(fault)
@@ -188,20 +187,48 @@ class _Lines:
                 numbers.append(self._first + index)
             position = end
         keep_until(len(self._lines))
-        return Block(numbers, raw, _parse_rows(self._header, raw), bad), len(self._lines), b""
+        return self._make_block(numbers, raw, bad), len(self._lines), b""
+
+    def _make_block(self, numbers: list[int], raw: list[bytes], bad: list[BadRow]) -> Block:
+        frame = parse_rows(self._header, raw, self._reading.separator)
+        if self._reading.extra_field != "last":
+            return Block(numbers, raw, frame, bad)
+        is_full = frame[self._header[-1]].notna().to_numpy()
+        width = len(self._header) - 1
+        reason = f"too many fields: found {width + 1}, expected {width}"
+        more = [BadRow(numbers[i], "", reason, show(raw[i])) for i in is_full.nonzero()[0].tolist()]
+        kept = (~is_full).nonzero()[0].tolist()
+        frame = frame.drop(columns=self._header[-1]).iloc[kept].reset_index(drop=True)
+        return Block([numbers[i] for i in kept], [raw[i] for i in kept], frame, sorted([*bad, *more], key=_get_line))
+
+    def _tidy(self, record: bytes) -> bytes:
+        """Drops comments, empty records, and blanks beside quoted fields."""
+        if self._comment and record.startswith(self._comment):
+            return b""
+        separator = self._reading.separator.encode()
+        if self._reading.skip_empty and not record.strip(separator + b" "):
+            return b""
+        if b'"' in record and not self._row.fullmatch(record):
+            return self._grammar.loose_quotes.sub(b"", record)
+        return record
 
     def _find_suspects(self) -> list[int]:
         """Indexes of the lines that fail the fast tests; nearly all rows pass these."""
-        lines, commas, is_row = self._lines, len(self._header) - 1, self._row.fullmatch
+        separator, more = self._reading.separator.encode(), len(self._header) - 1
+        lines, is_row = self._lines, self._row.fullmatch
         data = self._data
-        suspects = {index for index, line in enumerate(lines) if line.count(b",") != commas}
+        suspects = {index for index, line in enumerate(lines) if line.count(separator) != more}
+        if self._reading.skip_empty:
+            suspects.update(index for index, line in enumerate(lines) if not line.strip(separator + b" "))
+        if self._comment and self._comment in data:
+            suspects.update(index for index, line in enumerate(lines) if line.startswith(self._comment))
         if b'"' in data or b"\r" in data:
             special = {index for index, line in enumerate(lines) if b'"' in line or b"\r" in line}
             suspects = (suspects - special) | {index for index in special if not is_row(lines[index])}
-        if not commas or max(map(len, lines), default=0) > RECORD_BYTES:
+        if not more or max(map(len, lines), default=0) > RECORD_BYTES:
             suspects.update(index for index, line in enumerate(lines) if not line or len(line) > RECORD_BYTES)
-        if b"\0" in data or not _is_utf8(data):
-            suspects.update(index for index, line in enumerate(lines) if b"\0" in line or not _is_utf8(line))
+        if b"\0" in data or not is_utf8(data):
+            suspects.update(index for index, line in enumerate(lines) if b"\0" in line or not is_utf8(line))
         return sorted(suspects)
 
     def _find_end(self, index: int) -> int | None:
@@ -224,21 +251,21 @@ class _Lines:
     def _find_fault(self, line: int, record: bytes) -> BadRow | None:
         if len(record) > RECORD_BYTES:
             reason = f"found a record of more than {RECORD_BYTES} bytes, of which these are the first {SHOWN_BYTES}"
-            return BadRow(line, "", reason, _show(record[:SHOWN_BYTES]))
-        if not _CLEAN.fullmatch(record):
+            return BadRow(line, "", reason, show(record[:SHOWN_BYTES]))
+        if not self._grammar.row.fullmatch(record):
             is_quoted = b'"' in record
             reason = "broken quotes" if is_quoted else "found a carriage return inside the line, expected LF or CRLF"
-            return BadRow(line, "", reason, _show(record))
-        fields = _FIELDS.findall(record)
+            return BadRow(line, "", reason, show(record))
+        fields = self._grammar.fields.findall(record)
         if len(fields) != len(self._header):
             is_few = len(fields) < len(self._header)
             reason = f"too {'few' if is_few else 'many'} fields: found {len(fields)}, expected {len(self._header)}"
-            return BadRow(line, "", reason, _show(record))
+            return BadRow(line, "", reason, show(record))
         for column, field in zip(self._header, fields, strict=True):
-            if not _is_utf8(field):
-                return BadRow(line, column, "found bytes that are not UTF-8", _show(record))
+            if not is_utf8(field):
+                return BadRow(line, column, f"found bytes that are not {self._encoding}", show(record))
             if b"\0" in field:
-                return BadRow(line, column, "found a NUL byte", _show(record))
+                return BadRow(line, column, "found a NUL byte", show(record))
         return None
 
 
@@ -248,39 +275,9 @@ def show_names(names: Sequence[str]) -> str:
     return text if len(text) <= SHOWN_BYTES else f"{text[:SHOWN_BYTES]}... ({len(names)} columns)"
 
 
-def _parse_rows(header: list[str], raw: list[bytes]) -> pd.DataFrame:
-    if not raw:
-        return pd.DataFrame({name: pd.Series(dtype="str") for name in header})
-    data = b"\n".join(raw)
-    table = pa.csv.read_csv(
-        pa.BufferReader(data),
-        # One parser block: the ends of the records are already known.
-        pa.csv.ReadOptions(column_names=header, block_size=len(data) + 1, use_threads=False),
-        pa.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-        pa.csv.ConvertOptions(
-            column_types=dict.fromkeys(header, pa.large_string()),
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-        ),
-    )
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
+def _shorten(text: str) -> str:
+    return text if len(text) <= SHOWN_HEADER else f"{text[:SHOWN_HEADER]}..."
 
 
-def _is_utf8(content: bytes) -> bool:
-    if content.isascii():
-        return True
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _unquote(field: bytes) -> bytes:
-    return field[1:-1].replace(b'""', b'"') if field.startswith(b'"') else field
-
-
-def _show(content: bytes) -> str:
-    return content.decode(errors="backslashreplace")
+def _get_line(row: BadRow) -> int:
+    return row.line

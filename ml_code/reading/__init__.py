@@ -1,0 +1,1 @@
+"""How the files of people are read: the rules of a dataset, and their recognition."""

@@ -1,0 +1,70 @@
+"""A part of a file: its valid records as a frame of text, and its invalid ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """An invalid row: `line` is its first physical line (the header is 1); `column` may be empty."""
+
+    line: int
+    column: str
+    reason: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Records of one part of a file.
+
+    `lines`, `raw` (without line ends) and `frame` are the valid records, aligned; `bad` are the others. `frame` has
+    str columns as in the header, a missing value for each empty cell, and a RangeIndex.
+    """
+
+    lines: list[int]
+    raw: list[bytes]
+    frame: pd.DataFrame
+    bad: list[BadRow]
+
+
+def parse_rows(header: list[str], raw: list[bytes], separator: str) -> pd.DataFrame:
+    """The cells of valid records as text, in columns by the header; an empty cell is missing."""
+    if not raw:
+        return pd.DataFrame({name: pd.Series(dtype="str") for name in header})
+    data = b"\n".join(raw)
+    table = pa.csv.read_csv(
+        pa.BufferReader(data),
+        # One parser block: the ends of the records are already known.
+        pa.csv.ReadOptions(column_names=header, block_size=len(data) + 1, use_threads=False),
+        pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True, ignore_empty_lines=False),
+        pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(header, pa.large_string()),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def is_utf8(content: bytes) -> bool:
+    """Whether the bytes are UTF-8."""
+    if content.isascii():
+        return True
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def show(content: bytes) -> str:
+    """Bytes as text; those that are not UTF-8 as backslash escapes."""
+    return content.decode(errors="backslashreplace")

@@ -1,0 +1,82 @@
+"""Recognizes the encoding of a file from all its bytes."""
+
+from __future__ import annotations
+
+import codecs
+from typing import BinaryIO
+
+CHUNK_BYTES = 1024 * 1024
+
+SAMPLE_BYTES = 256 * 1024
+"""Bytes for the library that tells legacy encodings apart: more of them hardly change its result."""
+
+UTF_16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+CANDIDATES = ["cp1252", "cp1251", "cp1253", "cp1255", "cp1256", "cp932", "gb18030", "big5"]
+"""Legacy encodings that the library tells apart; those of Latin letters are too alike, so Windows-1252 is theirs."""
+
+
+def recognize_encoding(stream: BinaryIO) -> str:
+    """The encoding of a file, as a name that Python knows; the stream is read to its end.
+
+    A file counts as UTF-8 if most of its lines beyond ASCII are, so that a few broken bytes are bad rows.
+    """
+    start = stream.read(CHUNK_BYTES)
+    if start[:2] in UTF_16:
+        return UTF_16[start[:2]]
+    if _has_alternate_nulls(start):
+        return "utf-16-le" if start[1:2] == b"\0" else "utf-16-be"
+    foreign = [line for line in start.splitlines() if not line.isascii()]
+    rest = b""
+    while len(foreign) * 80 < SAMPLE_BYTES and (chunk := stream.read(CHUNK_BYTES)):
+        lines = (rest + chunk).split(b"\n")
+        rest = lines.pop()[-CHUNK_BYTES:]
+        foreign += [line for line in lines if not line.isascii()]
+    foreign += [rest] if not rest.isascii() else []
+    if not foreign or sum(map(_is_utf8, foreign)) * 2 >= len(foreign):
+        return "utf-8"
+    return _recognize_legacy(b"\n".join(line for line in foreign if not _is_utf8(line)))
+
+
+def _has_alternate_nulls(content: bytes) -> bool:
+    sample = content[:2000]
+    half = max(1, len(sample) // 2)
+    return len(sample) > 3 and max(sample[::2].count(0), sample[1::2].count(0)) > 0.4 * half
+
+
+def _recognize_legacy(content: bytes) -> str:
+    sample = content[:SAMPLE_BYTES]
+    if _looks_korean(sample):
+        return "cp949"
+    from charset_normalizer import from_bytes  # noqa: PLC0415  only for a legacy encoding
+
+    best = from_bytes(sample, cp_isolation=CANDIDATES).best()
+    return best.encoding if best is not None else "cp1252"
+
+
+def _looks_korean(content: bytes) -> bool:
+    """Whether it is CP949, and nearly all characters beyond ASCII are common Hangul (KS X 1001).
+
+    The library takes short Korean texts for Latin, and short Latin ones for Korean.
+    """
+    try:
+        text = content.decode("cp949")
+    except UnicodeDecodeError as error:
+        if error.start < len(content) - 1:
+            return False
+        text = content[: error.start].decode("cp949")
+    beyond = [letter for letter in text if not letter.isascii()]
+    hangul = sum("가" <= letter <= "힣" and letter.encode("cp949")[1] >= 0xA1 for letter in beyond)
+    return hangul >= 0.7 * len(beyond)
+
+
+def _decodes(content: bytes, encoding: str) -> bool:
+    try:
+        content.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_utf8(line: bytes) -> bool:
+    return _decodes(line, "utf-8")

@@ -1,0 +1,58 @@
+"""What a field and a row of a CSV file look like, for each separator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """Patterns of the fields and rows of a file with one separator (a single byte)."""
+
+    separator: bytes
+
+    @cached_property
+    def field(self) -> bytes:
+        """A field, quoted or not."""
+        return rb'(?:"(?:[^"]++|"")*+"|[^"' + re.escape(self.separator) + rb"\r\n]*+)"
+
+    @cached_property
+    def fields(self) -> re.Pattern[bytes]:
+        """Finds each field of a valid row."""
+        return re.compile(b"(?:^|" + re.escape(self.separator) + b")(" + self.field + b")")
+
+    @cached_property
+    def row(self) -> re.Pattern[bytes]:
+        """A valid row of any width."""
+        return re.compile(self.field + b"(?:" + re.escape(self.separator) + self.field + b")*+")
+
+    @cached_property
+    def loose_quotes(self) -> re.Pattern[bytes]:
+        """A separator with blanks before or after a quoted field."""
+        blank = rb"[ \t]+" if self.separator != b"\t" else b" +"
+        mark = re.escape(self.separator)
+        return re.compile(b"(?<=" + mark + b")" + blank + b'(?=")|(?<=")' + blank + b"(?=" + mark + b"|$)")
+
+    def make_row(self, width: int) -> re.Pattern[bytes]:
+        """A valid row of one width."""
+        return re.compile(self.field + b"(?:" + re.escape(self.separator) + self.field + b"){%d}" % (width - 1))
+
+    def split(self, row: bytes) -> list[bytes]:
+        """The fields of a valid row, without their quotes."""
+        return [_unquote(field) for field in self.fields.findall(row)]
+
+
+def name_columns(names: Sequence[str]) -> list[str]:
+    """The names, with `column 3` for the third if it has none.
+
+    >>> name_columns(["", "age"])
+    ['column 1', 'age']
+    """
+    return [name or f"column {place}" for place, name in enumerate(names, start=1)]
+
+
+def _unquote(field: bytes) -> bytes:
+    return field[1:-1].replace(b'""', b'"') if field.startswith(b'"') else field

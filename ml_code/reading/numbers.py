@@ -1,0 +1,165 @@
+"""Numbers as people write them, to float64; the form of a column is recognized from its cells."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ml_code.cells import clean_text
+from ml_code.reading.rules import NumberForm
+
+PLAIN = NumberForm()
+
+FORMS = (
+    PLAIN,
+    NumberForm(thousands=","),
+    NumberForm(decimal=",", thousands="."),
+    NumberForm(thousands=" "),
+    NumberForm(decimal=",", thousands=" "),
+    NumberForm(thousands="'"),
+)
+"""In the order of preference, where several read as many cells."""
+
+LONGEST_SIGN = 12
+
+_NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_GROUPED = re.compile(r"[0-9]{1,3}(?:T[0-9]{2,3})*T[0-9]{3}(?:\.[0-9]*)?")
+_BESIDE = re.compile(r"([^0-9(+.,-]*)[(+-]{0,2}[^0-9]{0,4}?[0-9.][0-9.,' ]*(?:[eE][+-]?[0-9]+)?([^0-9]*)")
+"""The text before and after a number; the signs that look alike are already one."""
+
+_CURRENCY_CODE = re.compile(r"[A-Z]{2,3}\$?")
+
+_SAME_SIGN = str.maketrans({"\u2212": "-", "\u2019": "'", "\xa0": " ", "\u202f": " ", "\u2009": " "})
+
+
+@dataclass(frozen=True, slots=True)
+class NumberCells:
+    """A column as float64, NaN where missing or invalid, and a mask of the invalid cells; both have its index."""
+
+    numbers: pd.Series
+    is_bad: pd.Series
+
+
+def read_number(text: str, form: NumberForm, markers: frozenset[str]) -> float | None:
+    """Reads one cell: NaN if it is missing, None if it is not a number.
+
+    >>> read_number("(1,500 €)", NumberForm(thousands=",", signs=["€"]), frozenset())
+    -1500.0
+    """
+    text = clean_text(text)
+    if not text or text in markers:
+        return math.nan
+    text = text.translate(_SAME_SIGN)
+    is_negative = text.startswith("(") and text.endswith(")")
+    digits, sign = _strip_signs(text[1:-1] if is_negative else text, form.signs)
+    if is_negative and sign:
+        return None
+    number = _read_digits(digits, form)
+    return -number if number is not None and (is_negative or sign == "-") else number
+
+
+def _strip_signs(text: str, signs: Sequence[str]) -> tuple[str, str]:
+    """The text without currency and unit signs, and its plus or minus."""
+    found = ""
+    for _ in range(2):  # the minus stands on either side of the currency
+        if not found and text[:1] in {"+", "-"}:
+            found, text = text[0], text[1:].lstrip()
+        for sign in signs:
+            text = text.removeprefix(sign).removesuffix(sign).strip()
+    return text, found
+
+
+def _read_digits(text: str, form: NumberForm) -> float | None:
+    if form.thousands:
+        marked = text.replace("T", "t").replace(form.thousands, "T")
+        marked = marked.replace(form.decimal, ".")
+        if _GROUPED.fullmatch(marked):
+            return float(marked.replace("T", ""))
+        if form.thousands in text:
+            return None
+    if form.decimal == ",":
+        if "." in text:
+            return None
+        text = text.replace(",", ".")
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def read_numbers(cells: pd.Series, form: NumberForm, markers: frozenset[str]) -> NumberCells:
+    """Reads a column.
+
+    Args:
+        cells: texts, missing ones as None or NaN; or numbers, which stay.
+        form: how the numbers are written.
+        markers: texts that mean a missing value.
+    """
+    if pd.api.types.is_numeric_dtype(cells):
+        numbers = cells.astype("float64")
+        return NumberCells(numbers, pd.Series(np.isinf(numbers), index=cells.index))
+    numbers = pd.Series(np.nan, index=cells.index, dtype="float64")
+    if form.decimal == "." and form.thousands != ".":
+        numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
+        # Python's "inf" and "nan" are texts for people.
+        numbers = numbers.where(np.isfinite(numbers))
+    rest = cells[numbers.isna() & cells.notna()]
+    codes, distinct = pd.factorize(rest)
+    found = [read_number(str(text), form, markers) for text in distinct]
+    values = np.array([math.nan if number is None else number for number in found], dtype=np.float64)
+    is_bad = pd.Series(data=False, index=cells.index)
+    if len(rest):
+        numbers[rest.index] = values[codes]
+        is_bad[rest.index] = np.array([number is None for number in found])[codes]
+    return NumberCells(numbers, is_bad)
+
+
+def recognize_form(texts: Iterable[str], markers: frozenset[str], *, prefers_comma: bool = False) -> NumberForm:
+    """The form that reads most of the texts; the plain one if no form reads any.
+
+    Args:
+        texts: distinct cells of a column.
+        markers: texts that mean a missing value.
+        prefers_comma: whether the file has decimal commas elsewhere, so that 1.234 counts as 1234.
+    """
+    present = [text for text in map(clean_text, texts) if text and text not in markers]
+    signs = _find_signs(present)
+    best, most = PLAIN, 0
+    forms = sorted(FORMS, key=lambda form: form.decimal != ",") if prefers_comma else FORMS
+    for form in forms:
+        signed = form.model_copy(update={"signs": signs})
+        count = sum(read_number(text, signed, markers) is not None for text in present)
+        if count > most:
+            best, most = signed, count
+    if not any(best.thousands and best.thousands in text for text in present):
+        best = best.model_copy(update={"thousands": ""})
+    if best.decimal == "," and not any("," in text for text in present) and not best.thousands:
+        best = best.model_copy(update={"decimal": "."})
+    return best
+
+
+def _find_signs(texts: Sequence[str]) -> list[str]:
+    """The sign before and the sign after the numbers, if each is one and the same."""
+    before, after = Counter[str](), Counter[str]()
+    for text in texts:
+        if beside := _BESIDE.fullmatch(text.translate(_SAME_SIGN)):
+            before[beside[1].strip()] += 1
+            after[beside[2].strip().removesuffix(")").strip()] += 1
+    signs = []
+    for counts, is_sign in ((before, _is_currency), (after, _is_unit)):
+        counts.pop("", None)
+        if len(counts) == 1 and is_sign(sign := next(iter(counts))):
+            signs.append(sign)
+    return list(dict.fromkeys(signs))
+
+
+def _is_currency(text: str) -> bool:
+    """Whether it may stand before a number: not a letter, or the code of a currency; `A` of `A100` is none."""
+    return len(text) <= LONGEST_SIGN and (not any(map(str.isalpha, text)) or bool(_CURRENCY_CODE.fullmatch(text)))
+
+
+def _is_unit(text: str) -> bool:
+    return len(text) <= LONGEST_SIGN

@@ -1,0 +1,97 @@
+"""The `[reading]` of a dataset's TOML file: how its files are written. It applies to every file of the dataset."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from ml_code.cells import MISSING_MARKERS, clean_text
+from ml_code.sources import Part
+
+LONGEST_NAME = 200
+
+SEPARATORS = (",", ";", "\t", "|")
+
+
+def check_column_name(name: str) -> str:
+    """Returns the name.
+
+    Raises:
+        ValueError: it is not in the form that `clean_text` returns, or is not printable.
+    """
+    if name != clean_text(name) or not name.isprintable():
+        raise ValueError(f"found {name!r}, expected printable text in Unicode's form NFC without surrounding blanks")
+    return name
+
+
+type ColumnName = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(check_column_name)]
+"""As people call a column: any printable text without surrounding blanks."""
+
+
+class NumberForm(Part):
+    """How people write the numbers of a column. `(500)` is always -500.
+
+    >>> NumberForm(thousands=",", signs=["₩"])  # reads "₩1,500" as 1500
+    """
+
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ",", ".", " ", "'"] = ""
+    signs: list[str] = Field(default_factory=list, description="currency, percent and unit signs beside the number")
+    missing: list[str] | None = Field(
+        default=None, description="texts that mean a missing value; None: the usual ones for numbers, none for texts"
+    )
+
+    @model_validator(mode="after")
+    def _signs_differ(self) -> Self:
+        if self.decimal == self.thousands:
+            raise ValueError(f"decimal, thousands: found {self.decimal!r} for both, expected two signs")
+        return self
+
+
+class Reading(Part):
+    """How the files of a dataset are written; the defaults are those of a plain CSV file.
+
+    >>> Reading(separator=";", decimal=",").find_form("price").decimal
+    ','
+    """
+
+    encoding: str = Field(default="utf-8", description="a name that Python knows")
+    separator: Literal[",", ";", "\t", "|"] = ","
+    skip_lines: int = Field(default=0, ge=0, le=100, description="lines above the header, such as a title")
+    comment: str = Field(default="", max_length=2, description="lines that begin with it are left out")
+    unit_row: bool = Field(default=False, description="whether the line below the header holds units")
+    extra_field: Literal["first", "last"] | None = Field(
+        default=None, description="a field of each row that the header does not name: the row's name, or an empty one"
+    )
+    skip_empty: bool = Field(default=False, description="whether records without any value are left out")
+    sheet: str | None = Field(default=None, description="of a workbook; None: its only one")
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ",", ".", " ", "'"] = ""
+    missing: list[str] | None = Field(default=None, description="texts that mean a missing value in columns of numbers")
+    columns: dict[ColumnName, NumberForm] = Field(default_factory=dict, description="where a column differs")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        try:
+            "".encode(self.encoding)
+        except LookupError as error:
+            raise ValueError(f"encoding: found {self.encoding!r}, expected utf-8, utf-16, cp949 or cp1252") from error
+        if self.decimal == self.thousands:
+            raise ValueError(f"decimal, thousands: found {self.decimal!r} for both, expected two signs")
+        return self
+
+    def find_form(self, column: str) -> NumberForm:
+        """The form of a column's numbers."""
+        return self.columns.get(column) or NumberForm(
+            decimal=self.decimal, thousands=self.thousands, missing=self.missing
+        )
+
+    def list_markers(self, column: str, *, is_number: bool) -> frozenset[str]:
+        """The texts that mean a missing value in a column."""
+        own = self.columns[column].missing if column in self.columns else None
+        if own is None and is_number:
+            own = self.missing
+        if own is not None:
+            return frozenset(own)
+        return MISSING_MARKERS if is_number else frozenset()

@@ -1,0 +1,148 @@
+"""Workbooks and Parquet files as CSV, so that every file of people is read in one way."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import python_calamine
+
+from ml_code.errors import SourceError
+
+LARGEST_TABLE_MB = 500
+"""Limit of the unpacked size: a megabyte of a workbook can hold gigabytes."""
+
+ZIP = b"PK\x03\x04"
+OLE = b"\xd0\xcf\x11\xe0"
+PARQUET = b"PAR1"
+
+_FORMULA = re.compile(rb"<c\b[^>]*>\s*<f\b[^>]*?(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
+"""A cell of a worksheet with a formula and without its value."""
+
+
+def is_table_file(start: bytes) -> bool:
+    """Whether a file with these first bytes is a workbook or a Parquet file."""
+    return start.startswith((ZIP, OLE, PARQUET))
+
+
+def convert_table(stream: BinaryIO, name: str, sheet: str | None = None) -> bytes:
+    """Converts a workbook's sheet or a Parquet file to CSV in UTF-8; line numbers are the sheet's rows.
+
+    Args:
+        stream: of the file, at its start.
+        name: for messages.
+        sheet: of a workbook; None: its only one.
+
+    Raises:
+        SourceError: it is another archive, damaged, protected by a password, or too large; a formula has no value.
+        SourceError: the workbook has several sheets and none is named, or not the named one.
+    """
+    content = stream.read()
+    if content.startswith(PARQUET):
+        rows: Iterator[list[Any]] = _read_parquet(content, name)
+    else:
+        rows = _read_sheet(content, name, sheet)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    for row in rows:
+        writer.writerow([_to_text(cell) for cell in row])
+        if table.tell() > LARGEST_TABLE_MB * 1_000_000:
+            raise _refuse_size(name)
+    return table.getvalue().encode()
+
+
+def _read_sheet(content: bytes, name: str, sheet: str | None) -> Iterator[list[Any]]:
+    if content.startswith(ZIP):
+        _check_archive(content, name)
+    try:
+        book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
+    except python_calamine.PasswordError as error:
+        raise SourceError(
+            f"file {name}: found a workbook with a password, expected one without; save it without a password"
+        ) from error
+    except (python_calamine.CalamineError, OSError) as error:
+        raise SourceError(
+            f"file {name}: found a workbook that cannot be opened, expected a table; save the sheet as CSV UTF-8"
+        ) from error
+    filled = [found.name for found in book.sheets_metadata if _has_rows(book, found.name)]
+    chosen = sheet or (filled[0] if len(filled) == 1 else None)
+    if chosen is None or chosen not in book.sheet_names:
+        found = ", ".join(repr(title[:50]) for title in filled[:10]) or "no sheet with rows"
+        raise SourceError(
+            f"file {name}: found the sheets {found}, expected {repr(sheet) if sheet else 'one'}; "
+            "name one by --sheet, or by `sheet` below [reading] in the dataset's TOML file"
+        )
+    yield from book.get_sheet_by_name(chosen).to_python(skip_empty_area=False)
+
+
+def _has_rows(book: python_calamine.CalamineWorkbook, title: str) -> bool:
+    return book.get_sheet_by_name(title).height > 0
+
+
+def _check_archive(content: bytes, name: str) -> None:
+    """Refuses an archive that is not a workbook, unpacks to too much, or has formulas without values."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.namelist()
+            if not {"xl/workbook.xml", "xl/workbook.bin", "content.xml"} & set(names):
+                raise SourceError(f"file {name}: found a zip archive, expected a table; unpack it first")
+            unpacked = 0
+            for part in names:
+                tail = b""
+                with archive.open(part) as member:
+                    while chunk := member.read(1_000_000):
+                        unpacked += len(chunk)
+                        if unpacked > LARGEST_TABLE_MB * 1_000_000:
+                            raise _refuse_size(name)
+                        tail = _refuse_formulas(part, tail + chunk, name)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        raise SourceError(f"file {name}: found a damaged workbook, expected a whole one; save it again") from error
+
+
+def _refuse_formulas(part: str, text: bytes, name: str) -> bytes:
+    """Refuses a formula without its value; returns the end of the text, which may be the start of a cell."""
+    if not part.startswith("xl/worksheets/"):
+        return b""
+    if _FORMULA.search(text):
+        raise SourceError(
+            f"file {name}: found a formula without its value, expected values; "
+            "open the workbook, let it calculate, and save it again"
+        )
+    return text[text.rfind(b"<c ") :][-1000:] if b"<c " in text else b""
+
+
+def _read_parquet(content: bytes, name: str) -> Iterator[list[Any]]:
+    try:
+        file = pq.ParquetFile(io.BytesIO(content))
+        yield file.schema_arrow.names
+        for batch in file.iter_batches(10_000):
+            yield from map(list, zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(
+            f"file {name}: found a Parquet file that cannot be read, expected a whole one; write it again"
+        ) from error
+
+
+def _to_text(cell: object) -> str:
+    """A cell as people would write it; whole numbers have no decimal places, as a spreadsheet shows them."""
+    if cell is None or cell != cell:  # noqa: PLR0124  NaN differs from itself
+        return ""
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
+        return str(int(cell))
+    if isinstance(cell, datetime.datetime) and cell.time() == datetime.time():
+        return cell.date().isoformat()
+    return cell.isoformat(sep=" ") if isinstance(cell, datetime.datetime) else str(cell)
+
+
+def _refuse_size(name: str) -> SourceError:
+    return SourceError(
+        f"file {name}: found rows of more than {LARGEST_TABLE_MB} MB once unpacked, expected at most that, "
+        "which fits the memory; split the file"
+    )

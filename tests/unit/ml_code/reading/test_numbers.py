@@ -1,0 +1,95 @@
+"""Numbers in the forms in which people write them."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml_code.cells import MISSING_MARKERS
+from ml_code.reading.numbers import read_number, read_numbers, recognize_form
+from ml_code.reading.rules import NumberForm
+
+
+@pytest.mark.parametrize(
+    ("texts", "numbers"),
+    [
+        (["1", "2.5", "-3", "+4", "1e3", ".5", "5."], [1, 2.5, -3, 4, 1000, 0.5, 5]),
+        (["450,000", "1,200,000", "90,000"], [450000, 1200000, 90000]),
+        (["1,234.5", "999", "12,000.25"], [1234.5, 999, 12000.25]),
+        (["3,75", "12,5", "100,0"], [3.75, 12.5, 100]),
+        (["1.234,5", "999", "1.234.567,25"], [1234.5, 999, 1234567.25]),
+        (["1.234.567", "999"], [1234567, 999]),
+        (["1 234,5", "1\xa0234\xa0567", "9"], [1234.5, 1234567, 9]),
+        (["1'234.50", "9"], [1234.5, 9]),
+        (["1,00,000", "12,34,567"], [100000, 1234567]),
+        (["₩1,000", "₩59", "-₩1,500", "₩-3"], [1000, 59, -1500, -3]),
+        (["59㎡", "84.5 ㎡", "102"], [59, 84.5, 102]),
+        (["$1,000.50", "($20.00)", "$3"], [1000.5, -20, 3]),
+        (["12%", "7.5 %", "100%"], [12, 7.5, 100]),
+        (["USD 1,000", "USD 20"], [1000, 20]),
+        (["1.000 €", "20,50 €", "-3 €"], [1000, 20.5, -3]),
+        (["3만원", "10만원"], [3, 10]),
+        (["(500)", "500", "(1,500)"], [-500, 500, -1500]),
+        (["\u22125", "5"], [-5, 5]),
+        (["18446744073709551616", "1"], [2**64, 1]),
+        (["1e308", "1"], [1e308, 1]),
+    ],
+)
+def test_a_column_is_read_in_the_form_that_it_is_written_in(texts: list[str], numbers: list[float]) -> None:
+    form = recognize_form(texts, MISSING_MARKERS)
+    read = read_numbers(pd.Series(texts), form, MISSING_MARKERS)
+    assert not read.is_bad.any()
+    assert read.numbers.tolist() == pytest.approx(numbers)
+
+
+@pytest.mark.parametrize(
+    "marker", ["NA", "N/A", "NULL", "nan", "NaN", "None", "-", "?", ".", "\\N", "#N/A", "inf", " "]
+)
+def test_a_marker_among_numbers_is_a_missing_value(marker: str) -> None:
+    cells = pd.Series(["1.5", marker, "2"])
+    form = recognize_form(cells, MISSING_MARKERS)
+    read = read_numbers(cells, form, MISSING_MARKERS)
+    assert not read.is_bad.any()
+    assert read.numbers.isna().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["A100", "B200"],  # codes
+        ["5 kg", "500 g"],  # two units
+        ["1,5", "1.5"],  # two decimal signs
+        ["12-34", "1:30", "1/2", "1_000", "0x10", "\uff11\uff12", "--5", "1,2,3", "1.2.3"],
+        ["2026-01-02", "2026-01-03"],
+    ],
+)
+def test_a_column_of_other_texts_is_not_read_as_numbers(texts: list[str]) -> None:
+    form = recognize_form(texts, MISSING_MARKERS)
+    assert any(read_number(text, form, MISSING_MARKERS) is None for text in texts)
+
+
+@pytest.mark.parametrize(("prefers_comma", "expected"), [(False, 1.234), (True, 1234)])
+def test_three_digits_behind_a_point_are_thousands_where_the_file_has_decimal_commas(
+    prefers_comma: bool, expected: float
+) -> None:
+    form = recognize_form(["1.234", "5.678"], MISSING_MARKERS, prefers_comma=prefers_comma)
+    assert read_number("1.234", form, MISSING_MARKERS) == expected
+
+
+@given(st.floats(-1e12, 1e12).map(lambda number: round(number, 2)))
+def test_a_number_is_the_same_in_each_form(number: float) -> None:
+    english = f"{number:,.2f}"
+    german = english.translate(str.maketrans(",.", ".,"))
+    for text, form in (
+        (repr(number), NumberForm()),
+        (english, NumberForm(thousands=",")),
+        (german, NumberForm(decimal=",", thousands=".")),
+        (f"€{german} km", NumberForm(decimal=",", thousands=".", signs=["€", "km"])),
+    ):
+        read = read_number(text, form, frozenset())
+        assert read is not None
+        assert math.isclose(read, number, abs_tol=1e-9)
