@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, infer_signature
 
 from ml_code.errors import TrackingError
+from ml_code.model_file.feed import feed_columns
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.tracking.connection import SHA256, Connection, check_digest, quote
 from ml_code.tracking.provenance import list_libraries, pin_requirements
@@ -91,12 +92,15 @@ class VersionTracker(Connection):
                 f"model file of run {run_id}: found other bytes after a round trip by onnx, expected the same; "
                 "train again with this version of onnx"
             )
+        model = OnnxModel(content)
+        # One tensor (rows, 1) for each input of the graph; from a DataFrame MLflow would make flat ones.
+        feed = dict(feed_columns(model.spec.features, _list_cells(example)))
         with self._explained(f"model {name}"), self._resumed(run_id):
             logged = mlflow.onnx.log_model(
                 proto,
                 name="model",
-                signature=_sign(content, example),
-                input_example=_make_feed(example),
+                signature=_sign(model, feed, example),
+                input_example=feed,
                 onnx_execution_providers=["CPUExecutionProvider"],
                 pip_requirements=pin_requirements(SERVING_REQUIREMENTS),
                 save_as_external_data=False,
@@ -129,14 +133,12 @@ def _read_version(entry: ModelVersion) -> VersionRecord:
     return VersionRecord(entry.name, str(entry.version), entry.run_id or "", dict(entry.tags))
 
 
-def _make_feed(example: pd.DataFrame) -> dict[str, Any]:
-    """One tensor (rows, 1) for each column, as the file reads it; from a DataFrame MLflow would make flat ones."""
-    return {str(name): example[name].to_numpy().reshape(-1, 1) for name in example.columns}
+def _list_cells(example: pd.DataFrame) -> dict[str, list[Any]]:
+    return {str(name): example[name].tolist() for name in example.columns}
 
 
-def _sign(content: bytes, example: pd.DataFrame) -> ModelSignature:
-    model = OnnxModel(content)
-    predicted = model.predict_columns({str(name): example[name].tolist() for name in example.columns})
+def _sign(model: OnnxModel, feed: dict[str, Any], example: pd.DataFrame) -> ModelSignature:
+    predicted = model.predict_columns(_list_cells(example))
     spec = model.spec
     ids: dict[Any, Any] = {label: number for number, label in enumerate(spec.classes or [])}
     values = [ids.get(value, value) for value in predicted.values]
@@ -144,4 +146,4 @@ def _sign(content: bytes, example: pd.DataFrame) -> ModelSignature:
     outputs: dict[str, Any] = {spec.prediction_output: np.asarray(values, dtype=kind)}
     if spec.probabilities_output is not None:
         outputs[spec.probabilities_output] = predicted.probabilities
-    return infer_signature(_make_feed(example), outputs)
+    return infer_signature(feed, outputs)

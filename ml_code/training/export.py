@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,7 @@ from ml_code.datasets import Dataset
 from ml_code.errors import ExportError
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import LARGEST_FILE_MB, METADATA_KEY, Feature, GoldenRows, Label, ModelSpec, Value
+from ml_code.training.feature_spec import describe_features, name_features, name_inputs
 
 OPSET = {"": 19, "ai.onnx.ml": 3}
 GOLDEN_ROWS = 16
@@ -58,31 +61,41 @@ def export_pipeline(
     Raises:
         ExportError: the converters refuse, or file and pipeline disagree.
     """
-    content = seal(dataset, _convert(dataset, pipeline), classes, frame)
+    proto = _convert(dataset, pipeline)
+    content = seal(dataset, proto, classes, frame, name_inputs(dataset))
     return _compare(dataset, OnnxModel(content), content, pipeline, select_inputs(dataset, frame))
 
 
-def seal(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None, frame: pd.DataFrame) -> bytes:
+def seal(
+    dataset: Dataset,
+    proto: onnx.ModelProto,
+    classes: list[Label] | None,
+    frame: pd.DataFrame,
+    inputs: Mapping[str, str] | None = None,
+) -> bytes:
     """Writes spec and golden rows into a graph with one input for each feature, and returns the model file.
 
     Args:
         dataset: gives the schema.
         proto: its first output is the prediction, a second one the probabilities.
         classes: label of each class id; None if the graph itself outputs labels or values.
-        frame: rows; some become the golden rows.
+        frame: training rows, which the spec describes; some become the golden rows.
+        inputs: the graph's input of each feature, by the feature's name; None: both have the same name.
 
     Raises:
         ExportError: the file is too large for serving.
         ModelFileError: the graph fails on the rows.
     """
-    golden_rows = _pick_golden_rows(dataset, select_inputs(dataset, frame))
-    predicted = open_unsealed(dataset, proto, classes).predict_rows(golden_rows)
+    rows = select_inputs(dataset, frame)
+    golden_rows = _pick_golden_rows(dataset, rows)
+    predicted = open_unsealed(dataset, proto, classes, inputs).predict_rows(golden_rows)
     golden = GoldenRows(
         rows=golden_rows,
         predictions=predicted.values,
         probabilities=None if predicted.probabilities is None else predicted.probabilities.tolist(),
     )
-    content = _write_spec(proto, _make_spec(dataset, proto, classes, golden))
+    features = describe_features(dataset, rows, inputs)
+    content = _write_spec(proto, _make_spec(dataset, proto, classes, features, golden))
     if len(content) > LARGEST_FILE_MB * 1_000_000:
         raise ExportError(
             f"model file for {dataset.name}: found {len(content) / 1e6:.0f} MB, expected at most {LARGEST_FILE_MB}, "
@@ -91,20 +104,32 @@ def seal(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None, 
     return content
 
 
-def open_unsealed(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None) -> OnnxModel:
+def open_unsealed(
+    dataset: Dataset,
+    proto: onnx.ModelProto,
+    classes: list[Label] | None,
+    inputs: Mapping[str, str] | None = None,
+) -> OnnxModel:
     """Opens a graph without golden rows; the arguments are those of `seal`."""
-    return OnnxModel(_write_spec(proto, _make_spec(dataset, proto, classes, GoldenRows(rows=[], predictions=[]))))
+    features = name_features(dataset, inputs)
+    nothing = GoldenRows(rows=[], predictions=[])
+    return OnnxModel(_write_spec(proto, _make_spec(dataset, proto, classes, features, nothing)))
 
 
 def _convert(dataset: Dataset, pipeline: Pipeline) -> onnx.ModelProto:
     _register_converters()
     model = pipeline.named_steps["model"]
-    types: list[tuple[str, Any]] = [(name, FloatTensorType([None, 1])) for name in dataset.numeric]
-    types += [(name, StringTensorType([None, 1])) for name in dataset.categorical]
+    inputs = name_inputs(dataset)
+    types: list[tuple[str, Any]] = [(inputs[name], FloatTensorType([None, 1])) for name in dataset.numeric]
+    types += [(inputs[name], StringTensorType([None, 1])) for name in dataset.categorical]
     options = {id(model): {"zipmap": False}} if dataset.task == "classification" else None
     try:
         proto: onnx.ModelProto = convert_sklearn(
-            pipeline, name=dataset.name, initial_types=types, options=options, target_opset=OPSET
+            _rename_columns(pipeline, inputs),
+            name=dataset.name,
+            initial_types=types,
+            options=options,
+            target_opset=OPSET,
         )
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         raise ExportError(
@@ -112,6 +137,15 @@ def _convert(dataset: Dataset, pipeline: Pipeline) -> onnx.ModelProto:
             "expected an ONNX model; choose another model type or other hyperparameters"
         ) from error
     return proto
+
+
+def _rename_columns(pipeline: Pipeline, inputs: Mapping[str, str]) -> Pipeline:
+    """The same fitted steps, which read the columns by the identifiers of the graph."""
+    preprocessor = copy(pipeline.named_steps["preprocess"])
+    preprocessor.transformers_ = [
+        (part, step, [inputs[name] for name in columns]) for part, step, columns in preprocessor.transformers_
+    ]
+    return Pipeline([("preprocess", preprocessor), ("model", pipeline.named_steps["model"])])
 
 
 def _register_converters() -> None:
@@ -144,10 +178,14 @@ def _to_value(cell: float | str) -> Value:
     return None if cell == "" or cell != cell else cell  # noqa: PLR0124  NaN differs from itself
 
 
-def _make_spec(dataset: Dataset, proto: onnx.ModelProto, classes: list[Label] | None, golden: GoldenRows) -> ModelSpec:
+def _make_spec(
+    dataset: Dataset,
+    proto: onnx.ModelProto,
+    classes: list[Label] | None,
+    features: list[Feature],
+    golden: GoldenRows,
+) -> ModelSpec:
     outputs = [output.name for output in proto.graph.output]
-    features = [Feature(name=name, kind="numeric") for name in dataset.numeric]
-    features += [Feature(name=name, kind="categorical") for name in dataset.categorical]
     return ModelSpec(
         dataset=dataset.name,
         task=dataset.task,

@@ -108,15 +108,22 @@ def make_estimator(
 def rank_features(dataset: Dataset, pipeline: Pipeline) -> dict[str, float]:
     """Share of each feature in the fitted model; the shares sum to 1, and categories count for their column."""
     model = pipeline.named_steps["model"]
-    names = pipeline.named_steps["preprocess"].get_feature_names_out()
+    columns = _list_columns(dataset, pipeline)
     weights = getattr(model, "feature_importances_", None)
     if weights is None:
-        weights = abs(model.coef_).reshape(-1, len(names)).mean(axis=0)
+        weights = abs(model.coef_).reshape(-1, len(columns)).mean(axis=0)
     shares = dict.fromkeys(dataset.features, 0.0)
-    for name, weight in zip(names, weights, strict=True):
-        part, _, column = str(name).partition("__")
-        if part == "categorical":
-            column = max((c for c in dataset.categorical if column.startswith(f"{c}_")), key=len)
+    for column, weight in zip(columns, weights, strict=True):
         shares[column] += float(weight)
     total = sum(shares.values()) or 1.0
     return {name: share / total for name, share in shares.items()}
+
+
+def _list_columns(dataset: Dataset, pipeline: Pipeline) -> list[str]:
+    """The feature behind each number that the estimator reads: a category has one number for each known text."""
+    columns = list(dataset.numeric)
+    if dataset.categorical:
+        encoder = pipeline.named_steps["preprocess"].named_transformers_["categorical"]
+        for name, known in zip(dataset.categorical, encoder.categories_, strict=True):
+            columns += [name] * len(known)
+    return columns

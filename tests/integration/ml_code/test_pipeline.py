@@ -107,11 +107,11 @@ def test_a_dataset_of_ones_own_with_text_and_gaps_needs_a_toml_file_only(
 def test_mlflow_itself_opens_and_runs_a_version(workspace: Workspace, snapshot_uri: str) -> None:
     version = train_and_register(workspace, snapshot_uri, "sklearn", "linear")
     model = mlflow.pyfunc.load_model(f"models:/iris/{version}")
-    names = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+    names = model.metadata.signature.inputs.input_names()
     answers = model.predict({n: np.array([[x]], np.float32) for n, x in zip(names, [5.1, 3.5, 1.4, 0.2], strict=True)})
     assert answers["label"].tolist() == [0]
     assert answers["probabilities"].shape == (1, 3)
-    assert model.metadata.signature.inputs.input_names() == names
+    assert names == ["feature_0", "feature_1", "feature_2", "feature_3"]
 
 
 def test_a_run_shows_params_metrics_dataset_tags_and_plots(
