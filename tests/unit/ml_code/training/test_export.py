@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import onnx
+import pandas as pd
 import pytest
 from sklearn.pipeline import Pipeline
 
@@ -12,7 +16,8 @@ from ml_code.errors import ExportError, GoldenMismatchError, TrainingError
 from ml_code.families import check_hyperparameters, find_family
 from ml_code.gate.evaluation import measure, predict_rows
 from ml_code.model_file.onnx_model import OnnxModel
-from ml_code.training.export import export_pipeline
+from ml_code.model_file.spec import METADATA_KEY
+from ml_code.training.export import AGREEMENT_SHARE, export_pipeline, is_same_label
 from ml_code.training.fitting import fit_pipeline, rank_features
 from tests.unit.ml_code.passengers import make_dataset, make_rows
 
@@ -89,6 +94,51 @@ def test_a_file_that_answers_otherwise_than_its_pipeline_is_refused() -> None:
     dataset, split, pipeline = fit("classification", "sklearn", "linear")
     with pytest.raises(ExportError, match="found agreement with its pipeline in"):
         export_pipeline(dataset, _Turned(pipeline), ["alive", "dead"], split.train)
+
+
+def fit_votes() -> tuple[Dataset, pd.DataFrame, Pipeline]:
+    """Twenty trees on noise, of which ten vote for either class in one row of a hundred."""
+    random = np.random.default_rng(0)
+    rows = pd.DataFrame({"age": random.normal(size=1200).round(3), "fare": random.normal(size=1200).round(3)})
+    rows["outcome"] = np.where(rows["age"] + random.normal(size=1200) * 2 > 0, "alive", "dead")
+    dataset = make_dataset(categorical=[])
+    family = find_family("sklearn", "random_forest", "classification")
+    return dataset, rows, fit_pipeline(dataset, rows, family, {"n_estimators": 20})
+
+
+def test_a_tie_of_two_classes_is_no_disagreement() -> None:
+    dataset, rows, pipeline = fit_votes()
+    exported = export_pipeline(dataset, pipeline, ["alive", "dead"], rows)
+    answers = predict_rows(dataset, OnnxModel(exported.content), rows).values
+    own = [("alive", "dead")[number] for number in pipeline.predict(select_inputs(dataset, rows))]
+    assert sum(a != b for a, b in zip(answers, own, strict=True)) > (1 - AGREEMENT_SHARE) * len(rows)
+    assert exported.agreement_share == 1
+
+
+def test_a_tie_does_not_excuse_a_third_class() -> None:
+    shares = np.array([[0.45, 0.45, 0.1], [0.45, 0.45, 0.1], [0.5, 0.49, 0.01]])
+    is_as_likely = is_same_label(shares, np.array([0, 0, 0]), ["b", "c", "b"], ["a", "b", "c"])
+    assert is_as_likely.tolist() == [True, False, False]
+
+
+def test_a_golden_tie_is_replayed_as_either_class() -> None:
+    dataset, rows, pipeline = fit_votes()
+    content = export_pipeline(dataset, pipeline, ["alive", "dead"], rows).content
+    for share, is_tie in ((0.5, True), (0.6, False)):
+        proto = onnx.load_from_string(content)
+        spec = json.loads(proto.metadata_props[0].value)
+        tied = rows[np.abs(pipeline.predict_proba(select_inputs(dataset, rows))[:, 0] - share) < 1e-6]
+        row = tied[dataset.features].iloc[0].tolist()
+        [answer] = OnnxModel(content).predict_rows([row]).values
+        other = "dead" if answer == "alive" else "alive"
+        spec["golden"] = {"rows": [row], "predictions": [other], "probabilities": [[share, 1 - share]]}
+        onnx.helper.set_model_props(proto, {METADATA_KEY: json.dumps(spec)})
+        model = OnnxModel(proto.SerializeToString())
+        if is_tie:
+            model.replay_golden()
+        else:
+            with pytest.raises(GoldenMismatchError):
+                model.replay_golden()
 
 
 def test_an_altered_file_fails_its_golden_rows() -> None:
