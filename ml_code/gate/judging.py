@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from ml_code.data import features
 from ml_code.data.snapshots import read_holdout
@@ -13,9 +16,13 @@ from ml_code.gate import evaluation
 from ml_code.gate.champion import compare_with_champion
 from ml_code.gate.decision import Decision, Trigger, apply_gate, verdict
 from ml_code.gate.model_card import write_card
-from ml_code.model_file.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel, Prediction
+from ml_code.model_file.spec import Label
 from ml_code.tracking import MODEL, RunRecord, Tracker
 from ml_code.workspace import Workspace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DECISION = "gate.decision"
 PENDING = "pending"
@@ -98,7 +105,7 @@ def evaluate(workspace: Workspace, run_id: str) -> dict[str, float]:
     Raises:
         TrackingError: MLflow refuses, or the run has no exported file.
     """
-    from ml_code.training import plots  # noqa: PLC0415
+    from ml_code.training import plots  # noqa: PLC0415  matplotlib takes seconds to import
 
     tracker = workspace.tracker
     run = tracker.read_run(run_id)
@@ -111,18 +118,32 @@ def evaluate(workspace: Workspace, run_id: str) -> dict[str, float]:
     if dataset.task == "regression":
         pictures = {"residuals": plots.draw_residuals(np.asarray(truth, np.float64), np.asarray(predicted.values))}
     else:
-        labels = sorted({*map(str, predicted.values), *map(str, truth.tolist())})
-        pictures = {
-            "confusion_matrix": plots.draw_confusions(evaluation.count_confusions(truth, predicted, labels), labels)
-        }
-        if model.spec.classes is not None and predicted.probabilities is not None:
-            is_class = np.array([[label == cell for label in model.spec.classes] for cell in truth.tolist()])
-            pictures["calibration"] = plots.draw_calibration(is_class, predicted.probabilities, model.spec.classes)
+        pictures = _draw_classes(tracker, run_id, truth, predicted, model.spec.classes)
     tracker.log_figures(run_id, pictures)
     lowest = {f"{name}_low": low for name, (low, _) in intervals.items()}
     highest = {f"{name}_high": high for name, (_, high) in intervals.items()}
     tracker.log(run_id, metrics={**metrics, **lowest, **highest, "holdout_rows": float(len(holdout))})
     return metrics
+
+
+def _draw_classes(
+    tracker: Tracker, run_id: str, truth: pd.Series, predicted: Prediction, classes: Sequence[Label] | None
+) -> dict[str, Figure]:
+    """Draws the plots of a classification; a text beside them has the names that they cannot show."""
+    from ml_code.training import labels, plots  # noqa: PLC0415
+
+    names = sorted({*map(str, predicted.values), *map(str, truth.tolist()), *map(str, classes or [])})
+    written = labels.show_labels(names)
+    if written.key:
+        tracker.log_text(run_id, "plots/class_names.txt", written.key)
+    counts = evaluation.count_confusions(truth, predicted, names)
+    pictures = {"confusion_matrix": plots.draw_confusions(counts, written.shown)}
+    if classes is not None and predicted.probabilities is not None:
+        is_class = np.array([[label == cell for label in classes] for cell in truth.tolist()])
+        shown = dict(zip(names, written.shown, strict=True))
+        of_classes = [shown[str(label)] for label in classes]
+        pictures["calibration"] = plots.draw_calibration(is_class, predicted.probabilities, of_classes)
+    return pictures
 
 
 def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> str:

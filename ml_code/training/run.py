@@ -109,7 +109,7 @@ def _open_run(tracker: Tracker, experiment: str, origin: RunOrigin | None, tags:
 
 def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeline, train: pd.DataFrame) -> None:
     """Exports and stores a fitted pipeline; the candidate comes last, because a retry looks for it."""
-    from ml_code.training import export, fitting, plots  # noqa: PLC0415
+    from ml_code.training import export, fitting, labels, plots  # noqa: PLC0415
 
     exported = export.export_pipeline(dataset, pipeline, features.list_classes(dataset, train), train)
     metrics = {
@@ -118,8 +118,11 @@ def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeli
         "model_file_mb": len(exported.content) / 1e6,
     }
     tracker.log(run_id, metrics=metrics)
-    importances = plots.draw_importances(fitting.rank_features(dataset, pipeline))
-    tracker.log_figures(run_id, {"feature_importance": importances})
+    shares = fitting.rank_features(dataset, pipeline)
+    names = labels.show_labels(shares)
+    tracker.log_figures(run_id, {"feature_importance": plots.draw_importances([*shares.values()], names.shown)})
+    if names.key:
+        tracker.log_text(run_id, "plots/feature_names.txt", names.key)
     tracker.log_pipeline(run_id, pipeline, features.select_inputs(dataset, train))
     tracker.log_candidate(run_id, exported.content)
 
