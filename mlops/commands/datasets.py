@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,11 @@ from ml_code.workspace import open_workspace
 from mlops.commands.output import print_table
 from mlops.endings import explained
 from mlops.host import load_host_settings
+
+if TYPE_CHECKING:
+    from ml_code.draft.drafting import Draft
+
+SHOWN_COLUMNS = 30
 
 commands = typer.Typer(help="The catalog, and the files that bring new rows.", no_args_is_help=True)
 
@@ -42,8 +47,8 @@ def _describe_dataset(dataset: Dataset) -> dict[str, str | None]:
 
 
 @commands.command("add")
-def add_dataset(
-    file: Annotated[Path, typer.Argument(help="CSV file with a header; .csv or .csv.gz.")],
+def add_dataset(  # noqa: PLR0917  one argument for each option
+    file: Annotated[Path, typer.Argument(help="Table with a header: CSV (also .gz), Excel, ODS or Parquet.")],
     target: Annotated[str, typer.Option(help="Column to predict.")],
     name: Annotated[str | None, typer.Option(help="Name of the dataset.", show_default="the file's name")] = None,
     key: Annotated[
@@ -53,26 +58,53 @@ def add_dataset(
     task: Annotated[
         str | None, typer.Option(help="classification or regression.", show_default="from the values of the target")
     ] = None,
+    sheet: Annotated[str | None, typer.Option(help="Sheet of a workbook.", show_default="its only one")] = None,
+    bad_rows: Annotated[
+        float, typer.Option(help="Largest accepted share of rows that cannot be read or have no target.", min=0, max=1)
+    ] = 0.1,
 ) -> None:
-    """Make a dataset from a file: upload its rows and draft its TOML file, which you read and correct."""
+    """Make a dataset from a file: try it, upload its rows, and draft its TOML file, which you read and correct."""
     with explained(DataCheckError, SourceError):
-        from ml_code.data import draft as drafts
+        from ml_code.draft import adding
+        from ml_code.draft.drafting import Request
 
-        written, draft = drafts.add_dataset(
-            open_workspace(load_host_settings()), file, target, name=name, key=key, task=task
-        )
+        request = Request(target, name, key, task, sheet, bad_rows)
+        written, draft = adding.add_dataset(open_workspace(load_host_settings()), file, request)
     console = Console(soft_wrap=True)
     console.print(draft.text, markup=False, highlight=False)
+    _print_trial(draft, console)
     console.print(
         f"Written to {written}. Read it, and correct it where needed. Every form offers the dataset within 30 s."
     )
     console.print(f"Then: mlops train --dataset {draft.dataset.name}", highlight=False)
 
 
+def _print_trial(draft: Draft, console: Console) -> None:
+    """Prints the first rows as the model reads them, a line for each column, and the counts."""
+    shown = draft.preview.iloc[:, :SHOWN_COLUMNS]
+    print_table(
+        [
+            {"column": str(name)[:24]}
+            | {f"row {number}": _show_cell(cell) for number, cell in enumerate(cells, start=1)}
+            for name, cells in zip(shown.columns, shown.to_numpy(dtype=object).T.tolist(), strict=True)
+        ]
+    )
+    console.print(f"{draft.rows} rows read, {draft.rows - draft.bad_rows} kept, {draft.bad_rows} left out.")
+    for row in draft.bad:
+        place = f"line {row.line}, {row.column}" if row.column else f"line {row.line}"
+        console.print(f"  {place}: {row.reason}", markup=False, highlight=False)
+
+
+def _show_cell(cell: object) -> str | None:
+    if cell is None or cell != cell:  # noqa: PLR0124  NaN differs from itself
+        return None
+    return f"{cell:.6g}" if isinstance(cell, float) else str(cell)[:10]
+
+
 @commands.command("put")
 def put_dataset(
     name: Annotated[str, typer.Argument(help="Dataset of the catalog; `mlops dataset list` lists them.")],
-    file: Annotated[Path, typer.Argument(help="CSV file with a header; .csv or .csv.gz.")],
+    file: Annotated[Path, typer.Argument(help="Table with a header: CSV (also .gz), Excel, ODS or Parquet.")],
 ) -> None:
     """Upload a file of new rows; the DAG minio_asset_example validates it, and a training follows."""
     with explained():

@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from ml_code.data import features, snapshots
 from ml_code.data.clean_files import CleanFiles
-from ml_code.data.draft import add_dataset, draft_dataset
 from ml_code.data.snapshots import read_snapshot
 from ml_code.datasets import load_dataset
+from ml_code.draft.adding import add_dataset
+from ml_code.draft.drafting import Request, draft_dataset
 from ml_code.errors import CatalogError, DataCheckError, SourceError, StorageError
 from ml_code.workspace import Workspace, open_workspace
 from mlops.app import app
@@ -32,7 +33,7 @@ def write_ships(folder: Path, name: str = "ships.csv", rows: int = 120) -> Path:
 
 
 def test_types_key_task_and_ranges_are_inferred(tmp_path: Path) -> None:
-    draft = draft_dataset(write_ships(tmp_path), "kind", name="ships")
+    draft = draft_dataset(write_ships(tmp_path), Request("kind"))
     dataset = draft.dataset
     assert (dataset.task, dataset.key) == ("classification", "ship_id")
     assert (dataset.numeric, dataset.categorical) == (["length_m", "crew", "toll"], ["flag"])
@@ -45,19 +46,19 @@ def test_types_key_task_and_ranges_are_inferred(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("target", "task"), [("toll", "regression"), ("flag", "classification")])
 def test_the_task_follows_the_values_of_the_target(tmp_path: Path, target: str, task: str) -> None:
-    assert draft_dataset(write_ships(tmp_path), target, name="ships").dataset.task == task
+    assert draft_dataset(write_ships(tmp_path), Request(target)).dataset.task == task
 
 
 def test_whole_numbers_are_labels_that_are_numbers(tmp_path: Path) -> None:
     file = tmp_path / "grades.csv"
     file.write_text("hours,grade\n" + "".join(f"{n / 7},{n % 4}\n" for n in range(40)))
-    dataset = draft_dataset(file, "grade", name="grades").dataset
+    dataset = draft_dataset(file, Request("grade")).dataset
     assert (dataset.task, dataset.checks.columns["grade"].allowed) == ("classification", [0, 1, 2, 3])
-    assert draft_dataset(file, "grade", name="grades", task="regression").dataset.task == "regression"
+    assert draft_dataset(file, Request("grade", task="regression")).dataset.task == "regression"
 
 
 def test_an_added_dataset_can_be_prepared_at_once(tmp_path: Path, workspace: Workspace) -> None:
-    file, _ = add_dataset(workspace, write_ships(tmp_path), "kind")
+    file, _ = add_dataset(workspace, write_ships(tmp_path), Request("kind"))
     assert file == tmp_path / "ships.toml"
     frame = read_snapshot(workspace, snapshots.prepare(workspace, "ships"))
     assert len(frame) == 120
@@ -80,27 +81,27 @@ def test_every_row_of_the_file_passes_the_checks_that_were_drafted_from_it(
     file = tmp_path / "things.csv"
     rows = [row.format(n=number, digit=number % 2, word=("no", "yes")[number % 2]) for number in range(1, 121)]
     file.write_text("\n".join(["size,kind", *rows]))
-    draft = draft_dataset(file, "kind", name="things")
+    draft = draft_dataset(file, Request("kind"))
     assert CleanFiles(workspace, draft.dataset).accept(file.read_bytes(), "things.csv").bad_rows == 0
 
 
 def test_numbers_that_no_model_can_compute_with_are_left_out(tmp_path: Path) -> None:
     file = tmp_path / "stars.csv"
     file.write_text("mass,size,kind\n" + "".join(f"{n}e300,{n},{n % 2}\n" for n in range(1, 99)))
-    assert draft_dataset(file, "kind", name="stars").dataset.numeric == ["size"]
+    assert draft_dataset(file, Request("kind")).dataset.numeric == ["size"]
 
 
 def test_a_name_that_is_taken_changes_nothing(tmp_path: Path, workspace: Workspace) -> None:
     (tmp_path / "ships.toml").write_text("mine")
     with pytest.raises(CatalogError, match=r"ships\.toml, expected a new name"):
-        add_dataset(workspace, write_ships(tmp_path), "kind")
+        add_dataset(workspace, write_ships(tmp_path), Request("kind"))
     assert (tmp_path / "ships.toml").read_text() == "mine"
 
 
 def test_a_catalog_that_cannot_be_written_leaves_no_rows_in_the_store(tmp_path: Path, workspace: Workspace) -> None:
     (tmp_path / "ships.toml.unfinished").mkdir()
     with pytest.raises(CatalogError, match=r"ships\.toml: found Is a directory, expected to write it"):
-        add_dataset(workspace, write_ships(tmp_path), "kind")
+        add_dataset(workspace, write_ships(tmp_path), Request("kind"))
     assert list(Path(workspace.settings.datasets_uri).rglob("ships*")) == []
 
 
@@ -108,16 +109,15 @@ def test_a_store_that_refuses_the_rows_leaves_no_dataset(tmp_path: Path, workspa
     (tmp_path / "full").write_text("no folder")
     refused = workspace.settings.model_copy(update={"datasets_uri": str(tmp_path / "full")})
     with pytest.raises(StorageError):
-        add_dataset(open_workspace(refused), write_ships(tmp_path), "kind")
+        add_dataset(open_workspace(refused), write_ships(tmp_path), Request("kind"))
     assert list(tmp_path.glob("ships.toml*")) == []
 
 
 @pytest.mark.parametrize(
     ("content", "target", "error", "message"),
     [
-        ("length (m),kind\n1,a\n2,b\n", "kind", DataCheckError, r"found the columns 'length \(m\)'"),
         ("length,kind\n1,a\n2,b\n", "price", DataCheckError, "--target: found 'price', expected one of length, kind"),
-        ("name,kind\nx,a\nx,b\n", "kind", DataCheckError, "no column to learn from"),
+        ("name,kind\nx,a\nx,b\nx,a\nx,b\n", "kind", DataCheckError, "no column to learn from"),
         ("length,kind\n", "kind", SourceError, "a header and no rows"),
         ("", "kind", SourceError, "an empty file"),
     ],
@@ -128,13 +128,13 @@ def test_a_file_without_a_column_to_learn_from_is_refused(
     file = tmp_path / "ships.csv"
     file.write_text(content)
     with pytest.raises(error, match=message):
-        draft_dataset(file, target, name="ships")
+        draft_dataset(file, Request(target))
 
 
 @pytest.mark.parametrize(("name", "task"), [("Ships!", None), ("../ships", None), ("s" * 300, None), ("ships", "no")])
 def test_a_wrong_name_or_task_is_refused(tmp_path: Path, workspace: Workspace, name: str, task: str | None) -> None:
-    with pytest.raises(CatalogError, match=f"found {(task or name)!r}"):
-        add_dataset(workspace, write_ships(tmp_path), "kind", name=name, task=task)
+    with pytest.raises((CatalogError, DataCheckError), match=f"found {(task or name)!r}"):
+        add_dataset(workspace, write_ships(tmp_path), Request("kind", name=name, task=task))
 
 
 def test_the_command_shows_the_written_file(
@@ -150,4 +150,4 @@ def test_the_command_shows_the_written_file(
     assert "expected a new name" in again.output
     nothing = CliRunner().invoke(app, ["dataset", "add", str(tmp_path / "boats.csv"), "--target", "kind"])
     assert nothing.exit_code == 2
-    assert "found no file, expected a CSV file" in nothing.output
+    assert "found no file, expected a table such as a CSV file" in nothing.output

@@ -1,0 +1,230 @@
+"""Drafts a dataset from a file, and tries it as intake and training will before anything is written."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+from pydantic import ValidationError
+
+from ml_code.data.holdout import split_holdout
+from ml_code.data.validation import check_rows, narrow_target, refuse_too_many_bad
+from ml_code.datasets import Dataset, describe_problems
+from ml_code.draft.columns import Judged, find_copies, find_deciders, judge_column
+from ml_code.draft.table import Table, read_table
+from ml_code.draft.target import judge_target
+from ml_code.draft.writing import Outline, write_toml
+from ml_code.errors import CatalogError, DataCheckError
+from ml_code.places import make_source_key
+from ml_code.reading.blocks import BadRow
+
+DECIMAL_COMMA = r"[^0-9]{0,4}[0-9.]*,(?:[0-9]{1,2}|[0-9]{4,})[^0-9]{0,4}"
+"""Not three digits: 450,000 may have a sign for thousands."""
+
+SHOWN_ROWS = 10
+
+PREVIEW_ROWS = 5
+
+TRIED_ROWS = 100_000
+"""Rows of each class for the trial of the split: with more of them no side lacks a class."""
+
+FEW_ROWS = 1000
+"""With fewer rows the holdout is small, and the gate's figures are rough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asks for; None: drafted."""
+
+    target: str
+    name: str | None = None
+    key: str | None = None
+    task: str | None = None
+    sheet: str | None = None
+    bad_rows_share: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A dataset's TOML file, its dataset, and what was tried.
+
+    `left_out` has the reason for each column, `bad` the first invalid lines, `preview` rows as the model reads them.
+    """
+
+    text: str
+    dataset: Dataset
+    left_out: dict[str, str]
+    rows: int
+    bad_rows: int
+    bad: Sequence[BadRow]
+    notes: Sequence[str]
+    preview: pd.DataFrame
+
+
+def draft_dataset(path: Path, request: Request) -> Draft:
+    """Infers reading, task and types from all rows of a file, and checks the rows against the result.
+
+    Raises:
+        CatalogError: the name is not an identifier.
+        SourceError: there is no such file, or it is not a table.
+        DataCheckError: the target or key is not among its columns, or no column can be learned from.
+        DataCheckError: too many rows are invalid, or training would refuse the rows.
+    """
+    table = read_table(path, request.sheet)
+    shown = [f"line {row.line}: {row.reason}" for row in table.bad[:3]]
+    rows = len(table.frame) + table.bad_rows
+    refuse_too_many_bad(str(path), shown, table.bad_rows, rows, request.bad_rows_share)
+    _refuse_columns(table, request)
+    outline = _outline(path, table, request)
+    text = write_toml(outline)
+    try:
+        dataset = Dataset.model_validate(tomllib.loads(text))
+    except ValidationError as error:
+        raise CatalogError(
+            f"dataset {outline.name} from {path}: {describe_problems(error)}; "
+            "choose another name by --name, or fix the file"
+        ) from error
+    return _try(path, table, dataset, outline, text)
+
+
+def _refuse_columns(table: Table, request: Request) -> None:
+    header = list(table.frame.columns)
+    for option, column in (("--target", request.target), ("--key", request.key)):
+        if column is not None and column not in header:
+            found = ", ".join(header)
+            raise DataCheckError(f"{option}: found {column[:50]!r}, expected one of {found[:500]}; choose one of these")
+    if request.key is not None:
+        cells = table.frame[request.key]
+        if not cells.is_unique or cells.isna().any():
+            raise DataCheckError(
+                f"--key: found {cells.nunique()} different values of {request.key} in {len(cells)} rows and "
+                f"{int(cells.isna().sum())} missing ones, expected one for each row; choose another key, or none"
+            )
+
+
+def _outline(path: Path, table: Table, request: Request) -> Outline:
+    frame = table.frame
+    prefers_comma = _has_decimal_commas(frame)
+    target = judge_target(request.target, frame[request.target], request.task, prefers_comma=prefers_comma)
+    judged = {
+        str(name): judge_column(str(name), frame[name], prefers_comma=prefers_comma)
+        for name in frame.columns.drop(request.target)
+        if name != request.key
+    }
+    features, left_out, key, group = _choose_columns(judged, request.key)
+    copies = find_copies(target.cells, {name: column.cells for name, column in features.items()})
+    if len(copies) < len(features):
+        left_out |= copies
+        features = {name: column for name, column in features.items() if name not in copies}
+    if not features:
+        described = ", ".join(f"{name}: {reason}" for name, reason in left_out.items()) or "only the target"
+        raise DataCheckError(
+            f"{path}: found no column to learn from ({described[:1000]}), expected numbers or categories; "
+            "bring another file"
+        )
+    notes = [*table.notes, *target.notes, *(note for column in features.values() for note in column.notes)]
+    notes += find_deciders(target.cells, {name: column.cells for name, column in features.items()})
+    name = request.name or make_name(path)
+    return Outline(
+        name=name,
+        file=path.name,
+        rows=len(frame) + table.bad_rows,
+        target_name=request.target,
+        target=target,
+        key=key,
+        group=group,
+        features=features,
+        left_out=left_out,
+        notes=notes,
+        source_key=make_source_key(name, "".join(path.suffixes[-2:])),
+        reading=table.reading,
+        bad_rows_share=request.bad_rows_share,
+    )
+
+
+def make_name(path: Path) -> str:
+    """A dataset's name from the name of a file: its Latin letters and digits in lower case, joined by _.
+
+    >>> make_name(Path("2026 Sales (final).csv"))
+    't_2026_sales_final'
+    """
+    name = re.sub(r"[^a-z0-9]+", "_", path.name.partition(".")[0].lower()).strip("_") or "table"
+    return name if name[0].isalpha() else f"t_{name}"
+
+
+def _has_decimal_commas(frame: pd.DataFrame) -> bool:
+    """Whether a column of texts shows numbers with a decimal comma, such as 12,5."""
+    for name in frame.columns:
+        if pd.api.types.is_string_dtype(frame[name]):
+            sample = frame[name].dropna().iloc[:1000]
+            if len(sample) and sample.str.fullmatch(DECIMAL_COMMA).mean() > 0.2:
+                return True
+    return False
+
+
+def _choose_columns(
+    judged: Mapping[str, Judged], key: str | None
+) -> tuple[dict[str, Judged], dict[str, str], str | None, str | None]:
+    """The features, the reason for each column that is left out, the key and the group."""
+    features = {name: column for name, column in judged.items() if column.kind in {"numeric", "categorical"}}
+    left_out = {name: column.reason for name, column in judged.items() if column.kind == "left out"}
+    keys = [name for name, column in judged.items() if column.kind == "key"]
+    groups = [name for name, column in judged.items() if column.kind == "group"]
+    chosen = key or next(iter(keys), None)
+    left_out |= {name: judged[name].reason for name in keys if name != chosen}
+    left_out |= {name: judged[name].reason for name in groups[1:]}
+    if not features:
+        # A number of the row is better than nothing, where it is all that there is.
+        numbering = {n: replace(c, kind="numeric") for n, c in judged.items() if c.reason.startswith("it numbers")}
+        features, left_out = numbering, {name: reason for name, reason in left_out.items() if name not in numbering}
+    return features, left_out, chosen, next(iter(groups), None)
+
+
+def _try(path: Path, table: Table, dataset: Dataset, outline: Outline, text: str) -> Draft:
+    """Checks the rows and splits them, as intake and training will."""
+    frame = table.frame[dataset.columns]
+    checked = check_rows(dataset, frame)
+    bad = sorted(
+        [*table.bad, *(BadRow(line, cell.column, cell.reason, "") for line, cell in checked.bad.items())],
+        key=lambda row: row.line,
+    )
+    bad_rows = table.bad_rows + len(checked.bad)
+    shown = [f"line {row.line}: {row.column}: {row.reason}".replace(": : ", ": ") for row in bad[:3]]
+    try:
+        refuse_too_many_bad(str(path), shown, bad_rows, outline.rows, dataset.checks.bad_rows_share)
+    except DataCheckError as error:
+        more = f"{min(1.0, bad_rows / outline.rows + 0.05):.2f}"
+        raise DataCheckError(f"{error}; or accept more of them by --bad-rows, such as --bad-rows {more}") from error
+    good = narrow_target(dataset, checked.good)
+    notes = [*outline.notes, *_describe_bad(bad, bad_rows), *_try_split(dataset, good)]
+    preview = good[dataset.columns].head(PREVIEW_ROWS)
+    return Draft(text, dataset, dict(outline.left_out), outline.rows, bad_rows, bad[:SHOWN_ROWS], notes, preview)
+
+
+def _describe_bad(bad: Sequence[BadRow], bad_rows: int) -> list[str]:
+    if not bad_rows:
+        return []
+    counts = Counter(f"{row.column}: {row.reason.rpartition('expected')[2].strip()}" for row in bad if row.column)
+    return [f"{count} rows are left out, because {reason} was expected." for reason, count in counts.most_common(5)]
+
+
+def _try_split(dataset: Dataset, good: pd.DataFrame) -> list[str]:
+    """What the split tells; raises what training would raise."""
+    if dataset.task == "classification":
+        tried = good.groupby(dataset.target, sort=False).head(TRIED_ROWS // max(1, good[dataset.target].nunique()))
+    else:
+        tried = good.head(TRIED_ROWS)
+    split = split_holdout(dataset, tried)
+    notes = []
+    if split.unheld_classes:
+        labels = ", ".join(str(label)[:40] for label in split.unheld_classes[:5])
+        notes.append(f"No row is held out of the class {labels}, so no figure sees it; bring more rows of it.")
+    if len(good) < FEW_ROWS:
+        held_out = f"{len(split.holdout)} of {len(good)} rows are held out"
+        notes.append(f"{held_out}, so each figure is rough; bring more rows if you can.")
+    return notes

@@ -1,0 +1,52 @@
+"""What the name of a column tells: an identifier, the number of a row, or a person whose rows repeat."""
+
+from __future__ import annotations
+
+import re
+
+ID_WORDS = {"id", "ids", "uuid", "guid", "key", "no", "nr", "num", "number", "pk"}
+
+ID_ENDS = ("아이디", "번호", "고유번호", "식별자", "사번", "학번", "키")
+
+ROW_NAMES = {
+    "index", "idx", "row", "rows", "rowid", "row id", "row no", "row num", "row number", "rownum", "rownames",
+    "rowname", "no", "nr", "num", "number", "seq", "s no", "sno", "sr no", "sl no", "serial", "serial no", "#",
+    "level 0", "obs", "순번", "번호", "연번",
+}  # fmt: skip
+
+OWNERS = (
+    "user", "customer", "client", "patient", "member", "person", "subject", "account", "contract", "policy",
+    "employee", "student", "owner", "household", "participant", "cust", "device", "player", "driver",
+    "고객", "회원", "환자", "계약", "사용자", "가입자", "직원", "학생",
+)  # fmt: skip
+"""Whose rows repeat, so that a model could recognize them."""
+
+
+def is_identifier(name: str) -> bool:
+    """Whether the name ends as those of identifiers: `Loan_ID`, `userid`, `order_no`, `회원번호`."""
+    words = _split(name)
+    return bool(words) and (words[-1] in ID_WORDS or name.lower().endswith("id") or name.endswith(ID_ENDS))
+
+
+def is_row_name(name: str) -> bool:
+    """Whether the name is one of those that tools write above the numbers of rows."""
+    return " ".join(_split(name)) in ROW_NAMES or bool(re.fullmatch(r"column [0-9]+|unnamed.*", name.lower()))
+
+
+def is_owner(name: str) -> bool:
+    """Whether the name is that of a person or contract, such as `customer_id`."""
+    words, joined = _split(name), name.lower().replace("_", "").replace(" ", "")
+    if not words or not joined.startswith(OWNERS):
+        return False
+    rest = next(joined.removeprefix(owner) for owner in OWNERS if joined.startswith(owner))
+    return rest in ID_WORDS | {"", "name", "code"} or rest.endswith(ID_ENDS)
+
+
+def is_year(name: str) -> bool:
+    """Whether the name is that of a year."""
+    return bool({"year", "yr", "jahr", "연도", "년도", "년"} & set(_split(name)))
+
+
+def _split(name: str) -> list[str]:
+    """The words of a name in lower case; `userID` has two."""
+    return re.findall(r"[^\W_]+|#", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())

@@ -1,0 +1,158 @@
+"""Judges the target: its task, its labels, and the gate that fits them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from ml_code.cells import MISSING_MARKERS, name_category
+from ml_code.data.validation import WHOLE_NUMBER, read_texts
+from ml_code.datasets import METRICS, Metric
+from ml_code.errors import DataCheckError
+from ml_code.families import Task
+from ml_code.model_file.spec import Label
+from ml_code.reading.numbers import PLAIN, read_number, read_numbers, recognize_form
+from ml_code.reading.rules import NumberForm
+
+TASKS: tuple[Task, ...] = tuple(METRICS)
+
+MOST_CLASSES = 20
+"""A target of whole numbers with more values counts as a quantity."""
+
+LARGEST_LABEL = 100
+"""Whole numbers beyond it count as a quantity, however few differ."""
+
+LEAST_ROWS_A_CLASS = 3
+
+LEAST_R2 = 0.1
+
+RARE_SHARE = 0.1
+"""A class with a smaller share is rare: accuracy hardly sees whether a model finds it."""
+
+LABEL_MARKERS = frozenset({"#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "nan", "null", "?", "#N/A N/A", "#NA", "n/a"})
+"""Texts that are no label; `None` and `none` are, such as the degree of a complication."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The target's task and gate; `cells` are float64 values or canonical labels, None where there is none."""
+
+    task: Task
+    cells: pd.Series
+    metric: Metric
+    threshold: float
+    reason: str
+    form: NumberForm = PLAIN
+    labels: list[Label] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def judge_target(name: str, cells: pd.Series, task: str | None, *, prefers_comma: bool = False) -> Target:
+    """Judges the target by its cells.
+
+    Args:
+        name: of the column.
+        cells: float64 or texts, missing ones as None or NaN.
+        task: of the person; None: guessed.
+        prefers_comma: whether the file has decimal commas elsewhere.
+
+    Raises:
+        DataCheckError: the task is unknown, a regression has texts, or a classification has one class.
+    """
+    if task is not None and task not in TASKS:
+        raise DataCheckError(f"--task: found {task[:50]!r}, expected {' or '.join(TASKS)}; choose one of these")
+    if not cells.notna().any():
+        raise DataCheckError(f"--target: found no value in {name}, expected one in most rows; choose another target")
+    form, values = _read_values(cells, prefers_comma=prefers_comma)
+    chosen, notes = _guess_task(name, cells, values) if task is None else (task, [])
+    if chosen == "classification":
+        return _judge_labels(name, cells, notes)
+    example = str(cells.dropna().iloc[0])
+    if values is None:
+        raise DataCheckError(
+            f"--target: found the text {example[:50]!r} in {name}, expected numbers for a regression; "
+            "choose --task classification, or another target"
+        )
+    if form != PLAIN:
+        number = read_number(example, form, MISSING_MARKERS)
+        notes = [*notes, f"{name}: {example[:40]!r} is read as {number:.15g}."]
+    reason = "little more than the score of always predicting the mean"
+    return Target("regression", values, "r2", LEAST_R2, reason, form, [], notes)
+
+
+def _read_values(cells: pd.Series, *, prefers_comma: bool) -> tuple[NumberForm, pd.Series | None]:
+    """The form of the target's numbers and their values; None if most cells are other texts."""
+    if pd.api.types.is_float_dtype(cells):
+        return PLAIN, cells
+    texts = read_texts(cells)
+    distinct = pd.Series(texts.dropna().unique())
+    form = recognize_form(distinct.iloc[:5000], MISSING_MARKERS, prefers_comma=prefers_comma)
+    found = read_numbers(texts, form, MISSING_MARKERS)
+    is_text = found.is_bad.sum() > 0.1 * texts.notna().sum() or not found.numbers.notna().any()
+    return (PLAIN, None) if is_text else (form, found.numbers.where(~found.is_bad))
+
+
+def _guess_task(name: str, cells: pd.Series, values: pd.Series | None) -> tuple[Task, list[str]]:
+    if values is None:
+        return "classification", []
+    present = values.dropna()
+    count = present.nunique()
+    if (present % 1 != 0).any():
+        return "regression", _explain_guess(name, "regression", "its numbers have decimal places")
+    if count > MOST_CLASSES:
+        return "regression", _explain_guess(name, "regression", f"it has {count} different numbers")
+    if count > 2 and (present.abs().max() > LARGEST_LABEL or len(present) < LEAST_ROWS_A_CLASS * count):
+        return "regression", _explain_guess(name, "regression", "its few different numbers look like a quantity")
+    if not pd.api.types.is_float_dtype(cells) and read_texts(cells).str.contains("[,.']", regex=True).any():
+        return "regression", _explain_guess(name, "regression", "its numbers are written as amounts")
+    return "classification", _explain_guess(name, "classification", f"it has {count} different whole numbers")
+
+
+def _explain_guess(name: str, task: Task, reason: str) -> list[str]:
+    other = next(known for known in TASKS if known != task)
+    return [f"{name}: the task is guessed as {task}, because {reason}; otherwise choose --task {other}."]
+
+
+def _judge_labels(name: str, cells: pd.Series, notes: list[str]) -> Target:
+    texts = read_texts(cells)
+    markers = sorted(set(texts.dropna().unique()) & LABEL_MARKERS)
+    form = PLAIN.model_copy(update={"missing": markers}) if markers else PLAIN
+    if markers:
+        count = int(texts.isin(markers).sum())
+        notes = [*notes, f"{name}: {count} cells have no label ({', '.join(markers)})."]
+        texts = texts.where(~texts.isin(markers), None)
+    counts = texts.value_counts()
+    if len(counts) < 2:
+        found = repr(str(counts.index[0])[:50]) if len(counts) else "nothing"
+        raise DataCheckError(
+            f"--target: found {found} in every row of {name}, expected two classes or more; "
+            "bring rows of another class, or choose another target"
+        )
+    if len(counts) > len(texts) / 2:
+        raise DataCheckError(
+            f"--target: found {len(counts)} classes in {len(texts)} rows of {name}, expected several rows of each; "
+            "choose another target, or --task regression if it is a quantity"
+        )
+    single = [str(label)[:40] for label, count in counts.items() if count == 1]
+    if single:
+        notes = [*notes, f"{name}: the class {', '.join(single[:5])} has one row; bring more rows of it."]
+    shares = counts / counts.sum()
+    metric: Metric = "accuracy"
+    if shares.min() < RARE_SHARE:
+        metric, chance = "balanced_accuracy", 1 / len(counts)
+        reason = f"little more than chance; accuracy would hardly see the class {str(shares.index[-1])[:40]}"
+        threshold = min(math.ceil((chance + 0.02) * 100) / 100, 0.99)
+    else:
+        reason = "the score of always predicting the most frequent class"
+        threshold = min(math.ceil(float(shares.iloc[0]) * 100) / 100, 0.99)
+    return Target("classification", texts, metric, threshold, reason, form, _sort_labels(counts.index.tolist()), notes)
+
+
+def _sort_labels(labels: list[str]) -> list[Label]:
+    """The sorted labels; whole numbers are numbers, as in the responses of `/predict`."""
+    texts = pd.Series([name_category(label) for label in labels], dtype="str")
+    if texts.str.fullmatch(WHOLE_NUMBER).all():
+        return sorted(map(int, texts))
+    return sorted(texts)
