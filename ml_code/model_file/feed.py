@@ -33,5 +33,8 @@ def feed_columns(features: Sequence[Feature], columns: Mapping[str, Sequence[Val
         if feature.kind == "numeric":
             feed[feature.input] = np.asarray(column, dtype=np.float32).reshape(-1, 1)
         else:
-            feed[feature.input] = np.array(list(map(name_category, column)), dtype=object).reshape(-1, 1)
+            names = list(map(name_category, column))
+            if feature.truths:
+                names = [feature.truths.get(name, name) for name in names]
+            feed[feature.input] = np.array(names, dtype=object).reshape(-1, 1)
     return feed

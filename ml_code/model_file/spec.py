@@ -5,6 +5,8 @@ It is in the ONNX file's metadata, so serving needs one file with one digest.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -13,6 +15,9 @@ METADATA_KEY = "mlops_loop.spec"
 
 LARGEST_FILE_MB = 48
 """Larger model files are neither exported nor served: opening one takes twelve times its size in memory."""
+
+ONES = {"True": "1", "False": "0"}
+"""The two spellings of a truth value."""
 
 type Value = float | int | str | None
 """One cell of a row: None is a missing value."""
@@ -39,6 +44,19 @@ class Feature(BaseModel):
     maximum: float | None = Field(default=None, description="of the catalog's check")
     is_flag: bool = Field(default=False, description="whether all numbers are 0 or 1, so that true and false are read")
     has_missing: bool | None = Field(default=None, description="whether a cell was missing")
+
+    @cached_property
+    def truths(self) -> Mapping[str, str]:
+        """Names of true and false among the categories, where training had 1 and 0; empty elsewhere."""
+        known = self.categories or []
+        return {} if {"True", "False"} & set(known) else {t: n for t, n in ONES.items() if n in known}
+
+    @property
+    def reads_truths(self) -> bool:
+        """Whether true and false are values of this feature."""
+        if self.kind == "numeric":
+            return self.is_flag
+        return self.categories is None or not {"True", "False", *ONES.values()}.isdisjoint(self.categories)
 
     @model_validator(mode="before")
     @classmethod
