@@ -2,60 +2,42 @@
 
 https://github.com/kserve/open-inference-protocol; without its binary extension. A tensor of shape (rows, features)
 holds whole rows of a model of numbers; otherwise each feature is a tensor of shape (rows,) or (rows, 1). null is a
-missing value, as for /predict.
+missing value, as for /predict. Warnings are JSON in the response's parameter `warnings`, which must be a text.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import orjson
 
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import ModelSpec, Value
-from serving.answering.rows import RowParser
+from serving.answering.findings import ReadRows
+from serving.answering.rows import RowParser, load_json
+from serving.answering.tensors import Tensor, read_tensor
 from serving.errors import RequestError
+from serving.quoting import MAX_QUOTED, list_names, shorten
 
 PREDICTIONS = "predictions"
 PROBABILITIES = "probabilities"
 
-WHOLE = frozenset({int, type(None)})
-NUMBER = frozenset({int, float, type(None)})
-TEXT = frozenset({str, type(None)})
-DATATYPES = {
-    **dict.fromkeys(("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"), WHOLE),
-    **dict.fromkeys(("FP32", "FP64"), NUMBER),
-    "BYTES": TEXT,
-}
-"""Which JSON values a tensor of each type may hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One input: its cells in row-major order."""
-
-    name: str
-    shape: list[int]
-    cells: list[Value]
-
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """The rows of a request in the order of the features, and the outputs it wants (all, if it names none)."""
+    """The rows of a request, and the outputs it wants (all, if it names none)."""
 
     id: str | None
-    rows: Sequence[Sequence[Value]]
+    read: ReadRows
     outputs: tuple[str, ...]
 
 
 class Inference:
     """Speaks the protocol for one model.
 
-    >>> Inference(spec, RowParser(spec)).parse(body).rows
+    >>> Inference(spec, RowParser(spec)).parse(body).read.rows
     [[5.1, 3.5, 1.4, 0.2]]
     """
 
@@ -81,12 +63,9 @@ class Inference:
             RequestError: it is not JSON, is not a request of the protocol, or does not fit the model.
         """
         request = _load_object(body)
-        tensors = [_read_tensor(entry) for entry in _read_list(request, "inputs")]
-        rows = self._parser.check(self._read_rows(tensors))
-        request_id = request.get("id")
-        if request_id is not None and not isinstance(request_id, str):
-            raise RequestError(400, "id: found no text, expected one or none")
-        return InferenceRequest(request_id or None, rows, self._read_outputs(request))
+        tensors = [read_tensor(entry) for entry in _read_list(request, "inputs")]
+        read = self._parser.check(self._read_rows(tensors))
+        return InferenceRequest(_read_id(request), read, self._read_outputs(request))
 
     def render(self, request: InferenceRequest, prediction: Prediction, tail: dict[str, str]) -> bytes:
         """The response to a request; `tail` has the names of model and version and an id."""
@@ -101,7 +80,10 @@ class Inference:
                 shape = list(prediction.probabilities.shape)
                 data = prediction.probabilities.reshape(-1).tolist()
             outputs.append(self._outputs[name] | {"shape": shape, "data": data})
-        return orjson.dumps({**tail, "id": request.id or tail["id"], "outputs": outputs})
+        response: dict[str, Any] = {**tail, "id": request.id or tail["id"], "outputs": outputs}
+        if request.read.warnings:
+            response["parameters"] = {"warnings": orjson.dumps(request.read.list_warnings()).decode()}
+        return orjson.dumps(response)
 
     def _read_rows(self, tensors: list[Tensor]) -> list[list[Value]]:
         names = [tensor.name for tensor in tensors]
@@ -109,13 +91,16 @@ class Inference:
             return self._read_matrix(tensors[0])
         if sorted(names) != sorted(self._names):
             one = f"one of shape [rows, {len(self._names)}], or " if self._is_numeric else ""
-            raise RequestError(400, f"inputs: found {names}, expected {one}one for each of {self._names}")
+            raise RequestError(
+                400, f"inputs: found {list_names(names)}, expected {one}one for each of {list_names(self._names)}"
+            )
         by_name = {tensor.name: tensor for tensor in tensors}
         count = by_name[self._names[0]].shape[0]
         for tensor in tensors:
             if tensor.shape not in ([count], [count, 1]):
+                name = shorten(tensor.name, 100)
                 raise RequestError(
-                    400, f"input {tensor.name}: found the shape {tensor.shape}, expected [{count}] or [{count}, 1]"
+                    400, f"input {name}: found the shape {tensor.shape}, expected [{count}] or [{count}, 1]"
                 )
         return [list(row) for row in zip(*(by_name[name].cells for name in self._names), strict=True)]
 
@@ -124,8 +109,8 @@ class Inference:
         if len(tensor.shape) != 2 or tensor.shape[1] != width:
             raise RequestError(
                 400,
-                f"input {tensor.name}: found the shape {tensor.shape}, expected [rows, {width}]: {self._names}, "
-                "or one input for each of them",
+                f"input {shorten(tensor.name, 100)}: found the shape {tensor.shape}, expected [rows, {width}]: "
+                f"{list_names(self._names)}, or one input for each of them",
             )
         return [tensor.cells[start : start + width] for start in range(0, len(tensor.cells), width)]
 
@@ -134,8 +119,8 @@ class Inference:
             return ()
         entries = _read_list(request, "outputs")
         names = tuple(str(entry.get("name")) if isinstance(entry, dict) else "none" for entry in entries)
-        if unknown := [name[:100] for name in names if name not in self._outputs]:
-            raise RequestError(400, f"outputs: found {unknown}, expected names among {list(self._outputs)}")
+        if unknown := [name for name in names if name not in self._outputs]:
+            raise RequestError(400, f"outputs: found {list_names(unknown)}, expected names among {list(self._outputs)}")
         # A megabyte of repeated names would make a response of some gigabytes.
         if len(set(names)) < len(names):
             raise RequestError(400, f"outputs: found a name twice, expected each of {list(self._outputs)} once at most")
@@ -160,10 +145,7 @@ def _describe_outputs(spec: ModelSpec) -> dict[str, dict[str, Any]]:
 
 
 def _load_object(body: bytes) -> dict[str, Any]:
-    try:
-        request = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RequestError(400, f"body: found what is not JSON ({error}), expected an object with inputs") from error
+    request = load_json(body, "an object with inputs")
     if not isinstance(request, dict):
         raise RequestError(400, "body: found no object, expected one with inputs")
     return request
@@ -176,21 +158,10 @@ def _read_list(request: dict[str, Any], name: str) -> list[Any]:
     return found
 
 
-def _read_tensor(entry: Any) -> Tensor:
-    if not isinstance(entry, dict) or not isinstance(name := entry.get("name"), str):
-        raise RequestError(400, "inputs: found an entry without a name, expected name, shape, datatype and data")
-    name, shape, datatype, data = name[:100], entry.get("shape"), entry.get("datatype"), entry.get("data")
-    if not isinstance(shape, list) or len(shape) not in {1, 2} or any(type(n) is not int or n < 0 for n in shape):
-        raise RequestError(400, f"input {name}: found no shape of one or two whole numbers, expected [rows, features]")
-    allowed = DATATYPES.get(datatype) if isinstance(datatype, str) else None
-    if allowed is None:
-        raise RequestError(400, f"input {name}: found another datatype, expected one of {', '.join(DATATYPES)}")
-    if not isinstance(data, list):
-        raise RequestError(400, f"input {name}: found no list as data, expected one; binary tensors are not read")
-    if data and all(type(row) is list for row in data):
-        data = list(chain.from_iterable(data))
-    if len(data) != math.prod(shape):
-        raise RequestError(400, f"input {name}: found {len(data)} values, expected {math.prod(shape)} by its shape")
-    if not set(map(type, data)) <= allowed:
-        raise RequestError(400, f"input {name}: found a value that is not {datatype}, expected none")
-    return Tensor(name, shape, data)
+def _read_id(request: dict[str, Any]) -> str | None:
+    found = request.get("id")
+    if found is not None and not isinstance(found, str):
+        raise RequestError(400, "id: found another type, expected a text or none")
+    if found and len(found) > MAX_QUOTED:
+        raise RequestError(400, f"id: found {len(found)} characters, expected at most {MAX_QUOTED}")
+    return found or None

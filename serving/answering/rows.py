@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from typing import Any
 
 import orjson
 
-from ml_code.model_file.spec import Feature, ModelSpec, Value
-from serving.errors import Problem, RequestError
+from ml_code.cells import clean_text
+from ml_code.model_file.spec import ModelSpec, Value
+from serving.answering.cells import make_reader
+from serving.answering.findings import Findings, ReadRows
+from serving.errors import RequestError
+from serving.quoting import Quotes, list_names, shorten
 
 MAX_ROWS = 10_000
 MAX_BODY_BYTES = 1_000_000
-MAX_PROBLEMS = 20
-"""Most problems that one response names: the rest is the same mistake again."""
 
-FLOAT32_MAX = 3.4028234663852886e38
-"""Numbers beyond it would become infinite in the float32 that a model reads."""
-
-INTEGER_TEXT_MAX = 2**53
-"""A whole number beyond it is not exact in JSON, so it cannot name a category."""
+NOT_A_NUMBER = re.compile(r"-?(NaN|nan|NAN|Infinity|Inf|inf)\b")
+"""What some libraries write for a missing value, and JSON does not have."""
 
 
 class RowParser:
     """Reads the rows of one model: an array of arrays in the order of its features, or of objects by name, or mixed.
 
-    >>> RowParser(spec).parse(b"[[5.1, 3.5, 1.4, 0.2]]")
+    >>> RowParser(spec).parse(b"[[5.1, 3.5, 1.4, 0.2]]").rows
     [[5.1, 3.5, 1.4, 0.2]]
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        self._features = spec.features
         self._names = [feature.name for feature in spec.features]
         self._known = frozenset(self._names)
+        self._listed = list_names(self._names)
         self._width = len(self._names)
-        self._all_numeric = all(feature.kind == "numeric" for feature in spec.features)
+        self._readers = [make_reader(feature) for feature in spec.features]
+        self._plain = [reader.plain for reader in self._readers]
+        self._texts = [plain.texts for plain in self._plain]
+        self._lows = [plain.low for plain in self._plain]
+        self._highs = [plain.high for plain in self._plain]
 
-    def parse(self, body: bytes) -> Sequence[Sequence[Value]]:
+    def parse(self, body: bytes) -> ReadRows:
         """Parses and checks a body.
 
         Raises:
@@ -44,7 +47,7 @@ class RowParser:
         """
         return self.check(_load_array(body))
 
-    def check(self, rows: list[Any]) -> Sequence[Sequence[Value]]:
+    def check(self, rows: list[Any]) -> ReadRows:
         """Checks rows of any source.
 
         Raises:
@@ -54,111 +57,100 @@ class RowParser:
             raise RequestError(422, "body: found an empty array, expected at least one row")
         if len(rows) > MAX_ROWS:
             raise RequestError(422, f"body: found {len(rows)} rows, expected at most {MAX_ROWS}; send them in parts")
-        if self._all_numeric and all(self._is_plain(row) for row in rows):
-            return rows
-        problems: list[Problem] = []
-        checked = [self._check_row(number, row, problems) for number, row in enumerate(rows)]
-        if problems:
-            raise _refuse(problems, len(rows))
-        return checked
+        if self._are_plain(rows):
+            return ReadRows(rows)
+        findings = Findings()
+        return findings.finish([self._read_row(number, row, findings) for number, row in enumerate(rows)])
+
+    def _are_plain(self, rows: list[Any]) -> bool:
+        """Whether the model reads rows as they are, and training knew each cell, as in almost every request."""
+        if len(rows) == 1:
+            return self._is_plain(rows[0])
+        if set(map(type, rows)) != {list} or set(map(len, rows)) != {self._width}:
+            return False
+        return all(plain.hold_all(column) for plain, column in zip(self._plain, zip(*rows, strict=True), strict=True))
 
     def _is_plain(self, row: Any) -> bool:
-        """Whether a row is already what a model of numbers reads, as almost every row is."""
+        """The same of one row, for which this loop is faster."""
         if type(row) is not list or len(row) != self._width:
             return False
-        for cell in row:
+        for cell, texts, low, high in zip(row, self._texts, self._lows, self._highs, strict=True):
             kind = type(cell)
-            if (kind is not float and kind is not int) or not -FLOAT32_MAX <= cell <= FLOAT32_MAX:
+            if kind is float or kind is int:
+                if not low <= cell <= high:
+                    return False
+            elif (kind is not str and cell is not None) or cell not in texts:
                 return False
         return True
 
-    def _check_row(self, number: int, row: Any, problems: list[Problem]) -> list[Value]:
-        if len(problems) > MAX_PROBLEMS:
+    def _read_row(self, number: int, row: Any, findings: Findings) -> list[Value]:
+        if findings.is_full:
             return []
-        cells = self._order(number, row, problems)
-        checked: list[Value] = []
-        for feature, cell in zip(self._features, cells, strict=False):
+        cells = self._order(number, row, findings)
+        if self._is_plain(cells):
+            return cells
+        values: list[Value] = []
+        for reader, cell in zip(self._readers, cells, strict=False):
             try:
-                checked.append(_check_number(cell) if feature.kind == "numeric" else _check_category(cell))
+                value = reader.read(cell, findings.quotes)
             except ValueError as error:
-                problems.append(Problem(number, feature.name, str(error)))
-        return checked
+                findings.add(number, reader.name, str(error))
+                continue
+            values.append(value)
+            if kind := reader.judge(value):
+                findings.warn(number, reader, kind, value)
+        return values
 
-    def _order(self, number: int, row: Any, problems: list[Problem]) -> list[Any]:
+    def _order(self, number: int, row: Any, findings: Findings) -> list[Any]:
         """The cells of a row in the order of the features; none where the row's form is wrong."""
         if isinstance(row, list):
             if len(row) == self._width:
                 return row
-            expected = f"expected {self._width}: {', '.join(self._names)}"
-            problems.append(Problem(number, None, f"found {len(row)} values, {expected}"))
+            findings.add(number, None, f"found {len(row)} values, expected {self._width}: {self._listed}")
             return []
         if not isinstance(row, dict):
-            problems.append(Problem(number, None, f"found {_describe(row)}, expected an array or an object"))
+            findings.add(number, None, f"found {findings.quotes.describe(row)}, expected an array or an object")
             return []
+        if row.keys() == self._known:
+            return [row[name] for name in self._names]
+        if not self._known.issuperset(row):
+            row = {clean_text(name): cell for name, cell in row.items()}  # a name may be in another Unicode form
         unknown = [name for name in row if name not in self._known]
         missing = [name for name in self._names if name not in row]
-        problems += [
-            Problem(number, name[:100], f"unknown field, expected {', '.join(self._names)}") for name in unknown
-        ]
-        problems += [Problem(number, name, "missing field; send null where the value is not known") for name in missing]
+        for name in unknown:
+            if findings.is_full:
+                break
+            findings.add(number, findings.quotes.quote(name), f"unknown field, expected {self._listed}")
+        for name in missing:
+            findings.add(number, name, "missing field; send null where the value is not known")
         return [] if unknown or missing else [row[name] for name in self._names]
 
 
-def describe_cell(feature: Feature) -> dict[str, Any]:
-    """The JSON schema of one cell, as `RowParser` takes it."""
-    if feature.kind == "numeric":
-        return {"type": ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
-    return {
-        "type": ["string", "integer", "null"],
-        "minimum": -INTEGER_TEXT_MAX,
-        "maximum": INTEGER_TEXT_MAX,
-    }
+def load_json(body: bytes, expected: str) -> Any:
+    """Loads the JSON of a body; `expected` names what it should be.
+
+    Raises:
+        RequestError: it is not JSON (400).
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        start = error.pos - error.doc.startswith("-", max(error.pos - 1, 0), error.pos)
+        if found := NOT_A_NUMBER.match(error.doc, start):
+            raise RequestError(
+                400,
+                f"body: found {found[0]} at line {error.lineno} column {error.colno}, which JSON does not have; "
+                "send null where a value is missing",
+            ) from error
+        problem = shorten(str(error))
+        raise RequestError(400, f"body: found text that is not JSON ({problem}), expected {expected}") from error
 
 
 def _load_array(body: bytes) -> list[Any]:
     if not body:
         raise RequestError(400, "body: found nothing, expected a JSON array of rows")
-    try:
-        rows = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RequestError(400, f"body: found what is not JSON ({error}), expected a JSON array of rows") from error
+    rows = load_json(body, "a JSON array of rows")
     if type(rows) is not list:
-        raise RequestError(422, f"body: found {_describe(rows)}, expected an array of rows such as [[1.0, 2.0]]")
+        found = Quotes().describe(rows)
+        raise RequestError(422, f"body: found {found}, expected an array of rows such as [[1.0, 2.0]]")
     return rows
-
-
-def _check_number(cell: Any) -> Value:
-    if cell is None:
-        return None
-    if isinstance(cell, bool) or not isinstance(cell, int | float):
-        raise ValueError(f"found {_describe(cell)}, expected a number or null")
-    if not -FLOAT32_MAX <= cell <= FLOAT32_MAX:
-        raise ValueError(f"found {cell:g}, expected a number that float32 holds")
-    return cell
-
-
-def _check_category(cell: Any) -> Value:
-    if cell is None or isinstance(cell, str):
-        return cell
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)  # JSON does not distinguish 3.0 from 3
-    if isinstance(cell, bool) or not isinstance(cell, int) or abs(cell) > INTEGER_TEXT_MAX:
-        raise ValueError(f"found {_describe(cell)}, expected a text, a whole number or null")
-    return cell
-
-
-def _refuse(problems: list[Problem], rows: int) -> RequestError:
-    shown = tuple(problems[:MAX_PROBLEMS])
-    count = f"{len(problems)}" if len(problems) <= MAX_PROBLEMS else f"more than {MAX_PROBLEMS}"
-    return RequestError(422, f"{count} problem(s) in {rows} row(s) of the body; no row was answered", shown)
-
-
-def _describe(value: Any) -> str:
-    """A JSON value in words, short enough for an error."""
-    if value is None or isinstance(value, bool):
-        return orjson.dumps(value).decode()
-    if isinstance(value, int | float):
-        return f"the number {value:g}"
-    if isinstance(value, str):
-        return f"the text {value[:50]!r}"
-    return "an array" if isinstance(value, list) else "an object"

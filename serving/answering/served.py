@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from ml_code.model_file.onnx_model import OnnxModel
+from ml_code.model_file.onnx_model import OnnxModel, Prediction
+from serving.answering.findings import ReadRows
 from serving.answering.inference import Inference
 from serving.answering.rows import RowParser
 from serving.answering.tally import Tallier, Tally
@@ -65,21 +66,25 @@ class ServedModel:
         # Its thread starts with the first request and ends when nothing refers to it.
         object.__setattr__(self, "_thread", ThreadPoolExecutor(1) if self.variant == CHALLENGER else None)
 
-    async def answer(self, body: bytes, request_id: bytes, *, with_probabilities: bool) -> Answer:
+    async def answer(
+        self, body: bytes, request_id: bytes, *, with_probabilities: bool, is_replay: bool = False
+    ) -> Answer:
         """Answers the body of a request to /predict.
 
-        Raises:
-            RequestError: the body does not fit the model.
-        """
-        return await self._run(self._answer, body, request_id, with_probabilities)
+        A replay of a rollout has holdout rows, which may have cells that no training row had. They are not refused.
 
-    async def infer(self, body: bytes, request_id: bytes) -> Answer:
+        Raises:
+            RequestError: the body does not fit the model, or its dataset refuses what training did not know.
+        """
+        return await self._run(self._answer, body, request_id, with_probabilities, is_replay)
+
+    async def infer(self, body: bytes, request_id: bytes, *, is_replay: bool = False) -> Answer:
         """Answers the body of a request of the Open Inference Protocol.
 
         Raises:
-            RequestError: the body does not fit the model.
+            RequestError: the body does not fit the model, or its dataset refuses what training did not know.
         """
-        return await self._run(self._infer, body, request_id)
+        return await self._run(self._infer, body, request_id, is_replay)
 
     def is_version(self, version: str | None) -> bool:
         """Whether this is the version that a request asks for, if it asks for one."""
@@ -98,7 +103,8 @@ class ServedModel:
             "since": self.since,
             "sha256": self.identity.sha256,
             "task": self.model.spec.task,
-            "features": [feature.model_dump() for feature in self.model.spec.features],
+            # The rollout asks each replica often, and a feature may have thousands of categories.
+            "features": [feature.model_dump(exclude={"input", "categories"}) for feature in self.model.spec.features],
         }
 
     async def _run(self, function: Callable[..., Answer], body: bytes, *rest: Any) -> Answer:
@@ -109,26 +115,39 @@ class ServedModel:
             return await asyncio.to_thread(function, body, *rest)
         return function(body, *rest)
 
-    def _answer(self, body: bytes, request_id: bytes, with_probabilities: bool) -> Answer:
-        prediction = self.model.predict_rows(self.parser.parse(body))
+    def _answer(self, body: bytes, request_id: bytes, with_probabilities: bool, is_replay: bool) -> Answer:
+        read = self._accept(self.parser.parse(body), is_replay)
+        prediction = self.model.predict_rows(read.rows)
         answer = b'{"predictions":' + orjson.dumps(prediction.values)
         if with_probabilities:
-            if prediction.probabilities is None:
-                raise RequestError(
-                    422,
-                    f"probabilities: found true, expected false: {self.identity.name} version "
-                    f"{self.identity.version} returns none",
-                )
-            answer += b',"probabilities":' + orjson.dumps(prediction.probabilities.tolist())
-            answer += b',"classes":' + orjson.dumps(self.model.spec.classes)
-        return Answer(answer + self._tail + request_id + b'"}', self._tallier.count(prediction))
+            answer += self._render_probabilities(prediction)
+        if read.warnings:
+            answer += b',"warnings":' + orjson.dumps(read.list_warnings())
+        return Answer(answer + self._tail + request_id + b'"}', self._tallier.count(prediction, read.counts))
 
-    def _infer(self, body: bytes, request_id: bytes) -> Answer:
+    def _render_probabilities(self, prediction: Prediction) -> bytes:
+        if prediction.probabilities is None:
+            raise RequestError(
+                422,
+                f"probabilities: found true, expected false: {self.identity.name} version "
+                f"{self.identity.version} returns none",
+            )
+        probabilities = b',"probabilities":' + orjson.dumps(prediction.probabilities.tolist())
+        return probabilities + b',"classes":' + orjson.dumps(self.model.spec.classes)
+
+    def _infer(self, body: bytes, request_id: bytes, is_replay: bool) -> Answer:
         request = self._inference.parse(body)
-        prediction = self.model.predict_rows(request.rows)
+        read = self._accept(request.read, is_replay)
+        prediction = self.model.predict_rows(read.rows)
         tail = {
             "model_name": self.identity.name,
             "model_version": self.identity.version,
             "id": request_id.decode(),
         }
-        return Answer(self._inference.render(request, prediction, tail), self._tallier.count(prediction))
+        body = self._inference.render(request, prediction, tail)
+        return Answer(body, self._tallier.count(prediction, read.counts))
+
+    def _accept(self, read: ReadRows, is_replay: bool) -> ReadRows:
+        if read.warnings and self.model.spec.unknown == "refuse" and not is_replay:
+            raise read.refuse()
+        return read

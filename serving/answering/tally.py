@@ -11,26 +11,28 @@ import numpy as np
 
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import ModelSpec
+from serving.answering.cells import Kind
 
 OTHER = "other"
 """Class of a label that the spec does not know: a file that makes up labels must not grow the figures."""
 
 
 class Tally(NamedTuple):
-    """The figures of one answer; sum and squares are over the values that are numbers."""
+    """The figures of one answer; sum and squares are over the values that are numbers, warnings are cells by kind."""
 
     rows: int
     nan_rows: int
     classes: Mapping[str, int]
     value_sum: float = 0.0
     value_squares: float = 0.0
+    warnings: Mapping[Kind, int] = {}
 
 
 class Tallier:
     """Counts the answers of one model; one row, which most requests have, costs a look-up.
 
     >>> Tallier(spec).count(model.predict_rows([[5.1, 3.5, 1.4, 0.2]]))
-    Tally(rows=1, nan_rows=0, classes={'0': 1}, value_sum=0.0, value_squares=0.0)
+    Tally(rows=1, nan_rows=0, classes={'0': 1}, value_sum=0.0, value_squares=0.0, warnings={})
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -39,9 +41,10 @@ class Tallier:
         self._names = {label: str(label) for label in labels}
         self._single = {label: Tally(1, 0, {name: 1}) for label, name in self._names.items()}
 
-    def count(self, prediction: Prediction) -> Tally:
-        """Counts the rows of one answer."""
-        return self._count_classes(prediction) if self._is_classifier else _sum_values(prediction.values)
+    def count(self, prediction: Prediction, warnings: Mapping[Kind, int] | None = None) -> Tally:
+        """Counts the rows of one answer, and the warnings that it has."""
+        tally = self._count_classes(prediction) if self._is_classifier else _sum_values(prediction.values)
+        return tally._replace(warnings=warnings) if warnings else tally
 
     def _count_classes(self, prediction: Prediction) -> Tally:
         values, probabilities = prediction.values, prediction.probabilities

@@ -14,10 +14,11 @@ from serving.answering.served import ServedModel
 from serving.api.inference_pages import render_inference_error
 from serving.api.metrics import PredictionMetrics
 from serving.api.pages import JSON, render_error
-from serving.api.request import Asked, ClientGoneError, check_content, pick_version, read_body, wants_probabilities
+from serving.api.request import Asked, ClientGoneError, check_content, pick_version, read_body, read_query
 from serving.errors import INFERENCE_STATUSES, STATUS_HEADERS, RequestError
 from serving.figures import REPLAY
 from serving.following.follower import Follower
+from serving.quoting import shorten
 
 SERVER_FAILED = RequestError(500, "the server failed; its log has more")
 
@@ -84,22 +85,25 @@ class PredictionApp:
         if headers.get(b"x-replay") == b"1":
             asked.traffic = REPLAY
         if scope["method"] != "POST":
-            raise RequestError(405, f"method: found {scope['method']}, expected POST")
+            raise RequestError(405, f"method: found {shorten(scope['method'])}, expected POST")
         if not self._follower.is_allowed(asked.name):
-            raise RequestError(404, f"model: found {asked.name[:100]!r}, expected one that GET /models lists")
+            raise RequestError(404, f"model: found {shorten(asked.name)!r}, expected one that GET /models lists")
         check_content(headers, is_inference=asked.is_inference)
-        asked.with_probabilities = bool(scope["query_string"]) and wants_probabilities(scope["query_string"])
+        if query := scope["query_string"]:
+            asked.with_probabilities = read_query(query, is_inference=asked.is_inference)
         asked.body = await read_body(headers, receive)
         return pick_version(self._follower, asked.name, asked.version, wants_challenger=asked.wants_challenger)
 
     async def _answer(self, asked: Asked, served: ServedModel, request_id: bytes) -> bytes:
         """Computes the response, and counts its outcome."""
-        started = perf_counter()
+        started, is_replay = perf_counter(), asked.traffic == REPLAY
         try:
             if asked.is_inference:
-                answer = await served.infer(asked.body, request_id)
+                answer = await served.infer(asked.body, request_id, is_replay=is_replay)
             else:
-                answer = await served.answer(asked.body, request_id, with_probabilities=asked.with_probabilities)
+                answer = await served.answer(
+                    asked.body, request_id, with_probabilities=asked.with_probabilities, is_replay=is_replay
+                )
         except RequestError:
             raise
         except (Exception, asyncio.CancelledError):  # a request out of time is cancelled

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from serving.answering.cells import KINDS, Kind
 from serving.answering.served import ServedModel
 from serving.answering.tally import Tally
 from serving.figures import LABELS
@@ -49,6 +50,7 @@ class Series:
     rows: int = 0
     nan_rows: int = 0
     classes: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[Kind] = field(default_factory=Counter)
     value_sum: float = 0.0
     value_squares: float = 0.0
     used_at: float = 0.0
@@ -79,6 +81,8 @@ class PredictionMetrics(Collector):
         series.nan_rows += tally.nan_rows
         for name, rows in tally.classes.items():
             series.classes[name] += rows
+        for kind, cells in tally.warnings.items():
+            series.warnings[kind] += cells
         series.value_sum += tally.value_sum
         series.value_squares += tally.value_squares
 
@@ -132,6 +136,9 @@ def _render(figures: dict[Labels, Series]) -> Iterator[Metric]:
     classes = CounterMetricFamily(
         "mlops_prediction_classes", "Rows answered with each class", labels=[*LABELS, "class"]
     )
+    warnings = CounterMetricFamily(
+        "mlops_prediction_warnings", "Cells answered that training did not know", labels=[*LABELS, "kind"]
+    )
     sums = GaugeMetricFamily("mlops_prediction_value_sum", "Sum of the values answered", labels=LABELS)
     squares = GaugeMetricFamily("mlops_prediction_value_squares", "Sum of their squares", labels=LABELS)
     for labels, series in figures.items():
@@ -141,10 +148,12 @@ def _render(figures: dict[Labels, Series]) -> Iterator[Metric]:
         nan_rows.add_metric(labels, series.nan_rows)
         for name, count in series.classes.items():
             classes.add_metric([*labels, name], count)
+        for kind in KINDS:
+            warnings.add_metric([*labels, kind], series.warnings[kind])
         if not series.classes:
             sums.add_metric(labels, series.value_sum)
             squares.add_metric(labels, series.value_squares)
-    return iter((seconds, failures, rows, nan_rows, classes, sums, squares))
+    return iter((seconds, failures, rows, nan_rows, classes, warnings, sums, squares))
 
 
 def _accumulate(buckets: list[int]) -> list[tuple[str, float]]:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ml_code.model_file.spec import ModelSpec, Value
-from serving.answering.rows import MAX_ROWS, describe_cell
+from serving.answering.cells import make_reader
+from serving.answering.findings import MAX_PROBLEMS
+from serving.answering.rows import MAX_ROWS
 from serving.answering.served import ServedModel
 from serving.api.openapi_inference import describe_inference_model, describe_inference_server
 from serving.errors import STATUSES
@@ -59,6 +61,22 @@ MODELS_SCHEMA: dict[str, Any] = {
 }
 
 VERSION = {"type": ["string", "null"]}
+
+WARNINGS_SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "maxItems": MAX_PROBLEMS,
+    "description": "cells that training did not know; absent if there are none. A dataset with "
+    '`unknown = "refuse"` gets them as problems of a 422',
+    "items": {
+        "type": "object",
+        "required": ["row", "field", "warning"],
+        "properties": {
+            "row": {"type": "integer", "description": "number of the row, from 0"},
+            "field": {"type": "string"},
+            "warning": {"type": "string"},
+        },
+    },
+}
 
 ROLLOUTS_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -128,7 +146,7 @@ def _describe_prediction(name: str, spec: ModelSpec | None, operation: str) -> d
 def _describe_rows(spec: ModelSpec | None) -> dict[str, Any]:
     row: dict[str, Any] = {"type": ["array", "object"]}
     if spec is not None:
-        cells = {feature.name: describe_cell(feature) for feature in spec.features}
+        cells = {feature.name: make_reader(feature).describe() for feature in spec.features}
         by_position = {"type": "array", "prefixItems": list(cells.values()), "items": False, "minItems": len(cells)}
         by_name = {"type": "object", "properties": cells, "required": list(cells), "additionalProperties": False}
         row = {"anyOf": [by_position, by_name]}
@@ -159,6 +177,7 @@ def _describe_answer(spec: ModelSpec | None) -> dict[str, Any]:
         "predictions": values,
         "probabilities": {"type": "array", "items": {"type": "array", "items": NUMBER}},
         "classes": {"type": ["array", "null"]},
+        "warnings": WARNINGS_SCHEMA,
         "model": model,
         "request_id": {"type": "string"},
     }

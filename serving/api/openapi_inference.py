@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.answering.inference import DATATYPES
+from serving.answering.tensors import DATATYPES
 from serving.errors import INFERENCE_STATUSES
+from serving.quoting import MAX_QUOTED
 
 ERROR = {
     "content": {
@@ -21,7 +22,10 @@ TENSOR: dict[str, Any] = {
     "properties": {
         "name": {"type": "string"},
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
-        "datatype": {"enum": list(DATATYPES)},
+        "datatype": {
+            "enum": list(DATATYPES),
+            "description": "its range is checked; BOOL is for features of 0 and 1, and for categories true and false",
+        },
         "data": {"type": "array", "description": "as many values as the shape says, flat or nested"},
     },
 }
@@ -30,7 +34,7 @@ REQUEST: dict[str, Any] = {
     "type": "object",
     "required": ["inputs"],
     "properties": {
-        "id": {"type": ["string", "null"]},
+        "id": {"type": ["string", "null"], "maxLength": MAX_QUOTED},
         "inputs": {
             "type": "array",
             "minItems": 1,
@@ -46,6 +50,13 @@ ANSWER: dict[str, Any] = {
     "properties": {
         **{name: {"type": "string"} for name in ("model_name", "model_version", "id")},
         "outputs": {"type": "array", "items": TENSOR},
+        "parameters": {
+            "type": "object",
+            "description": "absent without warnings",
+            "properties": {
+                "warnings": {"type": "string", "description": "JSON: a list of row, field and warning, as of /predict"}
+            },
+        },
     },
 }
 

@@ -22,6 +22,7 @@ from serving.api.openapi import describe_api
 from serving.api.status import describe_readiness, describe_rollouts, list_served
 from serving.errors import RequestError
 from serving.following.follower import Follower
+from serving.quoting import shorten
 
 JSON = b"application/json"
 
@@ -95,7 +96,7 @@ def _answer(content: Mapping[str, Any], status: int = 200) -> Response:
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
     status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
-    found = f"{request.method} {request.url.path[:100]}"
+    found = shorten(f"{request.method} {request.url.path}")
     problem = RequestError(status, f"found {found}, expected what /openapi.json lists")
     if request.url.path.startswith("/v2"):
         return answer_inference_error(problem, headers)

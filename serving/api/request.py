@@ -12,6 +12,7 @@ from serving.answering.served import ServedModel
 from serving.errors import RequestError
 from serving.figures import LIVE
 from serving.following.follower import Follower
+from serving.quoting import shorten
 
 TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -42,24 +43,31 @@ def check_content(headers: dict[bytes, bytes], *, is_inference: bool) -> None:
     # Clients of the protocol leave it out, as its requests are JSON by definition.
     media_type = headers.get(b"content-type", b"application/json" if is_inference else b"")
     if media_type != b"application/json" and media_type.split(b";")[0].strip().lower() != b"application/json":
-        found = media_type[:100].decode("latin-1") or "none"
+        found = shorten(media_type.decode("latin-1")) or "none"
         raise RequestError(415, f"content type: found {found}, expected application/json")
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding.lower() != b"identity":
-        found = encoding[:100].decode("latin-1")
+        found = shorten(encoding.decode("latin-1"))
         raise RequestError(415, f"content encoding: found {found}, expected none; send the JSON as it is")
 
 
-def wants_probabilities(query: bytes) -> bool:
-    """Reads `?probabilities=`.
+def read_query(query: bytes, *, is_inference: bool) -> bool:
+    """Reads `?probabilities=`, the only parameter of /predict; the Open Inference Protocol has none.
 
     Raises:
-        RequestError: 422 for a value that is neither true nor false.
+        RequestError: 422 for another parameter, a second value, or a value that is neither true nor false.
     """
-    wanted = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)).get("probabilities", "false")
-    if wanted.lower() not in TRUTHS:
-        raise RequestError(422, f"probabilities: found {wanted[:50]!r}, expected true or false")
-    return TRUTHS[wanted.lower()]
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    known = () if is_inference else ("probabilities",)
+    for name, value in pairs:
+        if name not in known:
+            expected = " or ".join(known) or "none"
+            raise RequestError(422, f"query: found the parameter {shorten(name, 100)!r}, expected {expected}")
+        if value.lower() not in TRUTHS:
+            raise RequestError(422, f"probabilities: found {shorten(value, 100)!r}, expected true or false")
+    if len(pairs) > len(known):
+        raise RequestError(422, "probabilities: found it more than once, expected it once")
+    return bool(pairs) and TRUTHS[pairs[0][1].lower()]
 
 
 async def read_body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
@@ -93,12 +101,13 @@ def pick_version(follower: Follower, name: str, version: str | None, *, wants_ch
         RequestError: 404 where the model or version does not exist, 503 where no version of the model can answer.
     """
     if not follower.is_allowed(name):
-        raise RequestError(404, f"model: found {name[:100]!r}, expected one that GET /models lists")
+        raise RequestError(404, f"model: found {shorten(name)!r}, expected one that GET /models lists")
     served = follower.pick(name, wants_challenger=wants_challenger, version=version)
     if served is not None:
         return served
     if version is not None and follower.pick(name, wants_challenger=False):
-        raise RequestError(404, f"model {name}: found version {version[:20]!r} asked for, expected the one that serves")
+        asked = shorten(version, 20)
+        raise RequestError(404, f"model {name}: found version {asked!r} asked for, expected the one that serves")
     raise RequestError(503, f"model {name}: found no version that can answer, expected a champion; train one")
 
 

@@ -34,10 +34,16 @@ def replica(tmp_path: Path, registry: FakeRegistry) -> Replica:
 
 
 @pytest.fixture
-def follower(tmp_path: Path) -> Iterator[Follower]:
-    """A follower that has iris and ships on disk and never reads its registry."""
+def contents() -> dict[str, bytes]:
+    """The model files on disk, by name; a test that describes another one has its own fixture of this name."""
+    return {"iris": make_classifier(), "ships": make_mixed_regressor()}
+
+
+@pytest.fixture
+def follower(tmp_path: Path, contents: dict[str, bytes]) -> Iterator[Follower]:
+    """A follower that has the files on disk and never reads its registry."""
     files = ModelFiles(tmp_path, "one")
-    for name, content in (("iris", make_classifier()), ("ships", make_mixed_regressor())):
+    for name, content in contents.items():
         digest = hashlib.sha256(content).hexdigest()
         temporary = files.temporary_path()
         temporary.write_bytes(content)

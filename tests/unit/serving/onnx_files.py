@@ -98,6 +98,15 @@ def make_mixed_regressor() -> bytes:
     return _write_spec(_make_model(graph), spec)
 
 
+def describe_training(content: bytes, *, unknown: str = "warn", **features: dict[str, object]) -> bytes:
+    """The same file with what its features knew in training, by name."""
+    model = ModelProto.FromString(content)
+    spec = ModelSpec.model_validate_json(model.metadata_props[0].value)
+    described = [feature.model_copy(update=features.get(feature.name, {})) for feature in spec.features]
+    del model.metadata_props[:]
+    return _write_spec(model, spec.model_copy(update={"features": described, "unknown": unknown}))
+
+
 def _make_model(graph: GraphProto) -> ModelProto:
     opsets = [helper.make_opsetid("", 19), helper.make_opsetid("ai.onnx.ml", 3)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)

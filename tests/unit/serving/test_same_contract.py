@@ -35,7 +35,7 @@ def test_the_same_rows_have_the_same_answers_online_in_batch_and_in_the_pipeline
     model = OnnxModel(export_pipeline(dataset, pipeline, classes, rows).content)
 
     body = json.loads(rows[dataset.features].to_json(orient="records"))
-    online = model.predict_rows(RowParser(model.spec).parse(json.dumps(body).encode()))
+    online = model.predict_rows(RowParser(model.spec).parse(json.dumps(body).encode()).rows)
 
     batch = pa.RecordBatch.from_pandas(rows[dataset.features], preserve_index=False)
     batch = batch.append_column(INPUT_ID, pa.array(range(len(rows))))

@@ -41,23 +41,23 @@ def parse(inference: Inference, *inputs: Any, **more: Any) -> Any:
 
 @pytest.mark.parametrize("data", [[*FLOWERS[0], *FLOWERS[1]], FLOWERS], ids=["flat", "nested"])
 def test_one_tensor_of_all_features_holds_rows(iris: Inference, data: list[Any]) -> None:
-    assert parse(iris, tensor("rows", (2, 4), data)).rows == FLOWERS
+    assert parse(iris, tensor("rows", (2, 4), data)).read.rows == FLOWERS
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 1)])
 def test_one_tensor_for_each_feature_in_any_order_holds_columns(iris: Inference, shape: tuple[int, ...]) -> None:
     columns = [tensor(name, shape, [row[i] for row in FLOWERS]) for i, name in enumerate(IRIS)]
-    assert parse(iris, *reversed(columns)).rows == FLOWERS
+    assert parse(iris, *reversed(columns)).read.rows == FLOWERS
 
 
 def test_categories_are_texts_or_whole_numbers_and_null_is_missing(ships: Inference) -> None:
     size = tensor("size", (3, 1), [[1], [2], [None]], "INT64")
-    assert parse(ships, size, tensor("port", (3,), ["busan", None, ""], "BYTES")).rows == [
+    assert parse(ships, size, tensor("port", (3,), ["busan", None, ""], "BYTES")).read.rows == [
         [1, "busan"],
         [2, None],
         [None, ""],
     ]
-    assert parse(ships, size, tensor("port", (3,), [3, 4, 5], "INT32")).rows[0] == [1, 3]
+    assert parse(ships, size, tensor("port", (3,), [3, 4, 5], "INT32")).read.rows[0] == [1, 3]
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,11 @@ def test_categories_are_texts_or_whole_numbers_and_null_is_missing(ships: Infere
         ({"inputs": [tensor("rows", (1, 3), [1, 2, 3])]}, r"shape \[1, 3\], expected \[rows, 4\]"),
         ({"inputs": [tensor("rows", (4,), [1, 2, 3, 4])]}, r"shape \[4\]"),
         ({"inputs": [tensor("rows", (1, 4), [1, 2, 3])]}, "found 3 values, expected 4"),
-        ({"inputs": [tensor("rows", (1, 4), [1, 2, 3, True])]}, "not FP32"),
-        ({"inputs": [tensor("rows", (1, 4), [1, 2, 3, 4.5], "INT64")]}, "not INT64"),
-        ({"inputs": [tensor("rows", (1, 4), [1, 2, 3, 4], "BOOL")]}, "another datatype"),
+        ({"inputs": [tensor("rows", (1, 4), [1, 2, 3, True])]}, "expected FP32: numbers"),
+        ({"inputs": [tensor("rows", (1, 4), [1, 2, 3, 4.5], "INT64")]}, "found 4.5, expected INT64"),
+        ({"inputs": [tensor("rows", (1, 4), [1, 2, 3, 4], "BOOL")]}, "found 1, expected BOOL"),
+        ({"inputs": [tensor("rows", (1, 4), [True] * 4, "BOOL")]}, "4 problem"),
+        ({"inputs": [tensor("rows", (1, 4), [1, 2, 3, 4], "BF16")]}, "another datatype"),
         ({"inputs": [tensor("rows", (1, 4), [1, 2, 3, 4], ["FP32"])]}, "another datatype"),
         ({"inputs": [tensor("rows", (-1, 4), [])]}, "no shape"),
         ({"inputs": [tensor("rows", (1, 2, 2), [1, 2, 3, 4])]}, "no shape"),
@@ -80,14 +82,15 @@ def test_categories_are_texts_or_whole_numbers_and_null_is_missing(ships: Infere
         ({"inputs": [tensor("rows", (10_001, 4), [0] * 40_004)]}, "at most 10000"),
         ({"inputs": [tensor("rows", (1, 4), None)]}, "binary"),
         ({"inputs": [tensor("rows", (1, 4), [[1, 2], 3, 4])]}, "found 3 values"),
-        ({"inputs": [tensor("rows", (1, 4), [[1, 2], [3, [4]]])]}, "not FP32"),
+        ({"inputs": [tensor("rows", (1, 4), [[1, 2], [3, [4]]])]}, "expected FP32: numbers"),
         ({"inputs": [tensor(name, (1,), [1]) for name in IRIS[:3]]}, "expected one of shape"),
         ({"inputs": [tensor(name, (1,), [1]) for name in (*IRIS[:3], IRIS[0])]}, "expected one of shape"),
         ({"inputs": [tensor(name, (1 + (name == IRIS[2]),), [1] * (1 + (name == IRIS[2]))) for name in IRIS]}, "shape"),
         ({"inputs": [tensor("rows", (1, 4), FLOWERS[0])], "outputs": [{"name": "label"}]}, "outputs: found"),
         ({"inputs": [tensor("rows", (1, 4), FLOWERS[0])], "outputs": []}, "outputs: found no list"),
         ({"inputs": [tensor("rows", (1, 4), FLOWERS[0])], "outputs": [{"name": "predictions"}] * 2}, "a name twice"),
-        ({"inputs": [tensor("rows", (1, 4), FLOWERS[0])], "id": 3}, "id: found no text"),
+        ({"inputs": [tensor("rows", (1, 4), FLOWERS[0])], "id": 3}, "id: found another type"),
+        ({"inputs": [tensor("rows", (1, 4), FLOWERS[0])], "id": "i" * 201}, "id: found 201 characters"),
         ({"inputs": [tensor("rows", (1, 4), [1e39, 2, 3, 4], "FP64")]}, "1 problem"),
     ],
 )

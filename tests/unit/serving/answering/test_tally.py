@@ -19,8 +19,15 @@ def iris() -> OnnxModel:
 
 def test_one_row_and_many_are_counted_by_class(iris: OnnxModel) -> None:
     tallier = Tallier(iris.spec)
-    assert tallier.count(iris.predict_rows([FLOWER])) == (1, 0, {"0": 1}, 0, 0)
-    assert tallier.count(iris.predict_rows([FLOWER, [6.0, 2.9, 4.5, 1.5], FLOWER])) == (3, 0, {"0": 2, "1": 1}, 0, 0)
+    assert tallier.count(iris.predict_rows([FLOWER])) == (1, 0, {"0": 1}, 0, 0, {})
+    assert tallier.count(iris.predict_rows([FLOWER, [6.0, 2.9, 4.5, 1.5], FLOWER])) == (
+        3,
+        0,
+        {"0": 2, "1": 1},
+        0,
+        0,
+        {},
+    )
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -38,5 +45,5 @@ def test_a_label_that_the_spec_does_not_know_is_no_class_of_its_own(iris: OnnxMo
 
 def test_values_are_summed_without_those_that_are_no_number() -> None:
     tallier = Tallier(OnnxModel(make_mixed_regressor()).spec)
-    assert tallier.count(Prediction([3.0], None)) == (1, 0, {}, 3.0, 9.0)
-    assert tallier.count(Prediction([3.0, math.nan, 4.0, math.inf], None)) == (4, 2, {}, 7.0, 25.0)
+    assert tallier.count(Prediction([3.0], None)) == (1, 0, {}, 3.0, 9.0, {})
+    assert tallier.count(Prediction([3.0, math.nan, 4.0, math.inf], None)) == (4, 2, {}, 7.0, 25.0, {})

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from serving.answering.findings import ReadRows
 from serving.answering.rows import MAX_BODY_BYTES
 from serving.following.follower import Follower
 from serving.registry.names import CHAMPION
@@ -93,9 +94,22 @@ def test_a_bad_request_gets_its_status_as_json(  # noqa: PLR0917  one argument p
 
 def test_a_bad_cell_is_named_by_row_and_field(ask: Ask) -> None:
     answer = ask("POST", "/predict", content="[[1, 2, 3, 4], [1, 2, 3, true]]", headers=JSON)
-    assert answer.json()["detail"] == [
-        {"row": 1, "field": "petal_width", "problem": "found true, expected a number or null"}
-    ]
+    problem = "found true, expected a number or null; only a feature of 0 and 1 reads true and false"
+    assert answer.json()["detail"] == [{"row": 1, "field": "petal_width", "problem": problem}]
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ("proba=true", "query: found the parameter 'proba', expected probabilities"),
+        ("probabilities=true&Probabilities=true", "query: found the parameter 'Probabilities', expected probabilities"),
+        ("probabilities=true&probabilities=false", "probabilities: found it more than once, expected it once"),
+        ("probabilities=", "probabilities: found '', expected true or false"),
+    ],
+)
+def test_a_query_that_is_not_read_is_refused(ask: Ask, query: str, problem: str) -> None:
+    answer = ask("POST", f"/predict?{query}", content=ARRAYS, headers=JSON)
+    assert (answer.status_code, answer.json()["error"]) == (422, problem)
 
 
 def test_a_body_without_a_length_is_refused_at_the_limit(ask: Ask) -> None:
@@ -108,7 +122,7 @@ def test_a_body_without_a_length_is_refused_at_the_limit(ask: Ask) -> None:
 
 def test_a_model_that_fails_gives_no_traceback(ask: Ask, follower: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
     served = follower.slots["iris", CHAMPION]
-    monkeypatch.setattr(type(served.parser), "parse", lambda *_: [["text"]])
+    monkeypatch.setattr(type(served.parser), "parse", lambda *_: ReadRows([["text"]]))
     answer = ask("POST", "/predict", content=ARRAYS, headers=JSON)
     assert answer.status_code == 500
     assert "text" not in answer.text
@@ -188,7 +202,7 @@ def test_a_replay_counts_apart_from_live_traffic(ask: Ask, metrics: CollectorReg
 def test_a_version_that_fails_is_charged_with_it(
     ask: Ask, follower: Follower, metrics: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(follower.slots["iris", CHAMPION].parser), "parse", lambda *_: [["text"]])
+    monkeypatch.setattr(type(follower.slots["iris", CHAMPION].parser), "parse", lambda *_: ReadRows([["text"]]))
     answer = ask("POST", "/predict", content=ARRAYS, headers=JSON)
     assert (answer.status_code, answer.headers["x-model-version"]) == (500, "7")
     assert read(metrics, "mlops_prediction_failures_total") == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -63,6 +65,20 @@ def test_the_inference_protocol_has_its_own_paths_and_errors(  # noqa: PLR0917  
 def test_a_bad_cell_of_a_tensor_is_named_by_row_and_field(ask: Ask) -> None:
     answer = ask("POST", "/v2/models/iris/infer", content=TENSOR.replace("5.1", "1e39"))
     assert "row 0 sepal_length: found 1e+39, expected a number that float32 holds" in answer.json()["error"]
+
+
+def test_the_inference_protocol_has_no_query(ask: Ask) -> None:
+    answer = ask("POST", "/v2/models/iris/infer?probabilities=true", content=TENSOR)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "query: found the parameter 'probabilities', expected none"
+
+
+@pytest.mark.parametrize("found", [500, -3])
+def test_a_number_outside_of_its_datatype_is_refused(ask: Ask, found: int) -> None:
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "UINT8", "data": [1, 2, found, 0]}
+    answer = ask("POST", "/v2/models/iris/infer", content=json.dumps({"inputs": [tensor]}))
+    assert answer.status_code == 400
+    assert f"found {found}, expected UINT8: 0 to 255" in answer.json()["error"]
 
 
 def test_the_inference_protocol_describes_a_model(ask: Ask) -> None:

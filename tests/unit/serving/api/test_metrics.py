@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ml_code.model_file.onnx_model import OnnxModel
+from serving.answering.findings import ReadRows
 from serving.answering.rows import RowParser
 from serving.answering.served import ServedModel, Version
 from serving.answering.tally import Tally
@@ -82,7 +83,7 @@ def test_the_series_that_is_unused_for_longest_makes_room(served: ServedModel) -
 
 def test_a_slow_challenger_holds_nobody_up(served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     challenger = replace(served, variant="challenger")
-    monkeypatch.setattr(type(served.parser), "parse", lambda *_: time.sleep(0.5) or [[1.0, 2.0, 3.0, 4.0]])
+    monkeypatch.setattr(type(served.parser), "parse", lambda *_: time.sleep(0.5) or ReadRows([[1.0, 2.0, 3.0, 4.0]]))
 
     async def ask() -> tuple[int, str]:
         answer = asyncio.create_task(challenger.answer(b"[]", b"id", with_probabilities=False))
