@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,6 @@ from ml_code.model_file.onnx_model import OnnxModel
 from serving.answering.rows import RowParser
 from serving.answering.served import ServedModel, Version
 from serving.errors import RefusedModelError, RegistryError
-from serving.following.memory import return_free_memory
 from serving.following.model_files import ModelFiles
 from serving.registry.names import CHALLENGER, CHAMPION
 from serving.registry.reader import RegisteredModel, Registry
@@ -290,3 +290,10 @@ class Follower:
         if problem and self.registry_problem in {None, NOT_READ_YET}:
             logger.warning("the registry is not read, what is served keeps serving: %s", problem)
         self.registry_problem = problem
+
+
+def return_free_memory() -> None:
+    """Asks glibc to return what Python and ONNX Runtime freed: 200 MB after a forest of 32 MB is opened."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    if trim is not None:
+        trim(0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.following.memory import return_free_memory
+from serving.following.follower import return_free_memory
 
 BLOCKS = 20_000
 BLOCK_BYTES = 4_000
