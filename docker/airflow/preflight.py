@@ -9,10 +9,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
-MIN_MEMORY_GB = 4.0
-"""The stack idles under 3 GB; a training adds up to 1 GB."""
-
-MIN_FREE_DISK_GB = 2.0
+from mlops.checks.findings import MIN_FREE_DISK_GB, MIN_MEMORY_GB
 
 MIN_LENGTHS = {
     "AIRFLOW_ADMIN_PASSWORD": 8,

@@ -12,7 +12,7 @@ from typing import Literal
 from mlops.local.ports import LARGEST, is_port
 
 MIN_MEMORY_GB = 4.0
-"""Memory of the machine for the compose project; the stack without Docker needs three GB."""
+"""Memory of the machine for the compose project: it idles under 3 GB, and a training adds up to 1 GB."""
 MIN_DEMO_MEMORY_GB = 3.0
 MIN_FREE_DISK_GB = 2.0
 MIN_COMPOSE = (2, 24)
