@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from notices import escape, send
 
 if TYPE_CHECKING:
-    from serving.rollout.control import Control
+    from serving.rollout.control import RolloutControl
     from serving.rollout.rows import Rollout
 
 APPROVAL_WAIT = timedelta(hours=72)
@@ -21,7 +21,7 @@ APPROVAL_WAIT = timedelta(hours=72)
 
 
 @contextmanager
-def control_rollout() -> Iterator[Control]:
+def control_rollout() -> Iterator[RolloutControl]:
     """The rollout's connections, in the name of this run; a rollout that has nothing to do skips its task."""
     from serving.errors import StandsAsideError
     from serving.rollout.control import connect

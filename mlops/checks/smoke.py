@@ -15,7 +15,7 @@ from mlops.errors import LocalStackError, RunError
 from mlops.loop import ROW, SERVE, TRAIN, follow, wait_for
 from serving.errors import ServingError
 from serving.registry.names import CHAMPION
-from serving.registry.writer import Aliases
+from serving.registry.writer import RegistryWriter
 
 MODEL = "iris"
 CLASSES = (0, 1, 2)
@@ -39,7 +39,7 @@ class Target:
     """The stack under trial."""
 
     api: AirflowApi
-    aliases: Aliases
+    registry: RegistryWriter
     gateway_url: str
 
 
@@ -86,7 +86,7 @@ class Smoke:
         missing = {TRAIN, SERVE} - self._target.api.list_dags()
         if missing:
             raise RunError(f"Airflow: expected the DAGs {TRAIN} and {SERVE}, found no {', '.join(sorted(missing))}")
-        self._target.aliases.read(MODEL)
+        self._target.registry.read(MODEL)
         status = self._ask(ROW).status_code
         if status not in {httpx.codes.OK, _NO_MODEL}:
             raise RunError(f"/predict: expected status 200, or 503 before the first model, found {status}")
@@ -140,11 +140,11 @@ class Smoke:
         return httpx.post(f"{self._target.gateway_url}/predict", json=rows, timeout=30)
 
     def _has_passed(self, version: str) -> bool:
-        tags = self._target.aliases.read_tags(MODEL, version) or {}
+        tags = self._target.registry.read_tags(MODEL, version) or {}
         return tags.get("gate") == "passed"
 
     def _read_champion(self) -> str:
-        champion = self._target.aliases.read(MODEL).get(CHAMPION)
+        champion = self._target.registry.read(MODEL).get(CHAMPION)
         if champion is None:
             raise RunError(f"{MODEL}: expected a champion, found none; the gate's verdict says why no version passed")
         return champion

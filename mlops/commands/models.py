@@ -24,7 +24,7 @@ from serving.errors import ServingError
 from serving.registry.names import CHAMPION, PREVIOUS
 
 if TYPE_CHECKING:
-    from serving.rollout.control import Control
+    from serving.rollout.control import RolloutControl
     from serving.rollout.promotion_log import Move
 
 ANSWERS = "answers"
@@ -108,7 +108,7 @@ def status(*, as_json: AsJson = False) -> None:
     with explained():
         settings = load_host_settings()
     rows = [
-        _check("MLflow", settings.mlflow_url, lambda: _connect(settings).aliases.read("iris")),
+        _check("MLflow", settings.mlflow_url, lambda: _connect(settings).registry.read("iris")),
         _check("warehouse", "postgres", lambda: _ask_warehouse(settings)),
         _check("object store", settings.s3_endpoint_url, lambda: _ask_store(settings)),
         _check("gateway", settings.gateway_url, lambda: _ask_gateway(settings)),
@@ -121,20 +121,20 @@ def status(*, as_json: AsJson = False) -> None:
         raise typer.Exit(FAILURE)
 
 
-def _connect(settings: Settings) -> Control:
+def _connect(settings: Settings) -> RolloutControl:
     from serving.rollout.control import connect_registry
 
     return connect_registry(settings, _name_person())
 
 
-def _describe_model(control: Control, name: str) -> dict[str, str | None]:
-    found, frozen = control.aliases.read(name), control.log.find_freeze(name)
+def _describe_model(control: RolloutControl, name: str) -> dict[str, str | None]:
+    found, frozen = control.registry.read(name), control.log.find_freeze(name)
     active = control.rows.find_active(name)
     return {
         "model": name,
         "champion": found.get(CHAMPION),
         "previous": found.get(PREVIOUS),
-        "newest passed": control.aliases.find_newest_passed(name),
+        "newest passed": control.registry.find_newest_passed(name),
         "under way": f"{active.state}: version {active.to_version}" if active else None,
         "frozen": f"{frozen.who}: {frozen.why}" if frozen else None,
     }

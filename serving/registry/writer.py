@@ -20,7 +20,7 @@ PAGE_SIZE = 100
 """Newest versions that are searched for a candidate."""
 
 
-class Aliases(Protocol):
+class RegistryWriter(Protocol):
     """The registry as a rollout needs it."""
 
     def read(self, model: str) -> dict[str, str]:
@@ -48,10 +48,10 @@ class Aliases(Protocol):
         """Writes a tag on a model; None removes it."""
 
 
-class MlflowAliases:
-    """The aliases in an MLflow server's registry.
+class MlflowRegistryWriter:
+    """An MLflow server's registry.
 
-    >>> MlflowAliases("http://mlflow:5000", "trainer", password).read("iris")
+    >>> MlflowRegistryWriter("http://mlflow:5000", "trainer", password).read("iris")
     {'champion': '3', 'previous': '2'}
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ml_code.datasets import load_catalog, load_dataset
 from ml_code.gate.decision import Decision
 from serving.errors import BreachError
-from serving.rollout.control import Control, hold, note, read_own
+from serving.rollout.control import RolloutControl, hold, note, read_own
 from serving.rollout.outcome import abort, close_canary
 from serving.rollout.rows import MOVING, Rollout
 from serving.settings import RolloutSettings
@@ -19,43 +19,43 @@ FIGURES = {
 }
 
 
-def needs_approval(control: Control, rollout_id: int, *, is_asked_for: bool = False) -> bool:
+def needs_approval(control: RolloutControl, rollout_id: int, *, is_asked_for: bool = False) -> bool:
     """Whether a person must approve: the rollout or the catalog requires it, or the gate could not decide."""
     rollout = read_own(control, rollout_id)
     if rollout.state in MOVING:
         return False
-    tags = control.aliases.read_tags(rollout.model, rollout.to_version) or {}
+    tags = control.registry.read_tags(rollout.model, rollout.to_version) or {}
     name = load_catalog(control.catalog_dir).list_models()[rollout.model]
     return (
         is_asked_for or tags.get("gate") == "needs_approval" or load_dataset(name, control.catalog_dir).require_approval
     )
 
 
-def ask_person(control: Control, rollout_id: int, wait_seconds: float) -> tuple[str, str]:
+def ask_person(control: RolloutControl, rollout_id: int, wait_seconds: float) -> tuple[str, str]:
     """Closes the canary, makes the rollout wait, and returns headline and text of the question, as Markdown.
 
     No task watches the canary during the wait, so it is closed. No task renews the lease either: it lasts as long as
     the person may take.
     """
     with hold(control, rollout_id) as rollout:
-        close_canary(control.aliases, rollout)
+        close_canary(control.registry, rollout)
         note(control, rollout, state="awaiting approval", reason="a person decides, in Airflow")
         control.rows.write(rollout_id, lease_seconds=wait_seconds)
     settings = RolloutSettings()
-    tags = control.aliases.read_tags(rollout.model, rollout.to_version) or {}
+    tags = control.registry.read_tags(rollout.model, rollout.to_version) or {}
     lines = [*describe_gate(tags), *describe_canary(rollout), *_list_links(rollout, settings)]
     return f"{rollout.model}: version {rollout.from_version or 'none'} -> {rollout.to_version}?", "\n".join(lines)
 
 
-def approve(control: Control, rollout_id: int, person: str) -> None:
+def approve(control: RolloutControl, rollout_id: int, person: str) -> None:
     """Continues the rollout; a version on which the gate could not decide counts as passed from now on."""
     with hold(control, rollout_id) as rollout:
-        control.aliases.tag(rollout.model, rollout.to_version, "approved_by", person)
-        control.aliases.tag(rollout.model, rollout.to_version, "gate", "passed")
+        control.registry.tag(rollout.model, rollout.to_version, "approved_by", person)
+        control.registry.tag(rollout.model, rollout.to_version, "gate", "passed")
         note(control, rollout, reason=f"approved by {person}")
 
 
-def reject(control: Control, rollout_id: int, person: str) -> BreachError:
+def reject(control: RolloutControl, rollout_id: int, person: str) -> BreachError:
     """Ends the rollout; returns the error that describes it."""
     breach = BreachError(f"rejected by {person}")
     abort(control, rollout_id, breach)

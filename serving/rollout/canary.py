@@ -16,7 +16,7 @@ from serving.errors import BreachError, InconclusiveError, MovedByHandError, Reg
 from serving.figures import LIVE, REPLAY
 from serving.fleet.gateway import Answer, Variant
 from serving.registry.names import CHAMPION
-from serving.rollout.control import Control, note, renew
+from serving.rollout.control import RolloutControl, note, renew
 from serving.rollout.rows import Rollout
 
 LOOK_SECONDS = 2.0
@@ -60,7 +60,7 @@ class Watch:
 
 
 def watch_canary(
-    control: Control, rollout: Rollout, rules: Rules, window_seconds: float, holdout: HoldoutRows
+    control: RolloutControl, rollout: Rollout, rules: Rules, window_seconds: float, holdout: HoldoutRows
 ) -> dict[str, Any]:
     """Watches until the window is over and enough was seen; returns the figures.
 
@@ -82,7 +82,7 @@ def watch_canary(
     return describe(rollout, watch)
 
 
-def look(control: Control, rollout: Rollout, watch: Watch) -> None:
+def look(control: RolloutControl, rollout: Rollout, watch: Watch) -> None:
     """Reads every replica once.
 
     Raises:
@@ -100,7 +100,7 @@ def look(control: Control, rollout: Rollout, watch: Watch) -> None:
         return
     try:
         renew(control, rollout)
-        champion = control.aliases.read(rollout.model).get(CHAMPION)
+        champion = control.registry.read(rollout.model).get(CHAMPION)
         note(control, rollout, figures=describe(rollout, watch))
     except RegistryError as error:  # it comes back, or the canary closes automatically and is absent
         logger.warning("%s: the registry is not reached, the analysis goes on: %s", rollout.name, error)
@@ -111,7 +111,7 @@ def look(control: Control, rollout: Rollout, watch: Watch) -> None:
         )
 
 
-def replay(control: Control, rollout: Rollout, watch: Watch, rules: Rules, count: int) -> None:
+def replay(control: RolloutControl, rollout: Rollout, watch: Watch, rules: Rules, count: int) -> None:
     """Sends the same holdout rows to both pools, and compares the canary's answers with its file's.
 
     Raises:
@@ -176,7 +176,7 @@ def _repeat(holdout: HoldoutRows) -> Iterator[tuple[list[Value], Any]]:
 
 
 def _watch_window(  # noqa: PLR0917
-    control: Control, rollout: Rollout, rules: Rules, window_seconds: float, holdout: HoldoutRows, watch: Watch
+    control: RolloutControl, rollout: Rollout, rules: Rules, window_seconds: float, holdout: HoldoutRows, watch: Watch
 ) -> None:
     """Looks, and replays the missing requests, until the canary is judged."""
     spread = spread_of_answers(holdout.answers, are_classes=holdout.spec.task == "classification")

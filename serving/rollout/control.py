@@ -20,7 +20,7 @@ from serving.errors import RolloutLostError
 from serving.fleet.gateway import Gateway, HttpGateway
 from serving.fleet.replicas import DnsFleet, Fleet
 from serving.registry.names import VERDICT
-from serving.registry.writer import Aliases, MlflowAliases
+from serving.registry.writer import MlflowRegistryWriter, RegistryWriter
 from serving.rollout.promotion_log import PromotionLog, WarehouseLog
 from serving.rollout.rows import Kind, Rollout, RolloutRows, State, WarehouseRollouts
 from serving.settings import RolloutSettings
@@ -38,10 +38,10 @@ logger = logging.getLogger("serving")
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
+class RolloutControl:
     """The registry, the logs, the replicas and the gateway; and who drives the rollout."""
 
-    aliases: Aliases
+    registry: RegistryWriter
     log: PromotionLog
     rows: RolloutRows
     fleet: Fleet
@@ -57,7 +57,7 @@ class Control:
     clock: Callable[[], float] = time.monotonic
 
 
-def connect(owner: str, run_url: str | None = None, settings: RolloutSettings | None = None) -> Control:
+def connect(owner: str, run_url: str | None = None, settings: RolloutSettings | None = None) -> RolloutControl:
     """Connects to the registry, the warehouse, the replicas and the gateway that the environment names.
 
     Args:
@@ -73,7 +73,7 @@ def connect(owner: str, run_url: str | None = None, settings: RolloutSettings | 
     return connect_registry(
         common,
         owner,
-        aliases=MlflowAliases(
+        registry=MlflowRegistryWriter(
             settings.mlflow_url, settings.mlflow_username, settings.mlflow_password.get_secret_value()
         ),
         fleet=DnsFleet([settings.stable_host], canary_hosts, settings.port),
@@ -84,16 +84,21 @@ def connect(owner: str, run_url: str | None = None, settings: RolloutSettings | 
 
 
 def connect_registry(
-    settings: Settings, owner: str, *, aliases: Aliases | None = None, fleet: Fleet | None = None, **further: Any
-) -> Control:
+    settings: Settings,
+    owner: str,
+    *,
+    registry: RegistryWriter | None = None,
+    fleet: Fleet | None = None,
+    **further: Any,
+) -> RolloutControl:
     """Connects as a person may from their own machine, which reaches the replicas through the gateway only.
 
     Raises:
         SettingsError: the settings name no warehouse.
     """
     warehouse, password = open_warehouse(settings), settings.mlflow_password.get_secret_value()
-    return Control(
-        aliases or MlflowAliases(settings.mlflow_url, settings.mlflow_username, password),
+    return RolloutControl(
+        registry or MlflowRegistryWriter(settings.mlflow_url, settings.mlflow_username, password),
         WarehouseLog(warehouse),
         WarehouseRollouts(warehouse),
         fleet or DnsFleet([], [], 3000),
@@ -106,7 +111,7 @@ def connect_registry(
 
 
 @contextmanager
-def hold(control: Control, rollout_id: int) -> Iterator[Rollout]:
+def hold(control: RolloutControl, rollout_id: int) -> Iterator[Rollout]:
     """Keeps every other process from moving the model's aliases, as long as the rollout is still ours.
 
     Raises:
@@ -116,7 +121,7 @@ def hold(control: Control, rollout_id: int) -> Iterator[Rollout]:
         yield read_own(control, rollout_id)
 
 
-def read_own(control: Control, rollout_id: int) -> Rollout:
+def read_own(control: RolloutControl, rollout_id: int) -> Rollout:
     """The row, if it is active and ours.
 
     Raises:
@@ -129,7 +134,7 @@ def read_own(control: Control, rollout_id: int) -> Rollout:
 
 
 def note(
-    control: Control,
+    control: RolloutControl,
     rollout: Rollout,
     *,
     state: State | None = None,
@@ -165,7 +170,7 @@ def note(
 
 
 def open_row(
-    control: Control, model: str, kind: Kind, *, from_version: str | None, to_version: str, state: State
+    control: RolloutControl, model: str, kind: Kind, *, from_version: str | None, to_version: str, state: State
 ) -> Rollout:
     """Adds the active row of a model that has none, in the name of this owner."""
     return control.rows.open(
@@ -180,7 +185,7 @@ def open_row(
     )
 
 
-def renew(control: Control, rollout: Rollout) -> None:
+def renew(control: RolloutControl, rollout: Rollout) -> None:
     """Renews the lease, and with it the time until which the canary pool answers with the challenger.
 
     Raises:
@@ -193,14 +198,14 @@ def renew(control: Control, rollout: Rollout) -> None:
         keep_canary_open(control, rollout.model)
 
 
-def keep_canary_open(control: Control, model: str) -> None:
+def keep_canary_open(control: RolloutControl, model: str) -> None:
     """Serves the challenger from the canary pool for one more lease."""
     until = datetime.now(UTC) + timedelta(seconds=control.lease_seconds)
-    control.aliases.tag_model(model, CANARY_UNTIL, until.isoformat(timespec="seconds"))
+    control.registry.tag_model(model, CANARY_UNTIL, until.isoformat(timespec="seconds"))
 
 
 def tell(
-    control: Control,
+    control: RolloutControl,
     rollout: Rollout,
     *,
     state: State | None = None,
@@ -219,7 +224,7 @@ def tell(
         "figures": rollout.figures if figures is None else figures,
         "run_url": rollout.run_url,
     }
-    control.aliases.tag_model(rollout.model, VERDICT, json.dumps(described, ensure_ascii=False))
+    control.registry.tag_model(rollout.model, VERDICT, json.dumps(described, ensure_ascii=False))
 
 
 def _explain_loss(found: Rollout) -> RolloutLostError:

@@ -9,10 +9,10 @@ from functools import partial
 from serving.comparison.analysis import Rules
 from serving.errors import NoCanaryError
 from serving.rollout import steps
-from serving.rollout.control import Control
+from serving.rollout.control import RolloutControl
 from serving.rollout.plan import open_rollout
 
-type Step = Callable[[Control, int], object]
+type Step = Callable[[RolloutControl, int], object]
 """Takes the connections and the number of the rollout."""
 
 WINDOW_SECONDS = 20.0
@@ -51,7 +51,7 @@ def list_steps(
 
 
 def roll_out(
-    control: Control,
+    control: RolloutControl,
     model: str,
     version: str | None = None,
     rules: Rules | None = None,

@@ -6,8 +6,8 @@ import logging
 
 from serving.errors import BreachError, InconclusiveError, MovedByHandError
 from serving.registry.names import CHALLENGER, CHAMPION, PREVIOUS, VERDICT
-from serving.registry.writer import Aliases
-from serving.rollout.control import CANARY_UNTIL, LONGEST_REASON, Control, hold, note, tell
+from serving.registry.writer import RegistryWriter
+from serving.rollout.control import CANARY_UNTIL, LONGEST_REASON, RolloutControl, hold, note, tell
 from serving.rollout.promotion_log import PromotionLog
 from serving.rollout.rows import MOVING, Rollout, State
 
@@ -17,7 +17,7 @@ REASON = "rollout_reason"
 logger = logging.getLogger("serving")
 
 
-def abort(control: Control, rollout_id: int, breach: BreachError) -> None:
+def abort(control: RolloutControl, rollout_id: int, breach: BreachError) -> None:
     """Ends a rollout whose version must not serve, and tags the version where it is to blame.
 
     Raises:
@@ -29,7 +29,7 @@ def abort(control: Control, rollout_id: int, breach: BreachError) -> None:
 
 
 def abort_held(
-    control: Control,
+    control: RolloutControl,
     rollout: Rollout,
     reason: str,
     *,
@@ -49,10 +49,10 @@ def abort_held(
     """
     if is_taken_back:
         take_back(control, rollout, reason)
-    close_canary(control.aliases, rollout)
-    if is_verdict and control.aliases.read_tags(rollout.model, rollout.to_version) is not None:
-        control.aliases.tag(rollout.model, rollout.to_version, VERDICT, state)
-        control.aliases.tag(rollout.model, rollout.to_version, REASON, reason[:LONGEST_REASON])
+    close_canary(control.registry, rollout)
+    if is_verdict and control.registry.read_tags(rollout.model, rollout.to_version) is not None:
+        control.registry.tag(rollout.model, rollout.to_version, VERDICT, state)
+        control.registry.tag(rollout.model, rollout.to_version, REASON, reason[:LONGEST_REASON])
     tell(control, rollout, state=state, reason=reason)
     control.rows.write(
         rollout.rollout_id, lease_seconds=control.lease_seconds, state=state, reason=reason, is_over=True
@@ -60,15 +60,15 @@ def abort_held(
     logger.warning("%s: %s, %s", rollout.name, state, reason)
 
 
-def take_back(control: Control, rollout: Rollout, reason: str) -> None:
+def take_back(control: RolloutControl, rollout: Rollout, reason: str) -> None:
     """Returns to the version before, if the aliases were moved already."""
     if rollout.state not in MOVING or rollout.from_version is None or rollout.from_version == rollout.to_version:
         return
-    aliases, model = control.aliases, rollout.model
-    found = aliases.read(model)
+    registry, model = control.registry, rollout.model
+    found = registry.read(model)
     # Where the version before was deleted since, there is none to go back to.
-    if found.get(CHAMPION) == rollout.to_version and aliases.read_tags(model, rollout.from_version) is not None:
-        aliases.move(model, CHAMPION, rollout.from_version)
+    if found.get(CHAMPION) == rollout.to_version and registry.read_tags(model, rollout.from_version) is not None:
+        registry.move(model, CHAMPION, rollout.from_version)
         control.log.record(
             model,
             "rollback",
@@ -78,19 +78,19 @@ def take_back(control: Control, rollout: Rollout, reason: str) -> None:
             to_version=rollout.from_version,
         )
     if found.get(PREVIOUS) == rollout.from_version:
-        set_previous(aliases, control.log, model, rollout.from_version)
+        set_previous(registry, control.log, model, rollout.from_version)
 
 
-def finish(control: Control, rollout: Rollout, reason: str) -> Rollout:
+def finish(control: RolloutControl, rollout: Rollout, reason: str) -> Rollout:
     """Ends a rollout whose version serves; the caller holds the model's lock."""
-    control.aliases.tag(rollout.model, rollout.to_version, VERDICT, "promoted")
-    control.aliases.tag(rollout.model, rollout.to_version, REASON, reason[:LONGEST_REASON])
+    control.registry.tag(rollout.model, rollout.to_version, VERDICT, "promoted")
+    control.registry.tag(rollout.model, rollout.to_version, REASON, reason[:LONGEST_REASON])
     return note(control, rollout, state="promoted", reason=reason, is_over=True)
 
 
-def note_moves_by_hand(control: Control, model: str) -> None:
+def note_moves_by_hand(control: RolloutControl, model: str) -> None:
     """Logs that the champion is not the one that the last rollout left, so that the way back is known."""
-    champion = control.aliases.read(model).get(CHAMPION)
+    champion = control.registry.read(model).get(CHAMPION)
     last = next((move.to_version for move in control.log.list_moves(model) if move.to_version), None)
     if champion is None or champion == last:
         return
@@ -105,23 +105,23 @@ def note_moves_by_hand(control: Control, model: str) -> None:
     )
 
 
-def close_canary(aliases: Aliases, rollout: Rollout) -> None:
+def close_canary(registry: RegistryWriter, rollout: Rollout) -> None:
     """Withdraws the challenger, unless it belongs to another rollout by now."""
-    if aliases.read(rollout.model).get(CHALLENGER) in {None, rollout.to_version}:
-        aliases.tag_model(rollout.model, CANARY_UNTIL, None)
-        aliases.delete(rollout.model, CHALLENGER)
+    if registry.read(rollout.model).get(CHALLENGER) in {None, rollout.to_version}:
+        registry.tag_model(rollout.model, CANARY_UNTIL, None)
+        registry.delete(rollout.model, CHALLENGER)
 
 
-def set_previous(aliases: Aliases, log: PromotionLog, model: str, champion: str) -> None:
+def set_previous(registry: RegistryWriter, log: PromotionLog, model: str, champion: str) -> None:
     """Points `previous` at the version that served before the last promotion, if the log has it.
 
     A version that was deleted since cannot serve again, and must not stop the rollback.
     """
     before = find_version_before(log, model, champion)
-    if before is None or aliases.read_tags(model, before) is None:
-        aliases.delete(model, PREVIOUS)
+    if before is None or registry.read_tags(model, before) is None:
+        registry.delete(model, PREVIOUS)
     else:
-        aliases.move(model, PREVIOUS, before)
+        registry.move(model, PREVIOUS, before)
 
 
 def find_version_before(log: PromotionLog, model: str, version: str) -> str | None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from serving.errors import FrozenModelError, NoCandidateError, NothingNewError, UnderWayError
 from serving.registry.names import CHAMPION
-from serving.registry.writer import Aliases
-from serving.rollout.control import Control, open_row, tell
+from serving.registry.writer import RegistryWriter
+from serving.rollout.control import RolloutControl, open_row, tell
 from serving.rollout.outcome import abort_held, close_canary, finish, note_moves_by_hand
 from serving.rollout.promotion_log import PromotionLog
 from serving.rollout.rollback import finish_rollback
@@ -30,7 +30,7 @@ class Choice:
     target: str
 
 
-def choose_version(aliases: Aliases, log: PromotionLog, model: str, version: str | None = None) -> Choice:
+def choose_version(registry: RegistryWriter, log: PromotionLog, model: str, version: str | None = None) -> Choice:
     """Decides what to roll out: the requested version, or the newest that passed the gate.
 
     Raises:
@@ -39,13 +39,13 @@ def choose_version(aliases: Aliases, log: PromotionLog, model: str, version: str
         NothingNewError: the version serves already.
     """
     # Found out here, because `promote` moves `previous` first: the way back would be lost for a version that is not.
-    if version and (aliases.read_tags(model, version) or {}).get("gate") not in APPROVABLE:
+    if version and (registry.read_tags(model, version) or {}).get("gate") not in APPROVABLE:
         raise NoCandidateError(
             f"{model}: found no version {version} with the tag gate=passed, expected one; leave the version empty for "
             "the newest, or set the tag in MLflow if you vouch for it"
         )
-    champion = aliases.read(model).get(CHAMPION)
-    newest = aliases.find_newest_passed(model)
+    champion = registry.read(model).get(CHAMPION)
+    newest = registry.find_newest_passed(model)
     # Without a request, no rollout goes back: a champion that a person chose over the newest stays.
     unasked = champion if champion and (newest is None or int(newest) < int(champion)) else newest
     target = version or unasked
@@ -63,7 +63,7 @@ def choose_version(aliases: Aliases, log: PromotionLog, model: str, version: str
     return Choice(champion, target)
 
 
-def open_rollout(control: Control, model: str, version: str | None = None) -> Rollout:
+def open_rollout(control: RolloutControl, model: str, version: str | None = None) -> Rollout:
     """Makes the row of a rollout, or takes over an interrupted one; the newest wins.
 
     Cancels a rollout of an older version. Where a person requests a version, it cancels any other rollout, and one of
@@ -88,9 +88,9 @@ def open_rollout(control: Control, model: str, version: str | None = None) -> Ro
         control.pause(WAIT_SECONDS)
 
 
-def _open(control: Control, model: str, version: str | None) -> Rollout:
+def _open(control: RolloutControl, model: str, version: str | None) -> Rollout:
     note_moves_by_hand(control, model)
-    choice = choose_version(control.aliases, control.log, model, version)
+    choice = choose_version(control.registry, control.log, model, version)
     opened = open_row(
         control, model, "rollout", from_version=choice.champion, to_version=choice.target, state="validating"
     )
@@ -99,11 +99,11 @@ def _open(control: Control, model: str, version: str | None) -> Rollout:
     return opened
 
 
-def _claim(control: Control, active: Rollout, version: str | None, first: Rollout) -> Rollout | None:
+def _claim(control: RolloutControl, active: Rollout, version: str | None, first: Rollout) -> Rollout | None:
     """Takes over, settles or aborts an active row; None where the caller must wait, or the model has none now."""
     if active.owner == control.owner and active.kind == "rollout":
         return _take_over(control, active)
-    wanted = version or control.aliases.find_newest_passed(active.model)
+    wanted = version or control.registry.find_newest_passed(active.model)
     if active.is_expired:
         if active.kind == "rollout" and wanted == active.to_version:
             return _take_over(control, active)
@@ -122,17 +122,17 @@ def _claim(control: Control, active: Rollout, version: str | None, first: Rollou
         return None
     if version is None and (wanted is None or int(wanted) < int(active.to_version)):
         raise UnderWayError(f"{active.name}: found it {active.state} by {active.owner}, which is newer; nothing to do")
-    choose_version(control.aliases, control.log, active.model, version)  # raises where no version would take its place
+    choose_version(control.registry, control.log, active.model, version)  # raises where no version would take its place
     abort_held(control, active, f"version {wanted} takes its place ({control.owner})", is_verdict=False)
     return None
 
 
-def settle(control: Control, active: Rollout) -> None:
+def settle(control: RolloutControl, active: Rollout) -> None:
     """Ends a row whose run is gone, by the state that it reached; the caller holds the model's lock."""
     if active.kind == "rollback":
         finish_rollback(control, active)
-    elif active.kind == "rollout" and control.aliases.read(active.model).get(CHAMPION) == active.to_version:
-        close_canary(control.aliases, active)
+    elif active.kind == "rollout" and control.registry.read(active.model).get(CHAMPION) == active.to_version:
+        close_canary(control.registry, active)
         finish(
             control, _take_over(control, active), "its run was interrupted after its version had become the champion"
         )
@@ -140,7 +140,7 @@ def settle(control: Control, active: Rollout) -> None:
         abort_held(control, active, f"its run ({active.owner}) was interrupted", is_verdict=False)
 
 
-def _take_over(control: Control, active: Rollout) -> Rollout:
+def _take_over(control: RolloutControl, active: Rollout) -> Rollout:
     taken = control.rows.write(
         active.rollout_id, lease_seconds=control.lease_seconds, owner=control.owner, run_url=control.run_url
     )

@@ -6,7 +6,7 @@ import logging
 
 from serving.errors import NoCandidateError, RolledBackError
 from serving.registry.names import CHAMPION, PREVIOUS, ROLLED_BACK
-from serving.rollout.control import LONGEST_REASON, Control, note, open_row, tell
+from serving.rollout.control import LONGEST_REASON, RolloutControl, note, open_row, tell
 from serving.rollout.outcome import abort_held, finish, note_moves_by_hand, set_previous
 from serving.rollout.promotion_log import Move
 from serving.rollout.rows import MOVING, Rollout
@@ -14,7 +14,7 @@ from serving.rollout.rows import MOVING, Rollout
 logger = logging.getLogger("serving")
 
 
-def roll_back(control: Control, model: str, why: str) -> Rollout:
+def roll_back(control: RolloutControl, model: str, why: str) -> Rollout:
     """Makes the version before the champion again; tags the one that served, so that it is not picked automatically.
 
     Cancels a rollout that is under way; takes back one that has begun to move the aliases. Points `previous` at the
@@ -44,13 +44,13 @@ def roll_back(control: Control, model: str, why: str) -> Rollout:
         return finish_rollback(control, written)
 
 
-def finish_rollback(control: Control, rollback: Rollout) -> Rollout:
+def finish_rollback(control: RolloutControl, rollback: Rollout) -> Rollout:
     """Moves the aliases as a rollback's row says, however far an earlier try came; the caller holds the lock."""
     model, bad, why = rollback.model, rollback.from_version, rollback.reason
-    if bad is not None and control.aliases.read_tags(model, bad) is not None:
-        control.aliases.tag(model, bad, ROLLED_BACK, why[:LONGEST_REASON] or "rolled back")
-    control.aliases.move(model, CHAMPION, rollback.to_version)
-    set_previous(control.aliases, control.log, model, rollback.to_version)
+    if bad is not None and control.registry.read_tags(model, bad) is not None:
+        control.registry.tag(model, bad, ROLLED_BACK, why[:LONGEST_REASON] or "rolled back")
+    control.registry.move(model, CHAMPION, rollback.to_version)
+    set_previous(control.registry, control.log, model, rollback.to_version)
     control.log.record(model, "rollback", who=rollback.owner, why=why, from_version=bad, to_version=rollback.to_version)
     tell(control, rollback, state="rolled back")
     ended = control.rows.write(
@@ -61,13 +61,13 @@ def finish_rollback(control: Control, rollback: Rollout) -> Rollout:
     return ended
 
 
-def promote_by_hand(control: Control, model: str, version: str, why: str) -> Rollout:
+def promote_by_hand(control: RolloutControl, model: str, version: str, why: str) -> Rollout:
     """Promotes a version at once, even if the gate rejected it; a rollout that is under way is cancelled.
 
     Raises:
         NoCandidateError: the version does not exist.
     """
-    if control.aliases.read_tags(model, version) is None:
+    if control.registry.read_tags(model, version) is None:
         raise NoCandidateError(
             f"{model}: found no version {version}, expected one that is registered; MLflow lists them"
         )
@@ -77,21 +77,21 @@ def promote_by_hand(control: Control, model: str, version: str, why: str) -> Rol
             finish_rollback(control, active)
         elif active is not None:
             abort_held(control, active, f"version {version} takes its place ({control.owner}): {why}", is_verdict=False)
-        champion = control.aliases.read(model).get(CHAMPION)
+        champion = control.registry.read(model).get(CHAMPION)
         opened = open_row(control, model, "rollout", from_version=champion, to_version=version, state="promoting")
         move_aliases(control, opened, why)
         return finish(control, opened, why)
 
 
-def move_aliases(control: Control, rollout: Rollout, why: str) -> None:
+def move_aliases(control: RolloutControl, rollout: Rollout, why: str) -> None:
     """Makes the target the champion and the version before it `previous`, and logs it; the caller holds the lock.
 
     The versions are the row's and not those that the aliases name, so that a repeated step does not lose one.
     """
-    aliases, model = control.aliases, rollout.model
+    registry, model = control.registry, rollout.model
     if rollout.from_version and rollout.from_version != rollout.to_version:
-        aliases.move(model, PREVIOUS, rollout.from_version)
-    aliases.move(model, CHAMPION, rollout.to_version)
+        registry.move(model, PREVIOUS, rollout.from_version)
+    registry.move(model, CHAMPION, rollout.to_version)
     if rollout.from_version != rollout.to_version:
         control.log.record(
             model,
@@ -104,16 +104,16 @@ def move_aliases(control: Control, rollout: Rollout, why: str) -> None:
     logger.info("%s: champion is now version %s", model, rollout.to_version)
 
 
-def _is_unfinished_rollback(control: Control, active: Rollout) -> bool:
+def _is_unfinished_rollback(control: RolloutControl, active: Rollout) -> bool:
     """Whether it was interrupted, and the version that it returns to still exists."""
-    return active.kind == "rollback" and control.aliases.read_tags(active.model, active.to_version) is not None
+    return active.kind == "rollback" and control.registry.read_tags(active.model, active.to_version) is not None
 
 
-def _find_last_move(control: Control, model: str) -> Move | None:
+def _find_last_move(control: RolloutControl, model: str) -> Move | None:
     return next((move for move in control.log.list_moves(model) if move.to_version), None)
 
 
-def _refuse_second(control: Control, model: str, seen: Move | None) -> None:
+def _refuse_second(control: RolloutControl, model: str, seen: Move | None) -> None:
     """Refuses a second rollback at the same moment: both persons mean the same version."""
     last = _find_last_move(control, model)
     if last is not None and last != seen and last.action == "rollback":
@@ -123,13 +123,13 @@ def _refuse_second(control: Control, model: str, seen: Move | None) -> None:
         )
 
 
-def _find_way_back(control: Control, model: str, active: Rollout | None) -> tuple[str, str]:
+def _find_way_back(control: RolloutControl, model: str, active: Rollout | None) -> tuple[str, str]:
     """The version that is taken back, and the one that serves again."""
     if active is not None and active.state in MOVING and active.from_version is not None:
-        if control.aliases.read_tags(model, active.from_version) is None:
+        if control.registry.read_tags(model, active.from_version) is None:
             raise _explain_no_way_back(model, f"no version {active.from_version}, which served before")
         return active.to_version, active.from_version
-    found = control.aliases.read(model)
+    found = control.registry.read(model)
     bad, target = found.get(CHAMPION), found.get(PREVIOUS)
     if bad is None or target is None or bad == target:
         raise _explain_no_way_back(model, f"no {'champion' if bad is None else 'version before the champion'}")

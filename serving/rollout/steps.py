@@ -25,7 +25,7 @@ from serving.fleet.gateway import Answer, Variant
 from serving.fleet.replicas import wait_for_challenger, wait_for_version
 from serving.registry.names import CHALLENGER, CHAMPION
 from serving.rollout.canary import is_same, watch_canary
-from serving.rollout.control import Control, hold, keep_canary_open, note, read_own, renew
+from serving.rollout.control import RolloutControl, hold, keep_canary_open, note, read_own, renew
 from serving.rollout.outcome import abort, abort_held, close_canary, finish
 from serving.rollout.rollback import move_aliases
 from serving.rollout.rows import MOVING, Rollout
@@ -41,7 +41,7 @@ CANARY_SECONDS = 60.0
 logger = logging.getLogger("serving")
 
 
-def validate_artifact(control: Control, rollout_id: int, *, allow_schema_change: bool = False) -> str:
+def validate_artifact(control: RolloutControl, rollout_id: int, *, allow_schema_change: bool = False) -> str:
     """Checks the version's file before anything serves it; returns what it found.
 
     Raises:
@@ -57,7 +57,7 @@ def validate_artifact(control: Control, rollout_id: int, *, allow_schema_change:
     with _aborting(control, rollout):
         found = validate(
             Candidate(
-                aliases=control.aliases,
+                registry=control.registry,
                 model=rollout.model,
                 version=rollout.to_version,
                 champion=rollout.from_version,
@@ -74,7 +74,7 @@ def validate_artifact(control: Control, rollout_id: int, *, allow_schema_change:
     )
 
 
-def start_canary(control: Control, rollout_id: int) -> str:
+def start_canary(control: RolloutControl, rollout_id: int) -> str:
     """Serves the version from the canary pool.
 
     Raises:
@@ -88,13 +88,13 @@ def start_canary(control: Control, rollout_id: int) -> str:
             why = "it is the first version" if rollout.from_version is None else "there is no canary pool"
             raise NoCanaryError(f"{rollout.name}: {why}, so it goes straight to the replicas")
         # In this order: a challenger that another run left there must not answer.
-        control.aliases.move(rollout.model, CHALLENGER, rollout.to_version)
+        control.registry.move(rollout.model, CHALLENGER, rollout.to_version)
         keep_canary_open(control, rollout.model)
         note(control, rollout, state="canary", reason="the canary pool fetches the version")
     return _say(rollout, f"the challenger is version {rollout.to_version}")
 
 
-def wait_for_canary(control: Control, rollout_id: int) -> str:
+def wait_for_canary(control: RolloutControl, rollout_id: int) -> str:
     """Waits until the canary pool answers with the version.
 
     Raises:
@@ -118,7 +118,7 @@ def wait_for_canary(control: Control, rollout_id: int) -> str:
     return _say(rollout, f"the canary pool answers with version {rollout.to_version}: {', '.join(replicas)}")
 
 
-def analyse_canary(control: Control, rollout_id: int, rules: Rules, window_seconds: float) -> str:
+def analyse_canary(control: RolloutControl, rollout_id: int, rules: Rules, window_seconds: float) -> str:
     """Compares the canary with the stable version, and ends the rollout on a breach.
 
     Raises:
@@ -139,7 +139,7 @@ def analyse_canary(control: Control, rollout_id: int, rules: Rules, window_secon
     return _say(rollout, f"the canary does as well as the stable version: {figures}")
 
 
-def promote(control: Control, rollout_id: int) -> str:
+def promote(control: RolloutControl, rollout_id: int) -> str:
     """Makes the version the champion and the one before it `previous`, and closes the canary.
 
     Raises:
@@ -147,7 +147,7 @@ def promote(control: Control, rollout_id: int) -> str:
         FrozenModelError: a person froze the model since the rollout began, and no person approved the version.
     """
     with hold(control, rollout_id) as rollout:
-        champion = control.aliases.read(rollout.model).get(CHAMPION)
+        champion = control.registry.read(rollout.model).get(CHAMPION)
         if champion not in {rollout.from_version, rollout.to_version}:
             reason = f"the champion: found version {champion}, expected {rollout.from_version}; it was moved by hand"
             abort_held(control, rollout, reason, is_verdict=False)
@@ -157,12 +157,12 @@ def promote(control: Control, rollout_id: int) -> str:
         said = rollout.reason if rollout.state == "promoting" else ""  # by an interrupted try
         promoting = note(control, rollout, state="promoting", reason=said or _describe_success(rollout) + by_whom)
         move_aliases(control, promoting, promoting.reason)
-        close_canary(control.aliases, promoting)
+        close_canary(control.registry, promoting)
         note(control, promoting, state="verifying", reason="the replicas follow")
     return _say(rollout, f"the champion is version {rollout.to_version}")
 
 
-def wait_for_fleet(control: Control, rollout_id: int) -> list[str]:
+def wait_for_fleet(control: RolloutControl, rollout_id: int) -> list[str]:
     """Waits until every replica answers with the version; returns their addresses.
 
     Raises:
@@ -186,7 +186,7 @@ def wait_for_fleet(control: Control, rollout_id: int) -> list[str]:
             raise BreachError(str(error)) from error
 
 
-def verify_through_gateway(control: Control, rollout_id: int) -> str:
+def verify_through_gateway(control: RolloutControl, rollout_id: int) -> str:
     """Sends requests as a client does, on every way through the gateway, and ends the rollout.
 
     Raises:
@@ -215,7 +215,7 @@ def verify_through_gateway(control: Control, rollout_id: int) -> str:
     return _say(rollout, f"version {rollout.to_version} answers through the gateway")
 
 
-def clean_up(control: Control, rollout_id: int, reason: str) -> str:
+def clean_up(control: RolloutControl, rollout_id: int, reason: str) -> str:
     """Ends a rollout whose run failed without ending it, such as by an outage; not the version's fault."""
     try:
         with hold(control, rollout_id) as rollout:
@@ -225,7 +225,7 @@ def clean_up(control: Control, rollout_id: int, reason: str) -> str:
     return _say(rollout, f"aborted: {reason}")
 
 
-def _refuse_frozen(control: Control, rollout: Rollout) -> None:
+def _refuse_frozen(control: RolloutControl, rollout: Rollout) -> None:
     """Refuses a model that was frozen meanwhile, unless a person approved it since or its aliases are being moved."""
     freeze = control.log.find_freeze(rollout.model)
     is_settled = rollout.state == "awaiting approval" or rollout.state in MOVING
@@ -236,7 +236,7 @@ def _refuse_frozen(control: Control, rollout: Rollout) -> None:
     raise FrozenModelError(f"{rollout.name}: {reason}; `mlops unfreeze {rollout.model}` allows its rollout again")
 
 
-def _verify(control: Control, rollout: Rollout, holdout: HoldoutRows, variant: Variant | None) -> str | None:
+def _verify(control: RolloutControl, rollout: Rollout, holdout: HoldoutRows, variant: Variant | None) -> str | None:
     answers = control.gateway.predict(rollout.model, list(holdout.rows[:VERIFIED_ROWS]), variant)
     faults = (
         _find_fault(rollout, expected, answer) for expected, answer in zip(holdout.answers, answers, strict=False)
@@ -255,7 +255,7 @@ def _find_fault(rollout: Rollout, expected: float | int | str, answer: Answer) -
 
 
 @contextmanager
-def _aborting(control: Control, rollout: Rollout) -> Iterator[None]:
+def _aborting(control: RolloutControl, rollout: Rollout) -> Iterator[None]:
     """Ends the rollout on a breach, before it raises the error."""
     try:
         yield
@@ -264,7 +264,7 @@ def _aborting(control: Control, rollout: Rollout) -> Iterator[None]:
         raise type(breach)(f"{rollout.name}: {breach}") from breach
 
 
-def _renewing(control: Control, rollout: Rollout) -> Callable[[float], None]:
+def _renewing(control: RolloutControl, rollout: Rollout) -> Callable[[float], None]:
     def pause(seconds: float) -> None:
         control.pause(seconds)
         renew(control, rollout)

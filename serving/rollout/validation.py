@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_code.model_file.spec import ModelSpec
 from serving.errors import BreachError, RegistryError
-from serving.registry.writer import Aliases
+from serving.registry.writer import RegistryWriter
 
 WALL_SECONDS = 45.0
 """A replica gives up a file after 60 s; most open within one."""
@@ -46,7 +46,7 @@ class Measured:
 class Candidate:
     """A version that shall serve, and the one that serves, if any."""
 
-    aliases: Aliases
+    registry: RegistryWriter
     model: str
     version: str
     champion: str | None
@@ -59,7 +59,7 @@ class Candidate:
 
     def download(self, version: str, file: Path) -> str:
         """Writes the file of a version of the model, and returns its sha256."""
-        return self.aliases.download(self.model, version, file, self.limit_bytes)
+        return self.registry.download(self.model, version, file, self.limit_bytes)
 
 
 def validate(
@@ -162,7 +162,7 @@ def find_schema_change(before: ModelSpec, after: ModelSpec) -> str | None:
 
 
 def _fetch(candidate: Candidate, file: Path) -> None:
-    tags = candidate.aliases.read_tags(candidate.model, candidate.version)
+    tags = candidate.registry.read_tags(candidate.model, candidate.version)
     if tags is None:
         raise BreachError(f"{candidate.name}: found no such version, expected one that is registered")
     try:

@@ -21,8 +21,8 @@ from mlflow import MlflowClient
 from ml_code.settings import Settings
 from ml_code.warehouse import Warehouse
 from serving.fleet.replicas import DnsFleet
-from serving.registry.writer import MlflowAliases
-from serving.rollout.control import Control, connect_registry
+from serving.registry.writer import MlflowRegistryWriter
+from serving.rollout.control import RolloutControl, connect_registry
 from tests.integration.serving.replica import Replica, run_replica
 from tests.servers import MlflowServer, PostgresServer
 
@@ -79,17 +79,17 @@ class RolloutStack:
     canary: Replica
     client: MlflowClient
     experiment_id: str
-    connected: list[MlflowAliases] = field(default_factory=list)
+    connected: list[MlflowRegistryWriter] = field(default_factory=list)
 
-    def control(self, owner: str, **options: Any) -> Control:
+    def control(self, owner: str, **options: Any) -> RolloutControl:
         """A controller of that name."""
         password = self.settings.mlflow_password.get_secret_value()
-        aliases = MlflowAliases(self.settings.mlflow_url, self.settings.mlflow_username, password)
-        self.connected.append(aliases)
+        registry = MlflowRegistryWriter(self.settings.mlflow_url, self.settings.mlflow_username, password)
+        self.connected.append(registry)
         return connect_registry(
             self.settings,
             owner,
-            aliases=aliases,
+            registry=registry,
             fleet=DnsFleet([STABLE_HOST], [CANARY_HOST], self.gateway.port),
             **{"timeout_seconds": 60.0, **options},
         )
@@ -159,8 +159,8 @@ def run_rollout_stack(
         try:
             yield rollouts
         finally:
-            for aliases in rollouts.connected:
-                aliases.close()
+            for registry in rollouts.connected:
+                registry.close()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pytest
 from serving.comparison.analysis import Rules
 from serving.errors import BreachError, NoCanaryError, RolloutLostError, StandsAsideError
 from serving.rollout import steps, validation
-from serving.rollout.control import Control
+from serving.rollout.control import RolloutControl
 from serving.rollout.plan import open_rollout
 from serving.rollout.rollback import promote_by_hand, roll_back
 from serving.rollout.rows import Rollout
@@ -219,7 +219,7 @@ def test_an_interrupted_rollout_is_taken_over_when_its_lease_ends(stack: Rollout
 
 def test_a_canary_whose_controller_died_closes_automatically(stack: RolloutStack) -> None:
     champion, version = stack.aliases()["champion"], stack.register(make_bad_classifier())
-    dead: Control = stack.control("test/dead", lease_seconds=4.0)
+    dead: RolloutControl = stack.control("test/dead", lease_seconds=4.0)
     number = open_rollout(dead, "iris", version).rollout_id
     steps.start_canary(dead, number)
     wait_until(lambda: stack.served()["canary"].get("challenger") == version, stack.served, 30)
@@ -228,11 +228,11 @@ def test_a_canary_whose_controller_died_closes_automatically(stack: RolloutStack
 
 
 def test_a_version_has_one_spelling(stack: RolloutStack, champion: str) -> None:
-    aliases = stack.control("test").aliases
-    assert aliases.read_tags("iris", champion) is not None
+    registry = stack.control("test").registry
+    assert registry.read_tags("iris", champion) is not None
     in_wide_digits = "".join(chr(ord("\uff10") + int(digit)) for digit in champion)
     for spelling in (f"0{champion}", in_wide_digits, "9" * 20):
-        assert aliases.read_tags("iris", spelling) is None
+        assert registry.read_tags("iris", spelling) is None
 
 
 def test_a_run_of_a_rollback_that_is_repeated_goes_back_once(stack: RolloutStack) -> None:

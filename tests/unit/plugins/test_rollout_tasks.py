@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from serving.errors import BreachError, StandsAsideError
 from serving.rollout import approval
-from serving.rollout.control import Control
+from serving.rollout.control import RolloutControl
 from serving.rollout.plan import open_rollout
 from tests.unit.serving.rollout_fakes import Table, set_table
 
@@ -37,7 +37,7 @@ def tasks(monkeypatch: pytest.MonkeyPatch, table: Table) -> ModuleType:
         monkeypatch.setenv(f"ROLLOUT_MLFLOW_{name}", value)
 
     @contextmanager
-    def control_rollout() -> Iterator[Control]:
+    def control_rollout() -> Iterator[RolloutControl]:
         yield table.control()
 
     monkeypatch.setattr(module, "control_rollout", control_rollout)

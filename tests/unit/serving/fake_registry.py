@@ -21,7 +21,7 @@ FILE = make_classifier()
 ROWS: list[list[Value]] = [[5.1, 3.5, 1.4, 0.2], [6.0, 2.9, 4.5, 1.5], [7.7, 3.0, 6.1, 2.3]]
 
 
-class FakeAliases:
+class FakeRegistryWriter:
     """Versions with their tags and files; `newest_passed` and those before it have passed the gate."""
 
     def __init__(self, newest_passed: str | None = None, **aliases: str) -> None:

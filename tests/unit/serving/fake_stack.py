@@ -14,7 +14,7 @@ from ml_code.model_file.spec import Value
 from serving.comparison.counters import Counters, Key, Reading
 from serving.fleet.gateway import Answer, Variant
 from serving.fleet.replicas import Challenger
-from tests.unit.serving.fake_registry import FILE, NOON, ROWS, FakeAliases, FakeRows
+from tests.unit.serving.fake_registry import FILE, NOON, ROWS, FakeRegistryWriter, FakeRows
 
 
 @dataclass
@@ -41,8 +41,8 @@ class Served:
 class FakeStack:
     """One stable and one canary replica that follow the aliases at once, the gateway before them, and people."""
 
-    def __init__(self, aliases: FakeAliases, rows: FakeRows, *, has_canary_pool: bool = True) -> None:
-        self.aliases = aliases
+    def __init__(self, registry: FakeRegistryWriter, rows: FakeRows, *, has_canary_pool: bool = True) -> None:
+        self.registry = registry
         self.rows = rows
         self.has_canary_pool = has_canary_pool
         self.behaviours: dict[str, Behaviour] = {}
@@ -56,18 +56,18 @@ class FakeStack:
         self._model = OnnxModel(FILE)
 
     def champion(self) -> str | None:
-        return self.stuck or self.aliases.aliases.get("champion")
+        return self.stuck or self.registry.aliases.get("champion")
 
     def challenger(self) -> str | None:
-        is_open = "canary_until" in self.aliases.model_tags and not self.is_canary_absent
-        found = self.aliases.aliases.get("challenger") if is_open else None
+        is_open = "canary_until" in self.registry.model_tags and not self.is_canary_absent
+        found = self.registry.aliases.get("challenger") if is_open else None
         return None if found in self.refused else found
 
     def read_versions(self, model: str) -> Mapping[str, str | None]:
         return {"stable:1": self.champion(), "canary:1": self.champion()}
 
     def read_challengers(self, model: str) -> Mapping[str, Challenger]:
-        wanted = self.aliases.aliases.get("challenger")
+        wanted = self.registry.aliases.get("challenger")
         if wanted in self.refused:
             return {"canary:1": Challenger(None, wanted, self.refused[wanted])}
         return {"canary:1": Challenger(self.challenger())}

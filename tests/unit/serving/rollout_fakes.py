@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from ml_code.gate.holdout_rows import HoldoutRows
 from ml_code.model_file.onnx_model import OnnxModel
-from serving.rollout.control import Control
+from serving.rollout.control import RolloutControl
 from serving.rollout.rollback import promote_by_hand
-from tests.unit.serving.fake_registry import FILE, ROWS, FakeAliases, FakeLog, FakeRows
+from tests.unit.serving.fake_registry import FILE, ROWS, FakeLog, FakeRegistryWriter, FakeRows
 from tests.unit.serving.fake_stack import FakeStack
 
 
@@ -16,15 +16,15 @@ from tests.unit.serving.fake_stack import FakeStack
 class Table:
     """Everything that stays when a controller dies."""
 
-    aliases: FakeAliases
+    registry: FakeRegistryWriter
     log: FakeLog
     rows: FakeRows
     stack: FakeStack
 
-    def control(self, owner: str = "dag/run") -> Control:
+    def control(self, owner: str = "dag/run") -> RolloutControl:
         """A controller of that name, on this table."""
-        return Control(
-            self.aliases,
+        return RolloutControl(
+            self.registry,
             self.log,
             self.rows,
             self.stack,
@@ -39,7 +39,7 @@ class Table:
 
 def set_table(newest_passed: str | None = None, *, has_canary_pool: bool = True, **aliases: str) -> Table:
     """A registry with these versions and aliases, and replicas that follow it."""
-    registry, rows = FakeAliases(newest_passed, **aliases), FakeRows()
+    registry, rows = FakeRegistryWriter(newest_passed, **aliases), FakeRows()
     log = FakeLog()
     if "champion" in aliases:
         log.record(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.rollout.control import Control
+from serving.rollout.control import RolloutControl
 from serving.rollout.order import list_steps, roll_out
 from serving.rollout.plan import open_rollout
 from tests.unit.serving.rollout_fakes import Table
@@ -16,7 +16,7 @@ def run(table: Table, owner: str = "dag/run", version: str | None = None) -> int
     return roll_out(table.control(owner), "iris", version, window_seconds=WINDOW_SECONDS)
 
 
-def begin(control: Control, last: str = "wait_for_canary") -> int:
+def begin(control: RolloutControl, last: str = "wait_for_canary") -> int:
     """Takes the steps up to one of them; returns the number of the rollout."""
     number = open_rollout(control, "iris").rollout_id
     for name, step in STEPS.items():
@@ -28,6 +28,6 @@ def begin(control: Control, last: str = "wait_for_canary") -> int:
 
 def assert_settled(table: Table, champion: str, previous: str | None) -> None:
     expected = {"champion": champion} | ({"previous": previous} if previous else {})
-    assert table.aliases.aliases == expected
-    assert "canary_until" not in table.aliases.model_tags
+    assert table.registry.aliases == expected
+    assert "canary_until" not in table.registry.model_tags
     assert table.rows.find_active("iris") is None

@@ -83,7 +83,7 @@ class FakeAirflow:
         ]
 
 
-class FakeAliases:
+class FakeRegistryWriter:
     def __init__(self, champion: str | None, *, passed: bool = True) -> None:
         self.champion = champion
         self.passed = passed
@@ -109,7 +109,7 @@ def gateway() -> Iterator[Gateway]:
 
 
 def run(gateway: Gateway, airflow: FakeAirflow, champion: str | None = "1", *, passed: bool = True) -> dict[str, Step]:
-    target = Target(airflow, FakeAliases(champion, passed=passed), gateway.url)  # type: ignore[arg-type]
+    target = Target(airflow, FakeRegistryWriter(champion, passed=passed), gateway.url)  # type: ignore[arg-type]
     told: list[Step] = []
     steps = Smoke(target).run(told.append)
     assert told == steps
@@ -175,13 +175,13 @@ def test_another_program_at_the_gateways_port_is_a_failure(gateway: Gateway, bod
 @pytest.mark.parametrize("path", ["", "/html"])
 def test_another_program_at_airflows_port_is_a_failure(gateway: Gateway, path: str) -> None:
     with closing(AirflowApi(gateway.url + path, "admin", "secret")) as api:
-        reach, *_ = Smoke(Target(api, FakeAliases("1"), gateway.url)).run(lambda step: None)
+        reach, *_ = Smoke(Target(api, FakeRegistryWriter("1"), gateway.url)).run(lambda step: None)
     assert reach.is_ok is False
     assert "expected Airflow to answer GET /dags, found another response" in reach.found
 
 
 def test_a_gateway_that_does_not_answer_is_reported(gateway: Gateway) -> None:
-    target = Target(FakeAirflow(), FakeAliases("1"), "http://127.0.0.1:1")  # type: ignore[arg-type]
+    target = Target(FakeAirflow(), FakeRegistryWriter("1"), "http://127.0.0.1:1")  # type: ignore[arg-type]
     reach, *others = Smoke(target).run(lambda step: None)
     assert reach.is_ok is False
     assert {step.is_ok for step in others} == {None}

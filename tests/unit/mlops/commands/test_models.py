@@ -19,7 +19,7 @@ IRIS = (CATALOG / "iris.toml").read_text()
 
 
 @pytest.fixture
-def registry(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Table:
+def table(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Table:
     """Iris with the versions 1 to 3, of which 3 serves."""
     (tmp_path / "iris.toml").write_text(IRIS)
     table = promote_in_turn("1", "2", "3")
@@ -32,7 +32,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
 
 
-def test_models_are_listed_with_their_serving_version(registry: Table) -> None:
+def test_models_are_listed_with_their_serving_version(table: Table) -> None:
     done = run("models", "--json")
     assert [model for model in json.loads(done.stdout) if model["model"] == "iris"] == [
         {"model": "iris", "champion": "3", "previous": "2", "newest passed": "3", "under way": None, "frozen": None}
@@ -40,10 +40,10 @@ def test_models_are_listed_with_their_serving_version(registry: Table) -> None:
     assert "newest passed" in run("models").stdout
 
 
-def test_tables_fit_80_columns_and_break_no_word(registry: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_fit_80_columns_and_break_no_word(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     why = "the fair on Monday shows the version that our partners have seen and agreed upon"
-    registry.log.record("iris", "freeze", "ada.lovelace@analytical-engine-7", why)
+    table.log.record("iris", "freeze", "ada.lovelace@analytical-engine-7", why)
     history, models = (CliRunner().invoke(app, words).stdout for words in (["history", "iris"], ["models"]))
     for shown in (history, models):
         assert max(map(len, shown.splitlines())) <= 80
@@ -53,17 +53,17 @@ def test_tables_fit_80_columns_and_break_no_word(registry: Table, monkeypatch: p
     assert models.splitlines()[0].split() == ["model", "champion", "previous", "newest", "passed", "under", "way"]
 
 
-def test_the_history_shows_local_time(registry: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_history_shows_local_time(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Seoul")
     time.tzset()
-    moved_at = registry.log.moves[-1].moved_at
+    moved_at = table.log.moves[-1].moved_at
     shown = run("history", "iris").stdout
     monkeypatch.undo()
     time.tzset()
     assert f"{moved_at.astimezone(timezone(timedelta(hours=9))):%Y-%m-%d %H:%M}" in shown
 
 
-def test_a_rollback_moves_the_alias_and_the_history_has_the_reason(registry: Table) -> None:
+def test_a_rollback_moves_the_alias_and_the_history_has_the_reason(table: Table) -> None:
     done = run("rollback", "iris", "--why", "it answers nonsense")
     assert (done.exit_code, done.stdout) == (0, "iris: champion 3 -> 2\n")
     newest = json.loads(run("history", "iris", "--json").stdout)[0]
@@ -72,14 +72,14 @@ def test_a_rollback_moves_the_alias_and_the_history_has_the_reason(registry: Tab
     assert "@" in newest["who"]
 
 
-def test_a_missing_reason_is_prompted_for(registry: Table) -> None:
+def test_a_missing_reason_is_prompted_for(table: Table) -> None:
     done = CliRunner().invoke(app, ["promote", "iris", "1"], input="the old one was better\n")
     assert done.exit_code == 0
-    assert registry.aliases.aliases == {"champion": "1", "previous": "3"}
-    assert registry.log.moves[-1].why == "the old one was better"
+    assert table.registry.aliases == {"champion": "1", "previous": "3"}
+    assert table.log.moves[-1].why == "the old one was better"
 
 
-def test_a_freeze_holds_until_it_is_lifted(registry: Table) -> None:
+def test_a_freeze_holds_until_it_is_lifted(table: Table) -> None:
     assert run("freeze", "iris", "--why", "the fair").exit_code == 0
     assert json.loads(run("models", "--json").stdout)[0]["frozen"].endswith(": the fair")
     assert run("unfreeze", "iris", "--why", "it is over").exit_code == 0
@@ -96,14 +96,14 @@ def test_a_freeze_holds_until_it_is_lifted(registry: Table) -> None:
         (["rollback", "tulips", "--why", "x"], "found 'tulips', expected one of IrisModel, iris"),
     ],
 )
-def test_an_unknown_name_or_version_is_a_usage_error(registry: Table, arguments: list[str], message: str) -> None:
+def test_an_unknown_name_or_version_is_a_usage_error(table: Table, arguments: list[str], message: str) -> None:
     done = run(*arguments)
     assert done.exit_code == 2
     assert message in done.output
 
 
-def test_a_rollback_needs_a_previous_version(registry: Table) -> None:
-    del registry.aliases.aliases["previous"]
+def test_a_rollback_needs_a_previous_version(table: Table) -> None:
+    del table.registry.aliases["previous"]
     done = run("rollback", "iris", "--why", "x")
     assert done.exit_code == 2
     assert "found no version before the champion" in done.output

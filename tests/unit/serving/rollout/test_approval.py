@@ -11,7 +11,7 @@ from ml_code.datasets import CATALOG
 from ml_code.gate.decision import Decision
 from serving.errors import RolloutLostError, UnderWayError
 from serving.rollout import approval, steps
-from serving.rollout.control import Control
+from serving.rollout.control import RolloutControl
 from serving.rollout.plan import open_rollout
 from tests.unit.serving.rollout.test_steps_killed import Killed, kill_after, revive
 from tests.unit.serving.rollout_fakes import Table, set_table
@@ -35,42 +35,42 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def table() -> Table:
     table = set_table("4", champion="3")
-    table.aliases.tags["4"]["gate.decision"] = DECISION.to_json()
+    table.registry.tags["4"]["gate.decision"] = DECISION.to_json()
     return table
 
 
 @pytest.fixture
-def control(table: Table) -> Control:
+def control(table: Table) -> RolloutControl:
     return table.control()
 
 
 @pytest.fixture
-def number(control: Control) -> int:
+def number(control: RolloutControl) -> int:
     number = open_rollout(control, "iris").rollout_id
     steps.start_canary(control, number)
     control.rows.write(number, lease_seconds=60, figures=FIGURES)
     return number
 
 
-def test_nobody_is_asked_by_default(control: Control, number: int) -> None:
+def test_nobody_is_asked_by_default(control: RolloutControl, number: int) -> None:
     assert not approval.needs_approval(control, number)
 
 
 def test_a_person_is_asked_where_the_run_the_gate_or_the_catalog_says_so(
-    table: Table, control: Control, number: int, tmp_path: Path
+    table: Table, control: RolloutControl, number: int, tmp_path: Path
 ) -> None:
     assert approval.needs_approval(control, number, is_asked_for=True)
-    table.aliases.tags["4"]["gate"] = "needs_approval"
+    table.registry.tags["4"]["gate"] = "needs_approval"
     assert approval.needs_approval(control, number)
-    table.aliases.tags["4"]["gate"] = "passed"
+    table.registry.tags["4"]["gate"] = "passed"
     (tmp_path / "iris.toml").write_text(f"require_approval = true\n{IRIS}")
-    of_catalog = Control(
-        *(getattr(control, name) for name in list(Control.__dataclass_fields__)[:7]), catalog_dir=tmp_path
+    of_catalog = RolloutControl(
+        *(getattr(control, name) for name in list(RolloutControl.__dataclass_fields__)[:7]), catalog_dir=tmp_path
     )
     assert approval.needs_approval(of_catalog, number)
 
 
-def test_the_question_has_both_models_the_canary_and_links(control: Control, number: int) -> None:
+def test_the_question_has_both_models_the_canary_and_links(control: RolloutControl, number: int) -> None:
     headline, text = approval.ask_person(control, number, WAIT_SECONDS)
     assert headline == "iris: version 3 -> 4?"
     for expected in ("| new version | 0.97 |", "| champion | 0.95 |", "| requests of people | 310 | 2790 |"):
@@ -78,25 +78,27 @@ def test_the_question_has_both_models_the_canary_and_links(control: Control, num
     assert "(http://localhost:5000/#/models/iris/versions/4)" in text
 
 
-def test_nobody_gets_the_challenger_while_a_person_thinks(table: Table, control: Control, number: int) -> None:
+def test_nobody_gets_the_challenger_while_a_person_thinks(table: Table, control: RolloutControl, number: int) -> None:
     approval.ask_person(control, number, WAIT_SECONDS)
-    assert table.aliases.aliases == {"champion": "3"}
+    assert table.registry.aliases == {"champion": "3"}
     table.rows.now += timedelta(hours=24)
     with pytest.raises(UnderWayError, match="awaiting approval"):
         open_rollout(table.control("dag/another"), "iris")
 
 
-def test_an_approved_version_goes_on_and_has_passed(table: Table, control: Control, number: int) -> None:
+def test_an_approved_version_goes_on_and_has_passed(table: Table, control: RolloutControl, number: int) -> None:
     approval.ask_person(control, number, WAIT_SECONDS)
     approval.approve(control, number, "ada")
     steps.promote(control, number)
-    assert table.aliases.aliases["champion"] == "4"
+    assert table.registry.aliases["champion"] == "4"
     assert table.log.moves[-1].why.endswith("; approved by ada")
-    assert table.aliases.tags["4"]["approved_by"] == "ada"
-    assert table.aliases.tags["4"]["gate"] == "passed"
+    assert table.registry.tags["4"]["approved_by"] == "ada"
+    assert table.registry.tags["4"]["gate"] == "passed"
 
 
-def test_who_approved_a_version_is_logged_by_a_second_try_too(table: Table, control: Control, number: int) -> None:
+def test_who_approved_a_version_is_logged_by_a_second_try_too(
+    table: Table, control: RolloutControl, number: int
+) -> None:
     approval.ask_person(control, number, WAIT_SECONDS)
     approval.approve(control, number, "ada")
     kill_after(table, 2)
@@ -107,10 +109,10 @@ def test_who_approved_a_version_is_logged_by_a_second_try_too(table: Table, cont
     assert table.log.moves[-1].why.endswith("; approved by ada")
 
 
-def test_a_rejected_version_is_not_picked_again(table: Table, control: Control, number: int) -> None:
+def test_a_rejected_version_is_not_picked_again(table: Table, control: RolloutControl, number: int) -> None:
     approval.ask_person(control, number, WAIT_SECONDS)
     assert str(approval.reject(control, number, "ada")) == "rejected by ada"
-    assert table.aliases.tags["4"]["rollout"] == "aborted"
-    assert table.aliases.find_newest_passed("iris") == "3"
+    assert table.registry.tags["4"]["rollout"] == "aborted"
+    assert table.registry.find_newest_passed("iris") == "3"
     with pytest.raises(RolloutLostError, match="rejected by ada"):
         steps.promote(control, number)

@@ -46,11 +46,11 @@ def test_a_champion_that_is_moved_by_hand_during_the_analysis_is_not_held_agains
     table = set_table("4", champion="3")
     control = table.control()
     number = begin(control)
-    table.aliases.aliases["champion"] = "1"
+    table.registry.aliases["champion"] = "1"
     with pytest.raises(BreachError, match="found version 1, expected 3; it was moved by hand"):
         STEPS["analyse_canary"](control, number)
-    assert table.aliases.aliases == {"champion": "1"}
-    assert "rollout" not in table.aliases.tags["4"]
+    assert table.registry.aliases == {"champion": "1"}
+    assert "rollout" not in table.registry.tags["4"]
     assert table.rows.find_active("iris") is None
 
 
@@ -67,7 +67,7 @@ def test_a_freeze_during_a_canary_keeps_it_from_being_promoted_and_blames_no_ver
     with pytest.raises(FrozenModelError, match=r"frozen by ada@lab meanwhile \(the fair\)"):
         STEPS["promote"](control, number)
     assert_settled(table, "3", None)
-    assert "rollout" not in table.aliases.tags["4"]
+    assert "rollout" not in table.registry.tags["4"]
 
 
 def test_a_person_who_approves_a_version_after_a_freeze_gets_it() -> None:
@@ -76,7 +76,7 @@ def test_a_person_who_approves_a_version_after_a_freeze_gets_it() -> None:
     freeze(table)
     table.rows.write(number, lease_seconds=60, state="awaiting approval")
     STEPS["promote"](table.control(), number)
-    assert table.aliases.aliases["champion"] == "4"
+    assert table.registry.aliases["champion"] == "4"
 
 
 def test_a_version_that_is_asked_for_after_a_freeze_is_promoted() -> None:
@@ -115,6 +115,6 @@ def test_a_canary_that_closed_before_a_second_try_is_opened_again() -> None:
     table = set_table("4", champion="3")
     control = table.control()
     number = begin(control)
-    del table.aliases.model_tags["canary_until"]
+    del table.registry.model_tags["canary_until"]
     STEPS["analyse_canary"](control, number)
     assert table.rows.read(number).figures["canary"]["replayed"] == 300

@@ -14,7 +14,7 @@ from tests.unit.serving.rollout_fakes import Table, promote_in_turn, set_table
 
 
 def choose(table: Table, version: str | None = None) -> Choice:
-    return choose_version(table.aliases, table.log, "iris", version)
+    return choose_version(table.registry, table.log, "iris", version)
 
 
 def test_the_newest_passed_version_is_rolled_out() -> None:
@@ -34,7 +34,7 @@ def test_unasked_a_champion_that_is_newer_than_every_passed_version_stays(champi
 @pytest.mark.parametrize("verdict", [{"rolled_back": "wrong"}, {"rollout": "aborted"}, {"rollout": "inconclusive"}])
 def test_a_version_with_a_bad_verdict_is_rolled_out_only_by_hand(verdict: dict[str, str]) -> None:
     table = set_table("4", champion="2")
-    table.aliases.tags["4"] |= verdict
+    table.registry.tags["4"] |= verdict
     assert choose(table) == Choice("2", "3")
     assert choose(table, "4") == Choice("2", "4")
 
@@ -52,7 +52,7 @@ def test_a_version_that_is_not_registered_is_refused_before_any_alias_moves(vers
 
 def test_a_version_that_waits_for_a_person_is_rolled_out_only_by_hand() -> None:
     table = set_table("3", champion="3")
-    table.aliases.add("4", gate="needs_approval")
+    table.registry.add("4", gate="needs_approval")
     with pytest.raises(NothingNewError):
         choose(table)
     assert choose(table, "4") == Choice("3", "4")
@@ -72,8 +72,8 @@ def test_a_frozen_model_is_rolled_out_only_by_hand() -> None:
 
 def test_a_champion_that_was_moved_by_hand_is_logged_as_such() -> None:
     table = promote_in_turn("1", "2", "3")
-    table.aliases.add("4")
-    table.aliases.aliases["champion"] = "1"
+    table.registry.add("4")
+    table.registry.aliases["champion"] = "1"
     assert open_rollout(table.control(), "iris").from_version == "1"
     last = table.log.moves[-1]
     assert (last.who, last.from_version, last.to_version) == ("by hand in MLflow", "3", "1")
@@ -89,13 +89,13 @@ def test_a_newer_version_takes_the_place_of_an_older_one() -> None:
     table = set_table("4", champion="3")
     older = open_rollout(table.control("dag/older"), "iris")
     steps.start_canary(table.control("dag/older"), older.rollout_id)
-    table.aliases.add("5")
+    table.registry.add("5")
     newer = open_rollout(table.control("dag/newer"), "iris")
     assert (newer.from_version, newer.to_version) == ("3", "5")
     ended = table.rows.read(older.rollout_id)
     assert (ended.state, ended.reason) == ("aborted", "version 5 takes its place (dag/newer)")
-    assert "rollout" not in table.aliases.tags["4"]
-    assert "challenger" not in table.aliases.aliases
+    assert "rollout" not in table.registry.tags["4"]
+    assert "challenger" not in table.registry.aliases
     with pytest.raises(RolloutLostError):
         steps.promote(table.control("dag/older"), older.rollout_id)
 
@@ -113,7 +113,7 @@ def test_what_may_not_be_rolled_out_takes_nobodys_place(version: str | None, ref
     table = set_table("4", champion="3")
     table.log.record("iris", "freeze", "ada", "the fair")
     under_way = open_rollout(table.control("dag/one"), "iris", "4")
-    table.aliases.add("5")
+    table.registry.add("5")
     with pytest.raises(refusal):
         open_rollout(table.control("dag/two"), "iris", version)
     assert table.rows.find_active("iris") == under_way
@@ -147,7 +147,7 @@ def test_one_that_moves_the_aliases_is_waited_for() -> None:
     table = set_table("4", champion="3")
     first = open_rollout(table.control("dag/one"), "iris")
     steps.promote(table.control("dag/one"), first.rollout_id)
-    table.aliases.add("5")
+    table.registry.add("5")
     pause = table.stack.pause
 
     def ending(seconds: float) -> None:
@@ -162,17 +162,17 @@ def test_one_that_moves_the_aliases_is_waited_for() -> None:
 @pytest.mark.parametrize(("champion", "state"), [("4", "promoted"), ("3", "aborted")])
 def test_a_rollout_that_was_interrupted_while_it_moved_the_aliases_is_settled_first(champion: str, state: str) -> None:
     table = promote_in_turn("1", "2", "3")
-    table.aliases.add("4")
+    table.registry.add("4")
     first = open_rollout(table.control("dag/one"), "iris")
     table.rows.write(first.rollout_id, lease_seconds=60, state="promoting")
-    table.aliases.aliases |= {"previous": "3", "champion": champion, "challenger": "4"}
-    table.aliases.add("5")
+    table.registry.aliases |= {"previous": "3", "champion": champion, "challenger": "4"}
+    table.registry.add("5")
     table.rows.now += timedelta(minutes=10)
     opened = open_rollout(table.control("dag/two"), "iris")
     assert (opened.from_version, opened.to_version) == (champion, "5")
     assert table.rows.read(first.rollout_id).state == state
-    assert table.aliases.aliases["previous"] == ("3" if champion == "4" else "2")
-    assert "challenger" not in table.aliases.aliases
+    assert table.registry.aliases["previous"] == ("3" if champion == "4" else "2")
+    assert "challenger" not in table.registry.aliases
 
 
 def test_one_that_waits_for_a_person_gives_way_to_a_newer_version_alone() -> None:
@@ -181,7 +181,7 @@ def test_one_that_waits_for_a_person_gives_way_to_a_newer_version_alone() -> Non
     table.rows.write(first.rollout_id, lease_seconds=3600, state="awaiting approval")
     with pytest.raises(UnderWayError, match="awaiting approval"):
         open_rollout(table.control("dag/two"), "iris")
-    table.aliases.add("5")
+    table.registry.add("5")
     assert open_rollout(table.control("dag/two"), "iris").to_version == "5"
 
 

@@ -26,11 +26,11 @@ def take_back(table: Table, why: str = "wrong") -> tuple[str | None, str]:
 def test_a_rollback_goes_back_one_version_at_a_time() -> None:
     table = promote_in_turn("1", "2", "3")
     assert take_back(table) == ("3", "2")
-    assert table.aliases.aliases == {"champion": "2", "previous": "1"}
+    assert table.registry.aliases == {"champion": "2", "previous": "1"}
     assert take_back(table, "wrong too") == ("2", "1")
-    assert table.aliases.aliases == {"champion": "1"}
-    assert table.aliases.tags["3"]["rolled_back"] == "wrong"
-    assert table.aliases.tags["2"]["rolled_back"] == "wrong too"
+    assert table.registry.aliases == {"champion": "1"}
+    assert table.registry.tags["3"]["rolled_back"] == "wrong"
+    assert table.registry.tags["2"]["rolled_back"] == "wrong too"
     assert [move.action for move in table.log.moves] == ["promote"] * 3 + ["rollback"] * 2
     with pytest.raises(NoCandidateError, match="found no version before the champion"):
         take_back(table)
@@ -46,8 +46,8 @@ def test_a_rollback_that_is_killed_at_any_change_is_finished_by_the_next_one() -
         except Killed:
             revive(table)
         assert take_back(table) == ("3", "2")
-        assert table.aliases.aliases == {"champion": "2", "previous": "1"}
-        assert "rolled_back" not in table.aliases.tags["2"]
+        assert table.registry.aliases == {"champion": "2", "previous": "1"}
+        assert "rolled_back" not in table.registry.tags["2"]
     assert calls > 5
 
 
@@ -56,13 +56,13 @@ def test_a_run_whose_task_is_tried_again_goes_back_once() -> None:
     first = replace(table.control("model_rollback/one"), run_url="http://airflow/one")
     done = roll_back(first, "iris", "wrong")
     assert roll_back(first, "iris", "wrong") == done
-    assert table.aliases.aliases == {"champion": "2", "previous": "1"}
+    assert table.registry.aliases == {"champion": "2", "previous": "1"}
     assert roll_back(replace(first, owner="model_rollback/two"), "iris", "wrong too").to_version == "1"
 
 
 def test_an_interrupted_run_that_another_one_finished_goes_back_once() -> None:
     table = promote_in_turn("1", "2", "3")
-    table.aliases.add("4")
+    table.registry.add("4")
     run = replace(table.control("model_rollback/one"), run_url="http://airflow/one")
     kill_after(table, 4)
     with pytest.raises(Killed):
@@ -71,13 +71,13 @@ def test_an_interrupted_run_that_another_one_finished_goes_back_once() -> None:
     table.rows.now += timedelta(minutes=10)
     open_rollout(table.control(), "iris")
     assert roll_back(run, "iris", "wrong").state == "rolled back"
-    assert table.aliases.aliases == {"champion": "2", "previous": "1"}
+    assert table.registry.aliases == {"champion": "2", "previous": "1"}
 
 
 def test_a_rollback_of_a_rollout_that_moved_the_aliases_may_be_killed_at_any_change_as_well() -> None:
     for calls in range(100):
         table = promote_in_turn("1", "2", "3")
-        table.aliases.add("4")
+        table.registry.add("4")
         control = table.control()
         promote(control, open_rollout(control, "iris").rollout_id)
         kill_after(table, calls)
@@ -87,13 +87,13 @@ def test_a_rollback_of_a_rollout_that_moved_the_aliases_may_be_killed_at_any_cha
         except Killed:
             revive(table)
         assert take_back(table) == ("4", "3")
-        assert table.aliases.aliases == {"champion": "3", "previous": "2"}
+        assert table.registry.aliases == {"champion": "3", "previous": "2"}
     assert calls > 5
 
 
 def test_an_interrupted_rollback_is_finished_before_a_rollout() -> None:
     table = promote_in_turn("1", "2", "3")
-    table.aliases.add("4")
+    table.registry.add("4")
     kill_after(table, 4)
     with pytest.raises(Killed):
         take_back(table)
@@ -101,7 +101,7 @@ def test_an_interrupted_rollback_is_finished_before_a_rollout() -> None:
     table.rows.now += timedelta(minutes=10)
     opened = open_rollout(table.control(), "iris")
     assert (opened.from_version, opened.to_version) == ("2", "4")
-    assert table.aliases.tags["3"]["rolled_back"] == "wrong"
+    assert table.registry.tags["3"]["rolled_back"] == "wrong"
 
 
 def test_of_two_rollbacks_at_once_the_slower_one_stands_aside() -> None:
@@ -116,44 +116,44 @@ def test_of_two_rollbacks_at_once_the_slower_one_stands_aside() -> None:
     table.rows.lock = wait_for_another  # type: ignore[method-assign]
     with pytest.raises(RolledBackError, match="rolled back to version 2 by ada@lab a moment ago"):
         roll_back(table.control("bob@lab"), "iris", "wrong, I say")
-    assert table.aliases.aliases == {"champion": "2", "previous": "1"}
-    assert "rolled_back" not in table.aliases.tags["2"]
+    assert table.registry.aliases == {"champion": "2", "previous": "1"}
+    assert "rolled_back" not in table.registry.tags["2"]
 
 
 def test_a_version_that_was_deleted_does_not_keep_a_rollback_from_its_end() -> None:
     table = promote_in_turn("1", "2", "3")
-    table.aliases.forget("1")
+    table.registry.forget("1")
     assert take_back(table) == ("3", "2")
-    assert table.aliases.aliases == {"champion": "2"}
+    assert table.registry.aliases == {"champion": "2"}
 
 
 def test_a_rollout_whose_version_before_was_deleted_has_no_way_back_but_another_version() -> None:
     table = set_table("4", champion="3", previous="2")
     control = table.control()
     promote(control, open_rollout(control, "iris").rollout_id)
-    table.aliases.forget("3")
+    table.registry.forget("3")
     with pytest.raises(NoCandidateError, match="found no version 3, which served before"):
         take_back(table)
-    assert table.aliases.aliases == {"champion": "4"}
+    assert table.registry.aliases == {"champion": "4"}
     promote_by_hand(table.control("ada@lab"), "iris", "2", "the last good one")
-    assert table.aliases.aliases == {"champion": "2", "previous": "4"}
+    assert table.registry.aliases == {"champion": "2", "previous": "4"}
     assert table.rows.find_active("iris") is None
 
 
 def test_a_long_reason_is_cut_where_mlflow_keeps_it() -> None:
     table = promote_in_turn("1", "2")
     take_back(table, "x" * 200_000)
-    assert table.aliases.tags["2"]["rolled_back"] == "x" * 1000
+    assert table.registry.tags["2"]["rolled_back"] == "x" * 1000
     assert table.log.moves[-1].why == "x" * 200_000
 
 
 def test_a_person_may_let_any_version_serve_and_cancels_what_is_under_way() -> None:
     table = set_table("4", champion="3")
-    table.aliases.add("5", gate="rejected")
+    table.registry.add("5", gate="rejected")
     under_way = open_rollout(table.control(), "iris")
     done = promote_by_hand(table.control("ada@lab"), "iris", "5", "I vouch for it")
     assert (done.state, done.from_version) == ("promoted", "3")
-    assert table.aliases.aliases == {"champion": "5", "previous": "3"}
+    assert table.registry.aliases == {"champion": "5", "previous": "3"}
     assert table.rows.read(under_way.rollout_id).state == "aborted"
     assert table.log.moves[-1].why == "I vouch for it"
 
@@ -161,21 +161,21 @@ def test_a_person_may_let_any_version_serve_and_cancels_what_is_under_way() -> N
 @pytest.mark.parametrize("calls", [4, 6, 8])
 def test_an_interrupted_rollback_is_finished_before_a_promotion_by_hand(calls: int) -> None:
     table = promote_in_turn("1", "2", "3")
-    table.aliases.add("4")
+    table.registry.add("4")
     kill_after(table, calls)
     with pytest.raises(Killed):
         take_back(table)
     revive(table)
     promote_by_hand(table.control("ada@lab"), "iris", "4", "it is fixed")
-    assert table.aliases.aliases == {"champion": "4", "previous": "2"}
-    assert table.aliases.tags["3"]["rolled_back"] == "wrong"
+    assert table.registry.aliases == {"champion": "4", "previous": "2"}
+    assert table.registry.tags["3"]["rolled_back"] == "wrong"
 
 
 def test_promoting_what_serves_already_does_not_make_it_its_own_predecessor() -> None:
     table = set_table("4", champion="4", previous="3")
     moves = len(table.log.moves)
     promote_by_hand(table.control("ada@lab"), "iris", "4", "again")
-    assert table.aliases.aliases == {"champion": "4", "previous": "3"}
+    assert table.registry.aliases == {"champion": "4", "previous": "3"}
     assert len(table.log.moves) == moves
 
 

@@ -32,7 +32,7 @@ def test_a_good_version_is_promoted_and_the_one_before_remembered() -> None:
     row = table.rows.read(run(table))
     assert_settled(table, "4", "3")
     assert (row.state, row.from_version, row.to_version) == ("promoted", "3", "4")
-    assert table.aliases.tags["4"]["rollout"] == "promoted"
+    assert table.registry.tags["4"]["rollout"] == "promoted"
     assert table.log.moves[-1].why == "its canary did as well as version 3 in 0 live and 300 replayed requests"
     assert row.figures["canary"] == {"live": 0, "replayed": 300, "failures": 0, "p99_ms": 5.0, "nan_rows": 0}
 
@@ -82,9 +82,9 @@ def test_a_version_that_behaves_badly_is_ended_and_nobody_gets_it_any_more(
     assert_settled(table, "3", "2")
     assert table.stack.clock() <= 60
     assert set(table.stack.seen["stable"]) <= {"3"}
-    assert table.aliases.tags["4"]["rollout"] == "aborted"
-    assert cause in table.aliases.tags["4"]["rollout_reason"]
-    told = json.loads(table.aliases.model_tags["rollout"])
+    assert table.registry.tags["4"]["rollout"] == "aborted"
+    assert cause in table.registry.tags["4"]["rollout_reason"]
+    told = json.loads(table.registry.model_tags["rollout"])
     assert told["state"] == "aborted"
     assert cause in told["reason"]
     assert told["figures"].keys() == {"canary", "stable"}
@@ -114,7 +114,7 @@ def test_too_few_requests_are_inconclusive_and_not_promoted() -> None:
     with pytest.raises(InconclusiveError, match="expected at least 300 each"):
         STEPS["analyse_canary"](control, number)
     assert_settled(table, "3", None)
-    assert table.aliases.tags["4"]["rollout"] == "inconclusive"
+    assert table.registry.tags["4"]["rollout"] == "inconclusive"
 
 
 class Unreached:
@@ -159,7 +159,7 @@ def test_a_first_version_that_replicas_do_not_take_stays_and_may_be_waited_for_a
     table.stack.stuck = "0"
     with pytest.raises(FleetError):
         run(table)
-    assert table.aliases.aliases == {"champion": "1"}
+    assert table.registry.aliases == {"champion": "1"}
     table.stack.stuck = None
     run(table)
     assert_settled(table, "1", None)
@@ -169,11 +169,11 @@ def test_a_champion_that_was_moved_by_hand_meanwhile_counts_for_more() -> None:
     table = set_table("4", champion="3")
     control = table.control()
     number = begin(control, "analyse_canary")
-    table.aliases.aliases["champion"] = "1"
+    table.registry.aliases["champion"] = "1"
     with pytest.raises(BreachError, match="found version 1, expected 3; it was moved by hand"):
         STEPS["promote"](control, number)
-    assert table.aliases.aliases == {"champion": "1"}
-    assert "rollout" not in table.aliases.tags["4"]
+    assert table.registry.aliases == {"champion": "1"}
+    assert "rollout" not in table.registry.tags["4"]
     assert table.rows.find_active("iris") is None
 
 
@@ -182,7 +182,7 @@ def test_a_registry_that_is_away_for_a_while_ends_no_analysis() -> None:
     control = table.control()
     number = begin(control)
     calls = [0]
-    tag_model = table.aliases.tag_model
+    tag_model = table.registry.tag_model
 
     def refuse_once(*arguments: Any) -> None:
         calls[0] += 1
@@ -190,7 +190,7 @@ def test_a_registry_that_is_away_for_a_while_ends_no_analysis() -> None:
             raise RegistryError("found nobody")
         tag_model(*arguments)
 
-    table.aliases.tag_model = refuse_once  # type: ignore[method-assign]
+    table.registry.tag_model = refuse_once  # type: ignore[method-assign]
     STEPS["analyse_canary"](control, number)
     assert calls[0] > 3
 
@@ -212,10 +212,10 @@ def test_a_rollback_during_a_canary_cancels_it_and_goes_back() -> None:
     roll_back(table.control("ada@lab"), "iris", "all wrong")
     with pytest.raises(RolloutLostError, match="cancelled by the rollback of ada@lab"):
         STEPS["analyse_canary"](control, number)
-    assert table.aliases.aliases["champion"] == "2"
-    assert "challenger" not in table.aliases.aliases
-    assert table.aliases.tags["3"]["rolled_back"] == "all wrong"
-    assert table.aliases.tags["4"]["rollout"] == "aborted"
+    assert table.registry.aliases["champion"] == "2"
+    assert "challenger" not in table.registry.aliases
+    assert table.registry.tags["3"]["rolled_back"] == "all wrong"
+    assert table.registry.tags["4"]["rollout"] == "aborted"
 
 
 @pytest.mark.parametrize("last", ["promote", "wait_for_fleet"])
@@ -226,7 +226,7 @@ def test_a_rollback_of_a_rollout_that_has_moved_the_aliases_takes_that_one_back(
     done = roll_back(table.control("ada@lab"), "iris", "all wrong")
     assert (done.from_version, done.to_version, done.state) == ("4", "3", "rolled back")
     assert_settled(table, "3", "2")
-    assert table.aliases.tags["4"]["rolled_back"] == "all wrong"
+    assert table.registry.tags["4"]["rolled_back"] == "all wrong"
 
 
 def test_what_a_failed_run_left_is_cleaned_up_without_blaming_the_version() -> None:
@@ -236,7 +236,7 @@ def test_what_a_failed_run_left_is_cleaned_up_without_blaming_the_version() -> N
     STEPS["start_canary"](control, number)
     steps.clean_up(control, number, "MLflow was away")
     assert_settled(table, "3", None)
-    assert "rollout" not in table.aliases.tags["4"]
+    assert "rollout" not in table.registry.tags["4"]
     assert "aborted" in steps.clean_up(control, number, "again")
     run(table, "dag/next")
     assert_settled(table, "4", "3")
@@ -258,7 +258,7 @@ def test_a_champion_that_does_not_answer_through_the_gateway_gives_way_to_the_on
     with pytest.raises(BreachError, match=cause):
         run(table)
     assert_settled(table, "3", None)
-    assert table.aliases.tags["4"]["rollout"] == "aborted"
+    assert table.registry.tags["4"]["rollout"] == "aborted"
 
 
 def test_the_end_of_a_rollout_may_be_repeated_so_that_it_is_told() -> None:

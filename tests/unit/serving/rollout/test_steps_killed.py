@@ -36,7 +36,7 @@ def kill_after(table: Table, calls: int) -> None:
         return die_or_call
 
     for part, names in (
-        (table.aliases, ("move", "delete", "tag", "tag_model")),
+        (table.registry, ("move", "delete", "tag", "tag_model")),
         (table.rows, ("open", "write")),
         (table.log, ("record",)),
     ):
@@ -45,7 +45,7 @@ def kill_after(table: Table, calls: int) -> None:
 
 
 def revive(table: Table) -> None:
-    for part in (table.aliases, table.rows, table.log):
+    for part in (table.registry, table.rows, table.log):
         for name in ("move", "delete", "tag", "tag_model", "open", "write", "record"):
             part.__dict__.pop(name, None)
 
@@ -113,5 +113,5 @@ def test_an_abort_that_is_killed_at_any_change_ends_with_the_old_version() -> No
         with pytest.raises((BreachError, StandsAsideError)):
             run(table)
         assert_settled(table, "3", "2")
-        assert table.aliases.tags["4"]["rollout"] == "aborted", calls
+        assert table.registry.tags["4"]["rollout"] == "aborted", calls
     assert calls > 10

@@ -11,27 +11,27 @@ import pytest
 from serving.errors import BreachError, RegistryError
 from serving.rollout.validation import Candidate, Measured, find_schema_change, measure, validate
 from tests.unit.serving.bad_files import make_bad_classifier, make_crashing, make_slow_to_open
-from tests.unit.serving.fake_registry import FakeAliases
+from tests.unit.serving.fake_registry import FakeRegistryWriter
 from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
 
 LIMIT_BYTES = 10_000_000
 
 
-def check(aliases: FakeAliases, champion: str | None = "1", *, allow_schema_change: bool = False) -> Measured:
-    candidate = Candidate(aliases, "iris", "2", champion, LIMIT_BYTES)
+def check(registry: FakeRegistryWriter, champion: str | None = "1", *, allow_schema_change: bool = False) -> Measured:
+    candidate = Candidate(registry, "iris", "2", champion, LIMIT_BYTES)
     return validate(candidate, dataset="iris", allow_schema_change=allow_schema_change)
 
 
 @pytest.fixture
-def aliases() -> FakeAliases:
-    aliases = FakeAliases(champion="1")
-    aliases.add("1")
-    return aliases
+def registry() -> FakeRegistryWriter:
+    registry = FakeRegistryWriter(champion="1")
+    registry.add("1")
+    return registry
 
 
-def test_a_sound_file_is_measured(aliases: FakeAliases) -> None:
-    aliases.add("2")
-    measured = check(aliases)
+def test_a_sound_file_is_measured(registry: FakeRegistryWriter) -> None:
+    registry.add("2")
+    measured = check(registry)
     assert measured.spec.dataset == "iris"
     assert 0 < measured.one_row_ms < measured.thousand_rows_ms
     assert measured.memory_mb < 100
@@ -56,10 +56,10 @@ def test_what_the_process_that_asks_has_held_is_no_memory_of_the_file() -> None:
     ],
     ids=["truncated", "not ONNX", "golden differs", "other dataset", "crash"],
 )
-def test_a_bad_file_is_a_breach(aliases: FakeAliases, content: bytes, cause: str) -> None:
-    aliases.add("2", content)
+def test_a_bad_file_is_a_breach(registry: FakeRegistryWriter, content: bytes, cause: str) -> None:
+    registry.add("2", content)
     with pytest.raises(BreachError, match=cause):
-        check(aliases)
+        check(registry)
 
 
 def test_opening_a_file_is_ended_after_the_time_limit(tmp_path: Path) -> None:
@@ -69,42 +69,44 @@ def test_opening_a_file_is_ended_after_the_time_limit(tmp_path: Path) -> None:
         measure(file, "iris version 2", wall_seconds=2)
 
 
-def test_a_file_with_another_digest_is_a_breach(aliases: FakeAliases) -> None:
-    aliases.add("2", sha256="0" * 64)
+def test_a_file_with_another_digest_is_a_breach(registry: FakeRegistryWriter) -> None:
+    registry.add("2", sha256="0" * 64)
     with pytest.raises(BreachError, match="truncated or altered"):
-        check(aliases)
+        check(registry)
 
 
-def test_a_missing_file_is_a_breach_where_the_store_answers_and_an_outage_where_not(aliases: FakeAliases) -> None:
-    aliases.add("2", None)
+def test_a_missing_file_is_a_breach_where_the_store_answers_and_an_outage_where_not(
+    registry: FakeRegistryWriter,
+) -> None:
+    registry.add("2", None)
     with pytest.raises(BreachError, match="its file is missing"):
-        check(aliases)
-    aliases.files["1"] = None
+        check(registry)
+    registry.files["1"] = None
     with pytest.raises(RegistryError):
-        check(aliases)
+        check(registry)
 
 
-def test_another_schema_needs_to_be_allowed(aliases: FakeAliases) -> None:
-    aliases.add("2", make_bad_classifier(names=("sepal_length", "sepal_width", "petal_length", "colour")))
+def test_another_schema_needs_to_be_allowed(registry: FakeRegistryWriter) -> None:
+    registry.add("2", make_bad_classifier(names=("sepal_length", "sepal_width", "petal_length", "colour")))
     with pytest.raises(BreachError, match=r"schema: found the features .*colour \(numeric\), expected"):
-        check(aliases)
-    assert check(aliases, allow_schema_change=True).spec.features[-1].name == "colour"
+        check(registry)
+    assert check(registry, allow_schema_change=True).spec.features[-1].name == "colour"
 
 
-def test_a_champion_that_does_not_open_holds_nobody_up(aliases: FakeAliases) -> None:
-    aliases.files["1"] = b"no model"
-    aliases.add("2")
-    assert check(aliases).spec.dataset == "iris"
+def test_a_champion_that_does_not_open_holds_nobody_up(registry: FakeRegistryWriter) -> None:
+    registry.files["1"] = b"no model"
+    registry.add("2")
+    assert check(registry).spec.dataset == "iris"
 
 
-def test_the_first_version_has_no_schema_to_keep(aliases: FakeAliases) -> None:
-    aliases.add("2")
-    assert check(aliases, None).spec.dataset == "iris"
+def test_the_first_version_has_no_schema_to_keep(registry: FakeRegistryWriter) -> None:
+    registry.add("2")
+    assert check(registry, None).spec.dataset == "iris"
 
 
-def test_further_classes_are_no_change_and_fewer_are(aliases: FakeAliases) -> None:
-    aliases.add("2")
-    before = check(aliases).spec
+def test_further_classes_are_no_change_and_fewer_are(registry: FakeRegistryWriter) -> None:
+    registry.add("2")
+    before = check(registry).spec
     more = before.model_copy(update={"classes": [0, 1, 2, 3]})
     assert find_schema_change(before, more) is None
     assert find_schema_change(more, before) == "found no class 3, expected every class of the champion"
