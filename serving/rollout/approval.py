@@ -5,8 +5,7 @@ from __future__ import annotations
 from ml_code.datasets import load_catalog, load_dataset
 from ml_code.gate.decision import Decision
 from serving.errors import BreachError
-from serving.rollout.control import RolloutControl, hold, note, read_own
-from serving.rollout.outcome import abort, close_canary
+from serving.rollout.control import RolloutControl
 from serving.rollout.rows import MOVING, Rollout
 from serving.settings import RolloutSettings
 
@@ -21,7 +20,7 @@ FIGURES = {
 
 def needs_approval(control: RolloutControl, rollout_id: int, *, is_asked_for: bool = False) -> bool:
     """Whether a person must approve: the rollout or the catalog requires it, or the gate could not decide."""
-    rollout = read_own(control, rollout_id)
+    rollout = control.read_own(rollout_id).row
     if rollout.state in MOVING:
         return False
     tags = control.registry.read_tags(rollout.model, rollout.to_version) or {}
@@ -37,11 +36,11 @@ def ask_person(control: RolloutControl, rollout_id: int, wait_seconds: float) ->
     No task watches the canary during the wait, so it is closed. No task renews the lease either: it lasts as long as
     the person may take.
     """
-    with hold(control, rollout_id) as rollout:
-        close_canary(control.registry, rollout)
-        note(control, rollout, state="awaiting approval", reason="a person decides, in Airflow")
+    with control.hold(rollout_id) as held:
+        held.close_canary()
+        held.note(state="awaiting approval", reason="a person decides, in Airflow")
         control.rows.write(rollout_id, lease_seconds=wait_seconds)
-    settings = RolloutSettings()
+    rollout, settings = held.row, RolloutSettings()
     tags = control.registry.read_tags(rollout.model, rollout.to_version) or {}
     lines = [*describe_gate(tags), *describe_canary(rollout), *_list_links(rollout, settings)]
     return f"{rollout.model}: version {rollout.from_version or 'none'} -> {rollout.to_version}?", "\n".join(lines)
@@ -49,16 +48,16 @@ def ask_person(control: RolloutControl, rollout_id: int, wait_seconds: float) ->
 
 def approve(control: RolloutControl, rollout_id: int, person: str) -> None:
     """Continues the rollout; a version on which the gate could not decide counts as passed from now on."""
-    with hold(control, rollout_id) as rollout:
-        control.registry.tag(rollout.model, rollout.to_version, "approved_by", person)
-        control.registry.tag(rollout.model, rollout.to_version, "gate", "passed")
-        note(control, rollout, reason=f"approved by {person}")
+    with control.hold(rollout_id) as held:
+        control.registry.tag(held.row.model, held.row.to_version, "approved_by", person)
+        control.registry.tag(held.row.model, held.row.to_version, "gate", "passed")
+        held.note(reason=f"approved by {person}")
 
 
 def reject(control: RolloutControl, rollout_id: int, person: str) -> BreachError:
     """Ends the rollout; returns the error that describes it."""
     breach = BreachError(f"rejected by {person}")
-    abort(control, rollout_id, breach)
+    control.abort(rollout_id, breach)
     return breach
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from serving.errors import FrozenModelError, NoCandidateError, NothingNewError, UnderWayError
 from serving.registry.names import CHAMPION
 from serving.registry.writer import RegistryWriter
-from serving.rollout.control import RolloutControl, open_row, tell
-from serving.rollout.outcome import abort_held, close_canary, finish, note_moves_by_hand
+from serving.rollout.control import RolloutControl
+from serving.rollout.held import HeldRollout
 from serving.rollout.promotion_log import PromotionLog
-from serving.rollout.rollback import finish_rollback
+from serving.rollout.rollback import finish_rollback, note_moves_by_hand
 from serving.rollout.rows import MOVING, Rollout
 
 APPROVABLE = frozenset({"passed", "needs_approval"})
@@ -77,40 +77,49 @@ def open_rollout(control: RolloutControl, model: str, version: str | None = None
     first: Rollout | None = None
     while True:
         with control.rows.lock(model):
-            active = control.rows.find_active(model)
+            active = control.find_active(model)
             if active is None:
                 return _open(control, model, version)
-            if first is None or first.rollout_id != active.rollout_id:
-                first = active
-            opened = _claim(control, active, version, first)
-        if opened is not None:
-            return opened
+            if first is None or first.rollout_id != active.row.rollout_id:
+                first = active.row
+            if _claim(active, version, first):
+                return active.row
         control.pause(WAIT_SECONDS)
 
 
 def _open(control: RolloutControl, model: str, version: str | None) -> Rollout:
     note_moves_by_hand(control, model)
     choice = choose_version(control.registry, control.log, model, version)
-    opened = open_row(
-        control, model, "rollout", from_version=choice.champion, to_version=choice.target, state="validating"
-    )
-    logger.info("%s: opened", opened.name)
-    tell(control, opened)
-    return opened
+    opened = control.open(model, "rollout", from_version=choice.champion, to_version=choice.target, state="validating")
+    logger.info("%s: opened", opened.row.name)
+    opened.tell()
+    return opened.row
 
 
-def _claim(control: RolloutControl, active: Rollout, version: str | None, first: Rollout) -> Rollout | None:
-    """Takes over, settles or aborts an active row; None where the caller must wait, or the model has none now."""
+def _claim(held: HeldRollout, version: str | None, first: Rollout) -> bool:
+    """Takes over, settles or aborts an active row; False where the caller must wait, or the model has none now."""
+    control, active = held.control, held.row
     if active.owner == control.owner and active.kind == "rollout":
-        return _take_over(control, active)
+        held.take_over()
+        return True
     wanted = version or control.registry.find_newest_passed(active.model)
     if active.is_expired:
         if active.kind == "rollout" and wanted == active.to_version:
-            return _take_over(control, active)
-        settle(control, active)
-        return None
-    if active.kind != "rollout" or active.state in MOVING:
-        return None
+            held.take_over()
+            return True
+        settle(held)
+    elif active.kind == "rollout" and active.state not in MOVING:
+        _replace(held, version, wanted, first)
+    return False
+
+
+def _replace(held: HeldRollout, version: str | None, wanted: str | None, first: Rollout) -> None:
+    """Aborts a living rollout whose place the wanted version takes; returns where the caller must wait.
+
+    Raises:
+        UnderWayError: another run rolls out the same version, or a newer one.
+    """
+    control, active = held.control, held.row
     is_waiting = active.state == "awaiting approval"
     # Nobody can tell whether a run that waits for days is still there, so a request by number starts again.
     if wanted == active.to_version and not (is_waiting and version):
@@ -119,32 +128,21 @@ def _claim(control: RolloutControl, active: Rollout, version: str | None, first:
                 f"{active.name}: found it {active.state} by {active.owner}, expected no other; "
                 + (f"decide there, or request version {wanted} by its number" if is_waiting else "nothing to do")
             )
-        return None
+        return
     if version is None and (wanted is None or int(wanted) < int(active.to_version)):
         raise UnderWayError(f"{active.name}: found it {active.state} by {active.owner}, which is newer; nothing to do")
-    choose_version(control.registry, control.log, active.model, version)  # raises where no version would take its place
-    abort_held(control, active, f"version {wanted} takes its place ({control.owner})", is_verdict=False)
-    return None
+    choose_version(control.registry, control.log, active.model, version)  # raises where no version takes its place
+    held.abort(f"version {wanted} takes its place ({control.owner})", is_verdict=False)
 
 
-def settle(control: RolloutControl, active: Rollout) -> None:
+def settle(held: HeldRollout) -> None:
     """Ends a row whose run is gone, by the state that it reached; the caller holds the model's lock."""
+    active = held.row
     if active.kind == "rollback":
-        finish_rollback(control, active)
-    elif active.kind == "rollout" and control.registry.read(active.model).get(CHAMPION) == active.to_version:
-        close_canary(control.registry, active)
-        finish(
-            control, _take_over(control, active), "its run was interrupted after its version had become the champion"
-        )
+        finish_rollback(held)
+    elif active.kind == "rollout" and held.control.registry.read(active.model).get(CHAMPION) == active.to_version:
+        held.close_canary()
+        held.take_over()
+        held.finish("its run was interrupted after its version had become the champion")
     else:
-        abort_held(control, active, f"its run ({active.owner}) was interrupted", is_verdict=False)
-
-
-def _take_over(control: RolloutControl, active: Rollout) -> Rollout:
-    taken = control.rows.write(
-        active.rollout_id, lease_seconds=control.lease_seconds, owner=control.owner, run_url=control.run_url
-    )
-    assert taken is not None  # noqa: S101  the caller holds the lock, and it was active
-    if active.owner != control.owner:
-        logger.info("%s: taken over in the state %s from %s", taken.name, taken.state, active.owner)
-    return taken
+        held.abort(f"its run ({active.owner}) was interrupted", is_verdict=False)

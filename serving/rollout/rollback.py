@@ -6,8 +6,8 @@ import logging
 
 from serving.errors import NoCandidateError, RolledBackError
 from serving.registry.names import CHAMPION, PREVIOUS, ROLLED_BACK
-from serving.rollout.control import LONGEST_REASON, RolloutControl, note, open_row, tell
-from serving.rollout.outcome import abort_held, finish, note_moves_by_hand, set_previous
+from serving.rollout.control import RolloutControl
+from serving.rollout.held import LONGEST_REASON, HeldRollout
 from serving.rollout.promotion_log import Move
 from serving.rollout.rows import MOVING, Rollout
 
@@ -30,35 +30,43 @@ def roll_back(control: RolloutControl, model: str, why: str) -> Rollout:
         # A person is the same owner every time; each run is an owner of its own.
         if control.run_url and (done := control.rows.find_rollback(model, control.owner)):
             return done
-        active = control.rows.find_active(model)
-        if active is not None and active.kind == "rollback":  # an interrupted one
-            return finish_rollback(control, active)
+        active = control.find_active(model)
+        if active is not None and active.row.kind == "rollback":  # an interrupted one
+            return finish_rollback(active)
         _refuse_second(control, model, seen)
         note_moves_by_hand(control, model)
-        bad, target = _find_way_back(control, model, active)
+        bad, target = _find_way_back(control, model, active.row if active else None)
         if active is not None:
             # The champion is moved below, under a row of its own: after an interruption the next one finds it.
-            abort_held(control, active, f"cancelled by the rollback of {control.owner}: {why}", is_taken_back=False)
-        opened = open_row(control, model, "rollback", from_version=bad, to_version=target, state="promoting")
-        written = note(control, opened, reason=why)
-        return finish_rollback(control, written)
+            active.abort(f"cancelled by the rollback of {control.owner}: {why}", is_taken_back=False)
+        opened = control.open(model, "rollback", from_version=bad, to_version=target, state="promoting")
+        opened.note(reason=why)
+        return finish_rollback(opened)
 
 
-def finish_rollback(control: RolloutControl, rollback: Rollout) -> Rollout:
+def finish_rollback(held: HeldRollout) -> Rollout:
     """Moves the aliases as a rollback's row says, however far an earlier try came; the caller holds the lock."""
-    model, bad, why = rollback.model, rollback.from_version, rollback.reason
+    control, model, bad, target = held.control, held.row.model, held.row.from_version, held.row.to_version
+    why, who = held.row.reason, held.row.owner
     if bad is not None and control.registry.read_tags(model, bad) is not None:
         control.registry.tag(model, bad, ROLLED_BACK, why[:LONGEST_REASON] or "rolled back")
-    control.registry.move(model, CHAMPION, rollback.to_version)
-    set_previous(control.registry, control.log, model, rollback.to_version)
-    control.log.record(model, "rollback", who=rollback.owner, why=why, from_version=bad, to_version=rollback.to_version)
-    tell(control, rollback, state="rolled back")
-    ended = control.rows.write(
-        rollback.rollout_id, lease_seconds=control.lease_seconds, state="rolled back", is_over=True
-    )
-    assert ended is not None  # noqa: S101  the caller holds the lock, and it was active
-    logger.info("%s: rolled back from version %s to %s", model, bad, rollback.to_version)
-    return ended
+    control.registry.move(model, CHAMPION, target)
+    held.set_previous(target)
+    control.log.record(model, "rollback", who=who, why=why, from_version=bad, to_version=target)
+    held.end("rolled back")
+    logger.info("%s: rolled back from version %s to %s", model, bad, target)
+    return held.row
+
+
+def note_moves_by_hand(control: RolloutControl, model: str) -> None:
+    """Logs that the champion is not the one that the last rollout left, so that the way back is known."""
+    champion, last = control.registry.read(model).get(CHAMPION), _find_last_move(control, model)
+    left = last.to_version if last else None
+    if champion is None or champion == left:
+        return
+    logger.warning("%s: found version %s as champion, expected %s: it was moved by hand", model, champion, left)
+    why = f"noticed by {control.owner}"
+    control.log.record(model, "promote", who="by hand in MLflow", why=why, from_version=left, to_version=champion)
 
 
 def promote_by_hand(control: RolloutControl, model: str, version: str, why: str) -> Rollout:
@@ -72,41 +80,22 @@ def promote_by_hand(control: RolloutControl, model: str, version: str, why: str)
             f"{model}: found no version {version}, expected one that is registered; MLflow lists them"
         )
     with control.rows.lock(model):
-        active = control.rows.find_active(model)
-        if active is not None and _is_unfinished_rollback(control, active):
-            finish_rollback(control, active)
+        active = control.find_active(model)
+        if active is not None and _is_unfinished_rollback(active):
+            finish_rollback(active)
         elif active is not None:
-            abort_held(control, active, f"version {version} takes its place ({control.owner}): {why}", is_verdict=False)
+            active.abort(f"version {version} takes its place ({control.owner}): {why}", is_verdict=False)
         champion = control.registry.read(model).get(CHAMPION)
-        opened = open_row(control, model, "rollout", from_version=champion, to_version=version, state="promoting")
-        move_aliases(control, opened, why)
-        return finish(control, opened, why)
+        opened = control.open(model, "rollout", from_version=champion, to_version=version, state="promoting")
+        opened.move_aliases(why)
+        opened.finish(why)
+        return opened.row
 
 
-def move_aliases(control: RolloutControl, rollout: Rollout, why: str) -> None:
-    """Makes the target the champion and the version before it `previous`, and logs it; the caller holds the lock.
-
-    The versions are the row's and not those that the aliases name, so that a repeated step does not lose one.
-    """
-    registry, model = control.registry, rollout.model
-    if rollout.from_version and rollout.from_version != rollout.to_version:
-        registry.move(model, PREVIOUS, rollout.from_version)
-    registry.move(model, CHAMPION, rollout.to_version)
-    if rollout.from_version != rollout.to_version:
-        control.log.record(
-            model,
-            "promote",
-            who=control.owner,
-            why=why,
-            from_version=rollout.from_version,
-            to_version=rollout.to_version,
-        )
-    logger.info("%s: champion is now version %s", model, rollout.to_version)
-
-
-def _is_unfinished_rollback(control: RolloutControl, active: Rollout) -> bool:
+def _is_unfinished_rollback(held: HeldRollout) -> bool:
     """Whether it was interrupted, and the version that it returns to still exists."""
-    return active.kind == "rollback" and control.registry.read_tags(active.model, active.to_version) is not None
+    row = held.row
+    return row.kind == "rollback" and held.control.registry.read_tags(row.model, row.to_version) is not None
 
 
 def _find_last_move(control: RolloutControl, model: str) -> Move | None:

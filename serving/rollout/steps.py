@@ -7,8 +7,6 @@ not take the new champion for the one before it. A breach ends the rollout withi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from ml_code.datasets import load_catalog
 from ml_code.gate.holdout_rows import HoldoutRows
@@ -25,9 +23,8 @@ from serving.fleet.gateway import Answer, Variant
 from serving.fleet.replicas import wait_for_challenger, wait_for_version
 from serving.registry.names import CHALLENGER, CHAMPION
 from serving.rollout.canary import is_same, watch_canary
-from serving.rollout.control import RolloutControl, hold, keep_canary_open, note, read_own, renew
-from serving.rollout.outcome import abort, abort_held, close_canary, finish
-from serving.rollout.rollback import move_aliases
+from serving.rollout.control import RolloutControl
+from serving.rollout.held import HeldRollout
 from serving.rollout.rows import MOVING, Rollout
 from serving.rollout.validation import Candidate, validate
 
@@ -48,27 +45,26 @@ def validate_artifact(control: RolloutControl, rollout_id: int, *, allow_schema_
         BreachError: it must not serve.
         RegistryError: MLflow or its store is away.
     """
-    rollout = read_own(control, rollout_id)
-    if rollout.state in MOVING:
-        return _skip(rollout)
-    rollout = note(
-        control, rollout, state="validating", reason="the file is opened and measured in a process of its own"
-    )
-    with _aborting(control, rollout):
+    held = control.read_own(rollout_id)
+    row = held.row
+    if row.state in MOVING:
+        return _skip(row)
+    held.note(state="validating", reason="the file is opened and measured in a process of its own")
+    with held.aborting():
         found = validate(
             Candidate(
                 registry=control.registry,
-                model=rollout.model,
-                version=rollout.to_version,
-                champion=rollout.from_version,
+                model=row.model,
+                version=row.to_version,
+                champion=row.from_version,
                 limit_bytes=control.limit_bytes,
             ),
-            dataset=load_catalog(control.catalog_dir).list_models()[rollout.model],
+            dataset=load_catalog(control.catalog_dir).list_models()[row.model],
             allow_schema_change=allow_schema_change,
-            renew=lambda: renew(control, rollout),
+            renew=held.renew,
         )
     return _say(
-        rollout,
+        row,
         f"the file is sound: opens in {found.load_seconds:.2f} s, one row takes {found.one_row_ms:.2f} ms, 1,000 rows "
         f"{found.thousand_rows_ms:.1f} ms, {found.memory_mb:.0f} MB",
     )
@@ -81,17 +77,18 @@ def start_canary(control: RolloutControl, rollout_id: int) -> str:
         NoCanaryError: it is the first version ever, or there is no canary pool.
         RolloutLostError: the rollout has ended, or another run drives it.
     """
-    with hold(control, rollout_id) as rollout:
-        if rollout.state in MOVING:
-            return _skip(rollout)
-        if rollout.from_version is None or not control.fleet.has_canary_pool:
-            why = "it is the first version" if rollout.from_version is None else "there is no canary pool"
-            raise NoCanaryError(f"{rollout.name}: {why}, so it goes straight to the replicas")
+    with control.hold(rollout_id) as held:
+        row = held.row
+        if row.state in MOVING:
+            return _skip(row)
+        if row.from_version is None or not control.fleet.has_canary_pool:
+            why = "it is the first version" if row.from_version is None else "there is no canary pool"
+            raise NoCanaryError(f"{row.name}: {why}, so it goes straight to the replicas")
         # In this order: a challenger that another run left there must not answer.
-        control.registry.move(rollout.model, CHALLENGER, rollout.to_version)
-        keep_canary_open(control, rollout.model)
-        note(control, rollout, state="canary", reason="the canary pool fetches the version")
-    return _say(rollout, f"the challenger is version {rollout.to_version}")
+        control.registry.move(row.model, CHALLENGER, row.to_version)
+        held.keep_canary_open()
+        held.note(state="canary", reason="the canary pool fetches the version")
+    return _say(row, f"the challenger is version {row.to_version}")
 
 
 def wait_for_canary(control: RolloutControl, rollout_id: int) -> str:
@@ -100,22 +97,18 @@ def wait_for_canary(control: RolloutControl, rollout_id: int) -> str:
     Raises:
         BreachError: it refuses the version, or does not reach it in time.
     """
-    rollout = read_own(control, rollout_id)
-    if rollout.state in MOVING:
-        return _skip(rollout)
-    with _aborting(control, rollout):
+    held = control.read_own(rollout_id)
+    row, fleet = held.row, control.fleet
+    if row.state in MOVING:
+        return _skip(row)
+    with held.aborting():
         try:
             replicas = wait_for_challenger(
-                control.fleet,
-                rollout.model,
-                rollout.to_version,
-                CANARY_SECONDS,
-                pause=_renewing(control, rollout),
-                clock=control.clock,
+                fleet, row.model, row.to_version, CANARY_SECONDS, pause=held.pause, clock=control.clock
             )
         except FleetError as error:
             raise BreachError(str(error)) from error
-    return _say(rollout, f"the canary pool answers with version {rollout.to_version}: {', '.join(replicas)}")
+    return _say(row, f"the canary pool answers with version {row.to_version}: {', '.join(replicas)}")
 
 
 def analyse_canary(control: RolloutControl, rollout_id: int, rules: Rules, window_seconds: float) -> str:
@@ -125,18 +118,16 @@ def analyse_canary(control: RolloutControl, rollout_id: int, rules: Rules, windo
         BreachError: the canary does worse than it may.
         InconclusiveError: too little was seen to tell.
     """
-    rollout = read_own(control, rollout_id)
-    if rollout.state in MOVING:
-        return _skip(rollout)
-    renew(control, rollout)  # before a second try it may have closed automatically
-    holdout = control.read_holdout(rollout.model, rollout.to_version)
-    rollout = note(
-        control, rollout, state="analysing", reason="the canary answers its share of the requests", figures={}
-    )
-    with _aborting(control, rollout):
-        figures = watch_canary(control, rollout, rules, window_seconds, holdout)
-    note(control, rollout, reason="the canary does as well as the stable version", figures=figures)
-    return _say(rollout, f"the canary does as well as the stable version: {figures}")
+    held = control.read_own(rollout_id)
+    if held.row.state in MOVING:
+        return _skip(held.row)
+    held.renew()  # before a second try it may have closed automatically
+    holdout = control.read_holdout(held.row.model, held.row.to_version)
+    held.note(state="analysing", reason="the canary answers its share of the requests", figures={})
+    with held.aborting():
+        figures = watch_canary(held, rules, window_seconds, holdout)
+    held.note(reason="the canary does as well as the stable version", figures=figures)
+    return _say(held.row, f"the canary does as well as the stable version: {figures}")
 
 
 def promote(control: RolloutControl, rollout_id: int) -> str:
@@ -146,20 +137,19 @@ def promote(control: RolloutControl, rollout_id: int) -> str:
         MovedByHandError: a person moved the champion meanwhile, which has priority.
         FrozenModelError: a person froze the model since the rollout began, and no person approved the version.
     """
-    with hold(control, rollout_id) as rollout:
-        champion = control.registry.read(rollout.model).get(CHAMPION)
-        if champion not in {rollout.from_version, rollout.to_version}:
-            reason = f"the champion: found version {champion}, expected {rollout.from_version}; it was moved by hand"
-            abort_held(control, rollout, reason, is_verdict=False)
-            raise MovedByHandError(f"{rollout.name}: {reason}")
-        _refuse_frozen(control, rollout)
-        by_whom = f"; {rollout.reason}" if rollout.state == "awaiting approval" else ""
-        said = rollout.reason if rollout.state == "promoting" else ""  # by an interrupted try
-        promoting = note(control, rollout, state="promoting", reason=said or _describe_success(rollout) + by_whom)
-        move_aliases(control, promoting, promoting.reason)
-        close_canary(control.registry, promoting)
-        note(control, promoting, state="verifying", reason="the replicas follow")
-    return _say(rollout, f"the champion is version {rollout.to_version}")
+    with control.hold(rollout_id) as held:
+        row = held.row
+        champion = control.registry.read(row.model).get(CHAMPION)
+        if champion not in {row.from_version, row.to_version}:
+            reason = f"the champion: found version {champion}, expected {row.from_version}; it was moved by hand"
+            held.abort(reason, is_verdict=False)
+            raise MovedByHandError(f"{row.name}: {reason}")
+        _refuse_frozen(held)
+        held.note(state="promoting", reason=_explain_promotion(row))
+        held.move_aliases(held.row.reason)
+        held.close_canary()
+        held.note(state="verifying", reason="the replicas follow")
+    return _say(row, f"the champion is version {row.to_version}")
 
 
 def wait_for_fleet(control: RolloutControl, rollout_id: int) -> list[str]:
@@ -169,19 +159,13 @@ def wait_for_fleet(control: RolloutControl, rollout_id: int) -> list[str]:
         BreachError: they did not reach it in time, so the version before serves again.
         FleetError: the same, and there is no version before.
     """
-    rollout = read_own(control, rollout_id)
-    with _aborting(control, rollout):
+    held = control.read_own(rollout_id)
+    row, fleet, seconds = held.row, control.fleet, control.timeout_seconds
+    with held.aborting():
         try:
-            return wait_for_version(
-                control.fleet,
-                rollout.model,
-                rollout.to_version,
-                control.timeout_seconds,
-                pause=_renewing(control, rollout),
-                clock=control.clock,
-            )
+            return wait_for_version(fleet, row.model, row.to_version, seconds, pause=held.pause, clock=control.clock)
         except FleetError as error:
-            if rollout.from_version is None:
+            if row.from_version is None:
                 raise
             raise BreachError(str(error)) from error
 
@@ -195,53 +179,53 @@ def verify_through_gateway(control: RolloutControl, rollout_id: int) -> str:
     found = control.rows.read(rollout_id)
     if found.state == "promoted" and found.owner == control.owner:  # by a try that was interrupted behind it
         return _say(found, f"version {found.to_version} was found to answer through the gateway")
-    rollout = read_own(control, rollout_id)
-    holdout = control.read_holdout(rollout.model, rollout.to_version)
-    variants: list[Variant | None] = [None, "stable", "canary"]
+    held = control.read_own(rollout_id)
+    row = held.row
+    holdout = control.read_holdout(row.model, row.to_version)
     deadline = control.clock() + VERIFY_SECONDS
-    while True:
-        problem = next(filter(None, (_verify(control, rollout, holdout, variant) for variant in variants)), None)
-        if problem is None:
-            break
+    while problem := _find_problem(held, holdout):
         if control.clock() > deadline:
-            breach = BreachError(f"{rollout.name}: through the gateway: {problem}")
-            if rollout.from_version is not None:
-                abort(control, rollout_id, breach)
+            breach = BreachError(f"{row.name}: through the gateway: {problem}")
+            if row.from_version is not None:
+                control.abort(rollout_id, breach)
             raise breach
-        control.pause(1.0)
-        renew(control, rollout)
-    with hold(control, rollout_id) as held:
-        finish(control, held, _describe_success(held))
-    return _say(rollout, f"version {rollout.to_version} answers through the gateway")
+        held.pause(1.0)
+    with control.hold(rollout_id) as held:
+        held.finish(_describe_success(held.row))
+    return _say(row, f"version {row.to_version} answers through the gateway")
 
 
 def clean_up(control: RolloutControl, rollout_id: int, reason: str) -> str:
     """Ends a rollout whose run failed without ending it, such as by an outage; not the version's fault."""
     try:
-        with hold(control, rollout_id) as rollout:
-            abort_held(control, rollout, reason, is_verdict=False)
+        with control.hold(rollout_id) as held:
+            held.abort(reason, is_verdict=False)
     except RolloutLostError as error:
         return str(error)
-    return _say(rollout, f"aborted: {reason}")
+    return _say(held.row, f"aborted: {reason}")
 
 
-def _refuse_frozen(control: RolloutControl, rollout: Rollout) -> None:
+def _refuse_frozen(held: HeldRollout) -> None:
     """Refuses a model that was frozen meanwhile, unless a person approved it since or its aliases are being moved."""
-    freeze = control.log.find_freeze(rollout.model)
-    is_settled = rollout.state == "awaiting approval" or rollout.state in MOVING
-    if freeze is None or is_settled or freeze.moved_at <= rollout.started_at:
+    row = held.row
+    freeze = held.control.log.find_freeze(row.model)
+    is_settled = row.state == "awaiting approval" or row.state in MOVING
+    if freeze is None or is_settled or freeze.moved_at <= row.started_at:
         return
     reason = f"frozen by {freeze.who} meanwhile ({freeze.why})"
-    abort_held(control, rollout, reason, is_verdict=False)
-    raise FrozenModelError(f"{rollout.name}: {reason}; `mlops unfreeze {rollout.model}` allows its rollout again")
+    held.abort(reason, is_verdict=False)
+    raise FrozenModelError(f"{row.name}: {reason}; `mlops unfreeze {row.model}` allows its rollout again")
 
 
-def _verify(control: RolloutControl, rollout: Rollout, holdout: HoldoutRows, variant: Variant | None) -> str | None:
-    answers = control.gateway.predict(rollout.model, list(holdout.rows[:VERIFIED_ROWS]), variant)
-    faults = (
-        _find_fault(rollout, expected, answer) for expected, answer in zip(holdout.answers, answers, strict=False)
-    )
-    return next(filter(None, faults), None)
+def _find_problem(held: HeldRollout, holdout: HoldoutRows) -> str | None:
+    """The first wrong answer, on any way through the gateway; None without one."""
+    variants: list[Variant | None] = [None, "stable", "canary"]
+    for variant in variants:
+        answers = held.control.gateway.predict(held.row.model, list(holdout.rows[:VERIFIED_ROWS]), variant)
+        for expected, answer in zip(holdout.answers, answers, strict=False):
+            if fault := _find_fault(held.row, expected, answer):
+                return fault
+    return None
 
 
 def _find_fault(rollout: Rollout, expected: float | int | str, answer: Answer) -> str | None:
@@ -254,22 +238,11 @@ def _find_fault(rollout: Rollout, expected: float | int | str, answer: Answer) -
     return None
 
 
-@contextmanager
-def _aborting(control: RolloutControl, rollout: Rollout) -> Iterator[None]:
-    """Ends the rollout on a breach, before it raises the error."""
-    try:
-        yield
-    except BreachError as breach:
-        abort(control, rollout.rollout_id, breach)
-        raise type(breach)(f"{rollout.name}: {breach}") from breach
-
-
-def _renewing(control: RolloutControl, rollout: Rollout) -> Callable[[float], None]:
-    def pause(seconds: float) -> None:
-        control.pause(seconds)
-        renew(control, rollout)
-
-    return pause
+def _explain_promotion(rollout: Rollout) -> str:
+    if rollout.state == "promoting" and rollout.reason:  # by an interrupted try
+        return rollout.reason
+    approval = f"; {rollout.reason}" if rollout.state == "awaiting approval" else ""
+    return _describe_success(rollout) + approval
 
 
 def _describe_success(rollout: Rollout) -> str:
