@@ -66,6 +66,16 @@ def test_twice_the_latency_of_a_slow_version_is_allowed() -> None:
     assert judge(counters(fast=0), counters(3600, fast=1800)) is None
 
 
+def test_a_few_milliseconds_more_are_allowed_to_a_fast_version() -> None:
+    slower = Counters({0.005: 380.0, 0.02: 400.0, inf: 400.0}, rows=400, classes=dict.fromkeys("012", 133.0))
+    assert slower.quantile_ms(0.99) > 2 * counters(3600).quantile_ms(0.99)
+    assert judge(slower) is None
+
+
+def test_one_row_that_is_not_a_number_is_a_breach_at_the_end() -> None:
+    assert "not a number" in (judge(counters(nan_rows=1)) or "")
+
+
 def test_one_row_that_is_not_a_number_is_a_breach_at_once() -> None:
     bad = Pool(live=counters(10, nan_rows=1))
     assert "not a number" in (find_clear_breach(bad, Pool(), Rules(), HOLDOUT) or "")

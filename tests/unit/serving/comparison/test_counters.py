@@ -22,6 +22,10 @@ def serve(version: str, variant: str = "champion") -> ServedModel:
     return ServedModel(Version("iris", version, "0" * 64), variant, "now", model, RowParser(model.spec))
 
 
+def test_a_failed_request_is_a_request() -> None:
+    assert Counters({inf: 8.0}, failures=2.0).requests == 10.0
+
+
 def test_what_a_replica_counts_is_read_back() -> None:
     registry = CollectorRegistry()
     metrics = PredictionMetrics(registry)

@@ -14,6 +14,7 @@ from serving.comparison.analysis import Rules
 from serving.errors import BreachError, FrozenModelError
 from serving.fleet.gateway import Answer, Variant
 from serving.rollout import steps
+from serving.rollout.canary import is_same
 from serving.rollout.plan import open_rollout
 from serving.rollout.promotion_log import Move
 from tests.unit.serving.fake_registry import NOON, ROWS
@@ -95,6 +96,27 @@ def test_a_canary_that_goes_away_is_ended() -> None:
     with pytest.raises(BreachError, match="the canary pool: found None, expected version 4"):
         STEPS["analyse_canary"](control, number)
     assert_settled(table, "3", None)
+
+
+def test_replays_that_fail_on_their_way_to_the_canary_are_a_breach() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = begin(control)
+    predict = table.stack.predict
+
+    def fail_canary(model: str, rows: Sequence[Sequence[Value]], variant: Variant | None) -> list[Answer]:
+        answers = predict(model, rows, variant)
+        return [replace(answer, status=502) for answer in answers] if variant == "canary" else answers
+
+    table.stack.predict = fail_canary  # type: ignore[method-assign]
+    with pytest.raises(BreachError, match="8 more failures than of the stable version in 8 replayed rows"):
+        STEPS["analyse_canary"](control, number)
+    assert_settled(table, "3", None)
+
+
+def test_an_answer_is_the_files_but_for_rounding() -> None:
+    assert is_same(500.0, 500.4)
+    assert not is_same(500.0, 501.0)
 
 
 def test_a_canary_replica_that_restarts_while_rows_are_replayed_is_waited_for() -> None:
