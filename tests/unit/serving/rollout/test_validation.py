@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import BreachError, RegistryError
+from serving.rollout import validation
 from serving.rollout.validation import Candidate, Measured, find_schema_change, measure, validate
 from tests.unit.serving.bad_files import make_bad_classifier, make_crashing, make_slow_to_open
 from tests.unit.serving.fake_registry import FakeRegistryWriter
@@ -97,6 +98,16 @@ def test_a_champion_that_does_not_open_holds_nobody_up(registry: FakeRegistryWri
     registry.files["1"] = b"no model"
     registry.add("2")
     assert check(registry).spec.dataset == "iris"
+
+
+@pytest.mark.parametrize("limit", ["ONE_ROW_MS", "THOUSAND_ROWS_MS", "MEMORY_MB"])
+def test_a_file_that_costs_too_much_is_a_breach(
+    registry: FakeRegistryWriter, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    registry.add("2")
+    monkeypatch.setattr(validation, limit, -1.0)
+    with pytest.raises(BreachError, match="train a smaller model"):
+        check(registry)
 
 
 def test_the_first_version_has_no_schema_to_keep(registry: FakeRegistryWriter) -> None:
