@@ -32,7 +32,7 @@ RARE_SHARE = 0.1
 """A class with a smaller share is rare: accuracy hardly sees whether a model finds it."""
 
 LABEL_MARKERS = frozenset({"#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "nan", "null", "?", "#N/A N/A", "#NA", "n/a"})
-"""Texts that are no label; `None` and `none` are, such as the degree of a complication."""
+"""Texts that mean a missing label. `None` and `none` are labels, such as the degree of a complication."""
 
 
 @dataclass(frozen=True, slots=True)
