@@ -15,7 +15,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
-from ml_code.batch.inputs import INPUT_ID
+from ml_code.batch.inputs import Rows
 from ml_code.cells import name_category
 from ml_code.errors import DataCheckError
 from ml_code.model_file.feed import Feed
@@ -44,7 +44,7 @@ class Marks:
     input_file: str
 
 
-def write_answers(model: OnnxModel, batches: Iterable[tuple[int, pa.RecordBatch]], marks: Marks, path: Path) -> int:
+def write_answers(model: OnnxModel, batches: Iterable[Rows], marks: Marks, path: Path) -> int:
     """Writes `input_id`, `prediction`, `probability_<class>` and the marks of every row.
 
     Returns:
@@ -52,7 +52,7 @@ def write_answers(model: OnnxModel, batches: Iterable[tuple[int, pa.RecordBatch]
 
     Args:
         model: predicts the rows.
-        batches: rows with the model's columns and `input_id`, each batch with the number of its first row.
+        batches: rows with the model's columns.
         marks: the same in every row.
         path: file to write; ends in `.parquet` or `.csv`.
 
@@ -61,7 +61,7 @@ def write_answers(model: OnnxModel, batches: Iterable[tuple[int, pa.RecordBatch]
         SourceError: the input is not a file of rows.
         StorageError: the input cannot be read.
     """
-    answers = (_answer(model, batch, marks, first) for first, batch in _read_ahead(batches))
+    answers = (_answer(model, batch, marks) for batch in _read_ahead(batches))
     first = next(answers, None)
     if first is None:
         first = _make_empty(model, marks)
@@ -86,7 +86,7 @@ def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter | pacsv.CSVW
     return pq.ParquetWriter(path, schema, use_dictionary=repeated)
 
 
-def _read_ahead(batches: Iterable[tuple[int, pa.RecordBatch]]) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _read_ahead(batches: Iterable[Rows]) -> Iterator[Rows]:
     """Yields the same batches, and reads the next one ahead."""
     iterator = iter(batches)
     with ThreadPoolExecutor(1) as pool:
@@ -96,9 +96,9 @@ def _read_ahead(batches: Iterable[tuple[int, pa.RecordBatch]]) -> Iterator[tuple
             yield batch
 
 
-def _answer(model: OnnxModel, batch: pa.RecordBatch, marks: Marks, first_row: int) -> pa.RecordBatch:
-    answers, probabilities = model.run(feed_batch(model.spec.features, batch, first_row))
-    return _make_batch(model, batch.column(INPUT_ID), answers, probabilities, marks)
+def _answer(model: OnnxModel, batch: Rows, marks: Marks) -> pa.RecordBatch:
+    answers, probabilities = model.run(feed_batch(model.spec.features, batch.columns, batch.first))
+    return _make_batch(model, batch.ids, answers, probabilities, marks)
 
 
 def _make_empty(model: OnnxModel, marks: Marks) -> pa.RecordBatch:
@@ -116,7 +116,8 @@ def _make_batch(
 ) -> pa.RecordBatch:
     classes = model.spec.classes
     predictions = pa.array(answers) if classes is None else pa.array(classes).take(pa.array(answers))
-    columns = {INPUT_ID: ids, "prediction": predictions}
+    # The other columns never begin with `probability_`, so a label cannot take the name of one.
+    columns = {"input_id": ids, "prediction": predictions}
     if probabilities is not None and classes is not None:
         columns |= {
             f"probability_{label}": pa.array(np.ascontiguousarray(probabilities[:, number]))

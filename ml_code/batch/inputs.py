@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,17 @@ ENDINGS = (".csv", ".csv.gz", ".parquet")
 BATCH_ROWS = 65_536
 """Rows of one prediction: enough for the graph's full speed, few enough for a flat memory."""
 
-INPUT_ID = "input_id"
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one file: the number of the first one in it, from 0, the model's columns, and what names each row.
+
+    The ids are the key, or the row's number if there is no key. They are no column: a feature may have any name.
+    """
+
+    first: int
+    columns: pa.RecordBatch
+    ids: pa.Array
 
 
 def list_inputs(workspace: Workspace, dataset: Dataset, input_uri: str) -> list[StoredObject]:
@@ -74,10 +85,8 @@ def read_batches(
     reading: Reading | None = None,
     row_groups: Sequence[int] | None = None,
     rows: Sequence[int] | None = None,
-) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yields batches of rows in order, each with the number of its first row in the file, from 0.
-
-    A batch has a column for each feature, and `input_id`: the key, or the number of the row if there is no key.
+) -> Iterator[Rows]:
+    """Yields batches of rows in order.
 
     Args:
         storage: holds the file.
@@ -106,13 +115,13 @@ def read_batches(
         if rows is not None:
             table = file.read(columns=columns).take(rows).combine_chunks()
             [batch] = table.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
-            yield 0, _join(batch.select(names), batch.column(key) if key else pa.array(rows, pa.int64()))
+            yield Rows(0, batch.select(names), batch.column(key) if key else pa.array(rows, pa.int64()))
             return
         groups = list(range(file.num_row_groups)) if row_groups is None else list(row_groups)
         first = sum(file.metadata.row_group(number).num_rows for number in range(groups[0])) if groups else 0
         try:
             for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns):
-                yield first, _join(batch.select(names), batch.column(key) if key else _number(first, len(batch)))
+                yield Rows(first, batch.select(names), batch.column(key) if key else _number(first, len(batch)))
                 first += len(batch)
         except (pa.ArrowInvalid, OSError) as error:  # Arrow raises an OSError for a page that it cannot unpack
             raise SourceError(
@@ -122,7 +131,7 @@ def read_batches(
 
 def _read_csv(
     storage: Storage, uri: str, features: Sequence[Feature], key: str | None, reading: Reading
-) -> Iterator[tuple[int, pa.RecordBatch]]:
+) -> Iterator[Rows]:
     first = 0
     with storage.open(uri) as stream:
         records = open_table(stream, uri, reading)
@@ -135,7 +144,7 @@ def _read_csv(
             count = len(block.frame)
             is_keyed = key is not None and key in block.frame
             ids = pa.array(block.frame[key], pa.string(), from_pandas=True) if is_keyed else _number(first, count)
-            yield first, _join(pa.RecordBatch.from_pydict(columns), ids)
+            yield Rows(first, pa.RecordBatch.from_pydict(columns), ids)
             first += count
 
 
@@ -187,7 +196,3 @@ def _in_one_line(error: Exception) -> str:
 
 def _number(first: int, count: int) -> pa.Array:
     return pa.array(np.arange(first, first + count))
-
-
-def _join(batch: pa.RecordBatch, ids: pa.Array) -> pa.RecordBatch:
-    return batch.append_column(INPUT_ID, ids)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from pydantic import SecretStr
 
-from ml_code.batch.inputs import INPUT_ID, count_rows_of_groups, read_batches
+from ml_code.batch.inputs import count_rows_of_groups, read_batches
 from ml_code.errors import SourceError, StorageError
 from ml_code.model_file.spec import Feature
 from ml_code.workspace import Workspace, open_workspace
@@ -38,14 +38,15 @@ def workspace(object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactor
 def test_some_row_groups_are_read_without_the_others(workspace: Workspace) -> None:
     assert count_rows_of_groups(workspace.storage, URI) == [1000] * 5
     batches = list(read_batches(workspace.storage, URI, FEATURES, row_groups=[2, 3]))
-    assert [first for first, _ in batches] == [2000, 3000]
-    assert [row for _, batch in batches for row in batch.column(INPUT_ID).to_pylist()] == list(range(2000, 4000))
-    assert batches[0][1].column("text").to_pylist()[:2] == ["5", "6"]
+    assert [batch.first for batch in batches] == [2000, 3000]
+    assert [row for batch in batches for row in batch.ids.to_pylist()] == list(range(2000, 4000))
+    assert batches[0].columns.column("text").to_pylist()[:2] == ["5", "6"]
 
 
 def test_some_rows_are_read_by_number(workspace: Workspace) -> None:
-    [(_, batch)] = read_batches(workspace.storage, URI, FEATURES, rows=[5, 4999])
-    assert batch.to_pydict() == {"number": [5, 4999], "text": ["5", "1"], INPUT_ID: [5, 4999]}
+    [batch] = read_batches(workspace.storage, URI, FEATURES, rows=[5, 4999])
+    assert batch.columns.to_pydict() == {"number": [5, 4999], "text": ["5", "1"]}
+    assert batch.ids.to_pylist() == [5, 4999]
 
 
 def test_an_object_that_is_gone_changed_or_no_parquet_is_said(workspace: Workspace) -> None:

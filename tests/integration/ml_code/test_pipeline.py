@@ -14,6 +14,7 @@ from ml_code.data import intake, snapshots
 from ml_code.errors import DigestError, GateError, TrackingError
 from ml_code.gate import judging
 from ml_code.gate.decision import verdict
+from ml_code.model_file.feed import feed_rows
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import REPOSITORY, Settings
 from ml_code.tracking import Tracker
@@ -102,6 +103,31 @@ def test_a_dataset_of_ones_own_with_text_and_gaps_needs_a_toml_file_only(
     version = judging.register(workspace, run_id)
 
     OnnxModel(tracker.read_model_file(name, version)).replay_golden()
+
+
+def test_names_and_labels_of_people_are_trained_judged_and_registered(
+    workspace: Workspace, tracker: Tracker, tmp_path: Path
+) -> None:
+    names = {"age": "distance (km)", "fare": "label", "town": "나이", "sex": "a.b", "outcome": "$ <b>값</b>"}
+    (tmp_path / "odd_names.toml").write_text(
+        'name = "odd_names"\ntask = "classification"\ntarget = "$ <b>값</b>"\nnumeric = ["distance (km)", "label"]\n'
+        'categorical = ["나이", "a.b"]\nsource = { kind = "file", path = "rows.csv" }\n'
+        'gate = { metric = "accuracy", threshold = 0.7 }\n'
+    )
+    rows = make_rows().replace({"outcome": {"alive": "$$", "dead": "찬성_\\frac{"}}).rename(columns=names)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    workspace = open_workspace(workspace.settings.model_copy(update={"catalog_dir": tmp_path}))
+
+    run_id = run.train(workspace, "odd_names", snapshots.prepare(workspace, "odd_names"), "lightgbm")
+    judging.evaluate(workspace, run_id)
+    assert judging.decide(workspace, run_id).is_promoted
+    version = judging.register(workspace, run_id)
+
+    model = OnnxModel(tracker.read_model_file("odd_names", version))
+    row: list[list[float | str]] = [[30.0, 8.0, "S", "female"]]
+    by_mlflow = mlflow.pyfunc.load_model(f"models:/odd_names/{version}")
+    [answer] = by_mlflow.predict(dict(feed_rows(model.spec.features, row)))["label"]
+    assert model.predict_rows(row).values == [("$$", "찬성_\\frac{")[answer]]
 
 
 def test_mlflow_itself_opens_and_runs_a_version(workspace: Workspace, snapshot_uri: str) -> None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ml_code.batch.answers import Marks, write_answers
-from ml_code.batch.inputs import INPUT_ID
+from ml_code.batch.inputs import Rows
 from ml_code.data.features import list_classes, select_inputs
 from ml_code.data.validation import check_rows
 from ml_code.families import FAMILIES, find_family
@@ -38,8 +38,12 @@ def test_the_same_rows_have_the_same_answers_online_in_batch_and_in_the_pipeline
     online = model.predict_rows(RowParser(model.spec).parse(json.dumps(body).encode()).rows)
 
     batch = pa.RecordBatch.from_pandas(rows[dataset.features], preserve_index=False)
-    batch = batch.append_column(INPUT_ID, pa.array(range(len(rows))))
-    write_answers(model, [(0, batch)], Marks("passengers", "1", "now", "rows"), tmp_path / "answers.parquet")
+    write_answers(
+        model,
+        [Rows(0, batch, pa.array(range(len(rows))))],
+        Marks("passengers", "1", "now", "rows"),
+        tmp_path / "answers.parquet",
+    )
     in_batch = pq.read_table(tmp_path / "answers.parquet").to_pandas()
 
     fitted = pipeline.predict(select_inputs(dataset, rows))
