@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from ml_code.errors import CatalogError, TrainingError
 from ml_code.families import FAMILIES, HyperparameterValue, Task, check_hyperparameters, find_family
+from ml_code.markdown import escape, quote_code
 from ml_code.model_file.spec import Label
 from ml_code.reading.rules import ColumnName, Reading
 from ml_code.sources import Part, Source
@@ -203,7 +204,7 @@ class Catalog:
 
     def describe_problems(self) -> str:
         """The faults as Markdown for the page of a DAG; empty without faults."""
-        lines = [f"- `{name}`: {problem}" for name, problem in sorted(self.problems.items())]
+        lines = [f"- {quote_code(name)}: {escape(problem)}" for name, problem in sorted(self.problems.items())]
         return "\n".join(["", "## Datasets left out, because their file is broken", *lines, ""]) if lines else ""
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ml_code.datasets import METRICS, Dataset
 from ml_code.gate.decision import Decision, verdict
+from ml_code.markdown import escape, quote_code
 
 
 def write_card(
@@ -29,14 +30,14 @@ def write_card(
         [
             f"# {dataset.name}: {params['estimator']}",
             "",
-            f"{dataset.description or dataset.target}. Predicts `{dataset.target}` ({dataset.task}).",
+            f"{escape(dataset.description or dataset.target)}. Predicts {quote_code(dataset.target)} ({dataset.task}).",
             "",
             "## Data",
             f"- version `{tags['dataset_version']}`, {tags['snapshot_uri']}",
             f"- {params['train_rows']} rows to train on, {params['holdout_rows']} held out "
             f"(rule `{tags['holdout_id']}`, {dataset.holdout.share:.0%})",
-            f"- numbers: {', '.join(dataset.numeric) or 'none'}",
-            f"- categories: {', '.join(dataset.categorical) or 'none'}",
+            f"- numbers: {_list_names(dataset.numeric)}",
+            f"- categories: {_list_names(dataset.categorical)}",
             "",
             "## Metrics on the holdout",
             "| metric | value | 95 % interval |",
@@ -44,18 +45,23 @@ def write_card(
             *lines,
             "",
             "## Gate",
-            f"{verdict(decision)}.",
-            *([f"The decision is {decision.warning}."] if decision.warning else []),
+            f"{escape(verdict(decision))}.",
+            *([f"The decision is {escape(decision.warning)}."] if decision.warning else []),
             "",
             "## Limits",
             *_describe_limits(dataset),
             "",
             "## How it was made",
-            f"- {params['model_type']} with `{params['hyperparameters']}`, seed {params['seed']}",
+            f"- {params['model_type']} with {quote_code(params['hyperparameters'])}, seed {params['seed']}",
             f"- code {tags['git_commit']}",
             "",
         ]
     )
+
+
+def _list_names(names: Sequence[object]) -> str:
+    """Names of people, as code: a comma in one of them does not separate."""
+    return ", ".join(map(quote_code, names)) or "none"
 
 
 def _describe_metric(name: str, metrics: Mapping[str, float]) -> str:
@@ -73,6 +79,6 @@ def _describe_limits(dataset: Dataset) -> list[str]:
             continue
         low = "" if check.minimum is None else f"from {check.minimum:g} "
         high = "" if check.maximum is None else f"to {check.maximum:g}"
-        allowed = "" if check.allowed is None else f"one of {', '.join(map(str, check.allowed))}"
-        lines.append(f"- `{name}` {f'{low}{high}'.strip() or allowed or 'unchecked'}")
+        allowed = "" if check.allowed is None else f"one of {_list_names(check.allowed)}"
+        lines.append(f"- {quote_code(name)} {f'{low}{high}'.strip() or allowed or 'unchecked'}")
     return [*lines, "- A gap counts as the median of its column; an unknown category counts as none of the known ones."]

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import html
+import re
+from dataclasses import replace
+
+from markdown_it import MarkdownIt
+
 from ml_code.datasets import load_dataset
 from ml_code.gate.decision import apply_gate
 from ml_code.gate.model_card import write_card
+from tests.unit.ml_code.passengers import make_dataset
 
 TAGS = {"dataset_version": "ab12", "snapshot_uri": "s3://datasets/snapshots/x/ab12.parquet", "holdout_id": "h1"}
 PARAMS = {
@@ -28,10 +35,25 @@ def test_a_card_shows_data_metrics_limits_and_decision() -> None:
         "titanic: promoted, 0.81 >= 0.75, the first model.",
         "The decision is weak: 150 holdout rows",
         "- `Age` from 0 to 120",
-        "- `Sex` one of female, male",
+        "- `Sex` one of `female`, `male`",
         "code c0ffee",
     ):
         assert text in card
+
+
+def test_names_and_labels_in_a_card_are_text() -> None:
+    odd = ["<img src=x>", "[link](http://x)", "a`b", "**bold** | $x$"]
+    checks = {"columns": {odd[3]: {"allowed": ["<b>", "``"]}}}
+    dataset = make_dataset(
+        numeric=odd[:2], categorical=odd[2:], target="_t_ <i>", checks=checks, description="# A <b>title</b> *\n- item"
+    )
+    decision = replace(apply_gate("passengers", dataset.gate, 0.8, 150, None), reason="its class <script> is *new*")
+    page = MarkdownIt().render(write_card(dataset, {**TAGS, "git_commit": "c0ffee"}, PARAMS, {}, decision))
+    elements = set(re.findall(r"<(\w+)", page))
+    assert elements == {"h1", "h2", "p", "ul", "li", "code"}
+    shown = html.unescape(re.sub(r"</?code>", "", page))
+    for text in (*odd, "one of <b>, ``", "# A <b>title</b> * - item. Predicts _t_ <i>", "its class <script> is *new*"):
+        assert text in shown
 
 
 def test_a_card_without_an_evaluation_has_no_metrics() -> None:
