@@ -28,6 +28,9 @@ FORMS = (
 
 LONGEST_SIGN = 12
 
+SIGN_SHARE = 0.2
+"""Least share of numbers with a sign: one `36+` among thousands of numbers is not a unit."""
+
 _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _GROUPED = re.compile(r"[0-9]{1,3}(?:T[0-9]{2,3})*T[0-9]{3}(?:\.[0-9]*)?")
 _BESIDE = re.compile(r"([^0-9(+.,-]*)[(+-]{0,2}[^0-9]{0,4}?[0-9.][0-9.,' ]*(?:[eE][+-]?[0-9]+)?([^0-9]*)")
@@ -150,8 +153,9 @@ def _find_signs(texts: Sequence[str]) -> list[str]:
             after[beside[2].strip().removesuffix(")").strip()] += 1
     signs = []
     for counts, is_sign in ((before, _is_currency), (after, _is_unit)):
-        counts.pop("", None)
-        if len(counts) == 1 and is_sign(sign := next(iter(counts))):
+        bare = counts.pop("", 0)
+        is_usual = counts.total() >= SIGN_SHARE * (bare + counts.total())
+        if len(counts) == 1 and is_usual and is_sign(sign := next(iter(counts))):
             signs.append(sign)
     return list(dict.fromkeys(signs))
 

@@ -1,0 +1,139 @@
+"""What a column is, by its cells and its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ml_code.draft.columns import Judged, find_copies, find_deciders, judge_column
+from ml_code.draft.names import is_identifier, is_owner, is_row_name
+
+ROWS = 120
+
+
+def judge(name: str, cells: Sequence[object]) -> Judged:
+    return judge_column(name, pd.Series(cells, dtype="str"))
+
+
+@pytest.mark.parametrize(
+    "name", ["Id", "ID", "id", "USER_ID", "userid", "Loan_ID", "order_no", "PassengerId", "회원번호"]
+)
+@pytest.mark.parametrize("first", [0, 1, 1000])
+def test_a_unique_whole_number_that_is_named_as_an_identifier_is_the_key(name: str, first: int) -> None:
+    assert judge_column(name, pd.Series(np.arange(first, first + ROWS, dtype=float))).kind == "key"
+
+
+@pytest.mark.parametrize("name", ["index", "Unnamed: 0", "column 1", "row_number", "no", "No.", "번호", "S.No", "z"])
+def test_numbers_of_the_rows_are_left_out(name: str) -> None:
+    judged = judge_column(name, pd.Series(np.arange(1, ROWS + 1, dtype=float)))
+    assert (judged.kind, judged.reason) == ("left out", f"it numbers the rows, from 1 to {ROWS}")
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("paid", np.arange(ROWS) % 2),  # it ends in "id"
+        ("acid", np.arange(ROWS) * 0.25),
+        ("age", np.arange(ROWS) % 60 + 20),
+        ("year", np.arange(1900, 1900 + ROWS)),
+        ("hits", np.arange(40, 40 + ROWS)),
+        ("rooms", [np.nan, *range(1, ROWS)]),
+    ],
+)
+def test_other_numbers_stay_numbers(name: str, cells: Sequence[float]) -> None:
+    assert judge_column(name, pd.Series(cells, dtype="float64")).kind == "numeric"
+
+
+@pytest.mark.parametrize("name", ["customer_id", "patientId", "contract no", "고객번호"])
+def test_an_identifier_that_repeats_for_a_person_is_the_group(name: str) -> None:
+    assert judge_column(name, pd.Series(np.arange(400) % 80, dtype="float64")).kind == "group"
+    assert judge(name, [f"P{number % 80}" for number in range(400)]).kind == "group"
+
+
+@pytest.mark.parametrize(
+    "date",
+    ["2026-01-{0:02}", "2026/1/{0}", "{0:02}.01.2026", "{0}/1/26", "2026-01-{0:02} 10:30:00", "2026-01-{0:02}T10:30Z",
+     "{0} Jan 2026", "January {0}, 2026", "2026년 1월 {0}일", "20260101T", "10:{0:02}"],
+)  # fmt: skip
+def test_a_date_is_not_a_category(date: str) -> None:
+    cells = [date.format(number % 28 + 1) for number in range(ROWS)]
+    if "{" not in date:
+        cells = [f"202601{number % 28 + 1:02}" for number in range(ROWS)]
+        assert "it is a date" in judge_column("day", pd.Series(cells, dtype="float64")).reason
+        return
+    assert "it is a date or time" in judge("sold", cells).reason
+
+
+def test_leading_zeros_mean_a_code() -> None:
+    judged = judge("zip", [f"{number % 60:05}" for number in range(ROWS)])
+    assert judged.kind == "categorical"
+    assert judged.cells.iloc[7] == "00007"
+    assert "codes with leading zeros" in judge("zip", [f"{number:05}" for number in range(ROWS)]).reason
+
+
+def test_long_whole_numbers_do_not_lose_their_digits() -> None:
+    cells = [str(2**60 + number) for number in range(ROWS)]
+    assert judge("account", cells).reason == "it is an identifier of many digits"
+    assert judge("account_id", cells).cells.tolist() == cells or judge("account_id", cells).kind == "left out"
+
+
+def test_few_other_cells_among_many_numbers_are_named() -> None:
+    judged = judge("size", ["36+", *(f"{number}.5" for number in range(ROWS))])
+    assert judged.kind == "numeric"
+    assert judged.notes == ["size: 1 cells of 121 are not numbers, such as '36+'."]
+    mixed = judge("size", ["1,5", "1.5", *(f"{number},{number % 9}" for number in range(ROWS))][: ROWS // 2] + [
+        f"{number}.{number % 9}" for number in range(ROWS // 2)
+    ])  # fmt: skip
+    assert mixed.kind == "left out"
+    assert "cells it is not a number" in mixed.reason
+
+
+def test_number_words_stay_a_category() -> None:
+    assert judge("cylinders", [("4", "6", "8", "rotor")[number % 4] for number in range(ROWS)]).kind == "categorical"
+
+
+def test_markers_of_missing_numbers_are_said_and_stay_texts_among_texts() -> None:
+    numbers = judge("mass", ["NA", "?", *map(str, range(ROWS))])
+    assert numbers.kind == "numeric"
+    assert numbers.notes == ["mass: 2 cells are missing values (?, NA)."]
+    countries = judge("country", [("NA", "KR", "DE")[number % 3] for number in range(ROWS)])
+    assert countries.kind == "categorical"
+    assert countries.cells.iloc[0] == "NA"
+
+
+@pytest.mark.parametrize(("cells", "reason"), [([None] * 9, "it is empty"), (["a"] * 9, "it has one value")])
+def test_a_column_that_tells_nothing_is_left_out(cells: list[object], reason: str) -> None:
+    assert judge("note", cells).reason == reason
+
+
+def test_a_column_that_repeats_the_target_gives_it_away() -> None:
+    labels = pd.Series(["yes", "no", "no"] * 20)
+    copies = find_copies(labels, {"code": labels.map({"yes": 1.0, "no": 0.0}), "x": pd.Series(np.arange(60.0))})
+    assert copies == {
+        "code": "it gives the target away: each value stands for one class, in 100% of the rows with a target"
+    }
+    price = pd.Series(np.arange(60) ** 1.5)
+    assert list(find_copies(price, {"again": price.copy(), "dollars": price * 1.1})) == ["again"]
+    [said] = find_deciders(price, {"dollars": price * 1.1})
+    assert said.startswith("dollars: the target is this column times a constant")
+
+
+def test_one_threshold_that_separates_the_classes_is_said() -> None:
+    labels = pd.Series(["no"] * 30 + ["yes"] * 30)
+    [said] = find_deciders(labels, {"score": pd.Series(np.arange(60.0)), "x": pd.Series(np.arange(60.0) % 7)})
+    assert said.startswith("score: one threshold tells the two classes apart")
+
+
+@pytest.mark.parametrize("name", ["paid", "humidity", "x", "area", "number of rooms", "key_figure"])
+def test_other_names_are_not_those_of_rows_or_persons(name: str) -> None:
+    assert not is_row_name(name)
+    assert not is_owner(name)
+
+
+def test_the_last_word_tells_an_identifier() -> None:
+    assert is_identifier("Loan ID")
+    assert not is_identifier("ID card type")
+    assert not is_owner("customer_age")
