@@ -54,6 +54,10 @@ class Places:
         """Folder of the versions of a dataset."""
         return self.locate_object(f"snapshots/{dataset}")
 
+    def locate_version(self, dataset: str) -> str:
+        """Record of the newest version of a dataset."""
+        return self.locate_object(f"versions/{dataset}.json")
+
     def locate_weather(self, name: str) -> str:
         """An original forecast (`raw/...`), or the table of a place."""
         return self.locate_object(f"weather/{name}")

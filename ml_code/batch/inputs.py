@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ml_code.data.snapshots import find_newest
 from ml_code.data.validation import read_texts, show_cell
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError, SourceError
@@ -49,10 +50,9 @@ def list_inputs(workspace: Workspace, dataset: Dataset, input_uri: str) -> list[
     """
     storage, places = workspace.storage, workspace.places
     if not input_uri:
-        versions = storage.list_objects(f"{places.locate_snapshots(dataset.name)}/")
-        if not versions:
+        if (newest := find_newest(workspace, dataset)) is None:
             raise SourceError(f"{dataset.name}: found no version of its rows, expected one; train a model of it first")
-        return [max(versions, key=lambda version: version.modified_at)]
+        return [newest]
     uri = input_uri if input_uri.startswith((SCHEME, "/")) else places.locate_object(input_uri)
     found = [file for file in storage.list_objects(uri) if file.uri.endswith(ENDINGS)]
     exact = [file for file in found if file.uri == uri]

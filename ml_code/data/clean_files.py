@@ -21,6 +21,7 @@ from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
 from ml_code.reading.blocks import BadRow
 from ml_code.reading.table import open_table
+from ml_code.storage import StoredObject
 from ml_code.workspace import Workspace
 
 METADATA = b"mlops"
@@ -48,6 +49,11 @@ class CleanFile:
     rows: int
     bad_rows: int
 
+    @property
+    def is_source(self) -> bool:
+        """Whether it is a state of the dataset's source, which is older than every file."""
+        return self.object_tag is None
+
 
 class CleanFiles:
     """The accepted files of one dataset in the store.
@@ -66,19 +72,24 @@ class CleanFiles:
         Raises:
             StorageError: the store refuses.
         """
-        objects = self._storage.list_objects(f"{self._folder}/")
-        return sorted(found.uri.rsplit("/", 1)[-1].removesuffix(".parquet") for found in objects)
+        return sorted(self.list_objects())
 
-    def find(self, sha256: str) -> CleanFile | None:
-        """Finds the accepted file of this content; None if there is none.
+    def list_objects(self) -> dict[str, StoredObject]:
+        """The stored object of each accepted file, by name; its tag changes with every acceptance.
 
         Raises:
             StorageError: the store refuses.
         """
-        for name in (sha256, SOURCE + sha256):
-            if self._storage.find(self._uri(name)) is not None:
-                return self.read(name)[0]
-        return None
+        objects = self._storage.list_objects(f"{self._folder}/")
+        return {found.uri.rsplit("/", 1)[-1].removesuffix(".parquet"): found for found in objects}
+
+    def find(self, sha256: str) -> CleanFile | None:
+        """Finds the accepted file of this content, without the source's; None if there is none.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        return None if self._storage.find(self._uri(sha256)) is None else self.read(sha256)[0]
 
     def read(self, name: str) -> tuple[CleanFile, pd.DataFrame]:
         """Reads an accepted file with its rows: declared columns typed, the others text.
@@ -89,13 +100,16 @@ class CleanFiles:
         table = pq.read_table(io.BytesIO(self._storage.read_bytes(self._uri(name))))
         return CleanFile(**json.loads(table.schema.metadata[METADATA])), table.to_pandas()
 
-    def accept(self, content: bytes, origin: str, object_tag: str | None = None) -> CleanFile:
+    def accept(
+        self, content: bytes, origin: str, object_tag: str | None = None, accepted_at: str | None = None
+    ) -> CleanFile:
         """Checks a CSV file and stores its valid rows; invalid rows go to quarantine with line, column and reason.
 
         Args:
             content: of the file.
             origin: its address; `.gz` at its end means a packed file.
             object_tag: tag of the incoming object; None for the dataset's source.
+            accepted_at: time of its acceptance, if a repeated step checks it again; None: now, so it is the newest.
 
         Raises:
             SourceError: it is not a CSV file with rows.
@@ -119,10 +133,7 @@ class CleanFiles:
                     f"{self._dataset.name}: {origin} ({report}): found {len(bad)} bad rows, which is more than a "
                     f"report holds, expected at most {REPORT_ROWS} rows or {REPORT_BYTES} bytes; fix or split the file"
                 )
-        known = self.find(sha256)
-        # A check under other rules does not make the rows of a file newer.
-        accepted_at = known.accepted_at if known else datetime.now(UTC).isoformat()
-        accepted = CleanFile(sha256, origin, object_tag, accepted_at, rows, len(bad))
+        accepted = CleanFile(sha256, origin, object_tag, accepted_at or _get_now(), rows, len(bad))
         name = SOURCE + sha256 if object_tag is None else sha256
         self._storage.write_bytes(self._uri(name), _write_parquet(good, accepted))
         return accepted
@@ -156,6 +167,10 @@ class CleanFiles:
     @property
     def _folder(self) -> str:
         return self._places.locate_clean(self._dataset.name)
+
+
+def _get_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _write_parquet(frame: pd.DataFrame, accepted: CleanFile) -> bytes:

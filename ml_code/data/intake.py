@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ml_code.data.clean_files import LARGEST_CSV_MB, CleanFiles
+from ml_code.data.clean_files import LARGEST_CSV_MB, CleanFile, CleanFiles
 from ml_code.data.source import load_source
 from ml_code.data.synthetic import resample_rows
+from ml_code.data.union import CountingContent
 from ml_code.data.validation import refuse_missing_columns
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError, SourceError
@@ -101,7 +102,8 @@ def accept(workspace: Workspace, batch: Mapping[str, Any]) -> dict[str, Any]:
         StorageError: the store refuses.
     """
     dataset = workspace.load_dataset(batch["dataset"])
-    files = [_accept_file(workspace, dataset, key) for key in batch["keys"]]
+    counting = CountingContent(workspace, dataset)
+    files = [_accept_file(workspace, dataset, counting, key) for key in batch["keys"]]
     for file in files:
         log.log(logging.ERROR if file["outcome"] == "rejected" else logging.INFO, "%s: %s", file["key"], file["says"])
     accepted = [file for file in files if file["outcome"] == "accepted"]
@@ -146,7 +148,7 @@ def file_away(workspace: Workspace, report: Mapping[str, Any]) -> None:
         raise DataCheckError(f"{len(rejected)} of {len(report['files'])} files were rejected: {'; '.join(rejected)}")
 
 
-def _accept_file(workspace: Workspace, dataset: Dataset, key: str) -> dict[str, Any]:
+def _accept_file(workspace: Workspace, dataset: Dataset, counting: CountingContent, key: str) -> dict[str, Any]:
     uri, storage = workspace.places.locate_object(key), workspace.storage
     found = storage.find(uri)
     if found is None:
@@ -158,7 +160,7 @@ def _accept_file(workspace: Workspace, dataset: Dataset, key: str) -> dict[str, 
     file = {"key": key, "tag": found.tag, "sha256": digest}
     try:
         _refuse_suffix(key)
-        return file | _keep(CleanFiles(workspace, dataset), content, digest, found)
+        return file | _keep(CleanFiles(workspace, dataset), counting, content, digest, found)
     except (DataCheckError, SourceError) as error:
         return file | {"outcome": "rejected", "says": str(error)}
 
@@ -171,16 +173,31 @@ def _reject_unread(storage: Storage, uri: str) -> dict[str, Any]:
     return {"sha256": digest, "outcome": "rejected", "says": says}
 
 
-def _keep(files: CleanFiles, content: bytes, digest: str, found: StoredObject) -> dict[str, Any]:
+def _keep(
+    files: CleanFiles, counting: CountingContent, content: bytes, digest: str, found: StoredObject
+) -> dict[str, Any]:
+    """Accepts a content as the newest file, unless all its rows count already or an interrupted step accepted it."""
     known = files.find(digest)
-    is_own_work = known is not None and (known.origin, known.object_tag) == (found.uri, found.tag)
-    # Bad rows may be good under the checks of today.
-    kept = known if known and not known.bad_rows else files.accept(content, found.uri, found.tag)
-    if known and known.bad_rows == kept.bad_rows and not is_own_work:
-        says = f"already loaded: the same content came as {known.origin} at {known.accepted_at}"
-        return {"outcome": "already loaded", "says": says}
-    says = f"{kept.rows} rows read, {kept.rows - kept.bad_rows} good, {kept.bad_rows} quarantined"
-    return {"outcome": "accepted", "rows": kept.rows - kept.bad_rows, "says": says}
+    if known is not None and (known.origin, known.object_tag) == (found.uri, found.tag):
+        # Bad rows may be good under the checks of today, but a repeated step does not make them newer.
+        return _report(files.accept(content, found.uri, found.tag, known.accepted_at) if known.bad_rows else known)
+    loaded = counting.find(digest)
+    if loaded and (loaded.is_source or not loaded.bad_rows):
+        return _report_loaded(loaded)
+    kept = files.accept(content, found.uri, found.tag)
+    counting.add(kept)
+    return _report_loaded(loaded) if loaded and loaded.bad_rows == kept.bad_rows else _report(kept)
+
+
+def _report(kept: CleanFile) -> dict[str, Any]:
+    good = kept.rows - kept.bad_rows
+    says = f"{kept.rows} rows read, {good} good, {kept.bad_rows} quarantined"
+    return {"outcome": "accepted", "rows": good, "says": says}
+
+
+def _report_loaded(loaded: CleanFile) -> dict[str, Any]:
+    says = f"already loaded: the same content came as {loaded.origin} at {loaded.accepted_at}"
+    return {"outcome": "already loaded", "says": says}
 
 
 def _refuse_suffix(name: str) -> None:

@@ -19,7 +19,7 @@ from serving.answering.rows import RowParser
 from serving.answering.served import ServedModel, Version
 from tests.full_tables import read_table, train_family
 
-DISTINCT_ROWS = {"iris": 149, "titanic": 891, "housing": 20_640}
+TABLE_ROWS = {"iris": 150, "titanic": 891, "housing": 20_640}
 
 
 EVERY_TIME = {("iris", name) for name in FAMILIES} | {("titanic", "lightgbm"), ("housing", "linear")}
@@ -27,7 +27,7 @@ EVERY_TIME = {("iris", name) for name in FAMILIES} | {("titanic", "lightgbm"), (
 
 PAIRS = [
     pytest.param(table, name, marks=() if (table, name) in EVERY_TIME else pytest.mark.long)
-    for table in DISTINCT_ROWS
+    for table in TABLE_ROWS
     for name in FAMILIES
 ]
 
@@ -38,7 +38,7 @@ def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         dataset, split = read_table(request.param, tmp_path_factory.mktemp("datasets"))
     except SourceError as error:
         pytest.skip(f"the table is not available: {error}")
-    assert len(split.train) + len(split.holdout) == DISTINCT_ROWS[dataset.name]
+    assert len(split.train) + len(split.holdout) == TABLE_ROWS[dataset.name]
     return dataset, split
 
 

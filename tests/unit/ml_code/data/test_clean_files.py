@@ -86,9 +86,18 @@ def test_a_long_file_of_bad_rows_is_given_up_before_it_fills_the_memory(
     assert files.list_names() == []
 
 
-def test_a_file_that_is_checked_again_does_not_become_newer(files: CleanFiles) -> None:
+def test_a_file_that_comes_again_is_the_newest_unless_its_time_is_given(files: CleanFiles) -> None:
     content = make_csv(make_rows())
-    assert files.accept(content, "june.csv", "a").accepted_at == files.accept(content, "july.csv", "b").accepted_at
+    first = files.accept(content, "june.csv", "a")
+    assert files.accept(content, "june.csv", "a", first.accepted_at) == first
+    assert files.accept(content, "july.csv", "b").accepted_at > first.accepted_at
+
+
+def test_a_state_of_the_source_is_not_found_as_a_file(files: CleanFiles) -> None:
+    source = files.accept(make_csv(make_rows()), "source.csv")
+    assert source.is_source
+    assert files.list_names() == [f"source-{source.sha256}"]
+    assert files.find(source.sha256) is None
 
 
 @pytest.mark.parametrize("row", [b"30,8,S,male,dead\n", b"30,8,S,male,dead,,,\n"], ids=["good", "bad"])

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ml_code.data import holdout
 from ml_code.data.clean_files import CleanFile
 from ml_code.data.holdout import make_holdout_id, split_holdout
-from ml_code.data.snapshots import unite
 from ml_code.data.source import _read_bundled_iris
+from ml_code.data.union import unite
 from ml_code.data.validation import check_rows
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import DataCheckError

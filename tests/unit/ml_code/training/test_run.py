@@ -36,9 +36,9 @@ def test_a_dataset_of_ones_own_needs_a_file_and_its_rows_only(workspace: Workspa
 
 
 @pytest.mark.usefixtures("catalog")
-def test_iris_comes_with_its_distinct_rows_and_numbered_species(workspace: Workspace) -> None:
+def test_iris_comes_with_all_its_rows_and_numbered_species(workspace: Workspace) -> None:
     rows = pd.read_parquet(snapshots.prepare(workspace, "iris"))
-    assert (len(rows), sorted(rows["species"].unique())) == (149, [0, 1, 2])
+    assert (len(rows), sorted(rows["species"].unique())) == (150, [0, 1, 2])
 
 
 def test_the_version_follows_the_rows(catalog: Path, workspace: Workspace) -> None:
