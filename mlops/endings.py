@@ -23,7 +23,7 @@ USAGE_ERRORS: tuple[type[Exception], ...] = (CatalogError, TrainingError, ModelF
 
 
 @contextmanager
-def explained(*further_usage_errors: type[MlopsError]) -> Iterator[None]:
+def explained(*further_usage_errors: type[MlopsError | LocalStackError]) -> Iterator[None]:
     """Ends the command with one line if it fails.
 
     Args:

@@ -5,6 +5,10 @@ LocalStackError
 ├── PortError           a requested port is taken
 ├── ServiceError        a service did not start, or does not run
 ├── RunError            a run of a DAG failed
+├── DeploymentError     a version is not served
+├── LeftError           a person left a rollout, which goes on
+├── InputError          rows on the command line, or a file of them, cannot be read
+├── AnswerError         the gateway did not answer rows with predictions
 └── NoAnswerError       a server does not answer now
 """
 
@@ -29,6 +33,22 @@ class ServiceError(LocalStackError):
 
 class RunError(LocalStackError):
     """A run of a DAG failed, or did not end in time."""
+
+
+class DeploymentError(LocalStackError):
+    """A version is not served; the message says why."""
+
+
+class LeftError(LocalStackError):
+    """A person stopped following a rollout, which goes on."""
+
+
+class InputError(LocalStackError):
+    """Rows on the command line, or a file of them, cannot be read."""
+
+
+class AnswerError(LocalStackError):
+    """The gateway did not answer rows with predictions."""
 
 
 class NoAnswerError(LocalStackError):
