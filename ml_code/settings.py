@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     gateway_url: str = Field(
         default="http://nginx:8000", description="the gateway that forwards requests for predictions"
     )
+    airflow_url: str | None = Field(
+        default=None, description="Airflow's API for `mlops deploy` and `mlops status`, such as http://127.0.0.1:8080"
+    )
+    airflow_username: str = Field(default="admin", description="an Airflow user with permission to trigger DAGs")
+    airflow_password: SecretStr | None = Field(default=None, description="that user's password")
     datasets_uri: str = Field(
         default="s3://datasets", description="bucket (s3://name) or folder of snapshots and incoming files"
     )

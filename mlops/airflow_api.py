@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from operator import itemgetter
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +15,28 @@ from mlops.errors import NoAnswerError, RunError
 
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 """States that a task does not leave automatically."""
+
+
+IN_MOTION = ("queued", "running")
+"""States of a run that has not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class DagState:
+    """A DAG as Airflow has parsed it; `choices` are the values that its form offers, by parameter."""
+
+    is_paused: bool
+    choices: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """One run of a DAG; `since` is when it was to begin."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    since: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +58,7 @@ class AirflowApi:
     """
 
     def __init__(self, url: str, username: str, password: str) -> None:
-        self._url = url
+        self.url = url
         self._login = {"username": username, "password": password}
         self._client = httpx.Client(base_url=f"{url}/api/v2", timeout=60)
 
@@ -46,6 +70,25 @@ class AirflowApi:
     def list_dags(self) -> set[str]:
         """Ids of the DAGs that Airflow has parsed."""
         return {dag["dag_id"] for dag in self._call("GET", "/dags", "dags", params={"limit": 1000})}
+
+    def read_dag(self, dag_id: str) -> DagState:
+        """Whether a DAG is paused, and the choices of its form."""
+        return self._fetch("GET", f"/dags/{dag_id}/details", _read_dag)
+
+    def read_health(self) -> dict[str, str]:
+        """Airflow's own judgement on each of its processes; a process without a heartbeat is `unknown`."""
+        return self._fetch("GET", "/monitor/health", _read_health)
+
+    def list_notable_runs(self, since: datetime) -> list[RunState]:
+        """Runs of all DAGs since a moment that have failed or not ended, the newest first."""
+        query = {
+            "run_after_gte": since.isoformat(),
+            "state": [*IN_MOTION, "failed"],
+            "order_by": "-run_after",
+            "limit": 100,
+        }
+        runs = self._call("GET", "/dags/~/dagRuns", "dag_runs", params=query)
+        return [RunState(run["dag_id"], run["dag_run_id"], run["state"], run["run_after"]) for run in runs]
 
     def list_runs(self, dag_id: str) -> dict[str, str]:
         """The state of every run of a DAG by the run's id, the newest first."""
@@ -64,22 +107,36 @@ class AirflowApi:
 
     def _call(self, method: str, path: str, wanted: str, **options: Any) -> Any:
         """Sends a request and returns one field of the response."""
+        return self._fetch(method, path, itemgetter(wanted), **options)
+
+    def _fetch[Found](self, method: str, path: str, read: Callable[[Any], Found], **options: Any) -> Found:
+        """Sends a request and returns what is read of the response."""
         try:
             answer = self._client.request(method, path, **options)
             if answer.status_code == httpx.codes.UNAUTHORIZED:
-                token = httpx.post(f"{self._url}/auth/token", json=self._login, timeout=60).raise_for_status().json()
+                token = httpx.post(f"{self.url}/auth/token", json=self._login, timeout=60).raise_for_status().json()
                 self._client.headers["Authorization"] = f"Bearer {token['access_token']}"
                 answer = self._client.request(method, path, **options)
-            return answer.raise_for_status().json()[wanted]
+            return read(answer.raise_for_status().json())
         except httpx.TransportError as error:
             raise NoAnswerError(f"Airflow: expected an answer to {method} {path}, found none: {error}") from error
         except httpx.HTTPError as error:
             raise RunError(f"Airflow: expected an answer to {method} {path}, found: {error}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise RunError(
-                f"{self._url}: expected Airflow to answer {method} {path}, found another response; "
+                f"{self.url}: expected Airflow to answer {method} {path}, found another response; "
                 "`mlops doctor` finds out whether another program listens there"
             ) from error
+
+
+def _read_dag(details: Mapping[str, Any]) -> DagState:
+    schemas = {name: param["schema"] for name, param in (details["params"] or {}).items()}
+    return DagState(details["is_paused"], {name: tuple(schema.get("enum") or ()) for name, schema in schemas.items()})
+
+
+def _read_health(health: Mapping[str, Any]) -> dict[str, str]:
+    parts = ("scheduler", "triggerer", "dag_processor")
+    return {part: str((health[part] or {}).get("status") or "unknown") for part in parts}
 
 
 def _read_task(task: Mapping[str, Any]) -> TaskState:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mlops.commands import checks, datasets, models, predicting, stack, training
+from mlops.commands import checks, datasets, deploying, models, predicting, stack, status, training
 from mlops.host import keep_loopback_direct
 
 app = typer.Typer(
@@ -18,8 +18,10 @@ app = typer.Typer(
 )
 app.add_typer(training.commands)
 app.add_typer(datasets.commands, name="dataset")
+app.add_typer(deploying.commands)
 app.add_typer(predicting.commands)
 app.add_typer(models.commands)
+app.add_typer(status.commands)
 app.add_typer(checks.commands)
 app.add_typer(stack.commands)
 app.add_typer(stack.local, name="local")

@@ -88,6 +88,9 @@ def _describe_stack(env_file: Path) -> dict[str, object]:
         "s3_secret_key": found["MINIO_ROOT_PASSWORD"],
         "warehouse_dsn": f"{warehouse}/warehouse",
         "gateway_url": f"http://127.0.0.1:{found.get('GATEWAY_PORT', '8000')}",
+        "airflow_url": f"http://127.0.0.1:{found.get('AIRFLOW_PORT', '8080')}",
+        "airflow_username": found.get("AIRFLOW_ADMIN_USERNAME", "admin"),
+        "airflow_password": found.get("AIRFLOW_ADMIN_PASSWORD"),
     }
 
 

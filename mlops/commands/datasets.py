@@ -12,6 +12,7 @@ from ml_code.datasets import Dataset, load_catalog
 from ml_code.errors import DataCheckError, MlopsError, SourceError
 from ml_code.workspace import open_workspace
 from mlops.commands.output import print_table
+from mlops.commands.training import train_once
 from mlops.endings import explained
 from mlops.host import load_host_settings
 
@@ -62,21 +63,30 @@ def add_dataset(  # noqa: PLR0917  one argument for each option
     bad_rows: Annotated[
         float, typer.Option(help="Largest accepted share of rows that cannot be read or have no target.", min=0, max=1)
     ] = 0.1,
+    *,
+    train: Annotated[bool, typer.Option("--train", help="Train a model on it too, with the defaults.")] = False,
+    deploy: Annotated[
+        bool, typer.Option("--deploy", help="Train a model and serve it; follow its rollout until it is served.")
+    ] = False,
 ) -> None:
     """Make a dataset from a file: try it, upload its rows, and draft its TOML file, which you read and correct."""
     with explained(DataCheckError, SourceError):
         from ml_code.draft import adding
         from ml_code.draft.drafting import Request
 
-        request = Request(target, name, key, task, sheet, bad_rows)
-        written, draft = adding.add_dataset(open_workspace(load_host_settings()), file, request)
+        settings, request = load_host_settings(), Request(target, name, key, task, sheet, bad_rows)
+        written, draft = adding.add_dataset(open_workspace(settings), file, request)
     console = Console(soft_wrap=True)
     console.print(draft.text, markup=False, highlight=False)
     _print_trial(draft, console)
     console.print(
         f"Written to {written}. Read it, and correct it where needed. Every form offers the dataset within 30 s."
     )
-    console.print(f"Then: mlops train --dataset {draft.dataset.name}", highlight=False)
+    if not train and not deploy:
+        console.print(f"Then: mlops train --dataset {draft.dataset.name} --deploy", highlight=False)
+        return
+    with explained():
+        train_once(settings, {"dataset": draft.dataset.name}, deploy=deploy)
 
 
 def _print_trial(draft: Draft, console: Console) -> None:

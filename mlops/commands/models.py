@@ -1,33 +1,26 @@
-"""`mlops models`, `history`, `promote`, `rollback`, `freeze`, `unfreeze`, `status`: the registered versions."""
+"""`mlops models`, `history`, `promote`, `rollback`, `freeze`, `unfreeze`: the registered versions."""
 
 from __future__ import annotations
 
-import getpass
-import socket
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import httpx
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from ml_code.datasets import load_catalog
-from ml_code.errors import CatalogError, MlopsError
 from ml_code.settings import Settings
-from ml_code.workspace import open_workspace
+from mlops.commands.deploying import name_person
 from mlops.commands.output import AsJson, print_json, print_table
-from mlops.endings import FAILURE, explained
+from mlops.commands.predicting import refuse_stranger
+from mlops.endings import explained
 from mlops.host import load_host_settings
-from serving.errors import ServingError
 from serving.registry.names import CHAMPION, PREVIOUS
 
 if TYPE_CHECKING:
     from serving.rollout.control import RolloutControl
     from serving.rollout.promotion_log import Move
-
-ANSWERS = "answers"
 
 Model = Annotated[str, typer.Argument(help="Registered model; `mlops models` lists them.")]
 Reason = Annotated[str, typer.Option(prompt="Why", help="Reason for the log; you are prompted for a missing one.")]
@@ -56,7 +49,7 @@ def history(model: Model, *, as_json: AsJson = False) -> None:
     """List the promotions of a model, the newest first: when, who, which version and why."""
     with explained():
         settings = load_host_settings()
-        _refuse_stranger(settings, model)
+        refuse_stranger(model, settings.catalog_dir)
         moves = _connect(settings).log.list_moves(model)
     if as_json:
         print_json([asdict(move) | {"moved_at": f"{move.moved_at:%Y-%m-%d %H:%M:%S%z}"} for move in moves])
@@ -73,7 +66,7 @@ def promote_version(
         from serving.rollout.rollback import promote_by_hand
 
         settings = load_host_settings()
-        _refuse_stranger(settings, model)
+        refuse_stranger(model, settings.catalog_dir)
         rollout = promote_by_hand(_connect(settings), model, version, why)
     Console().print(f"{model}: champion {rollout.from_version or 'none'} -> {version}", highlight=False)
 
@@ -85,7 +78,7 @@ def rollback(model: Model, why: Reason) -> None:
         from serving.rollout.rollback import roll_back
 
         settings = load_host_settings()
-        _refuse_stranger(settings, model)
+        refuse_stranger(model, settings.catalog_dir)
         rollout = roll_back(_connect(settings), model, why)
     Console().print(f"{model}: champion {rollout.from_version} -> {rollout.to_version}", highlight=False)
 
@@ -102,29 +95,10 @@ def unfreeze(model: Model, why: Reason) -> None:
     _record(model, "unfreeze", why)
 
 
-@commands.command()
-def status(*, as_json: AsJson = False) -> None:
-    """List the parts of the stack and whether they answer; the exit code is 1 if one does not."""
-    with explained():
-        settings = load_host_settings()
-    rows = [
-        _check("MLflow", settings.mlflow_url, lambda: _connect(settings).registry.read("iris")),
-        _check("warehouse", "postgres", lambda: _ask_warehouse(settings)),
-        _check("object store", settings.s3_endpoint_url, lambda: _ask_store(settings)),
-        _check("gateway", settings.gateway_url, lambda: _ask_gateway(settings)),
-    ]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows, flexible=["address", "state"])
-    if any(row["state"] != ANSWERS for row in rows):
-        raise typer.Exit(FAILURE)
-
-
 def _connect(settings: Settings) -> RolloutControl:
     from serving.rollout.control import connect_registry
 
-    return connect_registry(settings, _name_person())
+    return connect_registry(settings, name_person())
 
 
 def _describe_model(control: RolloutControl, name: str) -> dict[str, str | None]:
@@ -149,37 +123,6 @@ def _describe_move(move: Move) -> dict[str, str | None]:
 def _record(model: str, action: Literal["freeze", "unfreeze"], why: str) -> None:
     with explained():
         settings = load_host_settings()
-        _refuse_stranger(settings, model)
-        _connect(settings).log.record(model, action, _name_person(), why)
+        refuse_stranger(model, settings.catalog_dir)
+        _connect(settings).log.record(model, action, name_person(), why)
     Console().print(f"{model}: {action}", highlight=False)
-
-
-def _refuse_stranger(settings: Settings, model: str) -> None:
-    names = load_catalog(settings.catalog_dir).list_models()
-    if model not in names:
-        raise CatalogError(f"model: found {model!r}, expected one of {', '.join(names)}; choose one of these")
-
-
-def _check(part: str, address: str, ask: Callable[[], object]) -> dict[str, str]:
-    try:
-        ask()
-    except (MlopsError, ServingError, httpx.HTTPError) as error:
-        return {"part": part, "address": address, "state": (str(error).splitlines() or [type(error).__name__])[0]}
-    return {"part": part, "address": address, "state": ANSWERS}
-
-
-def _ask_store(settings: Settings) -> None:
-    open_workspace(settings).storage.find(settings.datasets_uri)
-
-
-def _ask_warehouse(settings: Settings) -> None:
-    with open_workspace(settings).warehouse.transaction() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-
-
-def _ask_gateway(settings: Settings) -> None:
-    httpx.get(f"{settings.gateway_url}/healthz", timeout=5).raise_for_status()
-
-
-def _name_person() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -13,8 +13,10 @@ from rich.table import Table
 
 from ml_code.errors import CatalogError
 from ml_code.families import DEFAULT_ESTIMATOR, ESTIMATORS, MODEL_TYPES
+from ml_code.settings import Settings
 from ml_code.training.plans import plan_training, training_arguments
 from ml_code.workspace import Workspace, open_workspace
+from mlops.commands.deploying import connect_airflow, deploy_version, refuse_deployment
 from mlops.endings import explained
 from mlops.host import load_host_settings
 
@@ -25,6 +27,9 @@ DatasetName = Annotated[str, typer.Option("--dataset", help="Dataset of the cata
 ModelType = Annotated[str, typer.Option(help=f"One of {', '.join(MODEL_TYPES)}.")]
 Estimator = Annotated[
     str | None, typer.Option(help=f"For sklearn only: {', '.join(ESTIMATORS)}.", show_default=DEFAULT_ESTIMATOR)
+]
+Deploy = Annotated[
+    bool, typer.Option("--deploy", help="Serve the registered version, and follow its rollout until it is served.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Register even if the gate rejects; this is recorded.")]
 
@@ -38,10 +43,13 @@ def train(
     estimator: Estimator = None,
     hyperparameters: Annotated[str, typer.Option(help="JSON object, such as '{\"n_estimators\": 50}'.")] = "{}",
     force: Force = False,
+    *,
+    deploy: Deploy = False,
 ) -> None:
     """Train a model, compare it with the champion in the gate, and register it if it passed.
 
-    A rejection is a result and not a failure, as in the DAG: the exit code is 0.
+    A rejection is a result and not a failure, as in the DAG: the exit code is 0. With --deploy it is 1, because the
+    version is not served.
     """
     params = {
         "dataset": dataset,
@@ -51,8 +59,7 @@ def train(
         "force": force,
     }
     with explained():
-        workspace = open_workspace(load_host_settings())
-        _run(workspace, plan_training(params, catalog_dir=workspace.settings.catalog_dir))
+        train_once(load_host_settings(), params, deploy=deploy)
 
 
 @commands.command()
@@ -107,8 +114,27 @@ def register(
         _judge(workspace, run_id, model or dataset, force)
 
 
-def _run(workspace: Workspace, plan: dict[str, Any]) -> None:
-    """Runs the steps and prints their results."""
+def train_once(settings: Settings, params: dict[str, Any], *, deploy: bool) -> None:
+    """Trains by the parameters of the DAG with progress, and deploys the version if it is asked to.
+
+    Raises:
+        MlopsError: the training failed.
+        LocalStackError: the version is not served.
+        Exit: there is no version to deploy.
+    """
+    workspace = open_workspace(settings)
+    plan = plan_training(params, catalog_dir=settings.catalog_dir)
+    if deploy:
+        connect_airflow(settings).close()  # without a login the training would be in vain
+    version = _run(workspace, plan, deploy=deploy)
+    if deploy and version is None:
+        refuse_deployment("no version was registered; the verdict above says why")
+    if deploy:
+        deploy_version(settings, plan["dataset"], version, is_chosen=False)
+
+
+def _run(workspace: Workspace, plan: dict[str, Any], *, deploy: bool = False) -> str | None:
+    """Runs the steps and prints their results; returns the registered version, if any."""
     progress = Console(stderr=True)
     with progress.status("Loading the machine-learning libraries") as status:
         from ml_code.data import snapshots
@@ -120,11 +146,11 @@ def _run(workspace: Workspace, plan: dict[str, Any]) -> None:
         status.update("Training and exporting")
         run_id = run.train(workspace, snapshot_uri=snapshot_uri, **training_arguments(plan))
         progress.print(f"trained     run {run_id}", highlight=False)
-    _judge(workspace, run_id, plan["dataset"], plan["force"])
+    return _judge(workspace, run_id, plan["dataset"], plan["force"], deploy=deploy)
 
 
-def _judge(workspace: Workspace, run_id: str, model: str, force: bool) -> None:
-    """Judges a run's model file: registers a version, or prints the reason for a rejection."""
+def _judge(workspace: Workspace, run_id: str, model: str, force: bool, *, deploy: bool = False) -> str | None:
+    """Judges a run's model file: registers a version and returns it, or prints the reason for a rejection."""
     from ml_code.gate import judging
     from ml_code.gate.decision import verdict
 
@@ -140,10 +166,12 @@ def _judge(workspace: Workspace, run_id: str, model: str, force: bool) -> None:
         if decision.is_promoted:
             status.update("Registering")
             version = judging.register(workspace, run_id)
-    _show(decision, run_id, model, version)
+    _show(decision, model)
+    _print_next(decision, run_id, model, version, deploy=deploy)
+    return version
 
 
-def _show(decision: Decision, run_id: str, model: str, version: str | None) -> None:
+def _show(decision: Decision, model: str) -> None:
     console = Console()
     table = Table("", "challenger", f"champion ({decision.champion_version or 'none yet'})", title=model)
     of_champion = "-" if decision.champion_score is None else f"{decision.champion_score:.4f}"
@@ -154,18 +182,22 @@ def _show(decision: Decision, run_id: str, model: str, version: str | None) -> N
     console.print(table)
     if decision.warning:
         console.print(decision.warning, highlight=False)
+
+
+def _print_next(decision: Decision, run_id: str, model: str, version: str | None, *, deploy: bool) -> None:
+    """Prints what became of the version, and what a person may do next."""
+    console = Console(soft_wrap=True)
     if version is None:
         console.print(f"Nothing was registered. Run {run_id} keeps the model; --force registers it nevertheless.")
-    elif decision.needs_approval:
-        console.print(
-            f"Registered {model} version {version}. It waits for approval: set its tag gate to passed "
-            "in MLflow, then trigger the DAG model_serving_pipeline."
-        )
-    else:
-        console.print(
-            f"Registered {model} version {version}. It is not served yet: "
-            f"trigger the DAG model_serving_pipeline to make it the champion."
-        )
+        return
+    registered, command = f"Registered {model} version {version}.", f"mlops deploy {model} {version}"
+    if decision.needs_approval:
+        registered += " It waits for approval: its rollout asks a person, in Airflow under Required actions."
+    elif not deploy:
+        registered += " It is not served yet."
+    console.print(registered, highlight=False)
+    if not deploy:
+        console.print(f"Then: {command}", highlight=False)
 
 
 def _parse_object(text: str) -> dict[str, Any]:

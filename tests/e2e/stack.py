@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,34 @@ class Stack:
 
     def mlops(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """What a person types on the host, whose settings and catalog are those of the copy."""
-        environment = {
+        return subprocess.run(
+            self._mlops_command(arguments),
+            env=self._host_environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            cwd=self.folder,
+        )
+
+    def start_mlops(self, *arguments: str) -> subprocess.Popen[str]:
+        """The same, while the caller goes on; what it prints is short enough for a pipe."""
+        return subprocess.Popen(
+            self._mlops_command(arguments),
+            env=self._host_environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+        )
+
+    @staticmethod
+    def _mlops_command(arguments: Sequence[str]) -> list[str]:
+        return [str(Path(sys.executable).with_name("mlops")), *arguments]
+
+    @property
+    def _host_environment(self) -> dict[str, str]:
+        return {
             "PATH": "/usr/bin:/bin",
             "HOME": str(self.folder),
             "MLOPS_MLFLOW_URL": self.mlflow,
@@ -116,12 +144,11 @@ class Stack:
             "MLOPS_WAREHOUSE_DSN": f"postgresql://warehouse:{self.environment['WAREHOUSE_DB_PASSWORD']}"
             f"@127.0.0.1:{self.port('POSTGRES_PORT')}/warehouse",
             "MLOPS_GATEWAY_URL": self.gateway,
+            "MLOPS_AIRFLOW_URL": f"http://127.0.0.1:{self.port('AIRFLOW_PORT')}",
+            "MLOPS_AIRFLOW_USERNAME": self.environment["AIRFLOW_ADMIN_USERNAME"],
+            "MLOPS_AIRFLOW_PASSWORD": self.environment["AIRFLOW_ADMIN_PASSWORD"],
             "MLOPS_CATALOG_DIR": str(self.folder / "ml_code" / "catalog"),
         }
-        command = [str(Path(sys.executable).with_name("mlops")), *arguments]
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=timeout, check=False, cwd=self.folder
-        )
 
     def containers(self, service: str) -> list[str]:
         """Ids of a service's running containers."""

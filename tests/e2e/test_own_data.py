@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.waiting import wait_until
 FLOWER = [5.1, 3.5, 1.4, 0.2]
 PASSENGER = {"age": 30, "fare": 12.5, "town": "S", "sex": "female"}
 FOLLOW_SECONDS = 240
+DEPLOY_SECONDS = 600
 
 
 def succeed(done: subprocess.CompletedProcess[str]) -> str:
@@ -41,24 +43,23 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def new_training(stack: Stack, airflow: Airflow, table: Path) -> str:
-    """A training of a table that was just added; it begins when the form offers the dataset. Returns the run's id."""
-    drafted = succeed(stack.mlops("dataset", "add", str(table), "--target", "outcome"))
-    assert 'categorical = ["town", "sex"]' in drafted
-    body = {"logical_date": None, "conf": {"dataset": "passengers", "model_type": "lightgbm"}}
-    started = wait_until(
-        lambda: answer if (answer := airflow.client.post(f"/dags/{TRAIN}/dagRuns", json=body)).is_success else None,
-        60,
-        "the form offers the new dataset",
-    )
-    return str(started.json()["dag_run_id"])
+def new_model(stack: Stack, table: Path) -> Iterator[subprocess.Popen[str]]:
+    """The one command from a table to a model that serves, while it runs; its dataset is in the catalog."""
+    command = stack.start_mlops("dataset", "add", str(table), "--target", "outcome", "--train", "--deploy")
+    file = stack.folder / "ml_code" / "catalog" / "passengers.toml"
+    try:
+        wait_until(lambda: file.exists() or command.poll() is not None, 120, "the dataset is drafted")
+        yield command
+    finally:
+        command.kill()
+        command.communicate()
 
 
 @pytest.fixture(scope="module")
 def frozen_training(stack: Stack, airflow: Airflow, trained: str) -> str:
     """A training of iris, which is frozen, whose version passes the gate. Returns the run's id."""
     succeed(stack.mlops("freeze", "iris", "--why", "the fair"))
-    return airflow.trigger(TRAIN, dataset="iris", model_type="xgboost", force=True)
+    return airflow.trigger(TRAIN, dataset="iris", model_type="lightgbm", force=True)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def rollouts_before(airflow: Airflow, trained: str) -> set[str]:
     return airflow.list_runs(SERVE)
 
 
-@pytest.mark.usefixtures("rollouts_before", "frozen_training", "new_training")
+@pytest.mark.usefixtures("rollouts_before", "frozen_training", "new_model")
 def test_a_broken_toml_takes_down_its_own_dataset_only(stack: Stack, airflow: Airflow) -> None:
     """The two trainings begin first, so that they run while this test and the next ones look on."""
     file = stack.folder / "ml_code" / "catalog" / "tulips.toml"
@@ -83,7 +84,7 @@ def test_a_broken_toml_takes_down_its_own_dataset_only(stack: Stack, airflow: Ai
         file.unlink()
 
 
-@pytest.mark.usefixtures("new_training")
+@pytest.mark.usefixtures("new_model")
 def test_the_same_table_again_is_refused_and_changes_nothing(stack: Stack, table: Path) -> None:
     again = stack.mlops("dataset", "add", str(table), "--target", "outcome")
     assert again.returncode == 2
@@ -108,13 +109,23 @@ def test_what_is_not_there_is_refused_with_what_is(stack: Stack, command: list[s
     assert finding in done.stderr
 
 
-def test_a_table_of_ones_own_is_trained_and_answers_with_its_labels(
-    stack: Stack, airflow: Airflow, new_training: str
+def test_a_table_of_ones_own_is_trained_and_served_by_one_command(
+    stack: Stack, new_model: subprocess.Popen[str]
 ) -> None:
-    airflow.expect_success(TRAIN, new_training)
-    wait_until(lambda: stack.read_version("passengers", PASSENGER), FOLLOW_SECONDS, "passengers answers")
-    answer = stack.predict([PASSENGER, {**PASSENGER, "sex": "male", "age": 5}], model="passengers")
-    assert answer.json()["predictions"] == ["alive", "dead"]
+    printed, progress = new_model.communicate(timeout=DEPLOY_SECONDS)
+    assert new_model.returncode == 0, printed + progress
+    assert 'categorical = ["town", "sex"]' in printed
+    assert "verify_through_gateway   success" in progress
+    assert f"passengers version 1 is served at {stack.gateway}/models/passengers/predict" in printed
+
+
+def test_a_served_table_answers_the_command_with_its_labels(stack: Stack, table: Path) -> None:
+    """Through Nginx: rows as JSON, and the file that the dataset came from."""
+    rows = json.dumps([PASSENGER, {**PASSENGER, "sex": "male", "age": 5}])
+    assert succeed(stack.mlops("predict", "passengers", rows)).splitlines() == ["prediction", "alive", "dead"]
+    predicted = succeed(stack.mlops("predict", "passengers", str(table))).splitlines()
+    assert len(predicted) == len(table.read_text().splitlines())
+    assert set(predicted[1:]) == {"alive", "dead"}
 
 
 def test_a_frozen_model_is_not_promoted_until_it_is_unfrozen(

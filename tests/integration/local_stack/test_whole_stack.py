@@ -42,6 +42,25 @@ def url(stack: LocalStack) -> str:
     return f"http://127.0.0.1:{stack.state.read_ports()['serving']}"
 
 
+def describe_host(stack: LocalStack) -> dict[str, str]:
+    """The settings with which a person's commands find the stack of another folder than `.local`."""
+    settings, ports = stack.state.read_settings(), stack.state.read_ports()
+    warehouse = f"warehouse:{settings['WAREHOUSE_DB_PASSWORD']}@127.0.0.1:{ports['postgres']}/warehouse"
+    return {
+        "MLOPS_MLFLOW_URL": f"http://127.0.0.1:{ports['mlflow']}",
+        "MLOPS_MLFLOW_USERNAME": "trainer",
+        "MLOPS_MLFLOW_PASSWORD": settings["MLFLOW_TRAINER_PASSWORD"],
+        "MLOPS_S3_ENDPOINT_URL": f"http://127.0.0.1:{ports['objects']}",
+        "MLOPS_S3_ACCESS_KEY": settings["MINIO_ROOT_USER"],
+        "MLOPS_S3_SECRET_KEY": settings["MINIO_ROOT_PASSWORD"],
+        "MLOPS_WAREHOUSE_DSN": f"postgresql://{warehouse}",
+        "MLOPS_GATEWAY_URL": url(stack),
+        "MLOPS_AIRFLOW_URL": f"http://127.0.0.1:{ports['airflow']}",
+        "MLOPS_AIRFLOW_USERNAME": settings["AIRFLOW_ADMIN_USERNAME"],
+        "MLOPS_AIRFLOW_PASSWORD": settings["AIRFLOW_ADMIN_PASSWORD"],
+    }
+
+
 def test_the_demo_ends_with_a_version_that_answers(stack: LocalStack) -> None:
     assert find_version(url(stack)) == "1"
 
@@ -75,15 +94,7 @@ def test_a_second_start_finds_all_of_it_running_and_starts_nothing(stack: LocalS
 
 @pytest.mark.long
 def test_a_file_that_is_put_trains_a_version_that_answers(stack: LocalStack) -> None:
-    settings, ports = stack.state.read_settings(), stack.state.read_ports()
-    environment = {
-        "MLOPS_MLFLOW_URL": f"http://127.0.0.1:{ports['mlflow']}",
-        "MLOPS_MLFLOW_USERNAME": "trainer",
-        "MLOPS_MLFLOW_PASSWORD": settings["MLFLOW_TRAINER_PASSWORD"],
-        "MLOPS_S3_ENDPOINT_URL": f"http://127.0.0.1:{ports['objects']}",
-        "MLOPS_S3_ACCESS_KEY": settings["MINIO_ROOT_USER"],
-        "MLOPS_S3_SECRET_KEY": settings["MINIO_ROOT_PASSWORD"],
-    }
+    environment = describe_host(stack)
     before = find_version(url(stack))
     started = time.monotonic()
     done = run_mlops("dataset", "put", "iris", "ml_code/samples/iris_new_rows.csv", environment=environment)
@@ -100,6 +111,31 @@ def test_smoke_passes_every_step_and_leaves_the_champion(stack: LocalStack) -> N
     steps = json.loads(done.stdout)
     assert [step["step"] for step in steps if step["ok"]] == ["reach", "train", "gate", "deploy", "predict", "check"]
     assert find_version(url(stack)) == before
+
+
+def test_a_training_from_the_shell_is_deployed_and_asked(stack: LocalStack) -> None:
+    environment = describe_host(stack)
+    before = find_version(url(stack))
+    done = run_mlops("train", "--dataset", "iris", "--force", "--deploy", environment=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    version = find_version(url(stack))
+    assert version != before
+    assert f"iris version {version} is served at {url(stack)}/models/iris/predict" in done.stdout
+    assert "verify_through_gateway" in done.stderr
+    again = run_mlops("deploy", "iris", environment=environment)
+    assert again.returncode == 0, again.stderr
+    assert f"iris: version {version} serves already" in again.stderr
+    rows = '[{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}]'
+    assert run_mlops("predict", "iris", rows, environment=environment).stdout == "prediction\n0\n"
+
+
+def test_status_knows_every_part(stack: LocalStack) -> None:
+    done = run_mlops("status", "--json", environment=describe_host(stack))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {row["part"]: row["state"] for row in json.loads(done.stdout)} == dict.fromkeys(
+        ["MLflow", "warehouse", "object store", "gateway", "Airflow", "scheduler", "triggerer", "dag-processor"],
+        "answers",
+    )
 
 
 def test_doctor_finds_every_service_and_nothing_wrong(stack: LocalStack) -> None:

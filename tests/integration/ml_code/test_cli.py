@@ -43,7 +43,7 @@ def test_a_model_is_trained_and_registered_from_a_shell(environment: dict[str, s
     assert done.returncode == 0, done.stderr
     newest = Tracker(stack_settings).list_versions("iris")[0]
     assert f"Registered iris version {newest.version}. It is not served yet" in done.stdout
-    assert "model_serving_pipeline" in done.stdout
+    assert f"Then: mlops deploy iris {newest.version}" in done.stdout
     assert newest.tags["model_type"] == "xgboost"
 
 

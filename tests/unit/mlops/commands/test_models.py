@@ -107,16 +107,3 @@ def test_a_rollback_needs_a_previous_version(table: Table) -> None:
     done = run("rollback", "iris", "--why", "x")
     assert done.exit_code == 2
     assert "found no version before the champion" in done.output
-
-
-def test_status_names_each_part_and_fails_if_one_does_not_answer(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nowhere = settings.model_copy(update={"gateway_url": "http://127.0.0.1:1", "s3_endpoint_url": "http://127.0.0.1:1"})
-    monkeypatch.setattr("mlops.commands.models.load_host_settings", lambda: nowhere)
-    done = run("status", "--json")
-    assert done.exit_code == 1
-    states = {row["part"]: row["state"] for row in json.loads(done.stdout)}
-    assert list(states) == ["MLflow", "warehouse", "object store", "gateway"]
-    assert "MLOPS_WAREHOUSE_DSN" in states["warehouse"]
-    assert "answers" not in {states["MLflow"], states["warehouse"], states["gateway"]}
