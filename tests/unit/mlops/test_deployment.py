@@ -233,7 +233,7 @@ def test_a_version_that_awaits_approval_ends_the_command_with_where_to_decide(
     airflow.before["promote"] = lambda: table.rows.write(
         airflow.rollout_id, lease_seconds=60, state="awaiting approval", reason="a person decides"
     )
-    del airflow.steps[5:]
+    del airflow.steps[4:]
     airflow.steps.append(("promote", lambda control, number: None))
     with pytest.raises(DeploymentError, match=r"awaiting approval.*Required actions: http://airflow.*deploy iris`"):
         deploy(airflow)
