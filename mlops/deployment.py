@@ -17,7 +17,7 @@ from serving.rollout.order import STEPS
 from serving.rollout.plan import choose_version
 
 if TYPE_CHECKING:
-    from serving.rollout.control import Control
+    from serving.rollout.control import RolloutControl
     from serving.rollout.rows import Rollout
 
 REFRESH_SECONDS = 120.0
@@ -47,7 +47,7 @@ class Place:
     """The stack in which a version is deployed: Airflow, the rollouts' rows and aliases, the gateway."""
 
     api: AirflowApi
-    control: Control
+    control: RolloutControl
     gateway_url: str
 
 
@@ -134,7 +134,7 @@ class Deployment:
         """Whether the rollout under way takes the wanted version, or a newer one that a person requested."""
         if active.kind != "rollout":
             return False
-        wanted = version or self._place.control.aliases.find_newest_passed(self._model)
+        wanted = version or self._place.control.registry.find_newest_passed(self._model)
         if version is None and (wanted is None or int(wanted) < int(active.to_version)):
             return True
         return wanted == active.to_version
@@ -143,7 +143,7 @@ class Deployment:
         """The version to roll out; None if it serves already."""
         control = self._place.control
         try:
-            return choose_version(control.aliases, control.log, self._model, version).target
+            return choose_version(control.registry, control.log, self._model, version).target
         except NothingNewError:
             self._progress.say(f"{self._model}: version {self._read_champion()} serves already")
             return None
@@ -158,7 +158,7 @@ class Deployment:
                 f"{model}: found no version that passed the gate, expected one; `mlops train --dataset DATASET` trains "
                 f"one. A version that waits for approval is deployed by its number: `mlops deploy {model} VERSION`"
             )
-        tags = self._place.control.aliases.read_tags(model, version)
+        tags = self._place.control.registry.read_tags(model, version)
         if tags is None:
             return f"{model}: found no version {version[:50]}, expected a registered one; `mlops models` lists them"
         verdict = f" ({tags['gate.verdict'][:200]})" if "gate.verdict" in tags else ""
@@ -189,7 +189,7 @@ class Deployment:
             ) from error
 
     def _read_champion(self) -> str | None:
-        return self._place.control.aliases.read(self._model).get(CHAMPION)
+        return self._place.control.registry.read(self._model).get(CHAMPION)
 
 
 @dataclass(slots=True)
@@ -243,7 +243,7 @@ class _Watch:
             DeploymentError: another one serves, or none; the message says why.
         """
         if self.row is None:
-            champion = self.place.control.aliases.read(self.model).get(CHAMPION)
+            champion = self.place.control.registry.read(self.model).get(CHAMPION)
             if champion == self.target:
                 return champion
             ended = ", ".join(f"{task.name} {task.state}" for task in self.tasks if task.state in {"failed", "skipped"})

@@ -127,12 +127,12 @@ def _check(part: str, address: str, ask: Callable[[], object]) -> dict[str, str]
 
 
 def _ask_mlflow(settings: Settings) -> None:
-    from serving.registry.writer import MlflowAliases
+    from serving.registry.writer import MlflowRegistryWriter
 
     password = settings.mlflow_password.get_secret_value()
-    aliases = MlflowAliases(settings.mlflow_url, settings.mlflow_username, password)
-    with closing(aliases):
-        aliases.read("iris")
+    registry = MlflowRegistryWriter(settings.mlflow_url, settings.mlflow_username, password)
+    with closing(registry):
+        registry.read("iris")
 
 
 def _ask_store(settings: Settings) -> None:

@@ -118,7 +118,7 @@ def deploy(airflow: FakeAirflow, version: str | None = None, *, is_chosen: bool 
 
 def test_the_newest_version_is_served_and_every_step_is_shown(airflow: FakeAirflow, table: Table) -> None:
     served, told = deploy(airflow)
-    assert served == table.aliases.aliases["champion"] == "2"
+    assert served == table.registry.aliases["champion"] == "2"
     assert airflow.conf == {"model": "iris", "version": None}
     assert told.steps == [f"{name} success" for name in ("plan", *list_steps())]
     assert any("canary" in line for line in told.awaited)
@@ -135,7 +135,7 @@ def test_a_canary_that_does_worse_is_a_failure_with_its_reason(airflow: FakeAirf
     table.stack.behaviours["2"] = Behaviour(failing_share=0.5)
     with pytest.raises(DeploymentError, match=r"1 -> 2\): expected it to be promoted, found aborted: .*http://airflow"):
         deploy(airflow)
-    assert table.aliases.aliases["champion"] == "1"
+    assert table.registry.aliases["champion"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_a_version_that_did_not_pass_the_gate_is_refused(
     airflow: FakeAirflow, version: str, tags: dict[str, str] | None, finding: str
 ) -> None:
     if tags is not None:
-        airflow.table.aliases.add(version, **tags)
+        airflow.table.registry.add(version, **tags)
         if not tags:
-            airflow.table.aliases.tags[version].clear()
+            airflow.table.registry.tags[version].clear()
     with pytest.raises(DeploymentError, match=finding):
         deploy(airflow, version)
     assert airflow.conf is None
@@ -204,7 +204,7 @@ def test_another_version_that_is_requested_takes_the_place_of_the_one_under_way(
     airflow: FakeAirflow, table: Table
 ) -> None:
     begin(table.control("bob@lab"), "start_canary")
-    table.aliases.add("3")
+    table.registry.add("3")
     served, told = deploy(airflow, "3")
     assert served == "3"
     assert "under way (canary) by bob@lab: version 3 takes its place" in told.lines[0]
@@ -239,7 +239,7 @@ def test_a_version_that_awaits_approval_ends_the_command_with_where_to_decide(
         deploy(airflow)
     with pytest.raises(DeploymentError, match="awaiting approval"):
         deploy(airflow, "2")
-    assert table.aliases.aliases["champion"] == "1"
+    assert table.registry.aliases["champion"] == "1"
 
 
 def test_ctrl_c_leaves_the_rollout_and_says_how_to_look(airflow: FakeAirflow, table: Table) -> None:
