@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.unit.serving.app_client import Ask
-from tests.unit.serving.conftest import ask, follower, metrics
+from tests.unit.serving.conftest import ask, contents, follower, metrics
 
-__all__ = ["ask", "follower", "metrics"]
+__all__ = ["ask", "contents", "follower", "metrics"]
 
 
 class AppServer(ThreadingHTTPServer):
