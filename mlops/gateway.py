@@ -166,19 +166,19 @@ def _read_answers(answer: httpx.Response) -> Answers:
         str(body["model"]["version"]),
         body.get("probabilities"),
         body.get("classes"),
-        _read_notes(body.get("warnings") or ()),
+        _read_notes(body.get("warnings") or (), "warning"),
     )
 
 
-def _read_notes(found: Sequence[Mapping[str, Any]]) -> tuple[Note, ...]:
-    return tuple(Note(note.get("row"), note.get("field"), str(note["problem"])[:LONGEST_TEXT]) for note in found)
+def _read_notes(found: Sequence[Mapping[str, Any]], text: str) -> tuple[Note, ...]:
+    return tuple(Note(note.get("row"), note.get("field"), str(note[text])[:LONGEST_TEXT]) for note in found)
 
 
 def _describe_refusal(answer: httpx.Response) -> AnswerError:
     """The error of a response, in the words of the gateway if it has some."""
     try:
         body = answer.json()
-        said, notes = str(body["error"])[:LONGEST_TEXT], _read_notes(body.get("detail") or ())
+        said, notes = str(body["error"])[:LONGEST_TEXT], _read_notes(body.get("detail") or (), "problem")
     except (ValueError, LookupError, TypeError, AttributeError):
         said, notes = "another response than the gateway's", ()
     return RefusedRowsError(f"gateway: expected predictions, found status {answer.status_code}: {said}", notes)

@@ -141,7 +141,7 @@ def test_warnings_are_shown_by_their_line(client: Gateway, monkeypatch: pytest.M
     body = {
         "predictions": [1, 2],
         "model": {"version": "7"},
-        "warnings": [{"row": 1, "field": "port", "problem": "unknown"}],
+        "warnings": [{"row": 1, "field": "port", "warning": "unknown"}],
     }
     monkeypatch.setattr(client, "_send", lambda *_: httpx.Response(200, json=body))
     said: list[str] = []
