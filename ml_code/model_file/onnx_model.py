@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +23,12 @@ import onnxruntime as ort
 
 GOLDEN_TOLERANCE = 1e-4
 """Largest difference, absolute plus relative, between a golden number and its replay (float32 across CPUs)."""
+
+LONGEST_RUN_SECONDS = 60
+"""Longest run of a file that nobody vouches for: its loops may never end."""
+
+LONGEST_QUOTE = 200
+"""Most characters that a message quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +141,53 @@ class OnnxModel:
         return Prediction(values, probabilities)
 
 
-def _open_session(content: bytes, threads: int) -> ort.InferenceSession:
+class BareModel:
+    """A model file without a description, run as it came: to compare with, never to serve."""
+
+    def __init__(self, content: bytes) -> None:
+        """Opens a session that computes what the graph says, without optimizations.
+
+        Raises:
+            ModelFileError: ONNX Runtime cannot open it.
+        """
+        self._session = _open_session(content, 1, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
+
+    def run(self, outputs: Sequence[str], feed: Feed, seconds: float = LONGEST_RUN_SECONDS) -> list[Any]:
+        """Returns the named outputs: arrays, or lists where the graph has sequences.
+
+        Raises:
+            ModelFileError: the graph fails on these rows, or takes too long.
+        """
+        options = ort.RunOptions()
+        timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+        timer.start()
+        try:
+            found: list[Any] = self._session.run(list(outputs), feed, options)
+        except Exception as error:  # onnxruntime's exceptions share no root but Exception
+            reason = f"no end after {seconds:g} s" if options.terminate else shorten(error)
+            raise ModelFileError(reason) from error
+        finally:
+            timer.cancel()
+        return found
+
+
+def shorten(error: object) -> str:
+    """The first line of a message, without the places in ONNX Runtime's own source, and at most 200 characters."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", lines[0] if lines else type(error).__name__)
+    text = re.sub(r"/\S+\.(cc|h|cpp):\d+ (.*?\) )?", "", text)
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 3]}..."
+
+
+def _open_session(
+    content: bytes, threads: int, level: ort.GraphOptimizationLevel = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
+    options.graph_optimization_level = level
     # No digest covers weights in a file beside it.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/nonexistent")
     options.log_severity_level = 4  # every failure is raised as well, and the caller reports it
@@ -144,7 +195,7 @@ def _open_session(content: bytes, threads: int) -> ort.InferenceSession:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no root but Exception
         raise ModelFileError(
-            f"model file of {len(content)} bytes: found that ONNX Runtime cannot open it ({error}), "
+            f"model file of {len(content)} bytes: found that ONNX Runtime cannot open it ({shorten(error)}), "
             "expected an ONNX model; train or register it again"
         ) from error
 
