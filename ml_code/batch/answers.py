@@ -152,10 +152,23 @@ def feed_batch(features: Sequence[Feature], batch: pa.RecordBatch, first_row: in
             f"expected {', '.join(feature.name for feature in features)}; add what is missing"
         )
     read = {"numeric": _read_numbers, "categorical": _read_texts}
-    return {
-        feature.input: read[feature.kind](batch.column(feature.name), feature.name, first_row).reshape(-1, 1)
-        for feature in features
-    }
+    feed: dict[str, npt.NDArray[np.generic]] = {}
+    for feature in features:
+        cells = read[feature.kind](batch.column(feature.name), feature.name, first_row)
+        if feature.is_required:
+            _refuse_missing(cells, feature.name, first_row)
+        feed[feature.input] = cells.reshape(-1, 1)
+    return feed
+
+
+def _refuse_missing(cells: npt.NDArray[np.generic], name: str, first_row: int) -> None:
+    """Refuses a missing cell of a column that the model cannot read without."""
+    is_missing = cells == "" if cells.dtype == object else np.isnan(cells.astype(np.float32))
+    if np.any(is_missing):
+        row = first_row + int(np.argmax(is_missing))
+        raise DataCheckError(
+            f"column {name}, row {row}: found no value, which this model does not read; fill it, or leave the row out"
+        )
 
 
 def _read_numbers(column: pa.Array, name: str, first_row: int) -> npt.NDArray[np.float32]:

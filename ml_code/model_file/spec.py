@@ -44,6 +44,7 @@ class Feature(BaseModel):
     maximum: float | None = Field(default=None, description="of the catalog's check")
     is_flag: bool = Field(default=False, description="whether all numbers are 0 or 1, so that true and false are read")
     has_missing: bool | None = Field(default=None, description="whether a cell was missing")
+    is_required: bool = Field(default=False, description="whether the model cannot read a missing cell")
 
     @cached_property
     def truths(self) -> Mapping[str, str]:

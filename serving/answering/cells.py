@@ -21,6 +21,8 @@ INTEGER_TEXT_MAX = 2**53
 SHOWN_CATEGORIES = 20
 """Categories that the API's description names."""
 
+REQUIRED = "found no value, which this model does not read"
+
 type Kind = Literal["unknown_category", "out_of_range", "missing"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind.__value__)
@@ -66,7 +68,8 @@ class NumberReader:
     def __init__(self, feature: Feature) -> None:
         self.name = feature.name
         self._is_flag = feature.is_flag
-        self._has_no_missing = feature.has_missing is False
+        self._is_required = feature.is_required
+        self._has_no_missing = feature.has_missing is False or feature.is_required
         self._minimum = -inf if feature.minimum is None else feature.minimum
         self._maximum = inf if feature.maximum is None else feature.maximum
         low, high = max(self._minimum, -FLOAT32_MAX), min(self._maximum, FLOAT32_MAX)
@@ -79,6 +82,8 @@ class NumberReader:
             ValueError: the cell is not a number, or float32 does not hold it.
         """
         if cell is None:
+            if self._is_required:
+                raise ValueError(f"{REQUIRED}; send a number")
             return None
         if isinstance(cell, bool):
             if self._is_flag:
@@ -127,7 +132,7 @@ class CategoryReader:
         self._feature = feature
         self._is_known = feature.categories is not None
         self._known = frozenset(feature.categories or ())
-        self._has_no_missing = feature.has_missing is False
+        self._has_no_missing = feature.has_missing is False or feature.is_required
         missing = () if self._has_no_missing else (None, "")
         self.plain = Plain(self._known.union(missing) if self._is_known or self._has_no_missing else AnyText())
 
@@ -137,6 +142,8 @@ class CategoryReader:
         Raises:
             ValueError: the cell cannot name a category.
         """
+        if self._feature.is_required and not name_category(cell):
+            raise ValueError(f"{REQUIRED}; send a text")
         if cell is None or isinstance(cell, str):
             return cell
         if isinstance(cell, bool):

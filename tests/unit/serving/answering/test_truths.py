@@ -91,6 +91,19 @@ def test_a_missing_category_is_a_warning_where_training_had_none(cell: str | Non
         assert predict(spec, cell) == [[""], warned[:1]]
 
 
+@pytest.mark.parametrize("kind", ["numeric", "categorical"])
+def test_a_missing_cell_is_refused_where_the_model_does_not_read_one(kind: str) -> None:
+    spec = make_spec(kind=kind, categories=["1"] if kind == "categorical" else None, is_required=True)
+    assert predict(spec, 1)[1] == []
+    for missing in (None, "  ") if kind == "categorical" else (None,):
+        for cells in ((missing,), (1, missing)):
+            with pytest.raises(RequestError) as caught:
+                predict(spec, *cells)
+            [problem] = caught.value.detail
+            assert (problem.row, problem.field) == (len(cells) - 1, "member")
+            assert "found no value, which this model does not read; send a" in problem.problem
+
+
 @pytest.mark.parametrize(("minimum", "maximum", "warned"), [(0, 1, [0, 3]), (0, None, [0]), (None, 1, [3])])
 def test_each_end_of_a_range_may_be_open(minimum: float | None, maximum: float | None, warned: list[int]) -> None:
     spec = make_spec(kind="numeric", minimum=minimum, maximum=maximum)
