@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -94,9 +94,17 @@ def register(
     model: Annotated[
         str | None, typer.Option(help="Registered model; `mlops models` lists them.", show_default="the dataset's name")
     ] = None,
+    answers: Annotated[
+        str | None,
+        typer.Option(
+            help="What whole numbers as answers are: labels of the dataset, or positions of its sorted labels.",
+            show_default="what fits the rows",
+        ),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Pass a model that was trained elsewhere to the gate, and register it if it passed."""
+    meaning = _parse_answers(answers)
     with explained():
         workspace = open_workspace(load_host_settings())
         known = workspace.catalog.list_models()
@@ -110,7 +118,7 @@ def register(
             from ml_code.gate import imported_model
 
             status.update("Checking it with the rows")
-            run_id = imported_model.import_model(workspace, file, dataset, model=model)
+            run_id = imported_model.import_model(workspace, file, dataset, model=model, answers=meaning)
         _judge(workspace, run_id, model or dataset, force)
 
 
@@ -198,6 +206,13 @@ def _print_next(decision: Decision, run_id: str, model: str, version: str | None
     console.print(registered, highlight=False)
     if not deploy:
         console.print(f"Then: {command}", highlight=False)
+
+
+def _parse_answers(text: str | None) -> Literal["labels", "positions"] | None:
+    known: dict[str, Literal["labels", "positions"]] = {"labels": "labels", "positions": "positions"}
+    if text is None or text in known:
+        return known[text] if text is not None else None
+    raise typer.BadParameter(f"expected labels or positions, found {text[:60]!r}", param_hint="--answers")
 
 
 def _parse_object(text: str) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from ml_code.data.snapshots import prepare, read_snapshot
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import ModelFileError
 from ml_code.gate import judging
-from ml_code.gate.imported_model import adapt, read_file
+from ml_code.gate.imported_model import adapt
+from ml_code.gate.imports.foreign_file import read_file
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import Settings
 from ml_code.tracking import RunRecord
@@ -172,11 +173,11 @@ def test_a_network_that_answers_labels_as_texts_is_measured_as_any_other(workspa
     proto.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
     proto.graph.output.insert(0, helper.make_tensor_value_info("label", TensorProto.STRING, [None]))
     content = adapt(dataset, proto, split_holdout(dataset, read_snapshot(workspace, uri)), "network.onnx")
-    assert OnnxModel(content).predict_rows([[5.1, 3.5, 1.4, 0.2]]).values == ["0"]
+    assert OnnxModel(content).predict_rows([[5.1, 3.5, 1.4, 0.2]]).values == [0]
     tracker = FakeTracker(content, {"dataset": "iris", "snapshot_uri": uri})
     workspace = replace(workspace, connect_tracker=lambda _: tracker)
     assert judging.evaluate(workspace, "run")["accuracy"] > 0.85
-    assert tracker.pictures == {"confusion_matrix"}
+    assert tracker.pictures == {"confusion_matrix", "calibration"}
 
 
 def test_a_graph_that_knows_no_gaps_is_refused_where_the_rows_have_some() -> None:
@@ -205,15 +206,6 @@ def test_a_matrix_cannot_hold_categories() -> None:
     dataset = make_dataset()
     with pytest.raises(ModelFileError, match=r"expected one of shape \(rows, 1\) for each of age, fare, town, sex"):
         adapt(dataset, make_network(), split_holdout(dataset, make_typed_rows()), "network.onnx")
-
-
-def test_a_classifier_is_refused_for_a_regression() -> None:
-    dataset = make_dataset("regression", categorical=[])
-    rows = make_typed_rows("regression").astype({"outcome": "float64"})
-    proto = make_network(width=2)
-    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
-    with pytest.raises(ModelFileError, match="expected float values for the regression passengers"):
-        adapt(dataset, proto, split_holdout(dataset, rows), "network.onnx")
 
 
 @pytest.mark.parametrize("content", [b"", b"no model at all"])
