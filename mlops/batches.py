@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import re
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_code.cells import MISSING_MARKERS, clean_text
+from ml_code.cells import TRUTHS, clean_text
+from ml_code.reading.numbers import read_number
+from ml_code.reading.rules import Reading
+from ml_code.reading.table import open_table
 from mlops.errors import AnswerError, InputError
 from mlops.gateway import LONGEST_TEXT, SHOWN, FeatureKind, Gateway, Note, RefusedRowsError
 
 MAX_ROWS = 10_000
 MAX_BODY_BYTES = 1_000_000
 """What the gateway takes in one request."""
-
-LARGEST_CELL = 1_000_000
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +38,29 @@ class Predicted:
     version: str
 
 
-def read_csv(file: Path, features: Sequence[FeatureKind], say: Callable[[str], None]) -> Iterator[Source]:
-    """The rows of a CSV file with a header, with the columns that the model reads.
+def read_table(
+    file: Path, features: Sequence[FeatureKind], reading: Reading, say: Callable[[str], None]
+) -> Iterator[Source]:
+    """The rows of a person's table as its dataset's files are read, with the columns that the model reads.
 
     Raises:
-        InputError: it is not such a file, or lacks a column.
+        SourceError: it is not a table, or is written in another way.
+        InputError: it lacks a column, or a line is not a row.
     """
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            csv.field_size_limit(LARGEST_CELL)
-            yield from _read_rows(csv.reader(lines), file, features, say)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: found another encoding, expected UTF-8; save it as CSV UTF-8") from error
-    except csv.Error as error:
-        raise InputError(f"{file}: expected CSV, found: {error}; save it as CSV UTF-8 with commas") from error
+    with file.open("rb") as stream:
+        records = open_table(stream, file.name, reading)
+        columns = _find_columns(file, records.header, features, say)
+        for block in records:
+            if block.bad:
+                bad = block.bad[0]
+                raise InputError(
+                    f"{file}, line {bad.line}: found an invalid row, expected cells as in the header: "
+                    f"{bad.reason[:LONGEST_TEXT]}; fix the line"
+                )
+            cells = [[read_cell(text, feature, reading) for text in block.frame[name]] for name, feature in columns]
+            for line, *row in zip(block.lines, *cells, strict=True):
+                named = {feature.name: cell for (_, feature), cell in zip(columns, row, strict=True)}
+                yield Source(json.dumps(named, ensure_ascii=False).encode(), f"line {line}")
 
 
 def read_json(text: str) -> Iterator[Source]:
@@ -116,62 +122,39 @@ def predict_batch(
     return Predicted(rows, ["prediction", *(f"probability_{name}" for name in classes)], answers.version)
 
 
-def _read_rows(
-    reader: Any, file: Path, features: Sequence[FeatureKind], say: Callable[[str], None]
-) -> Iterator[Source]:
-    header = next(reader, None)
-    if header is None:
-        raise InputError(f"{file}: found an empty file, expected a header and rows")
-    names = [clean_text(name) for name in header]
-    places = _find_columns(file, names, features, say)
-    for cells in reader:
-        if not cells:
-            continue  # an empty line
-        if len(cells) != len(names):
-            raise InputError(
-                f"{file}, line {reader.line_num}: found {len(cells)} cells, expected {len(names)} as in the header; "
-                "fix the line"
-            )
-        row = {feature.name: read_cell(cells[place], feature) for feature, place in places}
-        yield Source(json.dumps(row, ensure_ascii=False).encode(), f"line {reader.line_num}")
+def read_cell(text: object, feature: FeatureKind, reading: Reading) -> object:
+    """A cell as JSON has it; a text that is not a number stays a text, which the gateway refuses in its own words.
+
+    >>> read_cell(" 1,500 ", FeatureKind("price", is_numeric=True), Reading(thousands=","))
+    1500
+    """
+    cell = clean_text(text) if isinstance(text, str) else ""
+    markers = reading.list_markers(feature.name, is_number=feature.is_numeric)
+    if not cell or cell in markers:
+        return None
+    if not feature.is_numeric:
+        return cell
+    if cell.lower() in TRUTHS:
+        return cell.lower() == "true"
+    number = read_number(cell, reading.find_form(feature.name), markers)
+    if number is None or not math.isfinite(number):
+        return cell
+    return int(number) if number.is_integer() else number
 
 
 def _find_columns(
-    file: Path, names: Sequence[str], features: Sequence[FeatureKind], say: Callable[[str], None]
-) -> list[tuple[FeatureKind, int]]:
-    """The place of each feature in the file."""
+    file: Path, header: Sequence[str], features: Sequence[FeatureKind], say: Callable[[str], None]
+) -> list[tuple[str, FeatureKind]]:
+    """The name of each feature in the file."""
     wanted = {clean_text(feature.name): feature for feature in features}
-    if twice := sorted({name for name in names if name in wanted and names.count(name) > 1}):
-        raise InputError(f"{file}: found the column {_quote(twice)} twice, expected it once; rename one")
-    if missing := [name for name in wanted if name not in names]:
+    if missing := [name for name in wanted if name not in header]:
         raise InputError(
             f"{file}: found no column {_quote(missing)} in the header, expected every column that the model reads: "
             f"{_quote(list(wanted))}"
         )
-    if unknown := [name or "(no name)" for name in names if name not in wanted]:
+    if unknown := [name for name in header if name not in wanted]:
         say(f"left out, as the model does not read them: {_quote(unknown)}")
-    return [(feature, names.index(name)) for name, feature in wanted.items()]
-
-
-def read_cell(text: str, feature: FeatureKind) -> object:
-    """A cell as JSON has it; a text that is not a number stays a text, which the gateway refuses in its own words.
-
-    >>> read_cell(" 5.10 ", FeatureKind("age", is_numeric=True))
-    5.1
-    """
-    cell = clean_text(text)
-    if not feature.is_numeric:
-        return cell or None
-    if cell in MISSING_MARKERS:
-        return None
-    if cell.lower() in {"true", "false"}:
-        return cell.lower() == "true"
-    if not _NUMBER.fullmatch(cell):
-        return cell
-    with suppress(ValueError):
-        return int(cell)
-    number = float(cell)
-    return cell if number in {float("inf"), float("-inf")} else number
+    return list(wanted.items())
 
 
 def _describe_notes(notes: Sequence[Note], batch: Sequence[Source]) -> list[str]:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 from rich.console import Console
 
-from ml_code.datasets import load_catalog
-from ml_code.errors import CatalogError
+from ml_code.datasets import load_catalog, load_dataset
+from ml_code.errors import CatalogError, SourceError
 from mlops.endings import explained
 from mlops.errors import InputError
 from mlops.host import load_host_settings
 
 if TYPE_CHECKING:
+    from ml_code.reading.rules import Reading
     from mlops.batches import Predicted
 
 commands = typer.Typer()
@@ -28,7 +29,9 @@ commands = typer.Typer()
 @commands.command()
 def predict(
     model: Annotated[str, typer.Argument(help="Model that serves; `mlops models` lists them.")],
-    rows: Annotated[str, typer.Argument(help="CSV file with a header, or a JSON object, or a JSON array of rows.")],
+    rows: Annotated[
+        str, typer.Argument(help="Table as `dataset add` takes it, or a JSON object, or a JSON array of rows.")
+    ],
     output: Annotated[
         Path | None, typer.Option(help="File for the predictions.", show_default="standard output")
     ] = None,
@@ -36,31 +39,29 @@ def predict(
         bool, typer.Option("--probabilities", help="Add a column with the probability of each class.")
     ] = False,
 ) -> None:
-    """Predict the rows of a CSV file, or of a JSON text, through the gateway; prints the predictions as CSV."""
+    """Predict the rows of a table, or of a JSON text, through the gateway; prints the predictions as CSV."""
     console = Console(stderr=True, soft_wrap=True)
 
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False)
 
-    with explained(InputError):
+    with explained(InputError, SourceError):
         from mlops import batches
         from mlops.gateway import Gateway
 
         settings = load_host_settings()
         refuse_stranger(model, settings.catalog_dir)
+        reading = find_reading(model, settings.catalog_dir)
         with closing(Gateway(settings.gateway_url)) as gateway, console.status("Predicting"):
             if rows.lstrip().startswith(("{", "[")):
                 sources = batches.read_json(rows)
             else:
-                sources = batches.read_csv(Path(rows), gateway.list_features(model), say)
+                sources = batches.read_table(Path(rows), gateway.list_features(model), reading, say)
             predicted = (
                 batches.predict_batch(gateway, model, batch, say, with_probabilities=probabilities)
                 for batch in batches.split(sources)
             )
             count, versions = write_predictions(predicted, output)
-    if not count:
-        say("The file has no row: nothing was predicted.")
-        return
     shown = " and ".join(versions)
     say(f"{count} predictions of {model} version {shown}" + (f" in {output}" if output else ""))
     if len(versions) > 1:
@@ -90,6 +91,15 @@ def refuse_stranger(model: str, catalog_dir: Path | None) -> None:
     names = load_catalog(catalog_dir).list_models()
     if model not in names:
         raise CatalogError(f"model: found {model[:100]!r}, expected one of {', '.join(names)}; choose one of these")
+
+
+def find_reading(model: str, catalog_dir: Path | None) -> Reading:
+    """How the files of a model's dataset are written: a file of rows to predict is one of these.
+
+    Raises:
+        CatalogError: the dataset's file cannot be used.
+    """
+    return load_dataset(load_catalog(catalog_dir).list_models()[model], catalog_dir).reading
 
 
 @contextmanager

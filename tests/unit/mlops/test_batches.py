@@ -10,13 +10,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ml_code.errors import SourceError
+from ml_code.reading.rules import NumberForm, Reading
 from mlops import batches
-from mlops.batches import Source, predict_batch, read_cell, read_csv, read_json, split
+from mlops.batches import Source, predict_batch, read_cell, read_json, read_table, split
 from mlops.errors import AnswerError, InputError, NoAnswerError
 from mlops.gateway import FeatureKind, Gateway
 from serving.answering import rows as limits
 from tests.unit.mlops.conftest import AppServer
 
+PLAIN = Reading()
 SHIP = [FeatureKind("size", is_numeric=True), FeatureKind("port", is_numeric=False)]
 
 
@@ -33,8 +36,8 @@ def write(folder: Path, text: str, encoding: str = "utf-8") -> Path:
     return file
 
 
-def read(file: Path, said: list[str] | None = None) -> list[object]:
-    return [json.loads(row.body) for row in read_csv(file, SHIP, [].append if said is None else said.append)]
+def read(file: Path, said: list[str] | None = None, reading: Reading = PLAIN) -> list[object]:
+    return [json.loads(row.body) for row in read_table(file, SHIP, reading, [].append if said is None else said.append)]
 
 
 @pytest.mark.parametrize(
@@ -42,8 +45,9 @@ def read(file: Path, said: list[str] | None = None) -> list[object]:
     [
         (" 5.10 ", 5.1, "5.10"),
         ("007", 7, "007"),
-        ("123456789012345678901", 123456789012345678901, "123456789012345678901"),
-        ("-1e3", -1000.0, "-1e3"),
+        ("1234567890", 1234567890, "1234567890"),
+        ("-1e3", -1000, "-1e3"),
+        ("(500)", -500, "(500)"),
         ("", None, None),
         ("NA", None, "NA"),
         ("true", True, "true"),
@@ -54,34 +58,45 @@ def read(file: Path, said: list[str] | None = None) -> list[object]:
     ],
 )
 def test_a_cell_is_a_number_only_in_a_column_of_numbers(text: str, numeric: object, categorical: object) -> None:
-    found = read_cell(text, SHIP[0])
+    found = read_cell(text, SHIP[0], PLAIN)
     assert (found, type(found)) == (numeric, type(numeric))
-    assert read_cell(text, SHIP[1]) == categorical
+    assert read_cell(text, SHIP[1], PLAIN) == categorical
 
 
 def test_a_file_is_read_with_its_mark_and_without_the_columns_that_the_model_does_not_read(tmp_path: Path) -> None:
     said: list[str] = []
-    file = write(tmp_path, 'id, port ,size,price\n1,"a, b",2,9\n\n2,,NA,9\n', "utf-8-sig")
+    file = write(tmp_path, 'id, port ,size,price\n1,"a, b",2,9\n2,,NA,9\n', "utf-8-sig")
     assert read(file, said) == [{"size": 2, "port": "a, b"}, {"size": None, "port": None}]
     assert said == ["left out, as the model does not read them: id, price"]
 
 
+def test_a_file_is_read_by_the_rules_of_its_dataset(tmp_path: Path) -> None:
+    reading = Reading(
+        encoding="cp949",
+        separator=";",
+        skip_lines=1,
+        decimal=",",
+        columns={"size": NumberForm(thousands=",", signs=["원"])},
+    )
+    file = write(tmp_path, "판매\nport;size\n부산;1,500 원\n", "cp949")
+    assert read(file, reading=reading) == [{"size": 1500, "port": "부산"}]
+
+
 @pytest.mark.parametrize(
-    ("text", "encoding", "finding"),
+    ("text", "error", "finding"),
     [
-        ("", "utf-8", "found an empty file"),
-        ("size\n1\n", "utf-8", "found no column port in the header"),
-        ("size,port,size\n1,a,2\n", "utf-8", "found the column size twice"),
-        ("size,port\n1,a\n2\n", "utf-8", "line 3: found 1 cells, expected 2"),
-        ("size,port\n1,부산\n", "cp949", "found another encoding, expected UTF-8"),
-        (f"size,port\n1,{'x' * 1_000_001}\n", "utf-8", "expected CSV, found: field larger"),
+        ("", SourceError, "found an empty file"),
+        ("size\n1\n", InputError, "found no column port in the header"),
+        ("size,port,size\n1,a,2\n", SourceError, "'size' twice"),
+        ("size,port\n1,a\n2\n", InputError, "line 3: found an invalid row, .*too few fields: found 1, expected 2"),
+        ("size,port\n", SourceError, "found a header and no rows"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_with_its_place(
-    tmp_path: Path, text: str, encoding: str, finding: str
+    tmp_path: Path, text: str, error: type[Exception], finding: str
 ) -> None:
-    with pytest.raises(InputError, match=finding):
-        read(write(tmp_path, text, encoding))
+    with pytest.raises(error, match=finding):
+        read(write(tmp_path, text))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "[1]", '["a"]'])
@@ -107,7 +122,7 @@ def test_the_models_and_their_columns_are_found(client: Gateway) -> None:
 
 
 def test_predictions_come_back_in_order(client: Gateway, tmp_path: Path) -> None:
-    rows = list(read_csv(write(tmp_path, "port,size\nbusan,2\n,3\n"), client.list_features("ships"), print))
+    rows = list(read_table(write(tmp_path, "port,size\nbusan,2\n,3\n"), client.list_features("ships"), PLAIN, print))
     found = predict_batch(client, "ships", rows, print, with_probabilities=False)
     assert (found.header, found.rows, found.version) == (["prediction"], [[120], [30]], "7")
 
@@ -120,8 +135,8 @@ def test_probabilities_are_columns_by_class(client: Gateway) -> None:
 
 
 def test_a_refusal_names_the_line_and_the_column(client: Gateway, tmp_path: Path) -> None:
-    rows = list(read_csv(write(tmp_path, "port,size\nbusan,2\n\nbusan,much\n"), SHIP, print))
-    with pytest.raises(AnswerError, match=r"found status 422: .*\n  line 4, size: found .*much"):
+    rows = list(read_table(write(tmp_path, "port,size\nbusan,2\nbusan,much\n"), SHIP, PLAIN, print))
+    with pytest.raises(AnswerError, match=r"found status 422: .*\n  line 3, size: found .*much"):
         predict_batch(client, "ships", rows, print, with_probabilities=False)
 
 

@@ -70,11 +70,11 @@ def test_a_refused_row_is_named_and_leaves_no_file(file: Path, tmp_path: Path) -
     assert [found.name for found in tmp_path.iterdir() if "out" in found.name] == []
 
 
-def test_a_file_without_rows_is_said(file: Path) -> None:
+def test_a_file_without_rows_is_refused(file: Path) -> None:
     file.write_text(HEADER)
     done = run("iris", str(file))
-    assert (done.exit_code, done.stdout) == (0, "")
-    assert "has no row" in done.stderr
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "found a header and no rows" in done.stderr
 
 
 @pytest.mark.parametrize(
