@@ -97,6 +97,8 @@ class Told:
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop.time, "sleep", lambda seconds: None)
     monkeypatch.setattr("mlops.deployment.list_known_models", lambda url: {"iris"})
+    # A rollout that never ends is a failure of the test within a minute.
+    monkeypatch.setattr("mlops.deployment.FOLLOW_SECONDS", 60.0)
 
 
 @pytest.fixture
