@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 CANDIDATE = "candidate/model.onnx"
+BASELINE = "baseline/linear.onnx"
+BASELINE_SHA256 = "baseline.sha256"
+"""Tag of a run: the digest of its linear baseline's file."""
 RUN_KEY = "mlops.run_key"
 MODEL = "model"
 """Tag of a run: its registered model."""
@@ -121,13 +124,13 @@ class RunTracker(Connection):
 
     def log_candidate(self, run_id: str, content: bytes) -> str:
         """Stores the exported file on the run, then tags the run with the file's sha256, and returns it."""
-        digest = hashlib.sha256(content).hexdigest()
-        with self._explained(f"candidate of run {run_id}"), tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(CANDIDATE).name
-            path.write_bytes(content)
-            self._client.log_artifact(run_id, str(path), str(Path(CANDIDATE).parent))
-            self._client.set_tag(run_id, SHA256, digest)
-        return digest
+        with self._explained(f"candidate of run {run_id}"):
+            return self._log_file(run_id, CANDIDATE, SHA256, content)
+
+    def log_baseline(self, run_id: str, content: bytes) -> str:
+        """Stores the linear model beside which the gate measures the candidate, and returns its sha256."""
+        with self._explained(f"baseline of run {run_id}"):
+            return self._log_file(run_id, BASELINE, BASELINE_SHA256, content)
 
     def read_candidate(self, run: RunRecord) -> bytes:
         """Reads the exported file of a run.
@@ -136,15 +139,44 @@ class RunTracker(Connection):
             TrackingError: the run has none.
             DigestError: the file's sha256 is not the stored one.
         """
-        with self._explained(f"candidate of run {run.run_id}"), tempfile.TemporaryDirectory() as folder:
-            path = self._client.download_artifacts(run.run_id, CANDIDATE, folder)
-            content = Path(path).read_bytes()
-        return check_digest(content, run.tags.get(SHA256), f"candidate of run {run.run_id}")
+        return self._read_file(run, CANDIDATE, SHA256, f"candidate of run {run.run_id}")
+
+    def read_baseline(self, run: RunRecord) -> bytes | None:
+        """Reads the linear model of a run; None if its training stored none.
+
+        Raises:
+            TrackingError: MLflow refuses.
+            DigestError: the file's sha256 is not the stored one.
+        """
+        if BASELINE_SHA256 not in run.tags:
+            return None
+        return self._read_file(run, BASELINE, BASELINE_SHA256, f"baseline of run {run.run_id}")
+
+    def list_similar_runs(self, run_id: str, tags: Mapping[str, str]) -> list[RunRecord]:
+        """Lists the runs of a run's experiment that have these tags, the newest thousand."""
+        wanted = " and ".join(f"tags.`{name}` = '{quote(value)}'" for name, value in tags.items())
+        with self._explained(f"runs like {run_id}"):
+            experiment_id = self._client.get_run(run_id).info.experiment_id
+            return list(map(_read_run, self._client.search_runs([experiment_id], wanted, max_results=1000)))
 
     def end_run(self, run_id: str, *, is_failed: bool = False) -> None:
         """Marks a run as ended."""
         with self._explained(f"run {run_id}"):
             self._client.set_terminated(run_id, "FAILED" if is_failed else "FINISHED")
+
+    def _log_file(self, run_id: str, name: str, tag: str, content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(name).name
+            path.write_bytes(content)
+            self._client.log_artifact(run_id, str(path), str(Path(name).parent))
+        self._client.set_tag(run_id, tag, digest)
+        return digest
+
+    def _read_file(self, run: RunRecord, name: str, tag: str, subject: str) -> bytes:
+        with self._explained(subject), tempfile.TemporaryDirectory() as folder:
+            content = Path(self._client.download_artifacts(run.run_id, name, folder)).read_bytes()
+        return check_digest(content, run.tags.get(tag), subject)
 
     def _find_or_create_experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)

@@ -91,6 +91,8 @@ def train(
         tracker.log(run.run_id, params={name: value for name, value in params.items() if name not in run.params})
         tracker.log_dataset(run.run_id, dataset, tags["dataset_version"], snapshot_uri)
         pipeline = fitting.fit_pipeline(described, split.train, family, checked, workspace.settings.training_threads)
+        if family.name != "linear":
+            _log_baseline(tracker, run.run_id, described, split.train)
         _log_model(tracker, run.run_id, described, pipeline, split.train)
         is_trained = True
     finally:
@@ -105,6 +107,14 @@ def _open_run(tracker: Tracker, experiment: str, origin: RunOrigin | None, tags:
     # The key has the version of the rows: a cleared task whose rows have changed trains on the new rows.
     key = f"{origin.key}/{tags['dataset_version']}" if origin else None
     return tracker.find_or_create_run(experiment, key, f"{tags[MODEL]}-{tags['estimator']}", tags)
+
+
+def _log_baseline(tracker: Tracker, run_id: str, dataset: Dataset, train: pd.DataFrame) -> None:
+    from ml_code.training import baseline  # noqa: PLC0415
+
+    content = baseline.export_linear_baseline(dataset, train)
+    if content is not None:
+        tracker.log_baseline(run_id, content)
 
 
 def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeline, train: pd.DataFrame) -> None:
