@@ -4,7 +4,8 @@
 and runs the gate. The gate has three outcomes:
 - passed: the version is registered and its asset is emitted, which starts `model_serving_pipeline`;
 - rejected: nothing is registered, and the label of `gate` gives the reason;
-- not comparable with the champion: the version is registered but waits for a person (docs/operations.md).
+- undecided: the version is registered but waits for a person (docs/operations.md). It does not compare with the
+  champion, or the holdout is too small to tell.
 
 **What starts it**:
 - by hand, with a form (dataset, model type, estimator, hyperparameters);
@@ -12,7 +13,8 @@ and runs the gate. The gate has three outcomes:
   on all accepted files, with the champion's model type, estimator and hyperparameters.
 
 **What it writes**: one MLflow run per dataset and DAG run, in the experiment of the dataset's name. The run holds
-parameters, metrics, plots, the decision and the exported file. A pass adds a version of the registered model of that
+parameters, metrics, plots, the decision and the exported file. It has the scores of a constant and of a linear model
+too, and the score of each slice (`slices.json`). A pass adds a version of the registered model of that
 name.
 
 ## Triage
@@ -21,8 +23,9 @@ name.
 - `prepare` red: the source was not reached, or its rows break the catalog's checks. The log names row and column.
 - `train` red: the estimator failed on the data, or the exported file predicts differently from the fitted pipeline.
 - `evaluate`, `gate`, `register` red: MLflow was not reached. Safe to clear: the task finds the same run, so nothing is
-  duplicated.
-- `rejected` green: nothing is broken; the challenger was not better enough. Its log says how to force it.
+  duplicated. `GateError: ... train again`: the dataset's file was corrected since the training. Trigger a new run.
+- `rejected` green: nothing is broken; the challenger was not better enough. Its log says how to force it. Each further
+  model on the same rows must win by more, because one of many wins by chance.
 - `retrain_with_new_params` skipped: there was no rejection, `max_retrain` is 0, or no search found a model that passes.
 """
 

@@ -11,7 +11,8 @@ goes on to `update_model`, where the gate decides. Otherwise `keep_model` logs t
 
 ## Triage
 - `compare` red: MLflow or the object store was not reached. Safe to clear.
-- `keep_model` green: nothing is broken; no version waits, or it is not better. Its log says which.
+- `keep_model` green: nothing is broken. No version waits, it is not better, or the dataset's file was corrected since
+  its training. Its log says which.
 - `update_model` skipped though `compare` chose it: the version is better, but by less than the gate demands. Its log
   says so.
 """

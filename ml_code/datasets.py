@@ -22,10 +22,11 @@ CATALOG = Path(__file__).parent / "catalog"
 DEFAULT = "iris"
 """The first choice of every form: it comes with scikit-learn, so it works offline."""
 
-type Metric = Literal["accuracy", "balanced_accuracy", "f1_macro", "r2", "rmse", "mae"]
+type Metric = Literal["accuracy", "balanced_accuracy", "f1_macro", "average_precision", "r2", "rmse", "mae"]
 
 METRICS: Mapping[Task, tuple[Metric, ...]] = {
-    "classification": ("accuracy", "balanced_accuracy", "f1_macro"),
+    # The last one is of the rarer of two classes, and needs probabilities.
+    "classification": ("accuracy", "balanced_accuracy", "f1_macro", "average_precision"),
     "regression": ("r2", "rmse", "mae"),
 }
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"rmse", "mae"})
@@ -69,6 +70,10 @@ class Gate(Part):
     threshold: float = Field(allow_inf_nan=False)
     minimum_improvement: float = Field(default=0.0, ge=0)
     largest_regression: float = Field(default=0.02, ge=0)
+    slice_floor: float | None = Field(
+        default=None, allow_inf_nan=False, description="what each category and each quartile must reach; None: nothing"
+    )
+    slice_rows: int = Field(default=30, ge=1, description="slices with fewer holdout rows do not count for the floor")
 
 
 class Dataset(Part):
@@ -140,6 +145,7 @@ class Dataset(Part):
         if self.gate.metric not in METRICS[self.task]:
             expected = ", ".join(METRICS[self.task])
             raise ValueError(f"gate.metric: found {self.gate.metric} for {self.task}, expected one of {expected}")
+        self._refuse_metric_of_two_classes()
         for name, values in self.hyperparameters.items():
             if name not in FAMILIES:
                 raise ValueError(f"hyperparameters: found {name}, expected one of {', '.join(FAMILIES)}")
@@ -154,6 +160,14 @@ class Dataset(Part):
         for field, column, use in (("key", self.key, "identify a row"), ("group", self.group, "group rows")):
             if column == self.target:
                 raise ValueError(f"{field}: found {column}, the target, which does not {use}; expected another column")
+
+    def _refuse_metric_of_two_classes(self) -> None:
+        labels = self.checks.columns.get(self.target, ColumnCheck()).allowed
+        if self.gate.metric == "average_precision" and labels is not None and len(labels) != 2:
+            raise ValueError(
+                f"gate.metric: found average_precision for {len(labels)} classes, expected two; "
+                "choose balanced_accuracy or f1_macro"
+            )
 
     def _refuse_impossible_checks(self) -> None:
         for name, check in self.checks.columns.items():

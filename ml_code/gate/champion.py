@@ -2,62 +2,139 @@
 
 from __future__ import annotations
 
-import pandas as pd
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from ml_code.datasets import Dataset
-from ml_code.errors import DigestError, ModelFileError
-from ml_code.gate import evaluation
-from ml_code.gate.decision import Comparison
+from ml_code.datasets import ColumnCheck
+from ml_code.errors import DataCheckError, DigestError, GateError, ModelFileError
+from ml_code.gate.baselines import measure_rival
+from ml_code.gate.challenger import UNKNOWN_HOLDOUT, Challenger, find_misfit
+from ml_code.gate.decision import Decision
+from ml_code.gate.evaluation import predict_rows
+from ml_code.gate.evidence import QUOTED, Comparison, Rival, show_names
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import ModelSpec
-from ml_code.tracking import MODEL, RunRecord, Tracker
+from ml_code.tracking import MODEL, Tracker
 
-UNKNOWN_HOLDOUT = "unknown"
-"""Holdout id of a model that was trained elsewhere: its training rows are unknown, so it does not compare."""
+DECISION = "gate.decision"
+"""Tag of a run and of a version: the gate's decision as JSON."""
 
 
-def compare_with_champion(
-    tracker: Tracker, run: RunRecord, dataset: Dataset, holdout: pd.DataFrame, challenger: OnnxModel
-) -> Comparison | None:
-    """Compares a run with the champion; None if there is no champion.
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """A version that serves or served: its description, and its measurement on the challenger's rows."""
 
-    Args:
-        tracker: reads the champion.
-        run: run of the challenger.
-        dataset: dataset of both.
-        holdout: rows that neither has trained on, if both used the same rule.
-        challenger: exported file of the run.
+    spec: ModelSpec
+    rival: Rival
+
+
+def compare_with_champion(tracker: Tracker, challenger: Challenger) -> Comparison | None:
+    """Compares a challenger with the champion, and with the best champion before it; None if there is no champion.
 
     Raises:
         TrackingError: MLflow refuses.
     """
-    version = tracker.read_aliases(run.tags[MODEL]).get("champion")
+    model = challenger.run.tags[MODEL]
+    version = tracker.read_aliases(model).get("champion")
     if version is None:
         return None
-    tags = tracker.read_version(run.tags[MODEL], version).tags
-    holdout_ids = {tags.get("holdout_id"), run.tags["holdout_id"]}
-    if len(holdout_ids) > 1 or UNKNOWN_HOLDOUT in holdout_ids:
-        return Comparison(version, problem="it held out other rows, so it may have trained on these")
-    try:
-        champion = OnnxModel(tracker.read_model_file(run.tags[MODEL], version))
-    except (ModelFileError, DigestError) as error:
-        return Comparison(version, problem=f"its file cannot be read ({error})")
-    lacking = sorted({feature.name for feature in champion.spec.features} - set(holdout.columns))
-    if lacking:
-        return Comparison(version, problem=f"it reads {', '.join(lacking)}, which the rows no longer have")
-    truth, metric = holdout[dataset.target], dataset.gate.metric
-    of_champion = evaluation.predict_rows(dataset, champion, holdout)
-    of_challenger = evaluation.predict_rows(dataset, challenger, holdout)
-    difference = evaluation.compare(dataset, truth, of_challenger, of_champion, metric)
+    tags = tracker.read_version(model, version).tags
+    champion = _open_earlier(tracker, challenger, version, tags)
+    if isinstance(champion, str):
+        return Comparison(version, problem=champion)
+    classes = _find_class_change(champion.spec, challenger.model.spec)
+    if classes and _is_corrected(challenger, champion.spec):
+        return Comparison(version, problem=classes)
+    best_version = _read_best(tags)
+    best = _measure_best(tracker, challenger, best_version) if best_version != version else None
+    is_better = best is not None and best.difference < champion.rival.difference
     return Comparison(
         version,
-        champion_score=evaluation.measure(dataset, truth, of_champion)[metric],
-        difference=difference.value,
-        standard_error=difference.standard_error,
-        has_seen_data=tags.get("dataset_version") == run.tags["dataset_version"],
-        has_other_schema=_schema(champion.spec) != _schema(challenger.spec),
+        champion_score=champion.rival.score,
+        difference=champion.rival.difference,
+        standard_error=champion.rival.standard_error,
+        has_seen_data=tags.get("dataset_version") == challenger.run.tags["dataset_version"],
+        schema_change=_find_column_change(champion.spec, challenger.model.spec, version) or classes,
+        best_version=best_version if is_better else None,
+        best=best if is_better else None,
     )
 
 
-def _schema(spec: ModelSpec) -> set[tuple[str, str]]:
-    return {(feature.name, feature.kind) for feature in spec.features}
+def _open_earlier(tracker: Tracker, challenger: Challenger, version: str, tags: Mapping[str, str]) -> _Earlier | str:
+    """Measures a version on the challenger's holdout, or returns the reason why it does not compare."""
+    holdout_ids = {tags.get("holdout_id"), challenger.run.tags["holdout_id"]}
+    if len(holdout_ids) > 1 or UNKNOWN_HOLDOUT in holdout_ids:
+        return "it held out other rows, so it may have trained on these"
+    dataset, holdout = challenger.dataset, challenger.holdout
+    try:
+        model = OnnxModel(tracker.read_model_file(challenger.run.tags[MODEL], version))
+    except (ModelFileError, DigestError) as error:
+        return f"its file cannot be read ({str(error)[:QUOTED]})"
+    if misfit := find_misfit(dataset, model.spec, holdout):
+        return misfit
+    try:
+        return _Earlier(model.spec, measure_rival(challenger, predict_rows(dataset, model, holdout)))
+    except (DataCheckError, GateError, ModelFileError) as error:
+        return f"it cannot be measured ({error})"
+
+
+def _read_best(tags: Mapping[str, str]) -> str | None:
+    """The best champion before a version, by the decision on that version."""
+    try:
+        return Decision.from_json(tags[DECISION]).best_version
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _measure_best(tracker: Tracker, challenger: Challenger, version: str | None) -> Rival | None:
+    """Measures an earlier champion again; None if it is gone, was rolled back, or has another schema."""
+    model = challenger.run.tags[MODEL]
+    tags = next((made.tags for made in tracker.list_versions(model) if made.version == version), None)
+    if version is None or tags is None or "rolled_back" in tags:
+        return None
+    found = _open_earlier(tracker, challenger, version, tags)
+    if isinstance(found, str) or _find_class_change(found.spec, challenger.model.spec):
+        return None
+    return found.rival
+
+
+def _find_column_change(champion: ModelSpec, challenger: ModelSpec, version: str) -> str | None:
+    before, after = ({(feature.name, feature.kind) for feature in spec.features} for spec in (champion, challenger))
+    if before == after:
+        return None
+    parts = [
+        f"{word} {show_names(sorted(name for name, _ in names))}"
+        for word, names in (("with", after - before), ("without", before - after))
+        if names
+    ]
+    return f"it reads other columns than the champion, version {version}: {', '.join(parts)}"
+
+
+def _find_class_change(champion: ModelSpec, challenger: ModelSpec) -> str | None:
+    """How the kinds or the set of the classes differ; None if they do not. 0 and "0" are two classes."""
+    if challenger.task == "regression":
+        return None
+    before, after = (sorted(map(_quote, spec.classes or [])) for spec in (champion, challenger))
+    if not before or not after:  # a file that answers labels itself: its golden rows show their kind
+        before, after = (
+            sorted({type(label).__name__ for label in spec.golden.predictions}) for spec in (champion, challenger)
+        )
+    if before == after:
+        return None
+    shown = [show_names(labels) for labels in (after, before)]
+    return f"its classes are {shown[0]}; the champion's are {shown[1]}"
+
+
+def _is_corrected(challenger: Challenger, champion: ModelSpec) -> bool:
+    """Whether the catalog itself lists the challenger's classes and no longer the champion's."""
+    dataset = challenger.dataset
+    listed = dataset.checks.columns.get(dataset.target, ColumnCheck()).allowed
+    declared, ours, theirs = (
+        {str(label) for label in labels or []} for labels in (listed, challenger.model.spec.classes, champion.classes)
+    )
+    return bool(declared) and ours <= declared and theirs != declared
+
+
+def _quote(label: int | str) -> str:
+    return json.dumps(label, ensure_ascii=False)

@@ -44,8 +44,10 @@ def read_holdout_rows(workspace: Workspace, model: str, version: str) -> Holdout
     names = [feature.name for feature in opened.spec.features]
     try:
         _, frame = read_holdout(workspace, tracker.read_run(tracker.read_version(model, version).run_id).tags)
-        rows = [[_as_value(cell) for cell in row] for row in frame[names].head(LARGEST_HOLDOUT).to_numpy().tolist()]
-    except (KeyError, StorageError, DataCheckError) as error:
+        numbers = {f.name: frame[f.name].astype("float64") for f in opened.spec.features if f.kind == "numeric"}
+        known = frame.assign(**numbers)[names].head(LARGEST_HOLDOUT)
+        rows = [[_as_value(cell) for cell in row] for row in known.to_numpy().tolist()]
+    except (KeyError, ValueError, StorageError, DataCheckError) as error:  # ValueError: the catalog was corrected
         log.warning("%s version %s: found no holdout (%r), so its golden rows replace it", model, version, error)
         rows = opened.spec.golden.rows
     return HoldoutRows(opened.spec, rows, opened.predict_rows(rows).values)

@@ -14,7 +14,7 @@ from ml_code.data.holdout import Split
 from ml_code.data.snapshots import name_version, prepare, read_snapshot
 from ml_code.datasets import Dataset
 from ml_code.errors import ModelFileError
-from ml_code.gate.champion import UNKNOWN_HOLDOUT
+from ml_code.gate.challenger import UNKNOWN_HOLDOUT
 from ml_code.gate.imports import columns, graph, readings, trials
 from ml_code.gate.imports.adapter import wrap
 from ml_code.gate.imports.foreign_file import read_file

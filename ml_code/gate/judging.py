@@ -10,23 +10,28 @@ import numpy as np
 import pandas as pd
 
 from ml_code.data import features
-from ml_code.data.snapshots import read_holdout
 from ml_code.errors import GateError
 from ml_code.gate import evaluation
-from ml_code.gate.champion import compare_with_champion
+from ml_code.gate.baselines import measure_baselines
+from ml_code.gate.challenger import Challenger, open_challenger, read_split
+from ml_code.gate.champion import DECISION, compare_with_champion
 from ml_code.gate.decision import Decision, Trigger, apply_gate, verdict
+from ml_code.gate.evidence import Evidence, Slice, count_effective_rows
 from ml_code.gate.model_card import write_card
-from ml_code.model_file.onnx_model import OnnxModel, Prediction
+from ml_code.gate.slices import list_counting, measure_slices, write_slices
+from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Label
-from ml_code.tracking import MODEL, RunRecord, Tracker
+from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 from ml_code.workspace import Workspace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DECISION = "gate.decision"
 PENDING = "pending"
 """Value of the tag `gate` of a registered version that the gate has not judged."""
+
+JUDGED = "gate"
+"""Tag of a run that the gate judged, or that lost to another run on the same holdout."""
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +42,7 @@ def decide(workspace: Workspace, run_id: str, trigger: Trigger = "manual", force
     A run with a version keeps its decision: that version may be the champion by now.
 
     Raises:
+        GateError: no training made the run, the catalog was corrected since, or its metric cannot be measured.
         TrackingError: MLflow refuses, or a file is missing.
         DigestError: the sha256 of the run's file is not the stored one.
     """
@@ -44,15 +50,50 @@ def decide(workspace: Workspace, run_id: str, trigger: Trigger = "manual", force
     run = tracker.read_run(run_id)
     if DECISION in run.tags and any(DECISION in made.tags for made in tracker.list_versions(run.tags[MODEL], run_id)):
         return read_decision(run)
-    dataset, holdout = read_holdout(workspace, run.tags)
-    model = OnnxModel(tracker.read_candidate(run))
-    predicted = evaluation.predict_rows(dataset, model, holdout)
-    score = evaluation.measure(dataset, holdout[dataset.target], predicted)[dataset.gate.metric]
-    comparison = compare_with_champion(tracker, run, dataset, holdout, model)
-    decision = apply_gate(dataset.name, dataset.gate, score, len(holdout), comparison, trigger=trigger, force=force)
+    challenger = open_challenger(workspace, run)
+    dataset = challenger.dataset
+    slices = measure_slices(dataset, challenger.holdout, challenger.predicted)
+    evidence = weigh_evidence(tracker, challenger, slices)
+    comparison = compare_with_champion(tracker, challenger)
+    decision = apply_gate(dataset.name, dataset.gate, evidence, comparison, trigger=trigger, force=force)
     _log_decision(tracker, run_id, decision)
-    tracker.log_text(run_id, "model_card.md", write_card(dataset, run.tags, run.params, run.metrics, decision))
+    tracker.log_text(run_id, "slices.json", write_slices(slices))
+    card = write_card(dataset, run.tags, run.params, run.metrics, decision, slices=slices)
+    tracker.log_text(run_id, "model_card.md", card)
     return decision
+
+
+def weigh_evidence(tracker: Tracker, challenger: Challenger, slices: Sequence[Slice]) -> Evidence:
+    """Measures a challenger and its baselines, and counts the tries on its snapshot.
+
+    Raises:
+        GateError: the gate's metric cannot be measured.
+        TrackingError: MLflow refuses.
+    """
+    dataset, truth = challenger.dataset, challenger.truth
+    baselines = measure_baselines(tracker, challenger)
+    counting = list_counting(slices, dataset.gate.slice_rows)
+    class_rows = [len(truth)] if dataset.task == "regression" else truth.value_counts().tolist()
+    return Evidence(
+        score=evaluation.measure(dataset, truth, challenger.predicted)[dataset.gate.metric],
+        holdout_rows=len(truth),
+        dummy=baselines.dummy,
+        linear_score=baselines.linear_score,
+        effective_rows=count_effective_rows(dataset.gate.metric, class_rows),
+        tries=count_tries(tracker, challenger.run),
+        low_slice=counting[0] if counting else None,
+        unseen_classes=sorted(map(str, challenger.unseen_classes)),
+    )
+
+
+def count_tries(tracker: Tracker, run: RunRecord) -> int:
+    """Number of different models of the run's line that met its holdout on its snapshot, this one among them.
+
+    The same recipe on the same rows gives the same model, so it counts once.
+    """
+    same = {name: run.tags[name] for name in (MODEL, "dataset_version", "holdout_id")}
+    judged = [other for other in tracker.list_similar_runs(run.run_id, same) if JUDGED in other.tags]
+    return len({_name_recipe(other) for other in [*judged, run]})
 
 
 def describe_decision(decision: Decision) -> dict[str, str]:
@@ -90,9 +131,12 @@ def _log_decision(tracker: Tracker, run_id: str, decision: Decision) -> None:
         "gate_champion_score": decision.champion_score,
         "gate_difference": decision.difference,
         "gate_standard_error": decision.standard_error,
+        "gate_tries": float(decision.tries),
+        "baseline_dummy": decision.baseline_dummy,
+        "baseline_linear": decision.baseline_linear,
     }
     metrics = {name: value for name, value in values.items() if value is not None}
-    tags = {"gate": decision.outcome, "gate.verdict": verdict(decision), DECISION: decision.to_json()}
+    tags = {JUDGED: decision.outcome, "gate.verdict": verdict(decision), DECISION: decision.to_json()}
     tracker.log(run_id, metrics=metrics, tags=tags)
     log.info("%s", verdict(decision))
     if decision.warning:
@@ -103,26 +147,18 @@ def evaluate(workspace: Workspace, run_id: str) -> dict[str, float]:
     """Measures the run's exported file on the holdout, and logs metrics and plots.
 
     Raises:
+        GateError: no training made the run, the catalog was corrected since, or its metric cannot be measured.
         TrackingError: MLflow refuses, or the run has no exported file.
     """
-    from ml_code.training import plots  # noqa: PLC0415  matplotlib takes seconds to import
-
     tracker = workspace.tracker
-    run = tracker.read_run(run_id)
-    dataset, holdout = read_holdout(workspace, run.tags)
-    model = OnnxModel(tracker.read_candidate(run))
-    predicted = evaluation.predict_rows(dataset, model, holdout)
-    truth = holdout[dataset.target]
+    challenger = open_challenger(workspace, tracker.read_run(run_id))
+    dataset, truth, predicted = challenger.dataset, challenger.truth, challenger.predicted
     metrics = evaluation.measure(dataset, truth, predicted)
     intervals = evaluation.measure_intervals(dataset, truth, predicted)
-    if dataset.task == "regression":
-        pictures = {"residuals": plots.draw_residuals(np.asarray(truth, np.float64), np.asarray(predicted.values))}
-    else:
-        pictures = _draw_classes(tracker, run_id, truth, predicted, model.spec.classes)
-    tracker.log_figures(run_id, pictures)
+    tracker.log_figures(run_id, _draw_plots(tracker, challenger))
     lowest = {f"{name}_low": low for name, (low, _) in intervals.items()}
     highest = {f"{name}_high": high for name, (_, high) in intervals.items()}
-    tracker.log(run_id, metrics={**metrics, **lowest, **highest, "holdout_rows": float(len(holdout))})
+    tracker.log(run_id, metrics={**metrics, **lowest, **highest, "holdout_rows": float(len(truth))})
     return metrics
 
 
@@ -155,7 +191,7 @@ def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> st
         is_judged: False registers a version before the gate's decision; no rollout picks it.
 
     Raises:
-        GateError: the gate has not judged the run, or rejected it.
+        GateError: the gate has not judged the run, or rejected it; or the catalog was corrected since.
         TrackingError: MLflow refuses.
     """
     tracker = workspace.tracker
@@ -166,7 +202,7 @@ def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> st
             f"run {run_id}: found the verdict {verdict(decision)!r}, expected a promotion; "
             "train a better model, or force this one by the parameter force"
         )
-    dataset, holdout = read_holdout(workspace, run.tags)
+    dataset, split = read_split(workspace, run)
     content = tracker.read_candidate(run)
     tags = {
         **(describe_decision(decision) if decision else {"gate": PENDING}),
@@ -176,4 +212,22 @@ def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> st
         "model_type": run.tags["model_type"],
         "estimator": run.tags["estimator"],
     }
-    return tracker.register(run.tags[MODEL], run_id, content, features.select_inputs(dataset, holdout.head(5)), tags)
+    return tracker.register(
+        run.tags[MODEL], run_id, content, features.select_inputs(dataset, split.holdout.head(5)), tags
+    )
+
+
+def _name_recipe(run: RunRecord) -> tuple[str | None, ...]:
+    """What decides a model's file, given its rows; a model from elsewhere is its file."""
+    recipe = run.tags.get("estimator"), run.params.get("hyperparameters")
+    return recipe if run.tags.get("model_type") != "onnx" else (*recipe, run.tags.get(SHA256))
+
+
+def _draw_plots(tracker: Tracker, challenger: Challenger) -> dict[str, Figure]:
+    from ml_code.training import plots  # noqa: PLC0415  matplotlib takes seconds to import
+
+    truth, predicted = challenger.truth, challenger.predicted
+    if challenger.dataset.task == "regression":
+        values = np.asarray(predicted.values, np.float64)
+        return {"residuals": plots.draw_residuals(np.asarray(truth, np.float64), values)}
+    return _draw_classes(tracker, challenger.run.run_id, truth, predicted, challenger.model.spec.classes)

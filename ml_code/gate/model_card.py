@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from ml_code.datasets import METRICS, Dataset
 from ml_code.gate.decision import Decision, verdict
+from ml_code.gate.evidence import Slice
+from ml_code.gate.slices import list_counting
 from ml_code.markdown import escape, quote_code
+
+SHOWN_SLICES = 5
 
 
 def write_card(
@@ -15,6 +19,8 @@ def write_card(
     params: Mapping[str, str],
     metrics: Mapping[str, float],
     decision: Decision,
+    *,
+    slices: Sequence[Slice],
 ) -> str:
     """Writes the card as Markdown.
 
@@ -24,6 +30,7 @@ def write_card(
         params: parameters of the run.
         metrics: metrics of the run, with `<metric>_low` and `<metric>_high`; absent ones are left out.
         decision: decision of the gate.
+        slices: quality of the holdout's parts, the worst one first.
     """
     lines = [_describe_metric(name, metrics) for name in METRICS[dataset.task] if name in metrics]
     return "\n".join(
@@ -44,9 +51,11 @@ def write_card(
             "|---|---|---|",
             *lines,
             "",
+            *_describe_slices(dataset, slices),
             "## Gate",
             f"{escape(verdict(decision))}.",
-            *([f"The decision is {escape(decision.warning)}."] if decision.warning else []),
+            *([f"Warning: {escape(decision.warning)}."] if decision.warning else []),
+            *_describe_rivals(decision),
             "",
             "## Limits",
             *_describe_limits(dataset),
@@ -68,6 +77,28 @@ def _describe_metric(name: str, metrics: Mapping[str, float]) -> str:
     low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
     interval = "-" if low is None or high is None else f"{low:.4g} to {high:.4g}"
     return f"| {name} | {metrics[name]:.4g} | {interval} |"
+
+
+def _describe_slices(dataset: Dataset, slices: Sequence[Slice]) -> list[str]:
+    least = dataset.gate.slice_rows
+    shown = list_counting(slices, least)[:SHOWN_SLICES]
+    if not shown:
+        return []
+    rows = [f"| {escape(part.name)} | {part.rows} | {part.score:.4g} |" for part in shown]
+    title = f"## Worst parts of the holdout (of at least {least} rows; all of them in `slices.json`)"
+    return [title, f"| part | rows | {dataset.gate.metric} |", "|---|---|---|", *rows, ""]
+
+
+def _describe_rivals(decision: Decision) -> list[str]:
+    scores = {
+        "this model": decision.score,
+        "a constant (most frequent class, or mean)": decision.baseline_dummy,
+        "a linear model": decision.baseline_linear,
+        f"champion, version {decision.champion_version}": decision.champion_score,
+        f"best champion so far, version {decision.best_version}": decision.best_score,
+    }
+    rows = [f"| {name} | {score:.4g} |" for name, score in scores.items() if score is not None]
+    return ["", f"| model | score ({decision.metric}) |", "|---|---|", *rows]
 
 
 def _describe_limits(dataset: Dataset) -> list[str]:

@@ -10,13 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ml_code.data.snapshots import read_holdout
 from ml_code.datasets import LOWER_IS_BETTER
-from ml_code.errors import GateError, HeldBackError
+from ml_code.errors import GateError, HeldBackError, ModelFileError
 from ml_code.gate import judging
+from ml_code.gate.challenger import open_challenger
 from ml_code.gate.champion import compare_with_champion
 from ml_code.gate.decision import ROUNDING, Decision, Trigger, verdict
-from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.workspace import Workspace
 
 RUN_SCHEME = "runs:/"
@@ -57,6 +56,9 @@ def choose_best(workspace: Workspace, run_uris: Sequence[str]) -> str:
         )
     sign = -1 if metric in LOWER_IS_BETTER else 1
     best = max(runs, key=lambda run: sign * run.metrics[metric])
+    for loser in runs:
+        if loser is not best:  # it met the holdout, so it counts as a try
+            workspace.tracker.log(loser.run_id, tags={judging.JUDGED: "not_chosen"})
     log.info("%s: %s", metric, {run.tags["estimator"]: run.metrics[metric] for run in runs})
     return f"{RUN_SCHEME}{best.run_id}"
 
@@ -84,9 +86,10 @@ def compare_pending(workspace: Workspace, model: str) -> Choice:
     newest = next(iter(tracker.list_versions(model)), None)
     if newest is None or newest.tags.get("gate") != judging.PENDING:
         return Choice(None, is_better=False, reason=f"{model}: no version is pending")
-    run = tracker.read_run(newest.run_id)
-    dataset, holdout = read_holdout(workspace, run.tags)
-    comparison = compare_with_champion(tracker, run, dataset, holdout, OnnxModel(tracker.read_candidate(run)))
+    try:
+        comparison = compare_with_champion(tracker, open_challenger(workspace, tracker.read_run(newest.run_id)))
+    except (GateError, ModelFileError) as error:
+        return Choice(newest.version, is_better=False, reason=f"{model}: version {newest.version}: {error}")
     if comparison is None:
         return Choice(newest.version, is_better=True, reason=f"{model}: version {newest.version} is the first")
     if comparison.problem or comparison.difference is None:

@@ -33,10 +33,14 @@ LONGEST_QUOTE = 200
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Predictions of n rows: n labels or values, and for classifiers (n, classes) float32 probabilities."""
+    """Predictions of n rows: n labels or values, and for classifiers (n, classes) float32 probabilities.
+
+    `classes` are the labels of the probabilities' columns, if they are known.
+    """
 
     values: list[float] | list[Label]
     probabilities: npt.NDArray[np.float32] | None
+    classes: Sequence[Label] | None = None
 
 
 class OnnxModel:
@@ -138,7 +142,7 @@ class OnnxModel:
         values = answers.tolist()
         if self._labels is not None:
             values = [self._labels[class_id] for class_id in values]
-        return Prediction(values, probabilities)
+        return Prediction(values, probabilities, self.spec.classes)
 
 
 class BareModel:

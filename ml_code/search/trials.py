@@ -248,10 +248,13 @@ class _Trials:
         self, hyperparameters: Mapping[str, HyperparameterValue], train: pd.DataFrame, test: pd.DataFrame
     ) -> float:
         pipeline = fit_pipeline(self._dataset, train, self._family, hyperparameters, self._threads)
-        predicted = pipeline.predict(features.select_inputs(self._dataset, test)).tolist()
+        inputs = features.select_inputs(self._dataset, test)
+        predicted = pipeline.predict(inputs).tolist()
         classes = features.list_classes(self._dataset, train)
-        values = predicted if classes is None else [classes[number] for number in predicted]
-        scores = evaluation.measure(self._dataset, test[self._dataset.target], Prediction(values, None))
+        found = Prediction(predicted, None)
+        if classes is not None:
+            found = Prediction([classes[number] for number in predicted], pipeline.predict_proba(inputs), classes)
+        scores = evaluation.measure(self._dataset, test[self._dataset.target], found)
         return scores[self._dataset.gate.metric]
 
 

@@ -151,7 +151,11 @@ def test_a_run_shows_params_metrics_dataset_tags_and_plots(
 
     shown = mlflow.MlflowClient().get_run(run_id)
     assert shown.data.params["hyperparameter.n_estimators"] == "7"
-    assert {"accuracy", "f1_macro", "holdout_rows"} <= set(shown.data.metrics)
+    assert {"accuracy", "f1_macro", "holdout_rows", "baseline_dummy", "baseline_linear"} <= set(shown.data.metrics)
+    assert shown.data.metrics["baseline_linear"] > 0.85
+    assert shown.data.metrics["baseline_dummy"] < 0.5
+    slices = json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/slices.json"))
+    assert {part["feature"] for part in slices} == set(workspace.load_dataset("iris").features)
     assert shown.data.metrics["accuracy_low"] <= shown.data.metrics["accuracy"] <= shown.data.metrics["accuracy_high"]
     assert shown.data.tags["airflow.run_id"] == "manual__shown"
     assert shown.data.tags["dataset_version"] in snapshot_uri
@@ -163,6 +167,17 @@ def test_a_run_shows_params_metrics_dataset_tags_and_plots(
     assert shown.data.tags["dataset_version"] in card
     assert shown.data.tags["gate.verdict"] in card
     assert shown.info.status == "FINISHED"
+
+
+def test_models_on_one_snapshot_are_counted(workspace: Workspace, snapshot_uri: str) -> None:
+    before = judging.decide(workspace, run.train(workspace, "iris", snapshot_uri, "sklearn", "linear")).tries
+    same, other = (
+        run.train(workspace, "iris", snapshot_uri, "sklearn", "linear", hyperparameters={"C": value})
+        for value in (0.4711, 0.4712)
+    )
+    assert judging.decide(workspace, same).tries == before + 1
+    assert judging.decide(workspace, same).tries == before + 1
+    assert judging.decide(workspace, other).tries == before + 2
 
 
 def test_a_retry_makes_no_second_run_and_no_second_version(

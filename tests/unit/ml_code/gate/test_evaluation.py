@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics
 
-from ml_code.gate.evaluation import compare, count_confusions, measure, measure_intervals
+from ml_code.datasets import Metric
+from ml_code.errors import GateError
+from ml_code.gate.evaluation import SCORES, compare, count_confusions, measure, measure_intervals, read_answers
 from ml_code.model_file.onnx_model import Prediction
 from tests.unit.ml_code.passengers import make_dataset
 
@@ -84,3 +88,73 @@ def test_a_target_without_spread_has_nothing_to_explain() -> None:
     heights = pd.Series([170.0] * 20)
     found = measure(make_dataset("regression"), heights, Prediction([170.0] * 20, None))
     assert found["r2"] == 0.0
+
+
+SURE = RANDOM.uniform(size=300).round(1)
+IS_RARE = pd.Series(np.where(RANDOM.uniform(size=300) < 0.2 * (1 + SURE), "yes", "no"))
+TWO = make_dataset(gate={"metric": "average_precision", "threshold": 0.3})
+
+
+def give_chances(chances: Sequence[float], classes: Sequence[str] = ("no", "yes")) -> Prediction:
+    """Probabilities of `yes`, beside the label that is likelier."""
+    shares = np.array([[1 - chance, chance] for chance in chances], dtype=np.float32)
+    values = ["yes" if chance > 0.5 else "no" for chance in chances]
+    return Prediction(values, shares if classes[1] == "yes" else shares[:, ::-1], classes)
+
+
+@pytest.mark.parametrize("classes", [("no", "yes"), ("yes", "no")])
+def test_average_precision_of_the_rarer_class_equals_that_of_scikit_learn(classes: tuple[str, str]) -> None:
+    """Many rows have equal probabilities, which count as one threshold."""
+    found = measure(TWO, IS_RARE, give_chances(SURE, classes))["average_precision"]
+    assert found == pytest.approx(metrics.average_precision_score(IS_RARE == "yes", SURE))
+
+
+def test_average_precision_of_a_constant_is_the_share_of_the_class() -> None:
+    assert measure(TWO, IS_RARE, give_chances([0.3] * 300))["average_precision"] == pytest.approx(
+        np.mean(IS_RARE == "yes")
+    )
+
+
+def test_average_precision_without_a_row_of_the_class_is_zero() -> None:
+    assert measure(TWO, pd.Series(["no"] * 300), give_chances(SURE))["average_precision"] == 0.0
+
+
+def test_average_precision_is_measured_wherever_it_can_be() -> None:
+    assert "average_precision" in measure(make_dataset(), IS_RARE, give_chances(SURE))
+    assert "average_precision" in measure_intervals(make_dataset(), IS_RARE, give_chances(SURE))
+    assert "average_precision" not in measure(make_dataset(), IS_RARE, Prediction(IS_RARE.tolist(), None))
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [Prediction(GUESSES, None), Prediction(GUESSES, np.full((300, 3), 1 / 3, np.float32), LABELS.tolist())],
+)
+def test_a_gate_of_average_precision_refuses_a_model_without_probabilities_of_two_classes(
+    prediction: Prediction,
+) -> None:
+    with pytest.raises(GateError, match="found a model without probabilities of two classes"):
+        measure(TWO, TRUTH, prediction)
+
+
+def test_a_text_in_place_of_a_number_is_named() -> None:
+    with pytest.raises(GateError, match=r"passengers: found predictions that are not numbers .*450,000"):
+        measure(make_dataset("regression"), HEIGHTS, Prediction(["450,000"] * 300, None))
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "f1_macro"])
+def test_a_weight_counts_a_row_as_often(metric: Metric) -> None:
+    """A bootstrap draws a row twice, a slice leaves rows out."""
+    weights = np.arange(300) % 3
+    drawn = np.repeat(np.arange(300), weights)
+    answers = read_answers(make_dataset(), TRUTH, Prediction(GUESSES, None))
+    repeated = measure(make_dataset(), TRUTH[drawn], Prediction([GUESSES[row] for row in drawn], None))
+    assert SCORES[metric](answers, weights.astype(float)) == pytest.approx(repeated[metric])
+
+
+@pytest.mark.parametrize("metric", ["r2", "rmse", "mae"])
+def test_a_weight_counts_a_number_as_often(metric: Metric) -> None:
+    weights = np.arange(300) % 3
+    drawn = np.repeat(np.arange(300), weights)
+    answers = read_answers(make_dataset("regression"), HEIGHTS, Prediction(ESTIMATES, None))
+    repeated = measure(make_dataset("regression"), HEIGHTS[drawn], Prediction([ESTIMATES[row] for row in drawn], None))
+    assert SCORES[metric](answers, weights.astype(float)) == pytest.approx(repeated[metric])

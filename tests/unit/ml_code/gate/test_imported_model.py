@@ -18,6 +18,7 @@ from ml_code.data.snapshots import prepare, read_snapshot
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import ModelFileError
 from ml_code.gate import judging
+from ml_code.gate.challenger import UNKNOWN_HOLDOUT
 from ml_code.gate.imported_model import adapt
 from ml_code.gate.imports.foreign_file import read_file
 from ml_code.model_file.onnx_model import OnnxModel
@@ -174,7 +175,8 @@ def test_a_network_that_answers_labels_as_texts_is_measured_as_any_other(workspa
     proto.graph.output.insert(0, helper.make_tensor_value_info("label", TensorProto.STRING, [None]))
     content = adapt(dataset, proto, split_holdout(dataset, read_snapshot(workspace, uri)), "network.onnx")
     assert OnnxModel(content).predict_rows([[5.1, 3.5, 1.4, 0.2]]).values == [0]
-    tracker = FakeTracker(content, {"dataset": "iris", "snapshot_uri": uri})
+    tags = {"dataset": "iris", "model": "iris", "dataset_version": "rows", "holdout_id": UNKNOWN_HOLDOUT}
+    tracker = FakeTracker(content, {**tags, "snapshot_uri": uri})
     workspace = replace(workspace, connect_tracker=lambda _: tracker)
     assert judging.evaluate(workspace, "run")["accuracy"] > 0.85
     assert tracker.pictures == {"confusion_matrix", "calibration"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pytest
 
@@ -17,6 +18,10 @@ class FakeTracker:
 
     def __init__(self, **runs: RunRecord) -> None:
         self.runs = runs
+        self.tagged: dict[str, Mapping[str, str]] = {}
+
+    def log(self, run_id: str, tags: Mapping[str, str]) -> None:
+        self.tagged[run_id] = tags
 
     def read_run(self, run_id: str) -> RunRecord:
         return self.runs[run_id]

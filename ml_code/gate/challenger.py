@@ -1,0 +1,107 @@
+"""The model of a run, opened on the rows of its snapshot; and whether a model file fits the present catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ml_code.data.holdout import Split, split_holdout
+from ml_code.data.snapshots import read_snapshot
+from ml_code.datasets import Dataset
+from ml_code.errors import GateError
+from ml_code.gate.evaluation import predict_rows
+from ml_code.gate.evidence import show_names
+from ml_code.model_file.onnx_model import OnnxModel, Prediction
+from ml_code.model_file.spec import Label, ModelSpec
+from ml_code.tracking import MODEL, RunRecord
+from ml_code.workspace import Workspace
+
+UNKNOWN_HOLDOUT = "unknown"
+"""Holdout id of a model that was trained elsewhere: its training rows are unknown, so it does not compare."""
+
+NEEDED_TAGS = ("dataset", MODEL, "dataset_version", "snapshot_uri", "holdout_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Challenger:
+    """A run, its dataset, the rows of its snapshot on either side, its file, and the file's holdout predictions.
+
+    The holdout has no row of `unseen_classes`.
+    """
+
+    run: RunRecord
+    dataset: Dataset
+    train: pd.DataFrame
+    holdout: pd.DataFrame
+    model: OnnxModel
+    predicted: Prediction
+    unseen_classes: Sequence[Label] = ()
+
+    @property
+    def truth(self) -> pd.Series:
+        """True values of the holdout."""
+        return self.holdout[self.dataset.target]
+
+
+def open_challenger(workspace: Workspace, run: RunRecord) -> Challenger:
+    """Opens the exported file of a run and predicts the holdout.
+
+    Raises:
+        GateError: no training made the run, or the catalog was corrected since.
+        ModelFileError: the file cannot be opened, or fails on the rows.
+        TrackingError: MLflow refuses, or the file is missing.
+        DigestError: the sha256 of the run's file is not the stored one.
+    """
+    dataset, split = read_split(workspace, run)
+    model = OnnxModel(workspace.tracker.read_candidate(run))
+    if misfit := find_misfit(dataset, model.spec, split.holdout):
+        raise GateError(_describe_stale(run, f"a model that does not fit: {misfit}"))
+    if other := {feature.name for feature in model.spec.features} ^ set(dataset.features):
+        raise GateError(_describe_stale(run, f"other features ({show_names(sorted(other))})"))
+    predicted = predict_rows(dataset, model, split.holdout)
+    return Challenger(run, dataset, split.train, split.holdout, model, predicted, split.unheld_classes)
+
+
+def read_split(workspace: Workspace, run: RunRecord) -> tuple[Dataset, Split]:
+    """Reads the dataset and the rows of a run, by its tags.
+
+    Raises:
+        GateError: no training made the run, or the catalog was corrected since.
+        StorageError: the snapshot is gone, or the store refuses.
+    """
+    if missing := [name for name in NEEDED_TAGS if name not in run.tags]:
+        raise GateError(
+            f"run {run.run_id}: found no tag {', '.join(missing)}, expected those of a training; "
+            "train by `mlops train`, or register a file by `mlops register`"
+        )
+    dataset = workspace.load_dataset(run.tags["dataset"])
+    rows = read_snapshot(workspace, run.tags["snapshot_uri"])
+    if lacking := [name for name in dataset.columns if name not in rows.columns]:
+        raise GateError(_describe_stale(run, f"rows without {show_names(lacking)}"))
+    split = split_holdout(dataset, rows)
+    if run.tags["holdout_id"] not in {split.holdout_id, UNKNOWN_HOLDOUT}:
+        raise GateError(_describe_stale(run, "another rule for the holdout, so it may have trained on these rows"))
+    return dataset, split
+
+
+def find_misfit(dataset: Dataset, spec: ModelSpec, frame: pd.DataFrame) -> str | None:
+    """Why a model file does not fit the present catalog, such as after a correction; None if it fits."""
+    if spec.task != dataset.task:
+        answers = "classes" if spec.task == "classification" else "numbers"
+        return f"it answers {answers}, and the task is {dataset.task} now"
+    if spec.target != dataset.target:
+        return f"it predicts {spec.target}, and the target is {dataset.target} now"
+    lacking = sorted({feature.name for feature in spec.features} - set(frame.columns))
+    if lacking:
+        return f"it reads {show_names(lacking)}, which the rows no longer have"
+    kinds = {**dict.fromkeys(dataset.numeric, "numeric"), **dict.fromkeys(dataset.categorical, "categorical")}
+    for feature in spec.features:
+        if kinds.get(feature.name, feature.kind) != feature.kind:
+            return f"it reads {feature.name} as {feature.kind}, which is {kinds[feature.name]} now"
+    return None
+
+
+def _describe_stale(run: RunRecord, found: str) -> str:
+    return f"run {run.run_id}: found {found}; expected those of the present catalog, which was corrected; train again"
