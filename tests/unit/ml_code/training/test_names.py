@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from ml_code.cells import clean_text
 from ml_code.data.features import list_classes
 from ml_code.data.validation import check_rows
-from ml_code.datasets import LONGEST_NAME, Dataset
+from ml_code.datasets import Dataset
 from ml_code.families import check_hyperparameters, find_family
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import METADATA_KEY, Value
+from ml_code.reading.rules import LONGEST_NAME
 from ml_code.training.export import export_pipeline, seal
 from ml_code.training.fitting import fit_pipeline, rank_features
 from tests.unit.ml_code.passengers import make_dataset, make_rows
