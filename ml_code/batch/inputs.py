@@ -19,11 +19,11 @@ from ml_code.reading.blocks import Block
 from ml_code.reading.csv_records import show_names
 from ml_code.reading.numbers import read_numbers
 from ml_code.reading.rules import Reading
-from ml_code.reading.table import open_table
+from ml_code.reading.table import SUFFIXES, open_table
 from ml_code.storage import SCHEME, Storage, StoredObject
 from ml_code.workspace import Workspace
 
-ENDINGS = (".csv", ".csv.gz", ".parquet")
+ENDINGS = SUFFIXES
 
 BATCH_ROWS = 65_536
 """Rows of one prediction: enough for the graph's full speed, few enough for a flat memory."""
@@ -134,8 +134,9 @@ def _read_csv(
 ) -> Iterator[Rows]:
     first = 0
     with storage.open(uri) as stream:
-        records = open_table(stream, uri, reading)
-        _refuse_columns(uri, [feature.name for feature in features], records.header)
+        names = [feature.name for feature in features]
+        records = open_table(stream, uri, reading, names)
+        _refuse_columns(uri, names, records.header)
         for block in records:
             if block.bad:
                 bad = block.bad[0]

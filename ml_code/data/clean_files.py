@@ -20,7 +20,8 @@ from ml_code.data.validation import check_rows, refuse_too_many_bad
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
 from ml_code.reading.blocks import BadRow
-from ml_code.reading.table import open_table
+from ml_code.reading.csv_records import RECORD_BYTES
+from ml_code.reading.table import open_table, refuse_other_dialect
 from ml_code.storage import StoredObject
 from ml_code.workspace import Workspace
 
@@ -127,6 +128,8 @@ class CleanFiles:
             self._storage.write_bytes(report, quarantine.to_csv())
             shown = [f"line {row.line}: {row.column}: {row.reason}" for row in bad[:SHOWN_BAD_ROWS]]
             share = self._dataset.checks.bad_rows_share
+            if len(bad) > share * rows:
+                refuse_other_dialect(content[:RECORD_BYTES], origin, self._dataset.reading)
             refuse_too_many_bad(f"{self._dataset.name}: {origin} ({report})", shown, len(bad), rows, share)
             if quarantine.is_full:
                 raise DataCheckError(
@@ -142,7 +145,7 @@ class CleanFiles:
         good: list[pd.DataFrame] = []
         bad: list[BadRow] = []
         size_bytes = 0
-        for block in open_table(io.BytesIO(content), origin, self._dataset.reading):
+        for block in open_table(io.BytesIO(content), origin, self._dataset.reading, self._dataset.columns):
             size_bytes += sum(map(len, block.raw)) + sum(len(row.raw) for row in block.bad)
             if size_bytes > LARGEST_CSV_MB * 1_000_000:
                 raise DataCheckError(

@@ -42,7 +42,7 @@ def put_file(workspace: Workspace, dataset: str, path: Path) -> str:
     _refuse_suffix(path.name)
     storage = workspace.storage
     with storage.open(str(path)) as stream:
-        refuse_missing_columns(described, open_table(stream, path.name, described.reading).header)
+        refuse_missing_columns(described, open_table(stream, path.name, described.reading, described.columns).header)
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     # Another file of this name may still be there.

@@ -61,7 +61,8 @@ def _load_from_internet(workspace: Workspace, dataset: Dataset, url: str) -> Sou
     try:
         content = _download(url)
         # A portal's web page has status 200 as well, and must not replace the copy.
-        refuse_missing_columns(dataset, open_table(io.BytesIO(content), url, dataset.reading).header)
+        table = open_table(io.BytesIO(content), url, dataset.reading, dataset.columns)
+        refuse_missing_columns(dataset, table.header)
     except (requests.RequestException, SourceError, DataCheckError) as error:
         if storage.find(kept) is None:
             raise SourceError(

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import BinaryIO
 
-from ml_code.cells import clean_text
 from ml_code.errors import SourceError
 from ml_code.reading.blocks import BadRow, Block, is_utf8, parse_rows, show
-from ml_code.reading.grammar import Grammar, name_columns
+from ml_code.reading.faults import SHOWN, find_fault, refuse_other_kind
+from ml_code.reading.grammar import Grammar, clean_name, name_columns
 from ml_code.reading.rules import Reading
 from ml_code.reading.streams import DAMAGED, Utf8Stream
 
@@ -23,9 +23,9 @@ RECORD_LINES = 100
 """Most physical lines of one record: an unclosed quote costs one line, not the rest of the file."""
 
 SHOWN_BYTES = 1000
-"""Length of the raw text of an overlong line, and of any line in an error."""
+"""Length of the raw text of an overlong line."""
 
-SHOWN_HEADER = 200
+SHOWN_HEADER = SHOWN
 
 
 class CsvRecords:
@@ -52,14 +52,16 @@ class CsvRecords:
         """
         self._name = name
         self._reading = reading or Reading()
-        self._stream = Utf8Stream(stream, self._reading.encoding, is_packed=name.endswith(".gz"))
+        encoding, end = self._reading.encoding, self._reading.line_end
+        self._stream = Utf8Stream(stream, encoding, is_packed=name.endswith(".gz"), line_end=end)
         self._grammar = Grammar(self._reading.separator.encode())
         self._rest, self._line = self._read(RECORD_BYTES), 1
+        refuse_other_kind(self._rest, name)
         self._skip_lines()
-        self._names = self._parse_header(self._take_line())
+        self._names = self._parse_header(self._take_record())
         self.header = self._names[:-1] if self._reading.extra_field == "last" else self._names
         if self._reading.unit_row:
-            self._take_line()
+            self._take_record()
 
     def __iter__(self) -> Iterator[Block]:
         """Reads the file block by block.
@@ -109,6 +111,15 @@ class CsvRecords:
         self._line += 1
         return line.removesuffix(b"\r")
 
+    def _take_record(self) -> bytes:
+        """Takes a line, and those after it that belong to its quoted fields."""
+        record = self._take_line()
+        for _ in range(RECORD_LINES):
+            if record.count(b'"') % 2 == 0 or not self._rest:
+                break
+            record += b"\n" + self._take_line()
+        return record
+
     def _skip_lines(self) -> None:
         comment = self._reading.comment.encode()
         while self._rest and (self._line <= self._reading.skip_lines or (comment and self._rest.startswith(comment))):
@@ -117,15 +128,15 @@ class CsvRecords:
     def _parse_header(self, line: bytes) -> list[str]:
         if not line and not self._rest:
             raise self._refuse("an empty file", "a header and rows")
+        shown = _shorten(show(line[:SHOWN_HEADER]))
+        if not self._grammar.row.fullmatch(line):
+            line = self._grammar.loose_quotes.sub(b"", line)
         if len(line) >= RECORD_BYTES or b"\0" in line or not self._grammar.row.fullmatch(line):
-            raise self._refuse(
-                f"the first line {show(line[:SHOWN_HEADER])!r}",
-                "a header of names on one line, ended by LF or CRLF",
-            )
+            raise self._refuse(f"the first line {shown!r}", "a header of names, each quoted whole or not at all")
         try:
-            names = [clean_text(field.decode()) for field in self._grammar.split(line)]
+            names = [clean_name(field.decode()) for field in self._grammar.split(line)]
         except UnicodeDecodeError as error:
-            raise self._refuse(f"the header {show(line[:SHOWN_HEADER])!r}", self._reading.encoding) from error
+            raise self._refuse(f"the header {shown!r}", f"names in {self._reading.encoding}") from error
         if not any(names):
             raise self._refuse("an empty header", "a name for each column")
         if self._reading.extra_field == "first":
@@ -154,7 +165,6 @@ class _Lines:
         self._row = grammar.make_row(len(header))
         self._data, self._first, self._is_last = data, first, is_last
         self._comment = reading.comment.encode()
-        self._encoding = "UTF-8" if reading.encoding == "utf-8" else reading.encoding
         self._physical = data.removesuffix(b"\n").split(b"\n") if data else []
         has_cr = b"\r" in data
         self._lines = [line.removesuffix(b"\r") for line in self._physical] if has_cr else self._physical
@@ -206,11 +216,19 @@ class _Lines:
         if self._comment and record.startswith(self._comment):
             return b""
         separator = self._reading.separator.encode()
-        if self._reading.skip_empty and not record.strip(separator + b" "):
+        if self._reading.skip_empty and not record.strip(separator + b" \t"):
             return b""
         if b'"' in record and not self._row.fullmatch(record):
-            return self._grammar.loose_quotes.sub(b"", record)
-        return record
+            record = self._grammar.loose_quotes.sub(b"", record)
+        return self._fit(record, separator) if self._reading.extra_field == "last" else record
+
+    def _fit(self, record: bytes, separator: bytes) -> bytes:
+        """A record with one empty field after the last named one, where it has several or none."""
+        surplus = len(self._grammar.fields.findall(record)) - len(self._header)
+        if surplus == -1:
+            return record + separator
+        empty = len(record) - len(record.rstrip(separator))
+        return record[:-surplus] if 0 < surplus < empty else record
 
     def _find_suspects(self) -> list[int]:
         """Indexes of the lines that fail the fast tests; nearly all rows pass these."""
@@ -218,8 +236,8 @@ class _Lines:
         lines, is_row = self._lines, self._row.fullmatch
         data = self._data
         suspects = {index for index, line in enumerate(lines) if line.count(separator) != more}
-        if self._reading.skip_empty:
-            suspects.update(index for index, line in enumerate(lines) if not line.strip(separator + b" "))
+        if self._reading.skip_empty and self._grammar.empty.search(b"\n" + data):
+            suspects.update(index for index, line in enumerate(lines) if not line.strip(separator + b" \t"))
         if self._comment and self._comment in data:
             suspects.update(index for index, line in enumerate(lines) if line.startswith(self._comment))
         if b'"' in data or b"\r" in data:
@@ -244,35 +262,25 @@ class _Lines:
             size = sum(map(len, lines))
             is_open = not self._is_last and len(lines) < RECORD_LINES and size <= RECORD_BYTES
             return None if is_open else index + 1
-        if count > 1 and not self._row.fullmatch(b"\n".join(lines[:count]).removesuffix(b"\r")):
+        if count > 1 and not self._is_row(b"\n".join(lines[:count]).removesuffix(b"\r")):
             return index + 1
         return index + count
+
+    def _is_row(self, record: bytes) -> bool:
+        return bool(self._row.fullmatch(record) or self._row.fullmatch(self._grammar.loose_quotes.sub(b"", record)))
 
     def _find_fault(self, line: int, record: bytes) -> BadRow | None:
         if len(record) > RECORD_BYTES:
             reason = f"found a record of more than {RECORD_BYTES} bytes, of which these are the first {SHOWN_BYTES}"
             return BadRow(line, "", reason, show(record[:SHOWN_BYTES]))
-        if not self._grammar.row.fullmatch(record):
-            is_quoted = b'"' in record
-            reason = "broken quotes" if is_quoted else "found a carriage return inside the line, expected LF or CRLF"
-            return BadRow(line, "", reason, show(record))
-        fields = self._grammar.fields.findall(record)
-        if len(fields) != len(self._header):
-            is_few = len(fields) < len(self._header)
-            reason = f"too {'few' if is_few else 'many'} fields: found {len(fields)}, expected {len(self._header)}"
-            return BadRow(line, "", reason, show(record))
-        for column, field in zip(self._header, fields, strict=True):
-            if not is_utf8(field):
-                return BadRow(line, column, f"found bytes that are not {self._encoding}", show(record))
-            if b"\0" in field:
-                return BadRow(line, column, "found a NUL byte", show(record))
-        return None
+        fault = find_fault(record, self._header, self._reading, self._grammar)
+        return BadRow(line, *fault, show(record)) if fault else None
 
 
 def show_names(names: Sequence[str]) -> str:
     """Column names for an error, shortened if they are long."""
     text = ", ".join(names)
-    return text if len(text) <= SHOWN_BYTES else f"{text[:SHOWN_BYTES]}... ({len(names)} columns)"
+    return text if len(text) <= SHOWN_HEADER else f"{text[:SHOWN_HEADER]}... ({len(names)} columns)"
 
 
 def _shorten(text: str) -> str:

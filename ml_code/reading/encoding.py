@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from typing import BinaryIO
 
 CHUNK_BYTES = 1024 * 1024
@@ -25,10 +26,13 @@ def recognize_encoding(stream: BinaryIO) -> str:
     if start[:2] in UTF_16:
         return UTF_16[start[:2]]
     if _has_alternate_nulls(start):
-        return "utf-16-le" if start[1:2] == b"\0" else "utf-16-be"
+        return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
     foreign = [line for line in start.splitlines() if not line.isascii()]
     rest = b""
     while len(foreign) * 80 < SAMPLE_BYTES and (chunk := stream.read(CHUNK_BYTES)):
+        if rest.isascii() and chunk.isascii():
+            rest = chunk[chunk.rfind(b"\n") + 1 :]
+            continue
         lines = (rest + chunk).split(b"\n")
         rest = lines.pop()[-CHUNK_BYTES:]
         foreign += [line for line in lines if not line.isascii()]
@@ -39,22 +43,36 @@ def recognize_encoding(stream: BinaryIO) -> str:
 
 
 def _has_alternate_nulls(content: bytes) -> bool:
+    """Whether half of the bytes are often NUL, from the start on: a file may change its encoding in the middle."""
     sample = content[:2000]
+    if b"\0" not in sample[:8] and sample[:8].isascii():
+        return False
     half = max(1, len(sample) // 2)
     return len(sample) > 3 and max(sample[::2].count(0), sample[1::2].count(0)) > 0.4 * half
 
 
 def _recognize_legacy(content: bytes) -> str:
     sample = content[:SAMPLE_BYTES]
-    if _looks_korean(sample):
+    if looks_korean(sample):
         return "cp949"
+    if _looks_latin(sample):
+        return "cp1252"
     from charset_normalizer import from_bytes  # noqa: PLC0415  only for a legacy encoding
 
     best = from_bytes(sample, cp_isolation=CANDIDATES).best()
     return best.encoding if best is not None else "cp1252"
 
 
-def _looks_korean(content: bytes) -> bool:
+def _looks_latin(content: bytes) -> bool:
+    """Whether it is Windows-1252, and letters beyond ASCII stand alone or in pairs, as in Latin words.
+
+    The library takes short texts of such letters for Cyrillic.
+    """
+    runs = re.findall(rb"[\x80-\xff]+", content)
+    return _decodes(content, "cp1252") and sum(len(run) <= 2 for run in runs) >= 0.8 * len(runs)
+
+
+def looks_korean(content: bytes) -> bool:
     """Whether it is CP949, and nearly all characters beyond ASCII are common Hangul (KS X 1001).
 
     The library takes short Korean texts for Latin, and short Latin ones for Korean.
@@ -67,7 +85,7 @@ def _looks_korean(content: bytes) -> bool:
         text = content[: error.start].decode("cp949")
     beyond = [letter for letter in text if not letter.isascii()]
     hangul = sum("가" <= letter <= "힣" and letter.encode("cp949")[1] >= 0xA1 for letter in beyond)
-    return hangul >= 0.7 * len(beyond)
+    return bool(beyond) and hangul >= 0.7 * len(beyond)
 
 
 def _decodes(content: bytes, encoding: str) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ml_code.cells import clean_text
+
 
 @dataclass(frozen=True)
 class Grammar:
@@ -36,6 +38,11 @@ class Grammar:
         mark = re.escape(self.separator)
         return re.compile(b"(?<=" + mark + b")" + blank + b'(?=")|(?<=")' + blank + b"(?=" + mark + b"|$)")
 
+    @cached_property
+    def empty(self) -> re.Pattern[bytes]:
+        """A line without any value."""
+        return re.compile(rb"\n[ \t" + re.escape(self.separator) + rb"]+\r?(?=\n|\Z)")
+
     def make_row(self, width: int) -> re.Pattern[bytes]:
         """A valid row of one width."""
         return re.compile(self.field + b"(?:" + re.escape(self.separator) + self.field + b"){%d}" % (width - 1))
@@ -43,6 +50,18 @@ class Grammar:
     def split(self, row: bytes) -> list[bytes]:
         """The fields of a valid row, without their quotes."""
         return [_unquote(field) for field in self.fields.findall(row)]
+
+
+def clean_name(text: str) -> str:
+    r"""A column's name as people read it: line breaks and other unprintable characters become one blank.
+
+    >>> clean_name("distance\n(km)")
+    'distance (km)'
+    """
+    text = clean_text(text)
+    if text.isprintable():
+        return text
+    return re.sub(r"\0+", " ", "".join(letter if letter.isprintable() else "\0" for letter in text)).strip()
 
 
 def name_columns(names: Sequence[str]) -> list[str]:

@@ -58,13 +58,14 @@ class Reading(Part):
 
     encoding: str = Field(default="utf-8", description="a name that Python knows")
     separator: Literal[",", ";", "\t", "|"] = ","
+    line_end: Literal["lf", "cr"] = Field(default="lf", description="cr: of old Macintosh programs; CRLF counts as lf")
     skip_lines: int = Field(default=0, ge=0, le=100, description="lines above the header, such as a title")
     comment: str = Field(default="", max_length=2, description="lines that begin with it are left out")
     unit_row: bool = Field(default=False, description="whether the line below the header holds units")
     extra_field: Literal["first", "last"] | None = Field(
         default=None, description="a field of each row that the header does not name: the row's name, or an empty one"
     )
-    skip_empty: bool = Field(default=False, description="whether records without any value are left out")
+    skip_empty: bool = Field(default=True, description="whether records without any value are left out")
     sheet: str | None = Field(default=None, description="of a workbook; None: its only one")
     decimal: Literal[".", ","] = "."
     thousands: Literal["", ",", ".", " ", "'"] = ""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 from ml_code.errors import SourceError
 from ml_code.reading.csv_records import RECORD_BYTES, CsvRecords
 from ml_code.reading.encoding import recognize_encoding
+from ml_code.reading.faults import SHOWN, find_difference, refuse_other_kind
 from ml_code.reading.layout import Layout, recognize_layout
 from ml_code.reading.rules import Reading
-from ml_code.reading.streams import DAMAGED, Utf8Stream, unpack
+from ml_code.reading.streams import DAMAGED, GZIP, Rejoined, Utf8Stream, unpack, unpack_start
 from ml_code.reading.workbooks import convert_table, is_table_file
 
-SUFFIXES = (".csv", ".csv.gz", ".tsv", ".txt", ".xlsx", ".xlsm", ".xls", ".ods", ".parquet")
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz", ".xlsx", ".xlsm", ".xls", ".ods", ".parquet")
 """Ends of the names of files that are read; the content decides how."""
 
 
@@ -26,24 +28,60 @@ class Recognized:
     notes: list[str] = field(default_factory=list)
 
 
-def open_table(stream: BinaryIO, name: str, reading: Reading) -> CsvRecords:
+def open_table(stream: BinaryIO, name: str, reading: Reading, columns: Sequence[str] = ()) -> CsvRecords:
     """Opens a table.
 
     Args:
         stream: of the file, at its start.
         name: for messages; `.gz` at its end means a packed file.
         reading: how the file is written.
+        columns: declared ones. If one is missing, and the file is written in another way, the error says in which.
 
     Raises:
         SourceError: it is not a table, or is written in another way.
     """
-    buffered = _buffer(stream)
-    if is_table_file(buffered.peek(8)):
-        content = convert_table(buffered, name, reading.sheet)
+    start = stream.read(RECORD_BYTES)
+    rest = cast("BinaryIO", Rejoined(start, stream))
+    if is_table_file(start):
+        content = convert_table(rest, name, reading.sheet)
+        start, rest = content[:RECORD_BYTES], io.BytesIO(content)
         # A converted table is UTF-8 with commas, whatever the other files of the dataset are.
-        plain = reading.model_copy(update={"encoding": "utf-8", "separator": ","})
-        return CsvRecords(io.BytesIO(content), name, plain)
-    return CsvRecords(buffered, name, reading)
+        reading = reading.model_copy(update={"encoding": "utf-8", "separator": ",", "line_end": "lf"})
+    elif start.startswith(GZIP) and not name.endswith(".gz"):
+        rest = unpack(rest, is_packed=True)
+    try:
+        records = CsvRecords(rest, name, reading)
+    except SourceError as error:
+        refuse_other_dialect(start, name, reading, error)
+        raise
+    if any(column not in records.header for column in columns):
+        refuse_other_dialect(start, name, reading)
+    return records
+
+
+def refuse_other_dialect(start: bytes, name: str, reading: Reading, cause: Exception | None = None) -> None:
+    """Refuses a file that is written in another way than its dataset's files.
+
+    Args:
+        start: the first bytes of the file.
+        name: of the file.
+        reading: how the dataset's files are written.
+        cause: the error that led here.
+
+    Raises:
+        SourceError: the file is written in another way; the error says in which.
+    """
+    if is_table_file(start):
+        return
+    try:
+        found = recognize_table(io.BytesIO(_unpack_start(start)), name.removesuffix(".gz")).reading
+    except SourceError:
+        return
+    if difference := find_difference(found, reading):
+        raise SourceError(
+            f"file {name}: {difference}, by [reading] of the dataset's TOML file; "
+            "save it as the dataset's other files, or correct [reading] if they are all written so"
+        ) from cause
 
 
 def recognize_table(stream: BinaryIO, name: str, sheet: str | None = None) -> Recognized:
@@ -57,37 +95,48 @@ def recognize_table(stream: BinaryIO, name: str, sheet: str | None = None) -> Re
     Raises:
         SourceError: it is not a table.
     """
-    if is_table_file(_buffer(stream).peek(8)):
-        stream.seek(0)
+    start = stream.read(RECORD_BYTES)
+    stream.seek(0)
+    if is_table_file(start):
         content = convert_table(stream, name, sheet)
         stream.seek(0)
-        layout = recognize_layout(content[:RECORD_BYTES].decode(errors="replace"))
-        layout.keys.pop("separator", None)
+        layout = _recognize_start(content[:RECORD_BYTES], is_plain=True)
         return _make(layout, {"sheet": sheet} if sheet else {}, [], name)
-    stream.seek(0)
-    is_packed = name.endswith(".gz")
+    is_packed = start.startswith(GZIP) or name.endswith(".gz")
     try:
         encoding = recognize_encoding(unpack(stream, is_packed=is_packed))
         stream.seek(0)
-        start = Utf8Stream(stream, encoding, is_packed=is_packed).read(RECORD_BYTES)
+        content = unpack(stream, is_packed=is_packed).read(RECORD_BYTES)
     except DAMAGED as error:
         raise SourceError(
             f"file {name}: found a truncated or damaged gzip file ({error}), expected a whole one; load it again"
         ) from error
     stream.seek(0)
-    layout = recognize_layout(start.decode(errors="replace"))
+    text = Utf8Stream(io.BytesIO(content), encoding, is_packed=False).read(2 * RECORD_BYTES)
+    refuse_other_kind(text if encoding.startswith("utf-16") else content, name)
+    layout = _recognize_start(text)
     notes = [f"The encoding is {encoding}."] if encoding != "utf-8" else []
     return _make(layout, {"encoding": encoding}, notes, name)
+
+
+def _recognize_start(content: bytes, *, is_plain: bool = False) -> Layout:
+    text = content.decode(errors="replace")
+    if len(content) >= RECORD_BYTES and "\n" in text:
+        text = text[: text.rindex("\n") + 1]  # the last line may be incomplete
+    return recognize_layout(text, separator="," if is_plain else None)
+
+
+def _unpack_start(start: bytes) -> bytes:
+    try:
+        return unpack_start(start, RECORD_BYTES) if start.startswith(GZIP) else start
+    except DAMAGED:
+        return b""
 
 
 def _make(layout: Layout, keys: dict[str, Any], notes: list[str], name: str) -> Recognized:
     if layout.values is not None:
         raise SourceError(
-            f"file {name}: found values in the first line ({layout.values[:100]}), "
+            f"file {name}: found values in the first line ({layout.values[:SHOWN]}), "
             "expected the names of the columns; add a header line above it"
         )
     return Recognized(Reading.model_validate({**layout.keys, **keys}), [*notes, *layout.notes])
-
-
-def _buffer(stream: BinaryIO) -> io.BufferedReader:
-    return stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", stream))

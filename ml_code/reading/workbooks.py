@@ -69,7 +69,8 @@ def _read_sheet(content: bytes, name: str, sheet: str | None) -> Iterator[list[A
         ) from error
     except (python_calamine.CalamineError, OSError) as error:
         raise SourceError(
-            f"file {name}: found a workbook that cannot be opened, expected a table; save the sheet as CSV UTF-8"
+            f"file {name}: found an Excel workbook that cannot be opened, expected a whole one; "
+            "save the sheet as CSV UTF-8 and load that"
         ) from error
     filled = [found.name for found in book.sheets_metadata if _has_rows(book, found.name)]
     chosen = sheet or (filled[0] if len(filled) == 1 else None)
@@ -91,8 +92,9 @@ def _check_archive(content: bytes, name: str) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = archive.namelist()
-            if not {"xl/workbook.xml", "xl/workbook.bin", "content.xml"} & set(names):
-                raise SourceError(f"file {name}: found a zip archive, expected a table; unpack it first")
+            _refuse_archive(set(names), name)
+            if sum(part.file_size for part in archive.infolist()) > LARGEST_TABLE_MB * 1_000_000:
+                raise _refuse_size(name)
             unpacked = 0
             for part in names:
                 tail = b""
@@ -104,6 +106,14 @@ def _check_archive(content: bytes, name: str) -> None:
                         tail = _refuse_formulas(part, tail + chunk, name)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise SourceError(f"file {name}: found a damaged workbook, expected a whole one; save it again") from error
+
+
+def _refuse_archive(parts: set[str], name: str) -> None:
+    if parts & {"xl/workbook.xml", "xl/workbook.bin", "content.xml"}:
+        return
+    is_document = "word/document.xml" in parts
+    found, step = ("a Word document", "save its table as CSV UTF-8") if is_document else ("a zip archive", "unpack it")
+    raise SourceError(f"file {name}: found {found}, expected a table; {step} and load that")
 
 
 def _refuse_formulas(part: str, text: bytes, name: str) -> bytes:
@@ -121,13 +131,28 @@ def _refuse_formulas(part: str, text: bytes, name: str) -> bytes:
 def _read_parquet(content: bytes, name: str) -> Iterator[list[Any]]:
     try:
         file = pq.ParquetFile(io.BytesIO(content))
-        yield file.schema_arrow.names
+        yield _name_columns(file.schema_arrow, name)
         for batch in file.iter_batches(10_000):
             yield from map(list, zip(*(column.to_pylist() for column in batch.columns), strict=True))
     except (pa.ArrowException, OSError) as error:
         raise SourceError(
             f"file {name}: found a Parquet file that cannot be read, expected a whole one; write it again"
         ) from error
+
+
+def _name_columns(schema: pa.Schema, name: str) -> list[str]:
+    """The names of a Parquet file's columns; pandas' index without a name has none."""
+    nested = [column.name for column in schema if pa.types.is_nested(column.type) or _is_binary(column.type)]
+    if nested:
+        raise SourceError(
+            f"file {name}: found the column {nested[0][:100]!r} of lists, structures or bytes, expected numbers, "
+            "texts and times; write the file without it"
+        )
+    return ["" if column.startswith("__index_level_") else column for column in schema.names]
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
 def _to_text(cell: object) -> str:

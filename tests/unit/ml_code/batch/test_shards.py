@@ -116,7 +116,7 @@ def test_every_file_under_a_prefix_is_answered(tmp_path: Path, workspace: Worksp
     make_rows(rows=5).to_csv(folder / "a.csv", index=False)
     make_rows(rows=6).to_csv(folder / "b.csv.gz", index=False)
     write_parquet(folder / "c.parquet", make_typed_rows(rows=7))
-    (folder / "readme.txt").write_text("no rows")
+    (folder / "readme.md").write_text("no rows")
     answers = run(workspace, f"{folder}/")
     assert answers["input_file"].str[-5:].value_counts().to_dict() == {"a.csv": 5, "sv.gz": 6, "rquet": 7}
 

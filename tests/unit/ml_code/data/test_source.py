@@ -52,7 +52,7 @@ def test_a_table_from_the_internet_is_kept_and_read_again_once_its_address_is_go
 
 
 def test_a_web_page_does_not_replace_the_kept_copy(website: str, workspace: Workspace) -> None:
-    with pytest.raises(SourceError, match=r"found no column .* or upload it as"):
+    with pytest.raises(SourceError, match=r"found a web page, .* or upload it as"):
         load_source(workspace, from_url(f"{website}/portal.html"))
     assert load_source(workspace, from_url(f"{website}/passengers.csv")).content == ROWS
     assert load_source(workspace, from_url(f"{website}/portal.html")).content == ROWS

@@ -14,12 +14,13 @@ from ml_code.errors import SourceError
 from ml_code.reading import csv_records
 from ml_code.reading.blocks import BadRow, Block
 from ml_code.reading.csv_records import CsvRecords
+from ml_code.reading.rules import Reading
 
 HEADER = b"number,name,town\n"
 
 
-def read(content: bytes, name: str = "people.csv") -> list[Block]:
-    return list(CsvRecords(io.BytesIO(content), name))
+def read(content: bytes, name: str = "people.csv", **rules: Any) -> list[Block]:
+    return list(CsvRecords(io.BytesIO(content), name, Reading(**rules)))
 
 
 def list_rows(blocks: list[Block]) -> list[list[Any]]:
@@ -66,8 +67,8 @@ def test_both_line_ends_and_a_byte_order_mark_are_read(end: bytes) -> None:
         (b'2,"Lee"x,Busan', "", "broken quotes"),
         (b'2,5" nail,Busan', "", "broken quotes"),
         (b"2,Lee,Bu\rsan", "", "found a carriage return inside the line, expected LF or CRLF"),
-        (b"2,\xb1\xe8,Busan", "name", "found bytes that are not UTF-8"),
-        (b'2,Lee,"\xb1\xe8"', "town", "found bytes that are not UTF-8"),
+        (b"2,\xb1\xe8,Busan", "name", "found bytes that are not UTF-8, but look like cp949"),
+        (b'2,Lee,"\xff\xe8"', "town", "found bytes that are not UTF-8"),
         (b"2,Lee,Bu\0san", "town", "found a NUL byte"),
     ],
 )
@@ -132,11 +133,11 @@ def test_a_truncated_packed_file_is_refused() -> None:
         (b"number,name,number\n1,2,3\n", "found the column name 'number' twice \\(columns 1 and 3\\)"),
         (b"\n1,2,3\n", "found an empty header, expected a name for each column"),
         (b",,\n1,2,3\n", "found an empty header, expected a name for each column"),
-        (b'number,"name,town\n1,2,3\n', "expected a header of names on one line"),
-        (b"number,name\r1,2\r", "expected a header of names on one line"),
-        ("number,name\n1,2\n".encode("utf-16"), "expected a header of names on one line"),
-        ("number,이름\n1,2\n".encode("euc-kr"), "expected utf-8"),
-        (b"x" * 3_000_000, "expected a header of names on one line"),
+        (b'number,"name,town\n1,2,3\n', "expected a header of names, each quoted whole"),
+        (b"number,name\r1,2\r", "expected a header of names, each quoted whole"),
+        ("number,name\n1,2\n".encode("utf-16"), "found bytes that are not text, which is not a table"),
+        ("number,이름\n1,2\n".encode("euc-kr"), "expected names in utf-8"),
+        (b"x" * 3_000_000, "expected a header of names, each quoted whole"),
     ],
 )
 def test_a_file_that_is_not_a_table_is_refused(content: bytes, message: str) -> None:
@@ -174,7 +175,7 @@ def test_rows_of_a_csv_writer_are_read_unchanged(seed: int, monkeypatch: pytest.
     chance = random.Random(seed)
     monkeypatch.setattr(csv_records, "BLOCK_BYTES", chance.choice([60, 500, 4096]))
     rows = [make_record(chance) for _ in range(100)]
-    blocks = read(write_rows(rows, chance))
+    blocks = read(write_rows(rows, chance), skip_empty=False)
     assert [bad for block in blocks for bad in block.bad] == []
     assert list_rows([Block([], [], block.frame.fillna(""), []) for block in blocks]) == rows
 

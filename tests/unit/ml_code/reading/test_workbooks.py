@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import io
+import zipfile
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ml_code.errors import SourceError
+from ml_code.reading import workbooks
+from ml_code.reading.table import open_table, recognize_table
+from tests.workbooks import write_workbook
+
+HEADER = ["id", "name", "price"]
+ROWS = [HEADER, [1, "Kim", 1.5], [2, "Lee, Jr.", 2], [3, 'Park "x"', None]]
+READ = [["1", "Kim", "1.5"], ["2", "Lee, Jr.", "2"], ["3", 'Park "x"', ""]]
+
+
+def read(content: bytes, name: str = "book.xlsx", sheet: str | None = None) -> list[list[str]]:
+    recognized = recognize_table(io.BytesIO(content), name, sheet)
+    records = open_table(io.BytesIO(content), name, recognized.reading)
+    return [row for block in records for row in block.frame.fillna("").to_numpy().tolist()]
+
+
+def write_parquet(columns: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def test_a_workbook_of_one_sheet_is_read() -> None:
+    assert read(write_workbook({"Sales": ROWS})) == READ
+
+
+def test_an_empty_second_sheet_does_not_count() -> None:
+    assert read(write_workbook({"Sheet1": ROWS, "Sheet2": []})) == READ
+
+
+def test_two_sheets_are_refused_by_name_until_one_is_chosen() -> None:
+    book = write_workbook({"May": ROWS, "June": ROWS[:2]})
+    with pytest.raises(SourceError, match=r"found the sheets 'May', 'June', expected one; name one by --sheet"):
+        read(book)
+    assert read(book, sheet="June") == READ[:1]
+    with pytest.raises(SourceError, match="expected 'July'"):
+        read(book, sheet="July")
+
+
+def test_dates_and_truths_and_whole_numbers_are_texts_of_people() -> None:
+    book = write_workbook({"S": [["day", "ok", "n"], ['<c s="1"><v>45000</v></c>', True, 12345678.0]]})
+    assert read(book) == [["2023-03-15", "True", "12345678"]]
+
+
+def test_a_title_above_the_header_is_left_out() -> None:
+    assert read(write_workbook({"S": [["Report of May", None, None], [], *ROWS]})) == READ
+
+
+def test_a_formula_counts_by_its_value() -> None:
+    assert read(write_workbook({"S": [*ROWS[:2], [2, "Lee", "<c><f>1+1</f><v>2</v></c>"]]}))[1][2] == "2"
+
+
+@pytest.mark.parametrize("formula", ["<c><f>1+1</f></c>", "<c><f>1+1</f><v></v></c>", "<c><f>A1</f><v/></c>"])
+def test_a_formula_without_its_value_is_refused(formula: str) -> None:
+    with pytest.raises(SourceError, match=r"found a formula without its value, .* save it again"):
+        read(write_workbook({"S": [*ROWS, [4, "Choi", formula]]}))
+
+
+def test_an_error_of_a_formula_is_a_marker_for_missing() -> None:
+    rows = read(write_workbook({"S": [*ROWS, [4, "Choi", '<c t="e"><v>#DIV/0!</v></c>']]}))
+    assert rows[-1][2] in {"#DIV/0!", ""}
+
+
+def test_a_workbook_with_a_password_or_a_damaged_one_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"found an Excel workbook that cannot be opened, .* save the sheet as CSV"):
+        read(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000), "old.xls")
+
+
+def test_a_workbook_without_its_parts_is_refused() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(SourceError, match=r"found an Excel workbook that cannot be opened, .* as CSV UTF-8"):
+        read(buffer.getvalue())
+
+
+@pytest.mark.parametrize(("part", "found"), [("word/document.xml", "a Word document"), ("a.csv", "a zip archive")])
+def test_another_archive_is_refused_by_its_kind(part: str, found: str) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(part, "id,name\n1,Kim\n")
+    with pytest.raises(SourceError, match=f"found {found}, expected a table"):
+        read(buffer.getvalue())
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_truncated_workbook_is_refused(share: float) -> None:
+    book = write_workbook({"S": ROWS})
+    with pytest.raises(SourceError, match="found a damaged workbook, expected a whole one"):
+        read(book[: int(len(book) * share)])
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused_by_its_declared_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bomb.xlsx"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+        archive.writestr("xl/worksheets/sheet1.xml", bytes(3_000_000))
+    monkeypatch.setattr(workbooks, "LARGEST_TABLE_MB", 2)
+    with pytest.raises(SourceError, match=r"found rows of more than 2 MB once unpacked, .* split the file"):
+        read(path.read_bytes())
+
+
+def test_parquet_keeps_digits_truths_times_and_gaps() -> None:
+    content = write_parquet(
+        {
+            "n": pa.array([1, 2**53 + 1, None]),
+            "x": pa.array([0.5, None, float("nan")]),
+            "ok": pa.array([True, False, None]),
+            "at": pa.array([1767323045, 1767312000, None], pa.timestamp("s")),
+            "town": pa.array(["Seoul", "Busan", "Seoul"]).dictionary_encode(),
+            "cost": pa.array([Decimal("1.20"), None, None]),
+        }
+    )
+    assert read(content, "t.parquet") == [
+        ["1", "0.5", "True", "2026-01-02 03:04:05", "Seoul", "1.20"],
+        ["9007199254740993", "", "False", "2026-01-02", "Busan", ""],
+        ["", "", "", "", "Seoul", ""],
+    ]
+
+
+@pytest.mark.parametrize("column", [pa.array([[1], [2]]), pa.array([{"a": 1}, None]), pa.array([b"\xff", b"a"])])
+def test_a_parquet_column_of_lists_structures_or_bytes_is_refused(column: pa.Array) -> None:
+    with pytest.raises(SourceError, match="found the column 'tags' of lists, structures or bytes"):
+        read(write_parquet({"n": pa.array([1, 2]), "tags": column}), "t.parquet")
+
+
+def test_parquet_columns_have_names_for_people() -> None:
+    content = write_parquet({"distance\n(km)": [1, 2], "나이": [3, 4], "__index_level_0__": [0, 1]})
+    records = open_table(io.BytesIO(content), "t.parquet", recognize_table(io.BytesIO(content), "t.parquet").reading)
+    assert records.header == ["distance (km)", "나이", "column 3"]
+
+
+def test_a_truncated_parquet_file_is_refused() -> None:
+    with pytest.raises(SourceError, match="found a Parquet file that cannot be read"):
+        read(write_parquet({"n": [1, 2]})[:-20], "t.parquet")
