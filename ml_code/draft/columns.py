@@ -195,8 +195,13 @@ def find_copies(target: pd.Series, features: dict[str, pd.Series]) -> dict[str, 
 
 def _stands_for(labels: pd.Series, cells: pd.Series) -> bool:
     """Whether each value stands for one label, and each label for one value."""
-    pairs = pd.DataFrame({"label": labels.to_numpy(), "value": cells.to_numpy()}).drop_duplicates()
-    return len(pairs) > 1 and pairs["label"].is_unique and pairs["value"].is_unique
+    label_codes, distinct_labels = pd.factorize(labels)
+    if cells.iloc[:1000].nunique() > len(distinct_labels):
+        return False
+    codes, distinct = pd.factorize(cells)
+    if len(distinct) != len(distinct_labels) or len(distinct) < 2:
+        return False
+    return len(np.unique(codes.astype(np.int64) * len(distinct) + label_codes)) == len(distinct)
 
 
 def find_deciders(target: pd.Series, features: dict[str, pd.Series]) -> Iterable[str]:

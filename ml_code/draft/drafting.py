@@ -30,8 +30,11 @@ SHOWN_ROWS = 10
 
 PREVIEW_ROWS = 5
 
-TRIED_ROWS = 100_000
-"""Rows of each class for the trial of the split: with more of them no side lacks a class."""
+CHECKED_ROWS = 100_000
+"""Rows that are checked at once, so that a large table fits the memory."""
+
+TRIED_ROWS = 20_000
+"""Most rows for the trial of the split: with more of them no side lacks a class."""
 
 FEW_ROWS = 1000
 """With fewer rows the holdout is small, and the gate's figures are rough."""
@@ -187,23 +190,31 @@ def _choose_columns(
 
 def _try(path: Path, table: Table, dataset: Dataset, outline: Outline, text: str) -> Draft:
     """Checks the rows and splits them, as intake and training will."""
-    frame = table.frame[dataset.columns]
-    checked = check_rows(dataset, frame)
-    bad = sorted(
-        [*table.bad, *(BadRow(line, cell.column, cell.reason, "") for line, cell in checked.bad.items())],
-        key=lambda row: row.line,
-    )
-    bad_rows = table.bad_rows + len(checked.bad)
+    bad, good, invalid = list(table.bad), [], 0
+    for start in range(0, len(table.frame), CHECKED_ROWS):
+        checked = check_rows(dataset, table.frame.iloc[start : start + CHECKED_ROWS][dataset.columns])
+        bad += [BadRow(line, cell.column, cell.reason, "") for line, cell in checked.bad.items()]
+        invalid += len(checked.bad)
+        good.append(_thin_out(dataset, checked.good))
+    bad.sort(key=lambda row: row.line)
+    bad_rows = table.bad_rows + invalid
     shown = [f"line {row.line}: {row.column}: {row.reason}".replace(": : ", ": ") for row in bad[:3]]
     try:
         refuse_too_many_bad(str(path), shown, bad_rows, outline.rows, dataset.checks.bad_rows_share)
     except DataCheckError as error:
         more = f"{min(1.0, bad_rows / outline.rows + 0.05):.2f}"
         raise DataCheckError(f"{error}; or accept more of them by --bad-rows, such as --bad-rows {more}") from error
-    good = narrow_target(dataset, checked.good)
-    notes = [*outline.notes, *_describe_bad(bad, bad_rows), *_try_split(dataset, good)]
-    preview = good[dataset.columns].head(PREVIEW_ROWS)
+    tried = _thin_out(dataset, narrow_target(dataset, pd.concat(good)))
+    notes = [*outline.notes, *_describe_bad(bad, bad_rows), *_try_split(dataset, tried, outline.rows - bad_rows)]
+    preview = tried.sort_index()[dataset.columns].head(PREVIEW_ROWS)
     return Draft(text, dataset, dict(outline.left_out), outline.rows, bad_rows, bad[:SHOWN_ROWS], notes, preview)
+
+
+def _thin_out(dataset: Dataset, rows: pd.DataFrame) -> pd.DataFrame:
+    """The first rows of each class, or of all rows in a regression: enough for a trial of the split."""
+    if dataset.task == "regression":
+        return rows.head(TRIED_ROWS)
+    return rows.groupby(dataset.target, sort=False).head(TRIED_ROWS // max(1, rows[dataset.target].nunique()))
 
 
 def _describe_bad(bad: Sequence[BadRow], bad_rows: int) -> list[str]:
@@ -213,18 +224,14 @@ def _describe_bad(bad: Sequence[BadRow], bad_rows: int) -> list[str]:
     return [f"{count} rows are left out, because {reason} was expected." for reason, count in counts.most_common(5)]
 
 
-def _try_split(dataset: Dataset, good: pd.DataFrame) -> list[str]:
+def _try_split(dataset: Dataset, tried: pd.DataFrame, rows: int) -> list[str]:
     """What the split tells; raises what training would raise."""
-    if dataset.task == "classification":
-        tried = good.groupby(dataset.target, sort=False).head(TRIED_ROWS // max(1, good[dataset.target].nunique()))
-    else:
-        tried = good.head(TRIED_ROWS)
     split = split_holdout(dataset, tried)
     notes = []
     if split.unheld_classes:
         labels = ", ".join(str(label)[:40] for label in split.unheld_classes[:5])
         notes.append(f"No row is held out of the class {labels}, so no figure sees it; bring more rows of it.")
-    if len(good) < FEW_ROWS:
-        held_out = f"{len(split.holdout)} of {len(good)} rows are held out"
+    if rows < FEW_ROWS:
+        held_out = f"{len(split.holdout)} of {rows} rows are held out"
         notes.append(f"{held_out}, so each figure is rough; bring more rows if you can.")
     return notes

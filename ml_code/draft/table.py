@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ml_code.cells import name_category
 from ml_code.errors import SourceError
@@ -16,8 +19,8 @@ from ml_code.reading.blocks import BadRow
 from ml_code.reading.rules import Reading
 from ml_code.reading.table import open_table, recognize_table
 
-MOST_DIGITS = 15
-"""A number with more digits is not exact in float64, so its column stays text."""
+CODE = r"^[+-]?0[0-9]|[0-9.]{17}|[^0-9.eE+-]"
+"""A number with leading zeros, as zip codes have them, or with too many digits for float64; or another text."""
 
 KEPT_BAD_ROWS = 1000
 
@@ -38,25 +41,34 @@ class Table:
 
 
 class _Column:
-    """Collects the cells of one column, block by block."""
+    """Collects the cells of one column, block by block: as numbers until the first other text."""
 
     def __init__(self) -> None:
-        self._parts: list[npt.NDArray[np.float64] | pa.DictionaryArray] = []
+        # Grows in place; a list of small arrays would leave holes in the memory.
+        self._numbers = array("d")
+        self._texts: list[pa.Array] = []
         self._is_text = False
 
     def add(self, cells: pd.Series) -> None:
-        numbers = None if self._is_text else _to_plain_numbers(cells)
-        self._is_text = numbers is None
-        self._parts.append(
-            numbers if numbers is not None else pa.array(cells, pa.large_string(), from_pandas=True).dictionary_encode()
-        )
-
-    def to_series(self, lines: npt.NDArray[np.int64]) -> pd.Series:
+        texts = pa.array(cells, pa.large_string(), from_pandas=True)
+        if isinstance(texts, pa.ChunkedArray):
+            texts = texts.combine_chunks()
+        numbers = None if self._is_text else _to_plain_numbers(texts)
+        if numbers is not None:
+            self._numbers.frombytes(numbers.tobytes())
+            return
         if not self._is_text:
-            return pd.Series(np.concatenate(self._parts), index=lines)
-        parts = [_to_texts(part) for part in self._parts]
-        self._parts = []
-        return pd.Series(pa.chunked_array(parts).to_pandas().to_numpy(), index=lines, dtype="str")
+            self._texts.append(_write_numbers(self._numbers))
+            self._numbers, self._is_text = array("d"), True
+        self._texts.append(texts.dictionary_encode())
+
+    def to_array(self) -> Any:
+        """The cells as float64 or pandas' str."""
+        if not self._is_text:
+            return np.frombuffer(self._numbers, dtype=np.float64)
+        texts = pa.chunked_array([part.cast(pa.large_string()) for part in self._texts])
+        self._texts = []
+        return texts.to_pandas().array
 
 
 def read_table(path: Path, sheet: str | None = None) -> Table:
@@ -80,28 +92,24 @@ def read_table(path: Path, sheet: str | None = None) -> Table:
             lines.append(np.array(block.lines, dtype=np.int64))
             bad += block.bad[: KEPT_BAD_ROWS - len(bad)]
             bad_rows += len(block.bad)
-    index = np.concatenate(lines)
-    frame = pd.DataFrame({name: column.to_series(index) for name, column in columns.items()}, index=index)
+    # One after the other, so that no column is in memory twice for long.
+    arrays = {name: columns.pop(name).to_array() for name in list(columns)}
+    frame = pd.DataFrame(arrays, index=pd.Index(np.concatenate(lines)), copy=False)
     return Table(frame, bad, bad_rows, recognized.reading, recognized.notes)
 
 
-def _to_plain_numbers(cells: pd.Series) -> npt.NDArray[np.float64] | None:
+def _to_plain_numbers(cells: pa.Array) -> npt.NDArray[np.float64] | None:
     """The cells as float64, NaN where empty; None if one is not a plain number or has leading zeros."""
-    texts = cells.str.strip()
-    present = texts[texts.notna() & (texts != "")]
-    numbers = pd.to_numeric(present, errors="coerce").astype("float64")
-    if not np.isfinite(numbers).all() or present.str.len().gt(MOST_DIGITS + 2).any() or _has_code(present):
+    texts = pc.utf8_trim_whitespace(cells)
+    texts = pc.if_else(pc.equal(texts, ""), None, texts)
+    if pc.any(pc.match_substring_regex(texts, CODE)).as_py():
         return None
-    return np.asarray(numbers.reindex(cells.index), dtype=np.float64)
+    try:
+        numbers = np.asarray(pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+    except pa.ArrowInvalid:
+        return None
+    return numbers if np.isfinite(numbers).sum() == len(texts) - texts.null_count else None
 
 
-def _has_code(texts: pd.Series) -> bool:
-    """Whether a number begins with 0 and another digit, as zip codes do."""
-    begins = texts[texts.str.startswith("0")]
-    return bool(begins.str.match(r"0[0-9]").any())
-
-
-def _to_texts(part: npt.NDArray[np.float64] | pa.DictionaryArray) -> pa.Array:
-    if isinstance(part, pa.DictionaryArray):
-        return part.cast(pa.large_string())
-    return pa.array([name_category(number) or None for number in part.tolist()], pa.large_string())
+def _write_numbers(numbers: array[float]) -> pa.Array:
+    return pa.array([name_category(number) or None for number in numbers], pa.large_string()).dictionary_encode()
