@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pandas as pd
 
+from ml_code.data.frames import replace_columns
 from ml_code.datasets import Dataset
 
 JITTER = 0.2
@@ -31,4 +32,4 @@ def resample_rows(dataset: Dataset, content: bytes, rows: int, *, seed: int) -> 
     spread = source.groupby(dataset.target)[dataset.numeric].std().loc[drawn[dataset.target]].to_numpy()
     noise = random.normal(scale=JITTER * spread)
     moved = (drawn[dataset.numeric] + noise).clip(lower=0.1).round(1)
-    return drawn.assign(**{name: moved[name] for name in dataset.numeric}).to_csv(index=False).encode()
+    return replace_columns(drawn, {name: moved[name] for name in dataset.numeric}).to_csv(index=False).encode()

@@ -10,6 +10,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from ml_code.cells import name_category
+from ml_code.data.frames import replace_columns
 from ml_code.datasets import ColumnCheck, Dataset
 from ml_code.errors import DataCheckError
 from ml_code.reading.csv_records import show_names
@@ -64,7 +65,7 @@ def check_rows(dataset: Dataset, frame: pd.DataFrame) -> CheckedRows:
             bad |= {index: cell for index, cell in unread.items() if index not in bad}
         else:
             typed[name] = read_texts(frame[name], dataset.reading.list_markers(name, is_number=False))
-    cells = frame.assign(**typed)
+    cells = replace_columns(frame, typed)
     for index, cell in find_bad_cells(make_schema(dataset), cells.drop(index=list(bad)), shown=frame).items():
         bad.setdefault(index, cell)
     good = cells.drop(index=list(bad))
@@ -170,7 +171,7 @@ def narrow_target(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
     """Converts class labels to int64 if all are whole numbers, so that `/predict` responds with numbers."""
     if dataset.task == "regression" or not frame[dataset.target].str.fullmatch(WHOLE_NUMBER).all():
         return frame
-    return frame.assign(**{dataset.target: frame[dataset.target].astype("int64")})
+    return replace_columns(frame, {dataset.target: frame[dataset.target].astype("int64")})
 
 
 def make_schema(dataset: Dataset) -> pa.DataFrameSchema:

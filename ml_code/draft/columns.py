@@ -20,12 +20,14 @@ MOST_CATEGORIES = 50
 """A text column with more values counts as names or remarks, and is left out."""
 
 MOST_CODES = 200
-"""The same for codes with leading zeros, such as zip codes."""
+"""The same for codes with leading zeros, such as zip codes, and for texts with ten rows each."""
 
 NUMBERS_SHARE = 0.9
 """Least share of numbers in a column of numbers; its other cells make their rows invalid."""
 
 SAMPLED_TEXTS = 5000
+
+MISSING_NOTE = " with missing values"
 
 _TIME = r"[0-2]?[0-9]:[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?(?: ?[AaPp][Mm])?(?:Z|[+-][0-9:]+)?"
 _YEAR_FIRST = r"[12][0-9]{3}[-/.년] ?[01]?[0-9](?:[-/.월] ?[0-3]?[0-9]일?|월)?"
@@ -91,10 +93,10 @@ def _read_as_numbers(name: str, texts: pd.Series, form: NumberForm, values: int)
         notes.append(f"{name}: {example[:40]!r} is read as {number:.15g}.")
     if is_marker.any():
         markers = ", ".join(sorted(texts[is_marker].unique()))
-        notes.append(f"{name}: {int(is_marker.sum())} cells are missing values ({markers}).")
+        notes.append(f"{name}: {int(is_marker.sum())} cell(s){MISSING_NOTE} ({markers}).")
     if is_bad.any():
         example = str(texts[is_bad].iloc[0])
-        notes.append(f"{name}: {int(is_bad.sum())} cells of {len(texts)} are not numbers, such as {example[:40]!r}.")
+        notes.append(f"{name}: {int(is_bad.sum())} cell(s) of {len(texts)} are not numbers, such as {example[:40]!r}.")
     return Judged("numeric", numbers, form=form, notes=notes)
 
 
@@ -113,12 +115,14 @@ def _judge_texts(name: str, texts: pd.Series, *, is_code: bool) -> Judged:
     values, rows = texts.nunique(), int(texts.notna().sum())
     if names.is_identifier(name) and values == len(texts):
         return Judged("key", texts, "it identifies a row")
-    is_repeated = values * 3 <= rows * 2 if is_code else values * 2 <= rows
-    if values <= (MOST_CODES if is_code else MOST_CATEGORIES) and is_repeated:
+    if names.is_unnamed(name) and values == len(texts):
+        return Judged("left out", texts, "it has no name and differs in each row")
+    if names.may_repeat(name) and MOST_CATEGORIES < values < rows:
+        return Judged("group", texts, f"it repeats for {values} persons or contracts")
+    is_repeated = values * 3 <= rows * 2 if is_code else values * (2 if values <= MOST_CATEGORIES else 10) <= rows
+    if values <= MOST_CODES and is_repeated:
         notes = [f"{name}: it is a category, because leading zeros mean a code."] if is_code else []
         return Judged("categorical", texts, notes=notes)
-    if names.is_owner(name) and values * 2 <= rows:
-        return Judged("group", texts, f"it repeats for {values} persons or contracts")
     return Judged("left out", texts, _explain_text(texts, values, rows, is_code=is_code))
 
 
@@ -141,6 +145,10 @@ def _judge_numbers(name: str, judged: Judged) -> Judged:
         kind, reason = "left out", f"it has numbers beyond {LARGEST_NUMBER:.2g}, with which no model can compute"
     elif (present % 1 == 0).all():
         kind, reason = _judge_whole_numbers(name, present, judged.form, has_gaps=len(present) < len(numbers))
+    if kind == "categorical":
+        return Judged(
+            kind, read_texts(numbers), notes=[f"{name}: it is a category, because its name is an identifier's."]
+        )
     return Judged(kind, numbers, reason, judged.form, judged.notes if kind == "numeric" else [])
 
 
@@ -150,10 +158,13 @@ def _judge_whole_numbers(name: str, present: pd.Series, form: NumberForm, *, has
     is_consecutive = is_unique and form == PLAIN and high - low == len(present) - 1
     if is_consecutive and _numbers_rows(name, present):
         return "left out", f"it numbers the rows, from {low:.0f} to {high:.0f}"
+    if is_unique and names.is_unnamed(name):
+        return "left out", "it has no name and differs in each row"
     if is_unique and names.is_identifier(name):
         return "key", "it identifies a row"
-    if names.is_owner(name) and MOST_CATEGORIES < values <= len(present) / 2:
-        return "group", f"it repeats for {values} persons or contracts"
+    if names.may_repeat(name) and values < len(present):
+        is_group = values > MOST_CATEGORIES
+        return ("group", f"it repeats for {values} persons or contracts") if is_group else ("categorical", "")
     if low >= 18000101 and high <= 21001231 and _are_dates(present):
         return "left out", f"it is a date, such as {low:.0f}; make numbers of it, such as a weekday or an age"
     return "numeric", ""

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from ml_code.data.holdout import split_holdout
 from ml_code.data.validation import check_rows, narrow_target, refuse_too_many_bad
 from ml_code.datasets import Dataset, describe_problems
-from ml_code.draft.columns import Judged, find_copies, find_deciders, judge_column
+from ml_code.draft.columns import MISSING_NOTE, Judged, find_copies, find_deciders, judge_column
 from ml_code.draft.table import Table, read_table
 from ml_code.draft.target import judge_target
 from ml_code.draft.writing import Outline, write_toml
@@ -25,6 +25,8 @@ from ml_code.reading.blocks import BadRow
 
 DECIMAL_COMMA = r"[^0-9]{0,4}[0-9.]*,(?:[0-9]{1,2}|[0-9]{4,})[^0-9]{0,4}"
 """Not three digits: 450,000 may have a sign for thousands."""
+
+MOST_NOTES = 5
 
 SHOWN_ROWS = 10
 
@@ -130,7 +132,7 @@ def _outline(path: Path, table: Table, request: Request) -> Outline:
             f"{path}: found no column to learn from ({described[:1000]}), expected numbers or categories; "
             "bring another file"
         )
-    notes = [*table.notes, *target.notes, *(note for column in features.values() for note in column.notes)]
+    notes = [*table.notes, *target.notes, *_join_notes(features)]
     notes += find_deciders(target.cells, {name: column.cells for name, column in features.items()})
     name = request.name or make_name(path)
     return Outline(
@@ -148,6 +150,17 @@ def _outline(path: Path, table: Table, request: Request) -> Outline:
         reading=table.reading,
         bad_rows_share=request.bad_rows_share,
     )
+
+
+def _join_notes(features: Mapping[str, Judged]) -> list[str]:
+    """The notes of the columns; missing values of many columns are one note."""
+    notes = [note for column in features.values() for note in column.notes]
+    missing = [name for name, column in features.items() if any(MISSING_NOTE in note for note in column.notes)]
+    if len(missing) <= MOST_NOTES:
+        return notes
+    shown = ", ".join(missing[:MOST_NOTES])
+    joined = f"{len(missing)} columns{MISSING_NOTE}, such as NA: {shown} and others."
+    return [*(note for note in notes if MISSING_NOTE not in note), joined]
 
 
 def make_name(path: Path) -> str:
@@ -221,7 +234,7 @@ def _describe_bad(bad: Sequence[BadRow], bad_rows: int) -> list[str]:
     if not bad_rows:
         return []
     counts = Counter(f"{row.column}: {row.reason.rpartition('expected')[2].strip()}" for row in bad if row.column)
-    return [f"{count} rows are left out, because {reason} was expected." for reason, count in counts.most_common(5)]
+    return [f"{count} row(s) are left out, because {reason} was expected." for reason, count in counts.most_common(5)]
 
 
 def _try_split(dataset: Dataset, tried: pd.DataFrame, rows: int) -> list[str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
-ID_WORDS = {"id", "ids", "uuid", "guid", "key", "no", "nr", "num", "number", "pk"}
+ID_WORDS = {"id", "ids", "uuid", "guid", "key", "no", "nr", "num", "number", "pk", "cod", "code"}
 
-ID_ENDS = ("아이디", "번호", "고유번호", "식별자", "사번", "학번", "키")
+STRICT_ID_WORDS = {"id", "ids", "uuid", "guid", "nr"}
+"""Words of identifiers that may repeat; a `number` that repeats is a number."""
+
+ID_ENDS = ("아이디", "번호", "고유번호", "식별자", "사번", "학번", "코드")
 
 ROW_NAMES = {
     "index", "idx", "row", "rows", "rowid", "row id", "row no", "row num", "row number", "rownum", "rownames",
@@ -30,7 +33,18 @@ def is_identifier(name: str) -> bool:
 
 def is_row_name(name: str) -> bool:
     """Whether the name is one of those that tools write above the numbers of rows."""
-    return " ".join(_split(name)) in ROW_NAMES or bool(re.fullmatch(r"column [0-9]+|unnamed.*", name.lower()))
+    return " ".join(_split(name)) in ROW_NAMES or is_unnamed(name)
+
+
+def is_unnamed(name: str) -> bool:
+    """Whether the column has no name of its own."""
+    return bool(re.fullmatch(r"column [0-9]+|unnamed:? ?[0-9]+", name.lower()))
+
+
+def may_repeat(name: str) -> bool:
+    """Whether the name is that of an identifier whose rows may repeat: of a person, or simply `id`."""
+    words = _split(name)
+    return is_owner(name) or (bool(words) and words[-1] in STRICT_ID_WORDS)
 
 
 def is_owner(name: str) -> bool:

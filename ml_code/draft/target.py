@@ -18,13 +18,16 @@ from ml_code.reading.rules import NumberForm
 
 TASKS: tuple[Task, ...] = tuple(METRICS)
 
-MOST_CLASSES = 20
+MOST_CLASSES = 10
 """A target of whole numbers with more values counts as a quantity."""
 
 LARGEST_LABEL = 100
 """Whole numbers beyond it count as a quantity, however few differ."""
 
+FEW_CLASSES = 4
+
 LEAST_ROWS_A_CLASS = 3
+"""A number with fewer rows, beside more than `FEW_CLASSES` others, is one of a quantity."""
 
 LEAST_R2 = 0.1
 
@@ -103,7 +106,8 @@ def _guess_task(name: str, cells: pd.Series, values: pd.Series | None) -> tuple[
         return "regression", _explain_guess(name, "regression", "its numbers have decimal places")
     if count > MOST_CLASSES:
         return "regression", _explain_guess(name, "regression", f"it has {count} different numbers")
-    if count > 2 and (present.abs().max() > LARGEST_LABEL or len(present) < LEAST_ROWS_A_CLASS * count):
+    is_scarce = count > FEW_CLASSES and present.value_counts().min() < LEAST_ROWS_A_CLASS
+    if count > 2 and (present.abs().max() > LARGEST_LABEL or is_scarce):
         return "regression", _explain_guess(name, "regression", "its few different numbers look like a quantity")
     if not pd.api.types.is_float_dtype(cells) and read_texts(cells).str.contains("[,.']", regex=True).any():
         return "regression", _explain_guess(name, "regression", "its numbers are written as amounts")
@@ -121,7 +125,7 @@ def _judge_labels(name: str, cells: pd.Series, notes: list[str]) -> Target:
     form = PLAIN.model_copy(update={"missing": markers}) if markers else PLAIN
     if markers:
         count = int(texts.isin(markers).sum())
-        notes = [*notes, f"{name}: {count} cells have no label ({', '.join(markers)})."]
+        notes = [*notes, f"{name}: {count} cell(s) have no label ({', '.join(markers)})."]
         texts = texts.where(~texts.isin(markers), None)
     counts = texts.value_counts()
     if len(counts) < 2:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ml_code.data.features import select_inputs
+from ml_code.data.frames import replace_columns
 from ml_code.datasets import LOWER_IS_BETTER, METRICS, Dataset, Metric
 from ml_code.errors import DataCheckError, GateError, ModelFileError
 from ml_code.gate.evidence import QUOTED
@@ -72,7 +73,7 @@ def predict_rows(dataset: Dataset, model: OnnxModel, frame: pd.DataFrame) -> Pre
     names = [feature.name for feature in model.spec.features]
     numeric = [feature.name for feature in model.spec.features if feature.kind == "numeric"]
     like = dataset.model_copy(update={"numeric": numeric, "categorical": [n for n in names if n not in numeric]})
-    inputs = select_inputs(like, frame.assign(**{name: _read_numbers(frame[name]) for name in numeric}))
+    inputs = select_inputs(like, replace_columns(frame, {name: _read_numbers(frame[name]) for name in numeric}))
     columns = {name: inputs[name].tolist() for name in names}
     try:
         return model.predict_columns(columns)

@@ -36,7 +36,12 @@ _GROUPED = re.compile(r"[0-9]{1,3}(?:T[0-9]{2,3})*T[0-9]{3}(?:\.[0-9]*)?")
 _BESIDE = re.compile(r"([^0-9(+.,-]*)[(+-]{0,2}[^0-9]{0,4}?[0-9.][0-9.,' ]*(?:[eE][+-]?[0-9]+)?([^0-9]*)")
 """The text before and after a number; the signs that look alike are already one."""
 
-_CURRENCY_CODE = re.compile(r"[A-Z]{2,3}\$?")
+_CURRENCIES = {
+    "USD", "EUR", "GBP", "JPY", "KRW", "CNY", "RMB", "CHF", "AUD", "CAD", "NZD", "HKD", "SGD", "INR", "SEK", "NOK",
+    "DKK", "PLN", "CZK", "HUF", "TRY", "BRL", "MXN", "ZAR", "THB", "IDR", "MYR", "PHP", "TWD", "VND", "Rs", "Rs.", "RM",
+    "US$", "HK$", "NT$", "S$", "A$", "C$", "R$", "kr",
+}  # fmt: skip
+"""Letters that stand before an amount; those of other texts, such as `KK-08`, are a code."""
 
 _SAME_SIGN = str.maketrans({"\u2212": "-", "\u2019": "'", "\xa0": " ", "\u202f": " ", "\u2009": " "})
 
@@ -161,8 +166,8 @@ def _find_signs(texts: Sequence[str]) -> list[str]:
 
 
 def _is_currency(text: str) -> bool:
-    """Whether it may stand before a number: not a letter, or the code of a currency; `A` of `A100` is none."""
-    return len(text) <= LONGEST_SIGN and (not any(map(str.isalpha, text)) or bool(_CURRENCY_CODE.fullmatch(text)))
+    """Whether it may stand before a number: without letters, or of a currency; the `A` of `A100` is not."""
+    return len(text) <= LONGEST_SIGN and (not any(map(str.isalpha, text)) or text in _CURRENCIES)
 
 
 def _is_unit(text: str) -> bool:

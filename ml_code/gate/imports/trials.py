@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 import pandas as pd
 
+from ml_code.data.frames import replace_columns
 from ml_code.datasets import Dataset
 from ml_code.errors import ModelFileError
 from ml_code.gate.imports.columns import Slot, feed_slots
@@ -117,7 +118,7 @@ def find_required(trial: Trial, frame: pd.DataFrame) -> frozenset[str]:
     required = set()
     for slot in trial.slots:
         for name in slot.columns:
-            gap = frame.head(ROWS_WITH_GAP).assign(**{name: _make_gaps(frame[name].head(ROWS_WITH_GAP))})
+            gap = replace_columns(frame.head(ROWS_WITH_GAP), {name: _make_gaps(frame[name].head(ROWS_WITH_GAP))})
             if not slot.holds_missing or _fails(trial, gap):
                 required.add(name)
     for name in sorted(required):

@@ -80,3 +80,10 @@ def test_labels_that_numbers_would_change_stay_texts(label: str) -> None:
     rows = make_rows().assign(outcome="7")
     rows.loc[3, "outcome"] = label
     assert set(narrow_target(make_dataset(), rows)["outcome"]) == {"7", label}
+
+
+@pytest.mark.parametrize("name", ["self", "axis", "index", "columns"])
+def test_a_column_may_have_the_name_of_an_argument(name: str) -> None:
+    dataset = make_dataset(numeric=[name, "age"])
+    frame = make_rows().rename(columns={"fare": name})
+    assert check_rows(dataset, frame).good[name].dtype == "float64"

@@ -83,7 +83,7 @@ def test_long_whole_numbers_do_not_lose_their_digits() -> None:
 def test_few_other_cells_among_many_numbers_are_named() -> None:
     judged = judge("size", ["36+", *(f"{number}.5" for number in range(ROWS))])
     assert judged.kind == "numeric"
-    assert judged.notes == ["size: 1 cells of 121 are not numbers, such as '36+'."]
+    assert judged.notes == ["size: 1 cell(s) of 121 are not numbers, such as '36+'."]
     mixed = judge("size", ["1,5", "1.5", *(f"{number},{number % 9}" for number in range(ROWS))][: ROWS // 2] + [
         f"{number}.{number % 9}" for number in range(ROWS // 2)
     ])  # fmt: skip
@@ -98,7 +98,7 @@ def test_number_words_stay_a_category() -> None:
 def test_markers_of_missing_numbers_are_said_and_stay_texts_among_texts() -> None:
     numbers = judge("mass", ["NA", "?", *map(str, range(ROWS))])
     assert numbers.kind == "numeric"
-    assert numbers.notes == ["mass: 2 cells are missing values (?, NA)."]
+    assert numbers.notes == ["mass: 2 cell(s) with missing values (?, NA)."]
     countries = judge("country", [("NA", "KR", "DE")[number % 3] for number in range(ROWS)])
     assert countries.kind == "categorical"
     assert countries.cells.iloc[0] == "NA"
@@ -137,3 +137,26 @@ def test_the_last_word_tells_an_identifier() -> None:
     assert is_identifier("Loan ID")
     assert not is_identifier("ID card type")
     assert not is_owner("customer_age")
+
+
+def test_an_index_without_a_name_is_left_out_though_rows_are_lacking() -> None:
+    cells = pd.Series([85.0, 86, 87, 91, *range(100, 200)])
+    assert judge_column("column 1", cells).reason == "it has no name and differs in each row"
+    assert judge("column 1", [f"Mazda {number}" for number in range(9)]).kind == "left out"
+
+
+@pytest.mark.parametrize("name", ["id", "ID", "nr", "subject"])
+def test_an_identifier_that_repeats_is_the_group(name: str) -> None:
+    assert judge_column(name, pd.Series(np.arange(200) // 2, dtype="float64")).kind == "group"
+
+
+def test_a_small_number_of_identifiers_is_a_category() -> None:
+    judged = judge_column("store_id", pd.Series(np.arange(200) % 5, dtype="float64"))
+    assert judged.kind == "categorical"
+    assert judged.cells.iloc[3] == "3"
+
+
+def test_texts_with_many_rows_each_are_categories() -> None:
+    nations = [f"nation {number % 120}" for number in range(2400)]
+    assert judge("nation", nations).kind == "categorical"
+    assert judge("nation", nations[:240]).kind == "left out"

@@ -23,7 +23,9 @@ def judge(cells: Sequence[object], task: str | None = None) -> Target:
         (["yes", "no"] * 50, "classification"),
         (["1", "2", "3"] * 50, "classification"),
         (["1.5", "2.5"] * 50, "regression"),
-        ([str(number) for number in range(21)] * 5, "regression"),
+        ([str(number) for number in range(11)] * 9, "regression"),
+        (["0"] * 90 + ["1"] * 30 + ["2"] * 9 + ["3"] * 4 + ["5"], "regression"),
+        ([str(number) for number in range(10)] * 9, "classification"),
         ([str(100_000 + 10_000 * number) for number in range(15)] * 10, "regression"),
         (["450,000", "650,000"] * 50, "regression"),
         (["3,75", "12,5", "7,25"] * 50, "regression"),
@@ -56,7 +58,7 @@ def test_a_missing_label_is_not_a_class() -> None:
     target = judge(["yes", "no", "NA", None, "?"] * 30)
     assert target.labels == ["no", "yes"]
     assert target.form.missing == ["?", "NA"]
-    assert "y: 60 cells have no label (?, NA)." in target.notes
+    assert "y: 60 cell(s) have no label (?, NA)." in target.notes
     assert judge(["mild", "none", "None"] * 30).labels == ["None", "mild", "none"]
 
 

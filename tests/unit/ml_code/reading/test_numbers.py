@@ -61,6 +61,8 @@ def test_a_marker_among_numbers_is_a_missing_value(marker: str) -> None:
     "texts",
     [
         ["A100", "B200"],  # codes
+        ["KK-08", "KK-06"],
+        ["PAL0708", "PAL0809"],
         ["5 kg", "500 g"],  # two units
         ["1,5", "1.5"],  # two decimal signs
         ["12-34", "1:30", "1/2", "1_000", "0x10", "\uff11\uff12", "--5", "1,2,3", "1.2.3"],
