@@ -29,6 +29,12 @@ def test_no_file_imports_a_star() -> None:
     assert [file for file in PYTHON if star.search(file.read_text())] == []
 
 
+def test_no_module_passes_names_of_columns_as_keywords() -> None:
+    """A column may be called `self`, for which `DataFrame.assign` fails."""
+    keywords = re.compile(r"\.assign\(\s*\*\*")
+    assert [file for file in OWN if keywords.search(file.read_text())] == []
+
+
 def test_docker_is_not_a_package() -> None:
     assert find_files("docker/**/__init__.py") == []
 
