@@ -25,7 +25,7 @@ from tests.benchmarks.tables.answers import ask_replicas
 from tests.benchmarks.tables.loop import Trained, open_folder, score_again, train_table
 from tests.benchmarks.tables.person import score_person
 from tests.benchmarks.tables.public_tables import PublicTable, fetch_tables, list_tables
-from tests.benchmarks.tables.report import LARGEST_LOSS, Result, write_report
+from tests.benchmarks.tables.report import LARGEST_LOSS, REJECTED, Result, write_report
 
 SEED = range(42, 43)
 """The product's own."""
@@ -62,7 +62,7 @@ def _run(workspace: Workspace, model: str, file: Path, table: PublicTable, train
         made = train_table(workspace, model, file, table)
         result.seconds = time.perf_counter() - started
         result.draft, result.rows, result.metric, result.product = made.draft, made.rows, made.metric, made.score
-        result.problem = "" if made.is_promoted else f"rejected: {made.verdict}"
+        result.problem = "" if made.is_promoted else f"{REJECTED}{made.verdict}"
         trained[model] = made
         _compare(result, made, file)
     except MlopsError as error:

@@ -14,6 +14,8 @@ LARGEST_LOSS = 0.02
 
 LEAST_KEPT = 0.9
 
+REJECTED = "rejected: "
+
 SHOWN = 200
 
 UNNAMED = re.compile(r"column \d+")
@@ -49,6 +51,13 @@ class Result:
         """Whether the product is not much worse than the person."""
         return self.difference is not None and self.difference >= -LARGEST_LOSS
 
+    @property
+    def is_rightly_rejected(self) -> bool:
+        """Whether the gate rejects the model, and the person's is below the threshold too."""
+        if self.draft is None or self.person is None or not self.problem.startswith(REJECTED):
+            return False
+        return self.person < self.draft.dataset.gate.threshold
+
     def find_silence(self) -> str:
         """What went wrong without a line that says so, or an empty text."""
         draft = self.draft
@@ -64,11 +73,19 @@ class Result:
             return "a worse model"
         return ""
 
+    def list_unused(self) -> dict[str, str]:
+        """The columns that the product does not learn from, each with the reason."""
+        if self.draft is None:
+            return {}
+        dataset = self.draft.dataset
+        roles = {dataset.key: "the key", dataset.group: "the group"}
+        return dict(self.draft.left_out) | {name: role for name, role in roles.items() if name is not None}
+
     def _explains_loss(self) -> bool:
         """Whether a column that the person uses is left out with a reason, or read in another way by a note."""
         assert self.draft is not None
         said = (" is read as ", " is a category", "one threshold", "gives the target away")
-        return any(name in self.draft.left_out for name in self.person_columns) or any(
+        return any(name in self.list_unused() for name in self.person_columns) or any(
             any(words in note for words in said) for note in self.draft.notes
         )
 
@@ -76,11 +93,14 @@ class Result:
 def summarize(results: Sequence[Result]) -> str:
     """The line of counts."""
     through = [result for result in results if not result.problem]
+    rejected = [result for result in results if result.is_rightly_rejected]
     silent = [result for result in results if result.find_silence()]
     within = [result for result in results if result.is_within]
+    short = len(results) - len(through) - len(rejected)
     return (
-        f"{len(through)} of {len(results)} tables go through, {len(silent)} are silently wrong, "
-        f"{len(within)} are at most {LARGEST_LOSS} worse than the person's pipeline."
+        f"{len(through)} of {len(results)} tables go through. The gate rejects {len(rejected)} others, "
+        f"where the person's score is below the threshold too. {short} fall short, {len(silent)} are silently wrong, "
+        f"and {len(within)} are at most {LARGEST_LOSS} worse than the person's pipeline."
     )
 
 
@@ -117,12 +137,12 @@ def _explain(result: Result) -> str:
         if not result.is_same_task:
             parts.append(f"**task guessed as {result.draft.dataset.task}, and said**")
         missed = [name for name in result.person_columns if name not in result.draft.dataset.features]
-        parts += [f"`{name}`: {_shorten(result.draft.left_out.get(name, 'no reason'))}" for name in missed]
+        parts += [f"`{name}`: {_shorten(result.list_unused().get(name, 'no reason'))}" for name in missed]
         if (result.difference or 0) > LARGEST_LOSS:
             known = result.person_columns
             more = ", ".join(f"`{name}`" for name in result.draft.dataset.features if name not in known)
             parts.append(f"learns from {more} too" if more else "")
-        others = [name for name in result.draft.left_out if name not in missed]
+        others = [name for name in result.list_unused() if name not in missed]
         if others:
             parts.append("also " + ", ".join(f"`{name}`" for name in others))
     return "; ".join(filter(None, parts))

@@ -18,8 +18,8 @@ TABLE = PublicTable("shop", "sales.csv", "sold", "classification", ["price"], []
 
 def make_file(folder: Path) -> Path:
     file = folder / "sales.csv"
-    rows = [f'{number % 7}.5,"K{number}",{"yes" if number % 3 else "no"}' for number in range(60)]
-    file.write_text("\n".join(["price,code,sold", *rows, "1.5,K60,", ""]))
+    rows = [f'{number % 7}.5,"note {number} of it",{"yes" if number % 3 else "no"}' for number in range(60)]
+    file.write_text("\n".join(["price,remark,sold", *rows, "1.5,note 60 of it,", ""]))
     return file
 
 
@@ -39,9 +39,16 @@ def test_a_loss_without_a_line_is_silent(tmp_path: Path) -> None:
 
 
 def test_a_loss_is_explained_by_a_column_that_is_left_out_with_a_reason(tmp_path: Path) -> None:
-    explained = make_result(tmp_path, product=0.5, person_columns=["price", "code"])
+    explained = make_result(tmp_path, product=0.5, person_columns=["price", "remark"])
     assert explained.find_silence() == ""
     assert not explained.is_within
+
+
+def test_a_loss_is_explained_by_a_column_that_is_the_key(tmp_path: Path) -> None:
+    result = make_result(tmp_path, product=0.5, person_columns=["price", "id"])
+    assert result.find_silence() == "a worse model"
+    result.draft = replace(result.draft, dataset=result.draft.dataset.model_copy(update={"key": "id"}))  # type: ignore[type-var, union-attr]
+    assert result.find_silence() == ""
 
 
 def test_lost_rows_are_silent(tmp_path: Path) -> None:
@@ -67,8 +74,12 @@ def test_another_task_is_silent_unless_a_line_says_that_it_is_guessed(tmp_path: 
 def test_the_summary_counts_what_went_through(tmp_path: Path) -> None:
     good, bad = make_result(tmp_path, product=0.9), make_result(tmp_path, product=0.5)
     refused = Result(TABLE, problem="no column to learn from")
-    expected = "2 of 3 tables go through, 1 are silently wrong, 1 are at most 0.02 worse than the person's pipeline."
-    assert summarize([good, bad, refused]) == expected
+    hopeless = make_result(tmp_path, product=0.5, problem="rejected: too low")
+    hopeless.person = 0.5
+    assert summarize([good, bad, refused, hopeless]) == (
+        "2 of 4 tables go through. The gate rejects 1 others, where the person's score is below the threshold too. "
+        "1 fall short, 1 are silently wrong, and 2 are at most 0.02 worse than the person's pipeline."
+    )
 
 
 def test_rows_are_found_again_in_the_file(tmp_path: Path) -> None:
