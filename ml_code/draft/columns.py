@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ml_code.cells import MISSING_MARKERS
@@ -64,46 +65,52 @@ def judge_column(name: str, cells: pd.Series, *, prefers_comma: bool = False) ->
     if pd.api.types.is_float_dtype(cells):
         return _judge_numbers(name, Judged("numeric", cells))
     texts = read_texts(cells)
-    if reason := _find_text_reason(texts):
+    counts = texts.value_counts()
+    distinct = pd.Series(counts.index, dtype="str")
+    if reason := _find_text_reason(distinct):
         return Judged("left out", texts, reason)
-    distinct = pd.Series(texts.dropna().unique())
     is_digits = distinct.str.fullmatch(r"[0-9]+").mean() > NUMBERS_SHARE
     is_code = bool(is_digits and distinct.str.fullmatch(r"0[0-9]+").any())
     if not is_code:
         form = recognize_form(distinct.iloc[:SAMPLED_TEXTS], MISSING_MARKERS, prefers_comma=prefers_comma)
-        if (read := _read_as_numbers(name, texts, form, len(distinct))) is not None:
-            return _judge_numbers(name, read)
+        if (notes := _find_number_notes(name, distinct, counts.to_numpy(), form)) is not None:
+            found = read_numbers(texts, form, MISSING_MARKERS)
+            is_bad = found.is_bad | (found.numbers.abs() > LARGEST_NUMBER)
+            return _judge_numbers(name, Judged("numeric", found.numbers.where(~is_bad), form=form, notes=notes))
     return _judge_texts(name, texts, is_code=is_code)
 
 
-def _read_as_numbers(name: str, texts: pd.Series, form: NumberForm, values: int) -> Judged | None:
-    """The column as numbers; None if it has too many other cells, or one number."""
-    found = read_numbers(texts, form, MISSING_MARKERS)
+def _find_number_notes(
+    name: str, distinct: pd.Series, counts: npt.NDArray[np.int64], form: NumberForm
+) -> list[str] | None:
+    """What to say of a column of numbers; None if it has too many other cells, or one number."""
+    found = read_numbers(distinct, form, MISSING_MARKERS)
     is_bad = found.is_bad | (found.numbers.abs() > LARGEST_NUMBER)
     numbers = found.numbers.where(~is_bad)
-    is_marker = texts.isin(MISSING_MARKERS)
-    good, present = int(numbers.notna().sum()), int((texts.notna() & ~is_marker).sum())
-    are_numbers = good == present or (good >= NUMBERS_SHARE * present and values > MOST_CATEGORIES)
+    is_marker = distinct.isin(MISSING_MARKERS)
+    good, present = int(counts[numbers.notna()].sum()), int(counts[~is_marker].sum())
+    are_numbers = good == present or (good >= NUMBERS_SHARE * present and len(distinct) > MOST_CATEGORIES)
     if numbers.nunique() < 2 or not are_numbers:
         return None
     notes = []
     if form != PLAIN:
-        example = next(text for text in texts[numbers.notna()])
+        example = next(text for text in distinct[numbers.notna()])
         number = read_number(example, form, MISSING_MARKERS)
         notes.append(f"{name}: {example[:40]!r} is read as {number:.15g}.")
     if is_marker.any():
-        markers = ", ".join(sorted(texts[is_marker].unique()))
-        notes.append(f"{name}: {int(is_marker.sum())} cell(s){MISSING_NOTE} ({markers}).")
+        markers = ", ".join(sorted(distinct[is_marker]))
+        notes.append(f"{name}: {counts[is_marker].sum()} cell(s){MISSING_NOTE} ({markers}).")
     if is_bad.any():
-        example = str(texts[is_bad].iloc[0])
-        notes.append(f"{name}: {int(is_bad.sum())} cell(s) of {len(texts)} are not numbers, such as {example[:40]!r}.")
-    return Judged("numeric", numbers, form=form, notes=notes)
+        example = str(distinct[is_bad].iloc[0])
+        notes.append(
+            f"{name}: {counts[is_bad].sum()} cell(s) of {counts.sum()} are not numbers, such as {example[:40]!r}."
+        )
+    return notes
 
 
-def _find_text_reason(texts: pd.Series) -> str | None:
+def _find_text_reason(distinct: pd.Series) -> str | None:
     """Why a column of texts is neither numbers nor categories."""
-    present = texts.dropna()
-    sample = pd.Series(present.unique()[:SAMPLED_TEXTS])
+    sample = distinct.iloc[:SAMPLED_TEXTS]
     if sample.str.fullmatch(DATE.pattern).mean() > NUMBERS_SHARE:
         return f"it is a date or time, such as {sample.iloc[0]!r}; make numbers of it, such as a weekday or an age"
     if (sample.str.fullmatch(r"-?[0-9]+").mean() > NUMBERS_SHARE) and sample.str.len().max() > 15:

@@ -116,11 +116,12 @@ def _outline(path: Path, table: Table, request: Request) -> Outline:
     frame = table.frame
     prefers_comma = _has_decimal_commas(frame)
     target = judge_target(request.target, frame[request.target], request.task, prefers_comma=prefers_comma)
-    judged = {
-        str(name): judge_column(str(name), frame[name], prefers_comma=prefers_comma)
-        for name in frame.columns.drop(request.target)
-        if name != request.key
-    }
+    judged: dict[str, Judged] = {}
+    for name in frame.columns.drop(request.target):
+        if name != request.key:
+            judged[name] = judge_column(name, frame[name], prefers_comma=prefers_comma)
+            if judged[name].kind == "categorical":
+                frame[name] = judged[name].cells  # so that the texts are in memory once
     features, left_out, key, group = _choose_columns(judged, request.key)
     copies = find_copies(target.cells, {name: column.cells for name, column in features.items()})
     if len(copies) < len(features):
@@ -203,12 +204,12 @@ def _choose_columns(
 
 def _try(path: Path, table: Table, dataset: Dataset, outline: Outline, text: str) -> Draft:
     """Checks the rows and splits them, as intake and training will."""
-    bad, good, invalid = list(table.bad), [], 0
+    bad, tried, invalid = list(table.bad), pd.DataFrame(), 0
     for start in range(0, len(table.frame), CHECKED_ROWS):
         checked = check_rows(dataset, table.frame.iloc[start : start + CHECKED_ROWS][dataset.columns])
         bad += [BadRow(line, cell.column, cell.reason, "") for line, cell in checked.bad.items()]
         invalid += len(checked.bad)
-        good.append(_thin_out(dataset, checked.good))
+        tried = _thin_out(dataset, pd.concat([tried, checked.good]))
     bad.sort(key=lambda row: row.line)
     bad_rows = table.bad_rows + invalid
     shown = [f"line {row.line}: {row.column}: {row.reason}".replace(": : ", ": ") for row in bad[:3]]
@@ -217,7 +218,7 @@ def _try(path: Path, table: Table, dataset: Dataset, outline: Outline, text: str
     except DataCheckError as error:
         more = f"{min(1.0, bad_rows / outline.rows + 0.05):.2f}"
         raise DataCheckError(f"{error}; or accept more of them by --bad-rows, such as --bad-rows {more}") from error
-    tried = _thin_out(dataset, narrow_target(dataset, pd.concat(good)))
+    tried = narrow_target(dataset, tried)
     notes = [*outline.notes, *_describe_bad(bad, bad_rows), *_try_split(dataset, tried, outline.rows - bad_rows)]
     preview = tried.sort_index()[dataset.columns].head(PREVIEW_ROWS)
     return Draft(text, dataset, dict(outline.left_out), outline.rows, bad_rows, bad[:SHOWN_ROWS], notes, preview)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 from ml_code.cells import name_category
 from ml_code.errors import SourceError
 from ml_code.reading.blocks import BadRow
+from ml_code.reading.csv_records import BLOCK_BYTES
 from ml_code.reading.rules import Reading
 from ml_code.reading.table import open_table, recognize_table
 
@@ -43,9 +43,10 @@ class Table:
 class _Column:
     """Collects the cells of one column, block by block: as numbers until the first other text."""
 
-    def __init__(self) -> None:
-        # Grows in place; a list of small arrays would leave holes in the memory.
-        self._numbers = array("d")
+    def __init__(self, rows: int) -> None:
+        """Reserves room for as many numbers; a list of small arrays would leave holes in the memory."""
+        self._numbers = np.empty(rows, dtype=np.float64)
+        self._count = 0
         self._texts: list[pa.Array] = []
         self._is_text = False
 
@@ -55,20 +56,27 @@ class _Column:
             texts = texts.combine_chunks()
         numbers = None if self._is_text else _to_plain_numbers(texts)
         if numbers is not None:
-            self._numbers.frombytes(numbers.tobytes())
+            self._append(numbers)
             return
         if not self._is_text:
-            self._texts.append(_write_numbers(self._numbers))
-            self._numbers, self._is_text = array("d"), True
+            self._texts.append(_write_numbers(self._numbers[: self._count]))
+            self._numbers, self._is_text = np.empty(0), True
         self._texts.append(texts.dictionary_encode())
 
     def to_array(self) -> Any:
         """The cells as float64 or pandas' str."""
         if not self._is_text:
-            return np.frombuffer(self._numbers, dtype=np.float64)
+            return self._numbers[: self._count]
         texts = pa.chunked_array([part.cast(pa.large_string()) for part in self._texts])
         self._texts = []
         return texts.to_pandas().array
+
+    def _append(self, numbers: npt.NDArray[np.float64]) -> None:
+        end = self._count + len(numbers)
+        if end > len(self._numbers):
+            self._numbers = np.concatenate([self._numbers[: self._count], np.empty(end)])
+        self._numbers[self._count : end] = numbers
+        self._count = end
 
 
 def read_table(path: Path, sheet: str | None = None) -> Table:
@@ -82,11 +90,14 @@ def read_table(path: Path, sheet: str | None = None) -> Table:
     with path.open("rb") as stream:
         recognized = recognize_table(stream, path.name, sheet)
         records = open_table(stream, path.name, recognized.reading)
-        columns = {name: _Column() for name in records.header}
+        columns: dict[str, _Column] = {}
         lines: list[npt.NDArray[np.int64]] = []
         bad: list[BadRow] = []
         bad_rows = 0
         for block in records:
+            if not columns:
+                rows = len(block.frame) * (1 + path.stat().st_size // BLOCK_BYTES)
+                columns = {name: _Column(rows) for name in records.header}
             for name, column in columns.items():
                 column.add(block.frame[name])
             lines.append(np.array(block.lines, dtype=np.int64))
@@ -111,5 +122,7 @@ def _to_plain_numbers(cells: pa.Array) -> npt.NDArray[np.float64] | None:
     return numbers if np.isfinite(numbers).sum() == len(texts) - texts.null_count else None
 
 
-def _write_numbers(numbers: array[float]) -> pa.Array:
-    return pa.array([name_category(number) or None for number in numbers], pa.large_string()).dictionary_encode()
+def _write_numbers(numbers: npt.NDArray[np.float64]) -> pa.Array:
+    return pa.array(
+        [name_category(number) or None for number in numbers.tolist()], pa.large_string()
+    ).dictionary_encode()
