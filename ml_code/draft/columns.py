@@ -73,7 +73,7 @@ def judge_column(name: str, cells: pd.Series, *, prefers_comma: bool = False) ->
     is_code = bool(is_digits and distinct.str.fullmatch(r"0[0-9]+").any())
     if not is_code:
         form = recognize_form(distinct.iloc[:SAMPLED_TEXTS], MISSING_MARKERS, prefers_comma=prefers_comma)
-        if (notes := _find_number_notes(name, distinct, counts.to_numpy(), form)) is not None:
+        if (notes := _find_number_notes(name, distinct, counts.to_numpy(np.int64), form)) is not None:
             found = read_numbers(texts, form, MISSING_MARKERS)
             is_bad = found.is_bad | (found.numbers.abs() > LARGEST_NUMBER)
             return _judge_numbers(name, Judged("numeric", found.numbers.where(~is_bad), form=form, notes=notes))
