@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +73,7 @@ def judge_column(name: str, cells: pd.Series, *, prefers_comma: bool = False) ->
     is_code = bool(is_digits and distinct.str.fullmatch(r"0[0-9]+").any())
     if not is_code:
         form = recognize_form(distinct.iloc[:SAMPLED_TEXTS], MISSING_MARKERS, prefers_comma=prefers_comma)
-        if (notes := _find_number_notes(name, distinct, counts.to_numpy(np.int64), form)) is not None:
+        if (notes := _find_number_notes(name, distinct, counts.to_numpy(), form)) is not None:
             found = read_numbers(texts, form, MISSING_MARKERS)
             is_bad = found.is_bad | (found.numbers.abs() > LARGEST_NUMBER)
             return _judge_numbers(name, Judged("numeric", found.numbers.where(~is_bad), form=form, notes=notes))
@@ -81,7 +81,7 @@ def judge_column(name: str, cells: pd.Series, *, prefers_comma: bool = False) ->
 
 
 def _find_number_notes(
-    name: str, distinct: pd.Series, counts: npt.NDArray[np.int64], form: NumberForm
+    name: str, distinct: pd.Series, counts: npt.NDArray[np.integer[Any]], form: NumberForm
 ) -> list[str] | None:
     """What to say of a column of numbers; None if it has too many other cells, or one number."""
     found = read_numbers(distinct, form, MISSING_MARKERS)
