@@ -43,8 +43,8 @@ class Split:
 def split_holdout(dataset: Dataset, frame: pd.DataFrame) -> Split:
     """Holds rows out by a seeded hash of their text: each row stays on its side as the dataset grows.
 
-    Equal rows, and the rows of one group, have one hash and so one side. A class whose rows are all held out gives some
-    of them to the training, until another of its rows is there.
+    The rows of one group have one hash and so one side. Copies of a row without a key have a hash each. A class whose
+    rows are all held out gives some of them to the training, until another of its rows is there.
 
     Raises:
         DataCheckError: one of the sides is empty, or all rows have one class.
@@ -87,9 +87,21 @@ def _name_rows(dataset: Dataset, frame: pd.DataFrame) -> list[str]:
     """One text per row, which decides its side: of its group, or of its own cells if it has no group."""
     cells = [_name_cells(frame[name]) for name in _holdout_columns(dataset)]
     rows = [CELL_SEPARATOR.join(row) for row in zip(*cells, strict=True)]
+    if dataset.key is None and not dataset.holdout.columns:
+        rows = _number_copies(rows)
     if dataset.group is None:
         return rows
     return [group or row for group, row in zip(_name_cells(frame[dataset.group]), rows, strict=True)]
+
+
+def _number_copies(rows: list[str]) -> list[str]:
+    """Adds its number to each further copy of a row, so that equal rows are on both sides.
+
+    Otherwise all rows of one combination with one label would be on one side. In a table of few combinations a model
+    would be judged by labels that it never saw.
+    """
+    copies = pd.Series(rows).groupby(rows, sort=False).cumcount().tolist()
+    return [f"{row}{CELL_SEPARATOR}{copy}" if copy else row for row, copy in zip(rows, copies, strict=True)]
 
 
 def _name_cells(cells: pd.Series) -> list[str]:
@@ -128,7 +140,7 @@ def _spare_classes(
     lacking = _find_lacking(labels, ~is_held_out)
     for label in lacking:
         nearest = positions[(labels == label).to_numpy()].max()
-        # Rows of one position have one text: equal rows and groups move as a whole.
+        # Rows of one position have one text: a group moves as a whole.
         is_held_out = is_held_out & (positions != nearest)
     if lacking:
         log.warning(

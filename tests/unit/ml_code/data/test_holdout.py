@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import Counter
 
 import pandas as pd
 import pytest
@@ -110,10 +111,18 @@ def test_a_regression_has_no_unheld_class() -> None:
     assert split_holdout(make_dataset("regression"), rows).unheld_classes == ()
 
 
-def test_equal_rows_count_each_and_stay_on_one_side() -> None:
+def test_copies_of_a_row_count_each_and_are_split_like_other_rows() -> None:
     rows = typed_rows()
     once, twice = (split_holdout(make_dataset(), frame) for frame in (rows, pd.concat([rows, rows])))
-    assert (len(twice.train), len(twice.holdout)) == (2 * len(once.train), 2 * len(once.holdout))
+    assert len(twice.train) + len(twice.holdout) == 2 * len(rows)
+    first = pd.concat([twice.holdout, once.holdout])
+    assert first.duplicated().sum() >= len(once.holdout)  # the first copies stay on their side
+    labels = pd.DataFrame(
+        {"age": 30.0, "fare": 1.0, "town": "S", "sex": "male", "outcome": ["alive"] * 60 + ["dead"] * 40}
+    )
+    split = split_holdout(make_dataset(), labels)
+    assert set(split.train["outcome"]) == set(split.holdout["outcome"]) == {"alive", "dead"}
+    assert 10 <= len(split.holdout) <= 32
 
 
 def test_the_rows_of_a_group_stay_on_one_side() -> None:
@@ -157,9 +166,9 @@ def test_the_holdouts_of_the_shipped_tables_never_change() -> None:
     iris = pd.read_csv(io.BytesIO(_read_bundled_iris()), dtype="str")
     split = split_holdout(load_dataset("iris"), iris)
     assert split.holdout_id == "114da7a581d36f55"
-    assert split.holdout["species"].value_counts().to_dict() == {"0": 19, "1": 16, "2": 17}
+    assert split.holdout["species"].value_counts().to_dict() == {"0": 19, "1": 16, "2": 18}
     cells = sorted(",".join(row) for row in split.holdout.astype("float").astype("str").to_numpy())
-    assert hashlib.sha256("\n".join(cells).encode()).hexdigest()[:16] == "bca5466b5cba4120"
+    assert hashlib.sha256("\n".join(cells).encode()).hexdigest()[:16] == "b2bcb653ddf49883"
     titanic = pd.DataFrame({"PassengerId": [str(n) for n in range(1, 892)], "Survived": [0, 1, 1] * 297})
     split = split_holdout(load_dataset("titanic"), titanic)
     assert split.holdout_id == "a61f7d87ace7959d"
@@ -223,8 +232,12 @@ def test_no_row_changes_sides_as_files_are_added(files: list[list[dict[str, obje
         )
         parts.append((describe_file(number), added.astype("str").where(added.notna(), None)))
         now_held_out, now_trained = sides(dataset, parts)
-        assert not held_out & now_trained
-        assert not trained & now_held_out
+        if keyed:
+            assert not held_out & now_trained
+            assert not trained & now_held_out
+        else:  # each copy of a row keeps its side
+            assert not held_out - now_held_out
+            assert not trained - now_trained
         held_out, trained = held_out | now_held_out, trained | now_trained
 
 
@@ -232,12 +245,12 @@ def describe_file(number: int) -> CleanFile:
     return CleanFile(f"{number:064d}", f"{number}.csv", None, f"2026-01-0{number + 1}T00:00:00+00:00", 1, 0)
 
 
-def sides(dataset: Dataset, parts: list[tuple[CleanFile, pd.DataFrame]]) -> tuple[set[object], set[object]]:
+def sides(dataset: Dataset, parts: list[tuple[CleanFile, pd.DataFrame]]) -> tuple[Counter[object], Counter[object]]:
     """What tells rows apart, of the rows held out and of those to train on."""
     split = split_holdout(dataset, unite(dataset, parts))
     columns = [dataset.key] if dataset.key else dataset.columns
     held_out, trained = (
-        set(side[columns].astype("str").itertuples(index=False, name=None)) for side in (split.holdout, split.train)
+        Counter(side[columns].astype("str").itertuples(index=False, name=None)) for side in (split.holdout, split.train)
     )
-    assert not held_out & trained
+    assert not (dataset.key and held_out & trained)
     return held_out, trained

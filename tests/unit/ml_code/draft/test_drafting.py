@@ -151,3 +151,11 @@ def test_the_command_shows_the_written_file(
     nothing = CliRunner().invoke(app, ["dataset", "add", str(tmp_path / "boats.csv"), "--target", "kind"])
     assert nothing.exit_code == 2
     assert "found no file, expected a table such as a CSV file" in nothing.output
+
+
+def test_the_forest_of_a_large_table_is_bounded(tmp_path: Path) -> None:
+    file = tmp_path / "large.csv"
+    file.write_text("x,y\n" + "".join(f"{n * 7 % 1000},{n % 97}.5\n" for n in range(12_000)))
+    draft = draft_dataset(file, Request("y"))
+    assert draft.dataset.hyperparameters == {"random_forest": {"min_samples_leaf": 3}}
+    assert draft_dataset(write_ships(tmp_path), Request("kind")).dataset.hyperparameters == {}
