@@ -1,0 +1,170 @@
+"""Files as people have them become a dataset that intake accepts, or are refused in one sentence that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ml_code.data.clean_files import CleanFiles
+from ml_code.draft.drafting import Draft, Request, draft_dataset
+from ml_code.errors import DataCheckError, MlopsError, SourceError
+from ml_code.workspace import Workspace
+
+ROWS = [(20 + n % 45, 100 + n * 7 % 90, n % 3 == 0) for n in range(120)]
+"""Age, income, whether the person joined."""
+
+
+def write(folder: Path, lines: list[str], encoding: str = "utf-8", name: str = "people.csv") -> Path:
+    file = folder / name
+    file.write_bytes("\n".join([*lines, ""]).encode(encoding))
+    return file
+
+
+def plain(header: str = "age,income,joined", row: str = "{0},{1},{2}") -> list[str]:
+    return [header, *(row.format(age, income, "yes" if joined else "no") for age, income, joined in ROWS)]
+
+
+def title(lines: list[str]) -> list[str]:
+    return ["월별 판매 현황,,", *lines]
+
+
+@pytest.mark.parametrize(
+    ("lines", "encoding", "keys"),
+    [
+        (plain(), "utf-8", {}),
+        (plain(), "utf-8-sig", {}),
+        (plain("나이,소득,가입"), "cp949", {"encoding": "cp949"}),
+        (plain("âge,revenu,payé"), "cp1252", {"encoding": "cp1252"}),
+        (plain(), "utf-16", {"encoding": "utf-16"}),
+        (plain("age;income;joined", "{0};{1};{2}"), "utf-8", {"separator": ";"}),
+        (plain("age\tincome\tjoined", "{0}\t{1}\t{2}"), "utf-8", {"separator": "\t"}),
+        (plain("age|income|joined", "{0}|{1}|{2}"), "utf-8", {"separator": "|"}),
+        (["sep=,", *plain()], "utf-8", {"skip_lines": 1}),
+        (["# exported", "# unit: EUR", *plain()], "utf-8", {"comment": "#"}),
+        (title(plain()), "utf-8", {"skip_lines": 1}),
+        (plain("age, income, joined", "{0}, {1}, {2}"), "utf-8", {}),
+        (plain("age,income,joined", "{0},{1},{2},"), "utf-8", {"extra_field": "last"}),
+        (plain("Annual Income (k$),cell.size,label"), "utf-8", {}),
+        ([plain()[0], "years,EUR,", *plain()[1:]], "utf-8", {"unit_row": True}),
+    ],
+)  # fmt: skip
+def test_a_file_is_read_as_it_is_written_and_intake_accepts_it(
+    tmp_path: Path, workspace: Workspace, lines: list[str], encoding: str, keys: dict[str, object]
+) -> None:
+    file = write(tmp_path, lines, encoding)
+    target = {"가": "가입", "p": "payé"}.get(lines[0].rpartition(",")[2][:1], "joined")
+    target = "label" if "label" in lines[0] else target
+    draft = draft_dataset(file, Request(target))
+    assert draft.dataset.reading.model_dump(exclude_defaults=True) == keys
+    assert len(draft.dataset.numeric) == 2
+    assert draft.dataset.checks.columns[target].allowed == ["no", "yes"]
+    accepted = CleanFiles(workspace, draft.dataset).accept(file.read_bytes(), file.name)
+    assert (accepted.rows, accepted.bad_rows) == (120, 0)
+
+
+@pytest.mark.parametrize(
+    ("income", "signs"),
+    [
+        ("{0},000", "thousands"), ("₩{0},000", "signs"), ("{0}㎡", "signs"), ("({0})", None), ("{0} %", "signs"),
+    ],
+)  # fmt: skip
+def test_amounts_are_numbers_in_the_first_file_and_in_the_next(
+    tmp_path: Path, workspace: Workspace, income: str, signs: str | None
+) -> None:
+    def table(first: int) -> list[str]:
+        cells = [(age, income.format(number + first), "yes" if joined else "no") for age, number, joined in ROWS]
+        return ["age,income,joined", *(f'{age},"{number}",{joined}' for age, number, joined in cells)]
+
+    draft = draft_dataset(write(tmp_path, table(0)), Request("joined"))
+    assert draft.dataset.numeric == ["age", "income"]
+    form = draft.dataset.reading.find_form("income")
+    assert signs is None or getattr(form, signs)
+    following = CleanFiles(workspace, draft.dataset).accept("\n".join(table(500)).encode(), "next.csv", "tag")
+    assert following.bad_rows == 0
+
+
+def test_decimal_commas_are_read_in_a_file_of_semicolons(tmp_path: Path) -> None:
+    lines = ["size;price", *(f"{n * 37 % 90},{n % 10};{n * 37 % 90 * 3},5" for n in range(120))]
+    draft = draft_dataset(write(tmp_path, lines), Request("price"))
+    assert draft.dataset.task == "regression"
+    assert draft.preview["price"].tolist()[1] == 111.5
+    assert draft.preview["size"].tolist()[1] == 37.1
+
+
+@pytest.mark.parametrize(
+    ("grow", "what"),
+    [
+        (lambda n: f"{1_790_000_000 + n * 60},{n % 9},{n % 2}", "seconds since 1970"),
+        (lambda n: f"{2000 + n},{n % 9},{n % 2}", "order numbers"),
+        (lambda n: f"{n},{n % 9 + n},{n % 2}.0", "labels with decimal places"),
+    ],
+)
+def test_the_next_file_of_a_growing_table_is_accepted(
+    tmp_path: Path, workspace: Workspace, grow: Callable[[int], str], what: str
+) -> None:
+    header = "ts,amount,paid"
+    first = write(tmp_path, [header, *(grow(n).replace(".0", "") for n in range(150))])
+    draft = draft_dataset(first, Request("paid"))
+    following = "\n".join([header, *(grow(n) for n in range(5000, 5150))])
+    assert CleanFiles(workspace, draft.dataset).accept(following.encode(), "next.csv", "tag").bad_rows == 0, what
+
+
+BACKSLASHES = ["n,remark,joined", *(f'{n},"say \\"hi\\" {n}",{n % 2}' for n in range(100))]
+SHORT = ["a,b,joined,note", "1,2,0,x", *(f"{n},{n},{n % 2}" for n in range(99))]
+HALF = ["a,joined", *(f"{n % 7},{n % 4 // 2 if n % 2 else ''}" for n in range(100))]
+HEADERLESS = ["0,148,72,33.6,0", *(f"{n},148,72,33.{n},{n % 2}" for n in range(80))]
+
+
+@pytest.mark.parametrize(
+    ("lines", "error", "message"),
+    [
+        (BACKSLASHES, DataCheckError, r"100 bad rows of 100 \(line 2: broken quotes"),
+        (SHORT, DataCheckError, "line 3: too few fields"),
+        (HALF, DataCheckError, "joined: found nothing"),
+        (["age,income,age,joined", "1,2,3,0"], SourceError, r"found the column name 'age' twice \(columns 1 and 3"),
+        (HEADERLESS, SourceError, "add a header line above it"),
+        (["a,joined", *(f"{n % 7},1" for n in range(80))], DataCheckError, "found '1' in every row of joined"),
+    ],
+)
+def test_a_file_that_training_would_refuse_is_refused_in_a_sentence_that_helps(
+    tmp_path: Path, lines: list[str], error: type[MlopsError], message: str
+) -> None:
+    with pytest.raises(error, match=message) as refused:
+        draft_dataset(write(tmp_path, lines), Request("joined"))
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 700
+
+
+def test_more_rows_without_a_label_are_accepted_if_the_person_says_so(tmp_path: Path) -> None:
+    lines = ["a,joined", *(f"{n % 7},{('yes', 'no')[n % 4 // 2] if n % 2 else ''}" for n in range(200))]
+    with pytest.raises(DataCheckError, match=r"or accept more of them by --bad-rows, such as --bad-rows 0\.55"):
+        draft_dataset(write(tmp_path, lines), Request("joined"))
+    draft = draft_dataset(write(tmp_path, lines), Request("joined", bad_rows_share=0.55))
+    assert (draft.rows, draft.bad_rows, len(draft.bad)) == (200, 100, 10)
+    assert draft.dataset.checks.bad_rows_share == 0.55
+
+
+def test_a_key_that_is_not_unique_is_refused_with_the_figures(tmp_path: Path) -> None:
+    with pytest.raises(DataCheckError, match="--key: found 45 different values of age in 120 rows and 0 missing ones"):
+        draft_dataset(write(tmp_path, plain()), Request("joined", key="age"))
+
+
+def test_lines_of_another_encoding_are_rows_too(tmp_path: Path) -> None:
+    """17 of 200 rows have Hangul, and these are the ones of class y."""
+    lines = ["member_id,age,region,joined"]
+    lines += [f"{n},{20 + n % 40},{'Busan,n' if n % 12 else '서울,y'}" for n in range(200)]
+    draft = draft_dataset(write(tmp_path, lines, "cp949"), Request("joined"))
+    assert draft.bad_rows == 0
+    assert draft.dataset.checks.columns["joined"].allowed == ["n", "y"]
+    assert draft.dataset.gate.metric == "balanced_accuracy"
+
+
+def test_the_preview_has_rows_as_the_model_reads_them(tmp_path: Path) -> None:
+    draft: Draft = draft_dataset(write(tmp_path, plain()), Request("joined"))
+    assert draft.preview.to_dict("list") == {
+        "age": [20.0, 21.0, 22.0, 23.0, 24.0],
+        "income": [100.0, 107.0, 114.0, 121.0, 128.0],
+        "joined": ["yes", "no", "no", "yes", "no"],
+    }
