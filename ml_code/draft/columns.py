@@ -137,7 +137,9 @@ def _explain_text(texts: pd.Series, values: int, rows: int, *, is_code: bool) ->
     if is_code:
         return f"it has {values} codes with leading zeros"
     numbers = read_numbers(texts, PLAIN, MISSING_MARKERS)
-    if numbers.numbers.notna().sum() <= rows / 2:
+    if (numbers.numbers.abs() > LARGEST_NUMBER).any():
+        return f"it has numbers beyond {LARGEST_NUMBER:.2g}, with which no model can compute"
+    if not numbers.is_bad.any() or numbers.numbers.notna().sum() <= rows / 2:
         return f"it is text with {values} values"
     example = str(texts[numbers.is_bad].iloc[0])
     return f"in {int(numbers.is_bad.sum())} of {rows} cells it is not a number, such as {example[:40]!r}"
@@ -148,9 +150,7 @@ def _judge_numbers(name: str, judged: Judged) -> Judged:
     present = numbers.dropna()
     kind: Kind = "numeric"
     reason = ""
-    if (present.abs() > LARGEST_NUMBER).any():
-        kind, reason = "left out", f"it has numbers beyond {LARGEST_NUMBER:.2g}, with which no model can compute"
-    elif (present % 1 == 0).all():
+    if (present % 1 == 0).all():
         kind, reason = _judge_whole_numbers(name, present, judged.form, has_gaps=len(present) < len(numbers))
     if kind == "categorical":
         return Judged(

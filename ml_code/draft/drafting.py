@@ -80,7 +80,7 @@ def draft_dataset(path: Path, request: Request) -> Draft:
         DataCheckError: the target or key is not among its columns, or no column can be learned from.
         DataCheckError: too many rows are invalid, or training would refuse the rows.
     """
-    table = read_table(path, request.sheet)
+    table = read_table(path, {request.target, request.key}, request.sheet)
     shown = [f"line {row.line}: {row.reason}" for row in table.bad[:3]]
     rows = len(table.frame) + table.bad_rows
     refuse_too_many_bad(str(path), shown, table.bad_rows, rows, request.bad_rows_share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from ml_code.reading.csv_records import BLOCK_BYTES
 from ml_code.reading.rules import Reading
 from ml_code.reading.table import open_table, recognize_table
 
-CODE = r"^[+-]?0[0-9]|[0-9.]{17}|[^0-9.eE+-]"
-"""A number with leading zeros, as zip codes have them, or with too many digits for float64; or another text."""
+NOT_PLAIN = r"^-?0[0-9]|[0-9.]{17}|[^0-9.-]|^-?\.|\.$"
+"""A number with leading zeros, as zip codes have them, with too many digits for float64, or in a form that is lost."""
 
 KEPT_BAD_ROWS = 1000
 
@@ -43,12 +44,12 @@ class Table:
 class _Column:
     """Collects the cells of one column, block by block: as numbers until the first other text."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, *, is_text: bool) -> None:
         """Reserves room for as many numbers; a list of small arrays would leave holes in the memory."""
-        self._numbers = np.empty(rows, dtype=np.float64)
+        self._numbers = np.empty(0 if is_text else rows, dtype=np.float64)
         self._count = 0
         self._texts: list[pa.Array] = []
-        self._is_text = False
+        self._is_text = is_text
 
     def add(self, cells: pd.Series) -> None:
         texts = pa.array(cells, pa.large_string(), from_pandas=True)
@@ -79,8 +80,13 @@ class _Column:
         self._count = end
 
 
-def read_table(path: Path, sheet: str | None = None) -> Table:
+def read_table(path: Path, texts: Collection[str | None] = (), sheet: str | None = None) -> Table:
     """Reads a file of any kind, as `reading.table` recognizes it.
+
+    Args:
+        path: of the file.
+        texts: columns whose cells stay text, such as labels: 1.50 and 1.5 are two of them.
+        sheet: of a workbook; None: its only one.
 
     Raises:
         SourceError: there is no such file, or it is not a table.
@@ -97,7 +103,7 @@ def read_table(path: Path, sheet: str | None = None) -> Table:
         for block in records:
             if not columns:
                 rows = len(block.frame) * (1 + path.stat().st_size // BLOCK_BYTES)
-                columns = {name: _Column(rows) for name in records.header}
+                columns = {name: _Column(rows, is_text=name in texts) for name in records.header}
             for name, column in columns.items():
                 column.add(block.frame[name])
             lines.append(np.array(block.lines, dtype=np.int64))
@@ -113,7 +119,7 @@ def _to_plain_numbers(cells: pa.Array) -> npt.NDArray[np.float64] | None:
     """The cells as float64, NaN where empty; None if one is not a plain number or has leading zeros."""
     texts = pc.utf8_trim_whitespace(cells)
     texts = pc.if_else(pc.equal(texts, ""), None, texts)
-    if pc.any(pc.match_substring_regex(texts, CODE)).as_py():
+    if pc.any(pc.match_substring_regex(texts, NOT_PLAIN)).as_py():
         return None
     try:
         numbers = np.asarray(pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)

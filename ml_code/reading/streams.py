@@ -44,6 +44,17 @@ def unpack(stream: BinaryIO, *, is_packed: bool) -> BinaryIO:
     return cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if is_packed else stream
 
 
+def _keep_invalid(error: UnicodeError) -> tuple[str, int]:
+    """Turns each invalid byte into one that is not UTF-8 either; Python's `surrogateescape` cannot do so for UTF-16."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "\udcff" * (error.end - error.start), error.end
+
+
+_KEEP_INVALID = "mlops.keep_invalid"
+codecs.register_error(_KEEP_INVALID, _keep_invalid)
+
+
 class Utf8Stream:
     """Reads a file of any encoding as UTF-8, without a byte order mark.
 
@@ -56,7 +67,7 @@ class Utf8Stream:
         self._rest, self._tail, self._held = b"", b"", b""
         self._name, self._line_end = codecs.lookup(encoding).name, line_end
         is_utf8 = self._name == "utf-8"
-        self._decoder = None if is_utf8 else codecs.getincrementaldecoder(self._name)("surrogateescape")
+        self._decoder = None if is_utf8 else codecs.getincrementaldecoder(self._name)(_KEEP_INVALID)
         self._is_start, self._is_end = True, False
 
     def read(self, size: int) -> bytes:
