@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine
-from ml_code.data.validation import check_rows, refuse_too_many_bad
+from ml_code.data.validation import check_rows, count_outside, refuse_too_many_bad
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
 from ml_code.reading.blocks import BadRow
@@ -40,6 +41,7 @@ LARGEST_CSV_MB = 500
 class CleanFile:
     """One accepted file: its origin, the time of its acceptance, and its counts of rows.
 
+    `outside` counts the good rows outside of a range that does not reject, by column.
     `object_tag` is the tag of the incoming object; a repeated step recognizes its own work by it.
     """
 
@@ -49,6 +51,7 @@ class CleanFile:
     accepted_at: str
     rows: int
     bad_rows: int
+    outside: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_source(self) -> bool:
@@ -136,7 +139,8 @@ class CleanFiles:
                     f"{self._dataset.name}: {origin} ({report}): found {len(bad)} bad rows, which is more than a "
                     f"report holds, expected at most {REPORT_ROWS} rows or {REPORT_BYTES} bytes; fix or split the file"
                 )
-        accepted = CleanFile(sha256, origin, object_tag, accepted_at or _get_now(), rows, len(bad))
+        outside = count_outside(self._dataset, good)
+        accepted = CleanFile(sha256, origin, object_tag, accepted_at or _get_now(), rows, len(bad), outside)
         name = SOURCE + sha256 if object_tag is None else sha256
         self._storage.write_bytes(self._uri(name), _write_parquet(good, accepted))
         return accepted

@@ -26,6 +26,8 @@ BATCH_FILES = 100
 
 PRODUCED_ROWS = 30
 
+SHOWN_COLUMNS = 5
+
 log = logging.getLogger(__name__)
 
 
@@ -192,6 +194,9 @@ def _keep(
 def _report(kept: CleanFile) -> dict[str, Any]:
     good = kept.rows - kept.bad_rows
     says = f"{kept.rows} rows read, {good} good, {kept.bad_rows} quarantined"
+    if kept.outside:
+        columns = ", ".join(f"{count} of {name[:40]}" for name, count in list(kept.outside.items())[:SHOWN_COLUMNS])
+        says += f"; outside of the drafted range: {columns}"
     return {"outcome": "accepted", "rows": good, "says": says}
 
 

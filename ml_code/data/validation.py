@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -36,14 +36,10 @@ class BadCell:
 
 @dataclass(frozen=True, slots=True)
 class CheckedRows:
-    """Valid rows with typed columns and their original index, and the fault of each other row by index.
-
-    `warnings` counts the valid rows whose cell breaks a check that does not reject, by column.
-    """
+    """Valid rows with typed columns and their original index, and the fault of each other row by index."""
 
     good: pd.DataFrame
     bad: Mapping[int, BadCell]
-    warnings: Mapping[str, int] = field(default_factory=dict)
 
 
 def check_rows(dataset: Dataset, frame: pd.DataFrame) -> CheckedRows:
@@ -69,7 +65,7 @@ def check_rows(dataset: Dataset, frame: pd.DataFrame) -> CheckedRows:
     for index, cell in find_bad_cells(make_schema(dataset), cells.drop(index=list(bad)), shown=frame).items():
         bad.setdefault(index, cell)
     good = cells.drop(index=list(bad))
-    return CheckedRows(good, bad, _count_warnings(dataset, good))
+    return CheckedRows(good, bad)
 
 
 def refuse_missing_columns(dataset: Dataset, found: list[str]) -> None:
@@ -104,7 +100,8 @@ def _read_number_column(dataset: Dataset, name: str, cells: pd.Series) -> tuple[
     }
 
 
-def _count_warnings(dataset: Dataset, good: pd.DataFrame) -> dict[str, int]:
+def count_outside(dataset: Dataset, good: pd.DataFrame) -> dict[str, int]:
+    """Counts the valid rows whose number is outside of a range that does not reject, by column."""
     counts = {}
     for name, check in dataset.checks.columns.items():
         if not check.reject and name in good and _is_number(dataset, name):

@@ -131,3 +131,13 @@ def test_a_file_without_rows_is_refused(files: CleanFiles, content: bytes) -> No
     with pytest.raises(SourceError):
         files.accept(content, "june.csv.gz" if content[:1] == b"\x1f" else "june.csv", "tag")
     assert files.list_names() == []
+
+
+def test_rows_outside_of_a_drafted_range_are_kept_and_counted(workspace: Workspace) -> None:
+    checks = {
+        "columns": {"age": {"minimum": 0, "maximum": 40, "reject": False}, "fare": {"minimum": 0, "reject": False}}
+    }
+    rows = make_rows()
+    accepted = CleanFiles(workspace, make_dataset(checks=checks)).accept(make_csv(rows), "june.csv", "tag")
+    assert accepted.bad_rows == 0
+    assert accepted.outside == {"age": int((rows["age"].astype(float) > 40).sum())}
