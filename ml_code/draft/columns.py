@@ -67,6 +67,8 @@ def judge_column(name: str, cells: pd.Series, *, prefers_comma: bool = False) ->
     texts = read_texts(cells)
     counts = texts.value_counts()
     distinct = pd.Series(counts.index, dtype="str")
+    if names.is_identifier(name) and len(distinct) == len(texts):
+        return Judged("key", texts, "it identifies a row")
     if reason := _find_text_reason(distinct):
         return Judged("left out", texts, reason)
     is_digits = distinct.str.fullmatch(r"[0-9]+").mean() > NUMBERS_SHARE
@@ -120,8 +122,6 @@ def _find_text_reason(distinct: pd.Series) -> str | None:
 
 def _judge_texts(name: str, texts: pd.Series, *, is_code: bool) -> Judged:
     values, rows = texts.nunique(), int(texts.notna().sum())
-    if names.is_identifier(name) and values == len(texts):
-        return Judged("key", texts, "it identifies a row")
     if names.is_unnamed(name) and values == len(texts):
         return Judged("left out", texts, "it has no name and differs in each row")
     if names.may_repeat(name) and MOST_CATEGORIES < values < rows:
