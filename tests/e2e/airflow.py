@@ -16,6 +16,7 @@ SERVE = "model_serving_pipeline"
 RESTART_SECONDS = 30
 POLL_SECONDS = 0.5
 QUIET_SECONDS = 5
+READING_SECONDS = 3
 
 
 class Airflow:
@@ -134,7 +135,12 @@ class Airflow:
         return found[0] if found else None
 
     def answer(self, question: dict[str, Any], option: str) -> None:
-        """Decides as a person does in the UI."""
+        """Decides as a person does in the UI, after reading the question.
+
+        A response within the scheduler's same look as the question fails the task: the scheduler takes the end of the
+        process that asked for the end of the one that goes on (Airflow 3.3).
+        """
+        time.sleep(READING_SECONDS)
         task = question["task_instance"]
         path = f"/dags/{task['dag_id']}/dagRuns/{quote(task['dag_run_id'], safe='')}/taskInstances/{task['task_id']}"
         body = {"chosen_options": [option], "params_input": {}}
