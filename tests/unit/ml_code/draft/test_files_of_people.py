@@ -168,3 +168,29 @@ def test_the_preview_has_rows_as_the_model_reads_them(tmp_path: Path) -> None:
         "income": [100.0, 107.0, 114.0, 121.0, 128.0],
         "joined": ["yes", "no", "no", "yes", "no"],
     }
+
+
+def test_very_long_keys_identify_rows(tmp_path: Path, workspace: Workspace) -> None:
+    lines = ["member_id,age,joined", *(f"{'k' * 5000}{n},{20 + n % 45},{n % 2}" for n in range(60))]
+    file = write(tmp_path, lines)
+    draft = draft_dataset(file, Request("joined"))
+    assert draft.dataset.key == "member_id"
+    assert CleanFiles(workspace, draft.dataset).accept(file.read_bytes(), file.name).bad_rows == 0
+    with pytest.raises(DataCheckError) as refused:
+        draft_dataset(write(tmp_path, [*lines, lines[1]]), Request("joined", key="member_id"))
+    assert len(str(refused.value)) < 400
+
+
+def test_a_column_that_is_empty_in_training_may_be_filled_later(tmp_path: Path, workspace: Workspace) -> None:
+    file = write(tmp_path, ["age,note,joined", *(f"{20 + n % 45},,{n % 2}" for n in range(60))])
+    draft = draft_dataset(file, Request("joined"))
+    assert draft.left_out == {"note": "it is empty"}
+    following = b"age,note,joined\n30,now filled,1\n31,,0\n"
+    assert CleanFiles(workspace, draft.dataset).accept(following, "next.csv", "tag").bad_rows == 0
+
+
+def test_a_table_of_three_thousand_columns_is_drafted(tmp_path: Path) -> None:
+    names = [f"gene {number}" for number in range(3000)]
+    rows = [",".join([*(str((n * place) % 17) for place in range(1, 3001)), str(n % 2)]) for n in range(40)]
+    draft = draft_dataset(write(tmp_path, [",".join([*names, "ill"]), *rows]), Request("ill"))
+    assert len(draft.dataset.numeric) > 2500
