@@ -74,5 +74,5 @@ def test_a_server_that_is_not_there_is_one_line_and_exit_code_1(environment: dic
     )
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "error: object s3://datasets/clean/iris/" in done.stderr
+    assert "error: object s3://datasets/versions/iris.json: " in done.stderr
     assert "Traceback" not in done.stderr
