@@ -16,6 +16,9 @@ MISSING_MARKERS = frozenset({
 })  # fmt: skip
 """Texts that mean a missing value in a column of numbers: pandas' default list and what spreadsheets write."""
 
+LABEL_MARKERS = frozenset({"#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "nan", "null", "?", "n/a"})
+"""Texts that mean a missing label. `None` and `none` are labels, such as the degree of a complication."""
+
 TRUTHS = {"true": "True", "false": "False"}
 
 BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\ufeff\u200b"

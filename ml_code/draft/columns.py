@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ml_code.cells import MISSING_MARKERS
+from ml_code.cells import LABEL_MARKERS, MISSING_MARKERS
 from ml_code.data.validation import LARGEST_NUMBER, read_texts
 from ml_code.draft import names
 from ml_code.reading.numbers import PLAIN, read_number, read_numbers, recognize_form
@@ -129,8 +129,17 @@ def _judge_texts(name: str, texts: pd.Series, *, is_code: bool) -> Judged:
     is_repeated = values * 3 <= rows * 2 if is_code else values * (2 if values <= MOST_CATEGORIES else 10) <= rows
     if values <= MOST_CODES and is_repeated:
         notes = [f"{name}: it is a category, because leading zeros mean a code."] if is_code else []
-        return Judged("categorical", texts, notes=notes)
+        return Judged("categorical", texts, notes=[*notes, *_describe_markers(name, texts)])
     return Judged("left out", texts, _explain_text(texts, values, rows, is_code=is_code))
+
+
+def _describe_markers(name: str, texts: pd.Series) -> list[str]:
+    """Says that a marker of a missing number is a category here, and how to change that."""
+    markers = sorted({marker for marker in texts.dropna().unique() if marker in LABEL_MARKERS})
+    if not markers:
+        return []
+    count, known = int(texts.isin(markers).sum()), ", ".join(f'"{marker}"' for marker in markers)
+    return [f"{name}: {count} cell(s) are the text {known}; to make them missing, set missing = [{known}] for it."]
 
 
 def _explain_text(texts: pd.Series, values: int, rows: int, *, is_code: bool) -> str:

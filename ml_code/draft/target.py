@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from ml_code.cells import MISSING_MARKERS, name_category
+from ml_code.cells import LABEL_MARKERS, MISSING_MARKERS, name_category
 from ml_code.data.validation import WHOLE_NUMBER, read_texts
 from ml_code.datasets import METRICS, Metric
 from ml_code.errors import DataCheckError
@@ -33,9 +33,6 @@ LEAST_R2 = 0.1
 
 RARE_SHARE = 0.1
 """A class with a smaller share is rare: accuracy hardly sees whether a model finds it."""
-
-LABEL_MARKERS = frozenset({"#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "nan", "null", "?", "#N/A N/A", "#NA", "n/a"})
-"""Texts that mean a missing label. `None` and `none` are labels, such as the degree of a complication."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,9 @@ def test_markers_of_missing_numbers_are_said_and_stay_texts_among_texts() -> Non
     countries = judge("country", [("NA", "KR", "DE")[number % 3] for number in range(ROWS)])
     assert countries.kind == "categorical"
     assert countries.cells.iloc[0] == "NA"
+    assert countries.notes == [
+        'country: 40 cell(s) are the text "NA"; to make them missing, set missing = ["NA"] for it.'
+    ]
 
 
 @pytest.mark.parametrize(("cells", "reason"), [([None] * 9, "it is empty"), (["a"] * 9, "it has one value")])
