@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine
-from ml_code.data.validation import check_rows, count_outside, refuse_too_many_bad
+from ml_code.data.validation import check_rows, count_outside, refuse_missing_columns, refuse_too_many_bad
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
 from ml_code.reading.blocks import BadRow
@@ -149,7 +149,9 @@ class CleanFiles:
         good: list[pd.DataFrame] = []
         bad: list[BadRow] = []
         size_bytes = 0
-        for block in open_table(io.BytesIO(content), origin, self._dataset.reading, self._dataset.columns):
+        records = open_table(io.BytesIO(content), origin, self._dataset.reading, self._dataset.columns)
+        refuse_missing_columns(self._dataset, records.header)  # before any row is read
+        for block in records:
             size_bytes += sum(map(len, block.raw)) + sum(len(row.raw) for row in block.bad)
             if size_bytes > LARGEST_CSV_MB * 1_000_000:
                 raise DataCheckError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import BinaryIO
@@ -144,7 +145,8 @@ class CsvRecords:
         elif self._reading.extra_field == "last":
             names.append("")
         names = name_columns(names)
-        if twice := next((name for name in names if names.count(name) > 1), None):
+        [(twice, count)] = Counter(names).most_common(1)
+        if count > 1:
             places = " and ".join(str(place) for place, name in enumerate(names, start=1) if name == twice)
             raise self._refuse(
                 f"the column name {_shorten(twice)!r} twice (columns {places})",
