@@ -11,7 +11,7 @@ from ml_code.data.clean_files import CleanFiles
 from ml_code.datasets import CATALOG, load_dataset
 from ml_code.errors import CatalogError, DataCheckError, SourceError
 from ml_code.settings import REPOSITORY
-from ml_code.workspace import Workspace
+from ml_code.workspace import Workspace, open_workspace
 
 SAMPLE = REPOSITORY / "ml_code" / "samples" / "iris_new_rows.csv"
 HEADER = b"sepal_length,sepal_width,petal_length,petal_width,species\n"
@@ -190,3 +190,19 @@ def test_the_report_on_a_file_with_large_cells_is_short(root: Path, workspace: W
     report = take_in(workspace, drop(root, "incoming/iris/wide.csv", HEADER + (b"x" * 900_000 + b",1,1,1,1\n") * 3))
     assert report["files"][0]["outcome"] == "rejected"
     assert len(report["files"][0]["says"]) < 4000
+
+
+def test_bad_rows_are_good_under_the_checks_of_today_once_their_file_comes_again(
+    root: Path, tmp_path: Path, workspace: Workspace
+) -> None:
+    content = SAMPLE.read_bytes() + b"29,3,1,1,0\n"
+    catalog = tmp_path / "iris.toml"
+    today = catalog.read_text()
+    catalog.write_text(
+        today.replace("sepal_length = { minimum = 0.1, maximum = 30 }", "sepal_length = { maximum = 20 }")
+    )
+    assert take_in(workspace, drop(root, "incoming/iris/a.csv", content))["rows"] == 60
+    catalog.write_text(today)
+    again = open_workspace(workspace.settings)
+    report = take_in(again, drop(root, "incoming/iris/b.csv", content))
+    assert intake.describe(report) == "iris: 1 accepted (61 rows)"
