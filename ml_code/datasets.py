@@ -280,11 +280,11 @@ def describe_problems(error: ValidationError) -> str:
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "value_error":
-            problems.append(": ".join(filter(None, (key, str(problem["ctx"]["error"])))))
+            problems.append(": ".join(filter(None, (key[:100], str(problem["ctx"]["error"])[:500]))))
         elif problem["type"] == "missing":
             problems.append(f"{key}: found nothing, expected a value")
         elif problem["type"] == "extra_forbidden":
             problems.append(f"{key}: found an unknown key, expected a known one")
         else:
-            problems.append(f"{key}: found {problem['input']!r}, expected: {problem['msg']}")
+            problems.append(f"{key[:100]}: found {repr(problem['input'])[:100]}, expected: {problem['msg'][:200]}")
     return "; ".join(problems)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_code.cells import TRUTHS, clean_text
+from ml_code.cells import TRUTHS, clean_text, name_category
 from ml_code.reading.numbers import read_number
 from ml_code.reading.rules import Reading
 from ml_code.reading.table import open_table
@@ -48,7 +48,7 @@ def read_table(
         InputError: it lacks a column, or a line is not a row.
     """
     with file.open("rb") as stream:
-        records = open_table(stream, file.name, reading)
+        records = open_table(stream, file.name, reading, [feature.name for feature in features])
         columns = _find_columns(file, records.header, features, say)
         for block in records:
             if block.bad:
@@ -80,7 +80,7 @@ def read_json(text: str) -> Iterator[Source]:
             f"found {text[:LONGEST_TEXT]}"
         )
     for number, row in enumerate(rows, start=1):
-        yield Source(json.dumps(row, ensure_ascii=False).encode(), f"row {number}")
+        yield Source(json.dumps(row).encode(), f"row {number}")
 
 
 def split(rows: Iterable[Source], max_rows: int = MAX_ROWS, max_bytes: int = MAX_BODY_BYTES) -> Iterator[list[Source]]:
@@ -130,7 +130,7 @@ def read_cell(text: object, feature: FeatureKind, reading: Reading) -> object:
     """
     cell = clean_text(text) if isinstance(text, str) else ""
     markers = reading.list_markers(feature.name, is_number=feature.is_numeric)
-    if not cell or cell in markers:
+    if not cell or (cell in markers if feature.is_numeric else name_category(cell) in set(map(name_category, markers))):
         return None
     if not feature.is_numeric:
         return cell

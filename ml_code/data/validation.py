@@ -83,6 +83,7 @@ def refuse_missing_columns(dataset: Dataset, found: list[str]) -> None:
 
 def read_texts(cells: pd.Series, markers: frozenset[str] = frozenset()) -> pd.Series:
     """The canonical text of each cell; a missing one is None."""
+    markers = frozenset(map(name_category, markers))
     codes, distinct = pd.factorize(cells)
     names = [name_category(cell) for cell in distinct.tolist()]
     texts = np.array([*(None if name in markers or not name else name for name in names), None], dtype=object)

@@ -22,6 +22,7 @@ from ml_code.draft.writing import Outline, write_toml
 from ml_code.errors import CatalogError, DataCheckError
 from ml_code.places import make_source_key
 from ml_code.reading.blocks import BadRow
+from ml_code.reading.csv_records import show_names
 
 DECIMAL_COMMA = r"[^0-9]{0,4}[0-9.]*,(?:[0-9]{1,2}|[0-9]{4,})[^0-9]{0,4}"
 """Not three digits: 450,000 may have a sign for thousands."""
@@ -91,7 +92,7 @@ def draft_dataset(path: Path, request: Request) -> Draft:
         dataset = Dataset.model_validate(tomllib.loads(text))
     except ValidationError as error:
         raise CatalogError(
-            f"dataset {outline.name} from {path}: {describe_problems(error)}; "
+            f"dataset {outline.name[:100]} from {path}: {describe_problems(error)}; "
             "choose another name by --name, or fix the file"
         ) from error
     return _try(path, table, dataset, outline, text)
@@ -101,8 +102,8 @@ def _refuse_columns(table: Table, request: Request) -> None:
     header = list(table.frame.columns)
     for option, column in (("--target", request.target), ("--key", request.key)):
         if column is not None and column not in header:
-            found = ", ".join(header)
-            raise DataCheckError(f"{option}: found {column[:50]!r}, expected one of {found[:500]}; choose one of these")
+            found = show_names(header)
+            raise DataCheckError(f"{option}: found {column[:50]!r}, expected one of {found}; choose one of these")
     if request.key is not None:
         cells = table.frame[request.key]
         if not cells.is_unique or cells.isna().any():
@@ -130,7 +131,7 @@ def _outline(path: Path, table: Table, request: Request) -> Outline:
     if not features:
         described = ", ".join(f"{name}: {reason}" for name, reason in left_out.items()) or "only the target"
         raise DataCheckError(
-            f"{path}: found no column to learn from ({described[:1000]}), expected numbers or categories; "
+            f"{path}: found no column to learn from ({described[:200]}), expected numbers or categories; "
             "bring another file"
         )
     notes = [*table.notes, *target.notes, *_join_notes(features)]

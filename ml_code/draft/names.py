@@ -25,10 +25,21 @@ OWNERS = (
 """Whose rows repeat, so that a model could recognize them."""
 
 
+THINGS = (
+    "order", "loan", "session", "product", "item", "transaction", "record", "row", "case", "ticket", "invoice", "visit",
+    "booking", "passenger", "house", "store", "movie", "book", "sample", "document", "sale", "trip", "claim",
+)  # fmt: skip
+
+
 def is_identifier(name: str) -> bool:
     """Whether the name ends as those of identifiers: `Loan_ID`, `userid`, `order_no`, `회원번호`."""
     words = _split(name)
-    return bool(words) and (words[-1] in ID_WORDS or name.lower().endswith("id") or name.endswith(ID_ENDS))
+    return bool(words) and (words[-1] in ID_WORDS or _is_glued(words[-1]) or name.endswith(ID_ENDS))
+
+
+def _is_glued(word: str) -> bool:
+    """Whether a word is an owner or a thing with `id` at its end, as in `userid`; `paid` and `grid` are not."""
+    return word.endswith("id") and word.removesuffix("id") in {*OWNERS, *THINGS}
 
 
 def is_row_name(name: str) -> bool:
@@ -54,11 +65,6 @@ def is_owner(name: str) -> bool:
         return False
     rest = next(joined.removeprefix(owner) for owner in OWNERS if joined.startswith(owner))
     return rest in ID_WORDS | {"", "name", "code"} or rest.endswith(ID_ENDS)
-
-
-def is_year(name: str) -> bool:
-    """Whether the name is that of a year."""
-    return bool({"year", "yr", "jahr", "연도", "년도", "년"} & set(_split(name)))
 
 
 def _split(name: str) -> list[str]:

@@ -23,6 +23,9 @@ from ml_code.reading.table import open_table, recognize_table
 NOT_PLAIN = r"^-?0[0-9]|[0-9.]{17}|[^0-9.-]|^-?\.|\.$"
 """A number with leading zeros, as zip codes have them, with too many digits for float64, or in a form that is lost."""
 
+GROUPED = r"^-?[1-9][0-9]{0,2}\.[0-9]{3}$"
+"""1.234 may be 1234; only the other columns tell."""
+
 KEPT_BAD_ROWS = 1000
 
 
@@ -120,6 +123,9 @@ def _to_plain_numbers(cells: pa.Array) -> npt.NDArray[np.float64] | None:
     texts = pc.utf8_trim_whitespace(cells)
     texts = pc.if_else(pc.equal(texts, ""), None, texts)
     if pc.any(pc.match_substring_regex(texts, NOT_PLAIN)).as_py():
+        return None
+    dotted = texts.filter(pc.fill_null(pc.match_substring(texts, "."), fill_value=False))
+    if len(dotted) and pc.all(pc.match_substring_regex(dotted, GROUPED)).as_py():
         return None
     try:
         numbers = np.asarray(pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)

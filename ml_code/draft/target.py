@@ -76,6 +76,7 @@ def judge_target(name: str, cells: pd.Series, task: str | None, *, prefers_comma
             "choose --task classification, or another target"
         )
     if form != PLAIN:
+        example = str(cells[values.notna()].iloc[0])
         number = read_number(example, form, MISSING_MARKERS)
         notes = [*notes, f"{name}: {example[:40]!r} is read as {number:.15g}."]
     reason = "little more than the score of always predicting the mean"

@@ -44,7 +44,7 @@ class Outline:
 def write_toml(outline: Outline) -> str:
     """The text of the TOML file."""
     lines = [
-        f"# Drafted from {outline.rows} rows of {outline.file}: read and correct it.",
+        _in_one_line(f"# Drafted from {outline.rows} rows of {outline.file}: read and correct it."),
         *[f"# {_in_one_line(note)}" for note in outline.notes],
         *[_in_one_line(f"# Left out: {name}, because {reason}.") for name, reason in outline.left_out.items()],
         f"name = {_write(outline.name)}",

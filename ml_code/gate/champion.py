@@ -76,7 +76,7 @@ def _open_earlier(tracker: Tracker, challenger: Challenger, version: str, tags: 
     try:
         return _Earlier(model.spec, measure_rival(challenger, predict_rows(dataset, model, holdout)))
     except (DataCheckError, GateError, ModelFileError) as error:
-        return f"it cannot be measured ({error})"
+        return f"it cannot be measured ({str(error)[:QUOTED]})"
 
 
 def _read_best(tags: Mapping[str, str]) -> str | None:
@@ -127,13 +127,13 @@ def _find_class_change(champion: ModelSpec, challenger: ModelSpec) -> str | None
 
 
 def _is_corrected(challenger: Challenger, champion: ModelSpec) -> bool:
-    """Whether the catalog itself lists the challenger's classes and no longer the champion's."""
+    """Whether the catalog lists other classes than the champion's, and the challenger lacks none that both have."""
     dataset = challenger.dataset
     listed = dataset.checks.columns.get(dataset.target, ColumnCheck()).allowed
     declared, ours, theirs = (
         {str(label) for label in labels or []} for labels in (listed, challenger.model.spec.classes, champion.classes)
     )
-    return bool(declared) and ours <= declared and theirs != declared
+    return bool(declared) and ours <= declared and theirs != declared and theirs & declared <= ours
 
 
 def _quote(label: int | str) -> str:

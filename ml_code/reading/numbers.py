@@ -110,7 +110,9 @@ def read_numbers(cells: pd.Series, form: NumberForm, markers: frozenset[str]) ->
         numbers = cells.astype("float64")
         return NumberCells(numbers, pd.Series(np.isinf(numbers), index=cells.index))
     numbers = pd.Series(np.nan, index=cells.index, dtype="float64")
-    if form.decimal == "." and form.thousands != ".":
+    # A marker such as -99 is a number, too.
+    has_number_marker = any(_NUMBER.fullmatch(marker.lstrip("+-")) for marker in markers)
+    if form.decimal == "." and form.thousands != "." and not has_number_marker:
         numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
         # Python's "inf" and "nan" are texts for people.
         numbers = numbers.where(np.isfinite(numbers))

@@ -21,7 +21,9 @@ def check_column_name(name: str) -> str:
         ValueError: it is not in the form that `clean_text` returns, or is not printable.
     """
     if name != clean_text(name) or not name.isprintable():
-        raise ValueError(f"found {name!r}, expected printable text in Unicode's form NFC without surrounding blanks")
+        raise ValueError(
+            f"found {name[:100]!r}, expected printable text in Unicode's form NFC without surrounding blanks"
+        )
     return name
 
 
@@ -83,10 +85,11 @@ class Reading(Part):
         return self
 
     def find_form(self, column: str) -> NumberForm:
-        """The form of a column's numbers."""
-        return self.columns.get(column) or NumberForm(
-            decimal=self.decimal, thousands=self.thousands, missing=self.missing
-        )
+        """The form of a column's numbers; without signs of its own it has those of the file."""
+        own = self.columns.get(column, NumberForm())
+        if own.model_fields_set & {"decimal", "thousands"}:
+            return own
+        return own.model_copy(update={"decimal": self.decimal, "thousands": self.thousands})
 
     def list_markers(self, column: str, *, is_number: bool) -> frozenset[str]:
         """The texts that mean a missing value in a column."""

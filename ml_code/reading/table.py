@@ -43,7 +43,7 @@ def open_table(stream: BinaryIO, name: str, reading: Reading, columns: Sequence[
     start = stream.read(RECORD_BYTES)
     rest = cast("BinaryIO", Rejoined(start, stream))
     if is_table_file(start):
-        content = convert_table(rest, name, reading.sheet)
+        content = convert_table(rest, name, reading)
         start, rest = content[:RECORD_BYTES], io.BytesIO(content)
         # A converted table is UTF-8 with commas, whatever the other files of the dataset are.
         reading = reading.model_copy(update={"encoding": "utf-8", "separator": ",", "line_end": "lf"})
@@ -98,7 +98,7 @@ def recognize_table(stream: BinaryIO, name: str, sheet: str | None = None) -> Re
     start = stream.read(RECORD_BYTES)
     stream.seek(0)
     if is_table_file(start):
-        content = convert_table(stream, name, sheet)
+        content = convert_table(stream, name, Reading(sheet=sheet))
         stream.seek(0)
         layout = _recognize_start(content[:RECORD_BYTES], is_plain=True)
         return _make(layout, {"sheet": sheet} if sheet else {}, [], name)

@@ -8,6 +8,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -15,6 +16,8 @@ import pyarrow.parquet as pq
 import python_calamine
 
 from ml_code.errors import SourceError
+from ml_code.reading.grammar import clean_name
+from ml_code.reading.rules import Reading
 
 LARGEST_TABLE_MB = 500
 """Limit of the unpacked size: a megabyte of a workbook can hold gigabytes."""
@@ -32,13 +35,15 @@ def is_table_file(start: bytes) -> bool:
     return start.startswith((ZIP, OLE, PARQUET))
 
 
-def convert_table(stream: BinaryIO, name: str, sheet: str | None = None) -> bytes:
+def convert_table(stream: BinaryIO, name: str, reading: Reading) -> bytes:
     """Converts a workbook's sheet or a Parquet file to CSV in UTF-8; line numbers are the sheet's rows.
+
+    A number gets the decimal sign that the texts of its column have.
 
     Args:
         stream: of the file, at its start.
         name: for messages.
-        sheet: of a workbook; None: its only one.
+        reading: names the sheet, the lines above the header, and the forms of numbers.
 
     Raises:
         SourceError: it is another archive, damaged, protected by a password, or too large; a formula has no value.
@@ -48,11 +53,14 @@ def convert_table(stream: BinaryIO, name: str, sheet: str | None = None) -> byte
     if content.startswith(PARQUET):
         rows: Iterator[list[Any]] = _read_parquet(content, name)
     else:
-        rows = _read_sheet(content, name, sheet)
+        rows = _read_sheet(content, name, reading.sheet)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    for row in rows:
-        writer.writerow([_to_text(cell) for cell in row])
+    signs: list[str] = []
+    for number, row in enumerate(rows):
+        if number == reading.skip_lines:
+            signs = [reading.find_form(clean_name(str(cell))).decimal for cell in row]
+        writer.writerow([_to_text(cell, sign) for cell, sign in zip_longest(row, signs[: len(row)], fillvalue=".")])
         if table.tell() > LARGEST_TABLE_MB * 1_000_000:
             raise _refuse_size(name)
     return table.getvalue().encode()
@@ -155,12 +163,13 @@ def _is_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
-def _to_text(cell: object) -> str:
+def _to_text(cell: object, decimal: str) -> str:
     """A cell as people would write it; whole numbers have no decimal places, as a spreadsheet shows them."""
     if cell is None or cell != cell:  # noqa: PLR0124  NaN differs from itself
         return ""
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
-        return str(int(cell))
+    if isinstance(cell, float):
+        is_whole = cell.is_integer() and abs(cell) < 2**53
+        return str(int(cell)) if is_whole else str(cell).replace(".", decimal)
     if isinstance(cell, datetime.datetime) and cell.time() == datetime.time():
         return cell.date().isoformat()
     return cell.isoformat(sep=" ") if isinstance(cell, datetime.datetime) else str(cell)

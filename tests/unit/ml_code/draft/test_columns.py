@@ -141,6 +141,7 @@ def test_other_names_are_not_those_of_rows_or_persons(name: str) -> None:
 def test_the_last_word_tells_an_identifier() -> None:
     assert is_identifier("Loan ID")
     assert not is_identifier("ID card type")
+    assert not any(map(is_identifier, ("amount_paid", "bid", "grid", "Covid", "humid")))
     assert not is_owner("customer_age")
 
 

@@ -133,7 +133,7 @@ def test_a_file_without_a_column_to_learn_from_is_refused(
 
 @pytest.mark.parametrize(("name", "task"), [("Ships!", None), ("../ships", None), ("s" * 300, None), ("ships", "no")])
 def test_a_wrong_name_or_task_is_refused(tmp_path: Path, workspace: Workspace, name: str, task: str | None) -> None:
-    with pytest.raises((CatalogError, DataCheckError), match=f"found {(task or name)!r}"):
+    with pytest.raises((CatalogError, DataCheckError), match=f"found {(task or name)[:90]!r}"[:-1]):
         add_dataset(workspace, write_ships(tmp_path), Request("kind", name=name, task=task))
 
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from ml_code.data.clean_files import CleanFiles
+from ml_code.data.validation import read_texts
 from ml_code.draft.drafting import Draft, Request, draft_dataset
 from ml_code.errors import DataCheckError, MlopsError, SourceError
+from ml_code.reading.numbers import read_numbers
+from ml_code.reading.rules import NumberForm, Reading
+from ml_code.reading.table import open_table
 from ml_code.workspace import Workspace
+from mlops.batches import read_cell
+from mlops.gateway import FeatureKind
 
 ROWS = [(20 + n % 45, 100 + n * 7 % 90, n % 3 == 0) for n in range(120)]
 """Age, income, whether the person joined."""
@@ -194,3 +202,41 @@ def test_a_table_of_three_thousand_columns_is_drafted(tmp_path: Path) -> None:
     rows = [",".join([*(str((n * place) % 17) for place in range(1, 3001)), str(n % 2)]) for n in range(40)]
     draft = draft_dataset(write(tmp_path, [",".join([*names, "ill"]), *rows]), Request("ill"))
     assert len(draft.dataset.numeric) > 2500
+
+
+def test_points_are_thousands_where_another_column_has_decimal_commas(tmp_path: Path) -> None:
+    lines = ["sales;price;kind", *(f"{n % 9 + 1}.{n:03};{n % 9},{n % 90 + 10};{'ab'[n % 2]}" for n in range(100, 220))]
+    draft = draft_dataset(write(tmp_path, lines), Request("kind"))
+    assert draft.preview["sales"].tolist()[0] == 2100
+    assert draft.preview["price"].tolist()[0] == 1.2
+    plain = draft_dataset(write(tmp_path, [line.replace(",", ".") for line in lines]), Request("kind"))
+    assert plain.preview["sales"].tolist()[0] == 2.1
+
+
+def test_a_target_whose_first_cell_is_no_number_is_read(tmp_path: Path) -> None:
+    lines = ["age;price", "1;unknown", *(f"{n % 40};{n % 9 + 1},{n:03}" for n in range(100, 220))]
+    draft = draft_dataset(write(tmp_path, lines), Request("price"))
+    assert (draft.dataset.task, draft.bad_rows) == ("regression", 1)
+    assert "price: '2,100' is read as" in draft.text
+
+
+def test_a_file_name_with_a_line_break_does_no_harm(tmp_path: Path) -> None:
+    file = write(tmp_path, plain(), name='x\ny = "1".csv')
+    assert draft_dataset(file, Request("joined")).dataset.name == "x_y_1"
+
+
+def test_a_parquet_file_is_read_by_a_dataset_with_decimal_commas() -> None:
+    table = io.BytesIO()
+    pd.DataFrame({"d": [1.234, 2.5, 17.0], "n": [1, 2, 3]}).to_parquet(table)
+    reading = Reading(separator=";", columns={"d": NumberForm(decimal=",", thousands=".")})
+    [block] = open_table(io.BytesIO(table.getvalue()), "next.parquet", reading)
+    read = read_numbers(block.frame["d"], reading.find_form("d"), frozenset())
+    assert read.numbers.tolist() == [1.234, 2.5, 17.0]
+
+
+@pytest.mark.parametrize("cell", ["9", "9.0", " 9 "])
+@pytest.mark.parametrize("marker", ["9", "9.0"])
+def test_a_marker_among_texts_is_compared_as_a_category(cell: str, marker: str) -> None:
+    reading = Reading(columns={"c": NumberForm(missing=[marker])})
+    assert read_texts(pd.Series([cell], dtype="str"), reading.list_markers("c", is_number=False)).isna().all()
+    assert read_cell(cell, FeatureKind("c", is_numeric=False), reading) is None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ml_code.cells import MISSING_MARKERS
 from ml_code.reading.numbers import read_number, read_numbers, recognize_form
-from ml_code.reading.rules import NumberForm
+from ml_code.reading.rules import NumberForm, Reading
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,14 @@ def test_a_number_is_the_same_in_each_form(number: float) -> None:
         read = read_number(text, form, frozenset())
         assert read is not None
         assert math.isclose(read, number, abs_tol=1e-9)
+
+
+def test_a_number_may_mean_a_missing_value() -> None:
+    read = read_numbers(pd.Series(["-99", "5", "-99.0"]), NumberForm(), frozenset({"-99"}))
+    assert read.numbers.isna().tolist() == [True, False, False]
+    assert read.numbers.tolist()[1:] == [5, -99]
+
+
+def test_a_column_without_signs_of_its_own_has_those_of_the_file() -> None:
+    reading = Reading(decimal=",", thousands=".", columns={"price": NumberForm(signs=["€"])})
+    assert read_number("1.234,5 €", reading.find_form("price"), frozenset()) == 1234.5
