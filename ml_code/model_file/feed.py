@@ -6,7 +6,7 @@ if missing. A category is its canonical text (object), and empty if missing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,17 @@ type Feed = Mapping[str, npt.NDArray[np.generic]]
 
 def feed_rows(features: Sequence[Feature], rows: Sequence[Sequence[Value]]) -> Feed:
     """Feeds rows, with cells in the order of the features; None is a missing value."""
-    if all(feature.kind == "numeric" for feature in features):
-        matrix = np.array(rows, dtype=np.float32)  # None becomes NaN
-        return {feature.input: matrix[:, i : i + 1] for i, feature in enumerate(features)}
-    return feed_columns(features, {feature.name: [row[i] for row in rows] for i, feature in enumerate(features)})
+    numeric = [i for i, feature in enumerate(features) if feature.kind == "numeric"]
+    # One conversion of all numbers is several times as fast as one of each column; None becomes NaN.
+    if len(numeric) == len(features):
+        matrix = np.array(rows, dtype=np.float32)
+    else:
+        matrix = np.array([[row[i] for i in numeric] for row in rows], dtype=np.float32)
+    columns = {i: matrix[:, place : place + 1] for place, i in enumerate(numeric)}
+    return {
+        feature.input: columns[i] if i in columns else _feed_categories(feature, [row[i] for row in rows])
+        for i, feature in enumerate(features)
+    }
 
 
 def feed_columns(features: Sequence[Feature], columns: Mapping[str, Sequence[Value] | npt.NDArray[np.generic]]) -> Feed:
@@ -33,8 +40,12 @@ def feed_columns(features: Sequence[Feature], columns: Mapping[str, Sequence[Val
         if feature.kind == "numeric":
             feed[feature.input] = np.asarray(column, dtype=np.float32).reshape(-1, 1)
         else:
-            names = list(map(name_category, column))
-            if feature.truths:
-                names = [feature.truths.get(name, name) for name in names]
-            feed[feature.input] = np.array(names, dtype=object).reshape(-1, 1)
+            feed[feature.input] = _feed_categories(feature, column)
     return feed
+
+
+def _feed_categories(feature: Feature, column: Iterable[object]) -> npt.NDArray[np.generic]:
+    names = list(map(name_category, column))
+    if feature.truths:
+        names = [feature.truths.get(name, name) for name in names]
+    return np.array(names, dtype=object).reshape(-1, 1)
