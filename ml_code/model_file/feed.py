@@ -24,7 +24,7 @@ def feed_rows(features: Sequence[Feature], rows: Sequence[Sequence[Value]]) -> F
         matrix = np.array(rows, dtype=np.float32)
         return {feature.input: matrix[:, i : i + 1] for i, feature in enumerate(features)}
     cells = [[row[i] for row in rows] for i, feature in enumerate(features) if feature.kind == "numeric"]
-    numbers = iter(np.array(cells, dtype=np.float32).reshape(len(cells), -1, 1))
+    numbers = iter(np.array(cells, dtype=np.float32).reshape(len(cells), len(rows), 1))
     return {
         feature.input: next(numbers)
         if feature.kind == "numeric"
