@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from mlops.checks.findings import MIN_FREE_DISK_GB, MIN_MEMORY_GB
+from mlops.checks.strength import find_weaknesses, is_published
 
 MIN_LENGTHS = {
     "AIRFLOW_ADMIN_PASSWORD": 8,
@@ -32,8 +33,8 @@ HOW_TO_SECRETS = "move .env away and run `make env`, or set it by hand"
 
 
 def is_loopback(address: str) -> bool:
-    """Returns whether a bind address is reached from this machine alone."""
-    return address == "localhost" or ip_address(address).is_loopback
+    """Returns whether a bind address is reached from this machine alone; `[::1]` is how Compose wants `::1`."""
+    return address == "localhost" or ip_address(address.removeprefix("[").removesuffix("]")).is_loopback
 
 
 def check_secrets(environment: Mapping[str, str]) -> tuple[list[str], list[str]]:
@@ -42,25 +43,29 @@ def check_secrets(environment: Mapping[str, str]) -> tuple[list[str], list[str]]
     Returns:
         Failures, which forbid a start, and warnings.
     """
+    secrets = {name: environment.get(name, "") for name in MIN_LENGTHS}
     failures = [
-        f"{name}: expected at least {length} characters, found {len(environment.get(name, ''))}; {HOW_TO_SECRETS}"
+        f"{name}: expected at least {length} characters, found {len(secrets[name])}; {HOW_TO_SECRETS}"
         for name, length in MIN_LENGTHS.items()
-        if len(environment.get(name, "")) < length
+        if len(secrets[name]) < length
     ]
-    bind = environment.get("BIND_ADDRESS", "127.0.0.1")
+    bind = environment.get("BIND_ADDRESS") or "127.0.0.1"
     try:
         local = is_loopback(bind)
     except ValueError:
         return [*failures, f"BIND_ADDRESS: expected an IP address, found {bind!r}"], []
-    known = sorted(name for name, value in environment.items() if value.startswith("insecure-"))
-    warnings = []
-    if known and local:
-        warnings.append(f"secrets of .env.example in use, fit for loopback only: {', '.join(known)}")
-    elif known:
-        failures.append(f"BIND_ADDRESS {bind} with secrets of .env.example: {', '.join(known)}; {HOW_TO_SECRETS}")
-    if not local:
-        warnings.append(f"BIND_ADDRESS {bind} is not loopback: passwords travel in clear without TLS in front")
-    return failures, warnings
+    known = sorted(name for name, value in environment.items() if is_published(value))
+    long = {name: value for name, value in secrets.items() if len(value) >= MIN_LENGTHS[name] and name not in known}
+    weak = find_weaknesses(long)
+    if local:
+        warnings = [f"{finding}; fit for loopback only" for finding in weak]
+        if known:
+            warnings.append(f"published secrets in use, fit for loopback only: {', '.join(known)}")
+        return failures, warnings
+    if known:
+        failures.append(f"BIND_ADDRESS {bind} with published secrets: {', '.join(known)}; {HOW_TO_SECRETS}")
+    failures += [f"BIND_ADDRESS {bind} with {finding}; {HOW_TO_SECRETS}" for finding in weak]
+    return failures, [f"BIND_ADDRESS {bind} is not loopback: passwords travel in clear without TLS in front"]
 
 
 def check_memory(total_gb: float) -> list[str]:

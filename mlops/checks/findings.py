@@ -9,6 +9,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import Literal
 
+from mlops.checks.strength import find_weaknesses
 from mlops.local.ports import LARGEST, is_port
 
 MIN_MEMORY_GB = 4.0
@@ -102,9 +103,10 @@ def _find_wrong_setting(values: Mapping[str, str], example: Mapping[str, str]) -
     ports = {name: value for name, value in values.items() if name.endswith("_PORT") and value}
     if wrong := [f"{name} {value}" for name, value in ports.items() if not is_port(value)]:
         return Finding("settings", "failure", ", ".join(wrong), f"expected a port from 1 to {LARGEST}")
-    bind, insecure = values.get("BIND_ADDRESS") or "127.0.0.1", _list_insecure(values)
-    if insecure and not _is_loopback(bind):
-        found = f"BIND_ADDRESS {bind} with known secrets: {', '.join(insecure)}"
+    bind = values.get("BIND_ADDRESS") or "127.0.0.1"
+    weak = find_weaknesses({name: values[name] for name in _list_insecure(example)})
+    if weak and not _is_loopback(bind):
+        found = f"BIND_ADDRESS {bind} with {'; '.join(weak)}"
         return Finding("settings", "failure", found, "move .env away and run `make env`")
     return None
 
@@ -165,6 +167,6 @@ def _read_version(text: str) -> tuple[int, ...]:
 
 def _is_loopback(address: str) -> bool:
     try:
-        return address == "localhost" or ip_address(address).is_loopback
+        return address == "localhost" or ip_address(address.removeprefix("[").removesuffix("]")).is_loopback
     except ValueError:
         return False

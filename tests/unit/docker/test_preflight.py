@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 from pathlib import Path
+from secrets import token_hex
 from types import ModuleType
 
 import pytest
+
+from mlops.host import read_env_file
 
 FILE = Path(__file__).parents[3] / "docker" / "airflow" / "preflight.py"
 
@@ -38,7 +42,7 @@ SHORTEST = {
 
 @pytest.fixture
 def secrets() -> dict[str, str]:
-    return {name: "x" * length for name, length in SHORTEST.items()}
+    return {name: token_hex(64)[: max(length, 32)] for name, length in SHORTEST.items()}
 
 
 def test_every_secret_of_the_example_has_a_shortest_length() -> None:
@@ -63,17 +67,55 @@ def test_known_secrets_off_loopback_forbid_a_start(preflight: ModuleType, secret
     assert "make env" in failures[0]
 
 
+@pytest.mark.parametrize("bind", ["0.0.0.0", "::", "[::]", "192.0.2.7", "2001:db8::1", "[2001:db8::1]", "fe80::1%eth0"])
+@pytest.mark.parametrize("name", SHORTEST)
+def test_off_loopback_each_secret_must_be_random(
+    preflight: ModuleType, secrets: dict[str, str], name: str, bind: str
+) -> None:
+    [failure], _ = preflight.check_secrets(secrets | {name: "Summer2026!" * 12, "BIND_ADDRESS": bind})
+    assert failure.startswith(f"BIND_ADDRESS {bind} with {name}: expected a random secret of at least 64 bits")
+    assert "Summer" not in failure
+
+
+def test_off_loopback_no_secret_is_used_twice(preflight: ModuleType, secrets: dict[str, str]) -> None:
+    twice = {"MLFLOW_DB_PASSWORD": secrets["AIRFLOW_DB_PASSWORD"], "BIND_ADDRESS": "0.0.0.0"}
+    [failure], _ = preflight.check_secrets(secrets | twice)
+    assert "MLFLOW_DB_PASSWORD: expected a secret of its own, found one like AIRFLOW_DB_PASSWORD" in failure
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1", "::1", "[::1]", "", None])
+def test_on_loopback_a_weak_secret_is_a_warning(
+    preflight: ModuleType, secrets: dict[str, str], bind: str | None
+) -> None:
+    address = {} if bind is None else {"BIND_ADDRESS": bind}
+    failures, [warning] = preflight.check_secrets(secrets | {"POSTGRES_PASSWORD": "postgres-2026"} | address)
+    assert failures == []
+    assert warning.startswith("POSTGRES_PASSWORD: expected at least 16 characters, found 13")
+
+
+@pytest.mark.parametrize("bind", ["127.1", "0", "example.org", "0x7f000001", "127.0.0.1 ", "localhost.evil.example"])
+def test_an_address_in_another_form_forbids_a_start(preflight: ModuleType, secrets: dict[str, str], bind: str) -> None:
+    failures, _ = preflight.check_secrets(secrets | {"BIND_ADDRESS": bind})
+    assert failures == [f"BIND_ADDRESS: expected an IP address, found {bind!r}"]
+
+
+def test_what_make_env_writes_passes_on_every_address(preflight: ModuleType, tmp_path: Path) -> None:
+    subprocess.run([FILE.parents[1] / "bin/env.sh", tmp_path / "env"], check=True, capture_output=True)
+    failures, _ = preflight.check_secrets(read_env_file(tmp_path / "env") | {"BIND_ADDRESS": "0.0.0.0"})
+    assert failures == []
+
+
 def test_off_loopback_warns_that_it_needs_tls(preflight: ModuleType, secrets: dict[str, str]) -> None:
     _, warnings = preflight.check_secrets(secrets | {"BIND_ADDRESS": "192.0.2.7"})
     assert "TLS" in warnings[0]
 
 
 @pytest.mark.parametrize("name", SHORTEST)
-@pytest.mark.parametrize("missing", [1, None], ids=["one letter less", "empty"])
+@pytest.mark.parametrize("is_empty", [False, True], ids=["one letter less", "empty"])
 def test_a_missing_or_short_secret_is_named(
-    preflight: ModuleType, secrets: dict[str, str], name: str, missing: int | None
+    preflight: ModuleType, secrets: dict[str, str], name: str, *, is_empty: bool
 ) -> None:
-    value = secrets[name][:-missing] if missing else ""
+    value = "" if is_empty else secrets[name][: SHORTEST[name] - 1]
     [failure], _ = preflight.check_secrets(secrets | {name: value})
     assert failure.startswith(f"{name}: expected at least {SHORTEST[name]} characters, found {len(value)}")
 
@@ -84,12 +126,12 @@ def test_a_secret_that_is_not_set_is_named(preflight: ModuleType, secrets: dict[
     assert failure.startswith("POSTGRES_PASSWORD: expected at least 8 characters, found 0")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "::1", "[::1]", "localhost"])
 def test_an_address_of_this_machine_is_loopback(preflight: ModuleType, address: str) -> None:
     assert preflight.is_loopback(address)
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.7", "10.0.0.1"])
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "[::]", "192.0.2.7", "10.0.0.1"])
 def test_an_address_that_others_reach_is_not_loopback(preflight: ModuleType, address: str) -> None:
     assert not preflight.is_loopback(address)
 

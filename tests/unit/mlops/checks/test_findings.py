@@ -56,6 +56,16 @@ def test_known_secrets_are_a_warning_on_loopback_only(bind: str, state: str) -> 
     assert findings.check_settings(EXAMPLE | {"BIND_ADDRESS": bind}, EXAMPLE).state == state
 
 
+@pytest.mark.parametrize(
+    ("bind", "state"), [("127.0.0.1", "ok"), ("[::1]", "ok"), ("0.0.0.0", "failure"), ("[::]", "failure")]
+)
+def test_guessable_secrets_are_a_failure_off_loopback(bind: str, state: str) -> None:
+    weak = GOOD | {"AIRFLOW_ADMIN_PASSWORD": "Summer-2026-Summer-2026", "BIND_ADDRESS": bind}
+    found = findings.check_settings(weak, EXAMPLE)
+    assert found.state == state
+    assert "Summer" not in found.found
+
+
 def test_packages_that_differ_from_the_lock_are_named() -> None:
     pinned = {"mlflow": "3.17.2", "pandas": "3.0.3"}
     found = findings.check_packages(pinned, {"mlflow": "3.16.0", "numpy": "2.5.5"})
