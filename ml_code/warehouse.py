@@ -38,11 +38,17 @@ class Warehouse:
         """Opens a connection whose work is committed at the end, or rolled back on an error.
 
         Raises:
-            WarehouseError: the database cannot be reached.
+            WarehouseError: the database cannot be reached, or its connection string has no valid form.
             WarehouseError: the connection breaks before the end; then the database discards all of the work.
         """
         try:
             connection = psycopg2.connect(self._dsn, connect_timeout=10, application_name="mlops-loop")
+        except psycopg2.ProgrammingError:
+            # libpq's message quotes a part of the string, which may be the password.
+            raise WarehouseError(
+                "warehouse: expected a connection string such as `host=postgres dbname=warehouse user=warehouse "
+                "password=...`, found one that libpq cannot read; correct MLOPS_WAREHOUSE_DSN"
+            ) from None
         except psycopg2.OperationalError as error:
             raise WarehouseError(
                 f"warehouse: expected to reach the database, found: {str(error).strip()}; is postgres up?"

@@ -64,9 +64,12 @@ def describe(context: Mapping[str, Any], outcome: str) -> str:
 
 
 def first_line(context: Mapping[str, Any]) -> str:
-    """The first line of the error; a task that was killed from outside has a reason or nothing."""
+    """The first line of the error, with secrets masked; a task that was killed from outside has a reason or nothing."""
+    from airflow.sdk.log import redact  # noqa: PLC0415  every DAG file imports this module
+
     error = context.get("exception") or context.get("reason") or ""
-    text = (str(error).strip().splitlines() or [""])[0][:LONGEST_ERROR]
+    # Masked before it is cut: half of a secret would match nothing.
+    text = str(redact((str(error).strip().splitlines() or [""])[0]))[:LONGEST_ERROR]
     return f"{type(error).__name__}: {text}" if isinstance(error, BaseException) else text
 
 

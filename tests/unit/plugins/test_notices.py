@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from airflow.sdk.log import mask_secret
+
 from plugins.notices import describe
 
 TI = SimpleNamespace(
@@ -39,3 +41,9 @@ def test_a_success_names_the_run_and_links_to_it() -> None:
 
 def test_a_success_without_a_task_has_no_link() -> None:
     assert describe({"dag": SimpleNamespace(dag_id="etl"), "run_id": "1"}, "succeeded").splitlines()[-1] == "run 1"
+
+
+def test_a_notice_masks_what_the_log_masks_even_where_the_line_is_cut() -> None:
+    mask_secret("a-password-of-the-house")
+    error = ValueError("x" * 290 + "a-password-of-the-house")
+    assert describe({"ti": TI, "exception": error}, "failed").splitlines()[2] == f"ValueError: {'x' * 290}***"

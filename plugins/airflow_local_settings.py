@@ -1,0 +1,73 @@
+"""Masks the secrets that a process of Airflow holds in its environment, in every log that it writes.
+
+Airflow imports this file, whose name it prescribes, at the start of each process. Airflow itself masks the connections
+that a task reads, and its own settings. It forgets the latter when a task starts.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote
+
+# Airflow copies the names of this list into its settings, and without a list every name.
+__all__: list[str] = []
+
+SECRET_NAME = re.compile(r"PASSWORD|SECRET|TOKEN|WEBHOOK|(?<!ACCESS)_KEY$")
+PASSWORD_IN_ADDRESS = re.compile(r"://[^/@\s]*:([^@\s]+)@|\bpassword=(\S+)")
+SHORTEST = 8
+"""Characters; a shorter value may be a word of ordinary lines, and preflight accepts none."""
+
+
+def find_secrets(environment: Mapping[str, str]) -> set[str]:
+    """Returns the values of secret variables, and the passwords within addresses."""
+    secrets = {value for name, value in environment.items() if SECRET_NAME.search(name)}
+    for value in environment.values():
+        for in_url, in_dsn in PASSWORD_IN_ADDRESS.findall(value):
+            secrets |= {in_url, unquote(in_url), in_dsn.strip("'")}
+    return {secret for secret in secrets if len(secret) >= SHORTEST}
+
+
+def list_forms(secret: str) -> set[str]:
+    """Returns a secret as plain text, URLs, headers and JSON write it."""
+    json_form = secret.replace("\\", "\\\\").replace('"', '\\"')
+    return {secret, quote(secret, safe=""), quote_plus(secret), json_form, *_encode(secret.encode())}
+
+
+def mask_always(masker: Any, secrets: set[str]) -> None:
+    """Makes a masker know the secrets now, and again whenever it is reset."""
+    forget = masker.reset_masker
+
+    def forget_others() -> None:
+        forget()
+        for secret in secrets:
+            masker.add_mask(secret)
+
+    masker.reset_masker = forget_others
+    for secret in secrets:
+        masker.add_mask(secret)
+
+
+def mask_environment(environment: Mapping[str, str]) -> None:
+    """Masks the secrets of an environment in the logs of Airflow's services and of tasks."""
+    # Airflow has two maskers. The second belongs to tasks and their supervisors, who reset it.
+    from airflow._shared.secrets_masker import _secrets_masker as of_services  # noqa: PLC0415
+    from airflow.sdk._shared.secrets_masker import _secrets_masker as of_tasks  # noqa: PLC0415
+
+    forms = {form for secret in find_secrets(environment) for form in list_forms(secret)}
+    for masker in (of_services(), of_tasks()):
+        mask_always(masker, forms)
+
+
+def _encode(raw: bytes) -> Iterator[str]:
+    """Yields the characters of base64 that hold these bytes alone, at each of the three places in a longer text."""
+    for before, mixed in enumerate((0, 2, 3)):
+        own = slice(mixed, (before + len(raw)) * 8 // 6)
+        yield base64.b64encode(bytes(before) + raw)[own].decode()
+        yield base64.urlsafe_b64encode(bytes(before) + raw)[own].decode()
+
+
+mask_environment(os.environ)
