@@ -62,6 +62,15 @@ class AirflowApi:
         self._login = {"username": username, "password": password}
         self._client = httpx.Client(base_url=f"{url}/api/v2", timeout=60)
 
+    def sign_in(self, timeout_seconds: float = 60.0) -> str:
+        """Signs in, and returns the user's name.
+
+        Raises:
+            LocalStackError: Airflow does not answer, or does not know the user with this password.
+        """
+        self._fetch("POST", f"{self.url}/auth/token", self._keep_token, json=self._login, timeout=timeout_seconds)
+        return self._login["username"]
+
     def trigger(self, dag_id: str, conf: Mapping[str, object]) -> str:
         """Starts a run by hand and returns its id."""
         body = {"logical_date": None, "conf": dict(conf)}
@@ -105,6 +114,9 @@ class AirflowApi:
         """Closes the connections."""
         self._client.close()
 
+    def _keep_token(self, answer: Mapping[str, Any]) -> None:
+        self._client.headers["Authorization"] = f"Bearer {answer['access_token']}"
+
     def _call(self, method: str, path: str, wanted: str, **options: Any) -> Any:
         """Sends a request and returns one field of the response."""
         return self._fetch(method, path, itemgetter(wanted), **options)
@@ -114,8 +126,8 @@ class AirflowApi:
         try:
             answer = self._client.request(method, path, **options)
             if answer.status_code == httpx.codes.UNAUTHORIZED:
-                token = httpx.post(f"{self.url}/auth/token", json=self._login, timeout=60).raise_for_status().json()
-                self._client.headers["Authorization"] = f"Bearer {token['access_token']}"
+                token = httpx.post(f"{self.url}/auth/token", json=self._login, timeout=60)
+                self._keep_token(token.raise_for_status().json())
                 answer = self._client.request(method, path, **options)
             return read(answer.raise_for_status().json())
         except httpx.TransportError as error:

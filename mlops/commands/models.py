@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from ml_code.datasets import load_catalog
 from ml_code.settings import Settings
-from mlops.commands.deploying import name_person
+from mlops.commands.deploying import name_person, name_program
 from mlops.commands.output import AsJson, print_json, print_table
 from mlops.commands.predicting import refuse_stranger
 from mlops.endings import explained
@@ -67,7 +67,7 @@ def promote_version(
 
         settings = load_host_settings()
         refuse_stranger(model, settings.catalog_dir)
-        rollout = promote_by_hand(_connect(settings), model, version, why)
+        rollout = promote_by_hand(_sign_in(settings), model, version, why)
     Console().print(f"{model}: champion {rollout.from_version or 'none'} -> {version}", highlight=False)
 
 
@@ -79,7 +79,7 @@ def rollback(model: Model, why: Reason) -> None:
 
         settings = load_host_settings()
         refuse_stranger(model, settings.catalog_dir)
-        rollout = roll_back(_connect(settings), model, why)
+        rollout = roll_back(_sign_in(settings), model, why)
     Console().print(f"{model}: champion {rollout.from_version} -> {rollout.to_version}", highlight=False)
 
 
@@ -98,7 +98,11 @@ def unfreeze(model: Model, why: Reason) -> None:
 def _connect(settings: Settings) -> RolloutControl:
     from serving.rollout.control import connect_registry
 
-    return connect_registry(settings, name_person())
+    return connect_registry(settings, name_program())
+
+
+def _sign_in(settings: Settings) -> RolloutControl:
+    return replace(_connect(settings), person=name_person(settings))
 
 
 def _describe_model(control: RolloutControl, name: str) -> dict[str, str | None]:
@@ -124,5 +128,7 @@ def _record(model: str, action: Literal["freeze", "unfreeze"], why: str) -> None
     with explained():
         settings = load_host_settings()
         refuse_stranger(model, settings.catalog_dir)
-        _connect(settings).log.record(model, action, name_person(), why)
+        control = _sign_in(settings)
+        control.registry.read(model)  # proves the login
+        control.log.record(model, action, control.who, why)
     Console().print(f"{model}: {action}", highlight=False)

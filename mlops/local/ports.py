@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
+import tempfile
 from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
 
 from mlops.errors import PortError
 
 LOOPBACK = "127.0.0.1"
 LARGEST = 65535
+
+LONGEST_SOCKET_FOLDER = 85
+"""Characters: a socket's path has 104 on macOS and 108 on Linux, and Postgres adds its name."""
 
 
 def is_port(text: str) -> bool:
@@ -60,3 +67,21 @@ def find_free_port(taken: Collection[int]) -> int:
             port = int(probe.getsockname()[1])
         if port not in taken:
             return port
+
+
+def find_socket_folder(folder: Path) -> Path:
+    """The folder under a path that is short enough for a socket: its own, or that of a link among temporary files.
+
+    Raises:
+        PortError: another user has made the link.
+    """
+    if len(str(folder)) <= LONGEST_SOCKET_FOLDER:
+        return folder
+    link = Path(tempfile.gettempdir()) / f"mlops-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    with suppress(FileExistsError):
+        link.symlink_to(folder)
+    if link.resolve() != folder.resolve():
+        raise PortError(
+            f"{link}: found it in use, expected a link to {folder}; delete it, or choose a shorter `--state`"
+        )
+    return link

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlops.errors import ServiceError
 from mlops.local import compose_file
-from mlops.local.ports import LOOPBACK
+from mlops.local.ports import LOOPBACK, find_socket_folder
 from mlops.local.probes import answers, is_healthy
 from mlops.local.settings import PROGRAMS, REPOSITORY, is_root
 from mlops.local.state import StateFolder
@@ -51,12 +51,14 @@ class Services:
 
     def postgres(self) -> Service:
         """The databases of Airflow, MLflow and the warehouse."""
-        options = ["-h", LOOPBACK, "-p", str(self._ports["postgres"]), "-k", "", "-c", "max_connections=150"]
+        options = ["-h", LOOPBACK, "-p", str(self._ports["postgres"]), "-c", "max_connections=150"]
+        options += ["-k", str(self._socket_folder), "-c", f"hba_file={self._write_hba()}"]
         options += ["-c", "shared_buffers=64MB", "-c", "password_encryption=scram-sha-256"]
         # By default its writers wake up five times a second, even when idle.
         options += ["-c", "wal_writer_delay=5s", "-c", "bgwriter_delay=5s"]
         command = [str(self._postgres_programs / "postgres"), "-D", str(self._database_folder), *options]
         ask = [str(self._postgres_programs / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self._ports["postgres"])]
+        ask += ["-U", "airflow", "-d", "airflow"]
         program = Program("postgres", as_ordinary_user(command), {}, self._state.path, stop_signal="INT")
         return Service(program, lambda: subprocess.run(ask, check=False).returncode == 0)
 
@@ -142,7 +144,7 @@ class Services:
     def make_databases(self) -> None:
         """Makes roles and databases, and sets their passwords."""
         environment = self._read_environment("database-init") | {
-            "PGHOST": LOOPBACK,
+            "PGHOST": str(self._socket_folder),
             "PGPORT": str(self._ports["postgres"]),
             "PATH": f"{self._postgres_programs}:{self._environment['PATH']}",
         }
@@ -175,6 +177,17 @@ class Services:
     @property
     def _database_folder(self) -> Path:
         return self._state.path / "postgres/data"
+
+    @property
+    def _socket_folder(self) -> Path:
+        """The folder of the socket through which the superuser logs in."""
+        return find_socket_folder(self._state.path / "postgres")
+
+    def _write_hba(self) -> Path:
+        """Writes who may log in from where: as in the container, but the superuser's password counts as well."""
+        file = self._state.path / "pg_hba.conf"
+        file.write_text((_DOCKER / "postgres/pg_hba.conf").read_text().replace(" peer\n", " scram-sha-256\n"))
+        return file
 
     def _describe_airflow(self, name: str, command: Sequence[str]) -> Program:
         environment = self._read_environment(name) | self._airflow_paths()

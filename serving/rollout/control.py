@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RolloutControl:
-    """The registry, the logs, the replicas and the gateway; and who drives the rollout."""
+    """The registry, the logs, the replicas and the gateway; and who drives the rollout.
+
+    `owner` is the program: a run of a DAG, or a command on a machine. `person` has signed in, and started it.
+    """
 
     registry: RegistryWriter
     log: PromotionLog
@@ -38,12 +41,18 @@ class RolloutControl:
     read_holdout: Callable[[str, str], HoldoutRows]
     owner: str
     run_url: str | None = None
+    person: str | None = None
     timeout_seconds: float = 120.0
     lease_seconds: float = 120.0
     limit_bytes: int = LARGEST_FILE_MB * 1_000_000
     catalog_dir: Path | None = None
     pause: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+
+    @property
+    def who(self) -> str:
+        """Whom the logs name: the person and their program, or the program alone."""
+        return f"{self.person} ({self.owner})" if self.person else self.owner
 
     @contextmanager
     def hold(self, rollout_id: int) -> Iterator[HeldRollout]:
@@ -80,6 +89,7 @@ class RolloutControl:
             to_version=to_version,
             state=state,
             owner=self.owner,
+            who=self.who,
             run_url=self.run_url,
             lease_seconds=self.lease_seconds,
         )
@@ -96,12 +106,15 @@ class RolloutControl:
             held.abort(str(breach), state=state, is_verdict=not isinstance(breach, MovedByHandError))
 
 
-def connect(owner: str, run_url: str | None = None, settings: RolloutSettings | None = None) -> RolloutControl:
+def connect(
+    owner: str, run_url: str | None = None, person: str | None = None, settings: RolloutSettings | None = None
+) -> RolloutControl:
     """Connects to the registry, the warehouse, the replicas and the gateway that the environment names.
 
     Args:
-        owner: who drives the rollout: a DAG and its run, or a person.
+        owner: the program that drives the rollout: a DAG and its run.
         run_url: where its run is seen.
+        person: who started the run; None where an event did.
         settings: instead of the environment's.
 
     Raises:
@@ -117,6 +130,7 @@ def connect(owner: str, run_url: str | None = None, settings: RolloutSettings | 
         ),
         fleet=DnsFleet([settings.stable_host], canary_hosts, settings.port),
         run_url=run_url,
+        person=person,
         timeout_seconds=settings.timeout_seconds,
         lease_seconds=settings.lease_seconds,
     )

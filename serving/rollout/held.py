@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from serving.errors import BreachError, RolloutLostError
 from serving.registry.names import CHALLENGER, CHAMPION, PREVIOUS, VERDICT
+from serving.rollout.promotion_log import Action
 from serving.rollout.rows import MOVING, Rollout, State
 
 if TYPE_CHECKING:
@@ -91,8 +92,7 @@ class HeldRollout:
         if before and before != target:
             control.registry.move(model, PREVIOUS, before)
         control.registry.move(model, CHAMPION, target)
-        if before != target:
-            control.log.record(model, "promote", who=control.owner, why=why, from_version=before, to_version=target)
+        self.log("promote", why, from_version=before, to_version=target)
         logger.info("%s: champion is now version %s", model, target)
 
     def set_previous(self, champion: str) -> None:
@@ -101,17 +101,31 @@ class HeldRollout:
         A version that was deleted since cannot serve again, and must not stop the rollback.
         """
         registry, model = self.control.registry, self.row.model
-        promotions = (move for move in self.control.log.list_moves(model) if move.action == "promote")
-        before = next((move.from_version for move in promotions if move.to_version == champion), None)
+        promotion = self.control.log.find_promotion(model, champion)
+        before = promotion.from_version if promotion else None
         if before is None or registry.read_tags(model, before) is None:
             registry.delete(model, PREVIOUS)
         else:
             registry.move(model, PREVIOUS, before)
 
+    def log(
+        self, action: Action, why: str, *, from_version: str | None, to_version: str, who: str | None = None
+    ) -> None:
+        """Adds the move to the log, once for each rollout and action."""
+        self.control.log.record(
+            self.row.model,
+            action,
+            who or self.control.who,
+            why,
+            from_version=from_version,
+            to_version=to_version,
+            rollout_id=self.row.rollout_id,
+        )
+
     def take_over(self) -> None:
         """Makes this process the owner; needs the lock."""
         before = self.row.owner
-        self.write(owner=self.control.owner, run_url=self.control.run_url)
+        self.write(owner=self.control.owner, who=self.control.who, run_url=self.control.run_url)
         if before != self.control.owner:
             logger.info("%s: taken over in the state %s from %s", self.row.name, self.row.state, before)
 
@@ -200,7 +214,7 @@ class HeldRollout:
         # Where the version before was deleted since, there is none to go back to.
         if found.get(CHAMPION) == target and control.registry.read_tags(model, before) is not None:
             control.registry.move(model, CHAMPION, before)
-            control.log.record(model, "rollback", who=control.owner, why=reason, from_version=target, to_version=before)
+            self.log("rollback", reason, from_version=target, to_version=before)
         if found.get(PREVIOUS) == before:
             self.set_previous(before)
 

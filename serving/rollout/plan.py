@@ -132,7 +132,7 @@ def _replace(held: HeldRollout, version: str | None, wanted: str | None, first: 
     if version is None and (wanted is None or int(wanted) < int(active.to_version)):
         raise UnderWayError(f"{active.name}: found it {active.state} by {active.owner}, which is newer; nothing to do")
     choose_version(control.registry, control.log, active.model, version)  # raises where no version takes its place
-    held.abort(f"version {wanted} takes its place ({control.owner})", is_verdict=False)
+    held.abort(f"version {wanted} takes its place ({control.who})", is_verdict=False)
 
 
 def settle(held: HeldRollout) -> None:

@@ -10,12 +10,15 @@ from ml_code.warehouse import Warehouse
 
 type Action = Literal["promote", "rollback", "freeze", "unfreeze"]
 
-COLUMNS = "moved_at, model, action, from_version, to_version, who, why"
+COLUMNS = "moved_at, model, action, from_version, to_version, who, why, rollout_id"
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One row: the champion went from one version to another, or a model was frozen or unfrozen (no versions)."""
+    """One row: the champion went from one version to another, or a model was frozen or unfrozen (no versions).
+
+    `who` is a person, or a program that no person started; `rollout_id` is that of the rollout that moved the alias.
+    """
 
     moved_at: datetime
     model: str
@@ -24,6 +27,7 @@ class Move:
     to_version: str | None
     who: str
     why: str
+    rollout_id: int | None = None
 
 
 class PromotionLog(Protocol):
@@ -38,11 +42,18 @@ class PromotionLog(Protocol):
         *,
         from_version: str | None = None,
         to_version: str | None = None,
+        rollout_id: int | None = None,
     ) -> None:
-        """Adds a row, unless the last move of the model was the same."""
+        """Adds a row, unless the rollout has one of this action."""
 
-    def list_moves(self, model: str, limit: int = 50) -> list[Move]:
-        """The last moves of a model, the newest first."""
+    def list_moves(self, model: str) -> list[Move]:
+        """Every move of a model, the newest first."""
+
+    def find_last_move(self, model: str) -> Move | None:
+        """The last move of the champion, by a rollout or by hand."""
+
+    def find_promotion(self, model: str, version: str) -> Move | None:
+        """The last move by which a version took the place of another one."""
 
     def find_freeze(self, model: str) -> Move | None:
         """By whom and why the model is frozen; None where it is not."""
@@ -66,34 +77,44 @@ class WarehouseLog:
         *,
         from_version: str | None = None,
         to_version: str | None = None,
+        rollout_id: int | None = None,
     ) -> None:
-        """Adds a row, unless the last move of the model was the same: a repeated step adds none.
+        """Adds a row, unless the rollout has one of this action: a repeated step adds none, another person's does.
 
         Raises:
             WarehouseError: the database cannot be reached.
         """
         with self._warehouse.transaction() as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"promotion_log/{model}",))
             cursor.execute(
-                "SELECT from_version, to_version FROM warehouse.promotion_log "
-                "WHERE model = %s AND to_version IS NOT NULL ORDER BY move_id DESC LIMIT 1",
-                (model,),
-            )
-            if to_version is not None and cursor.fetchone() == (from_version, to_version):
-                return
-            cursor.execute(
-                "INSERT INTO warehouse.promotion_log (model, action, from_version, to_version, who, why) "
-                "VALUES (%s, %s, %s, %s, %s, %s)",
-                (model, action, from_version, to_version, who, why),
+                "INSERT INTO warehouse.promotion_log (model, action, from_version, to_version, who, why, rollout_id) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (rollout_id, action) DO NOTHING",
+                (model, action, from_version, to_version, who, why, rollout_id),
             )
 
-    def list_moves(self, model: str, limit: int = 50) -> list[Move]:
-        """The last moves of a model, the newest first.
+    def list_moves(self, model: str) -> list[Move]:
+        """Every move of a model, the newest first.
 
         Raises:
             WarehouseError: the database cannot be reached.
         """
-        return self._select("model = %s ORDER BY move_id DESC LIMIT %s", model, limit)
+        return self._select("model = %s ORDER BY move_id DESC", model)
+
+    def find_last_move(self, model: str) -> Move | None:
+        """The last move of the champion, however many freezes followed.
+
+        Raises:
+            WarehouseError: the database cannot be reached.
+        """
+        return self._find("model = %s AND to_version IS NOT NULL", model)
+
+    def find_promotion(self, model: str, version: str) -> Move | None:
+        """The last move by which a version took the place of another one, however long ago.
+
+        Raises:
+            WarehouseError: the database cannot be reached.
+        """
+        condition = "action = 'promote' AND from_version IS DISTINCT FROM to_version"
+        return self._find(f"model = %s AND to_version = %s AND {condition}", model, version)
 
     def find_freeze(self, model: str) -> Move | None:
         """By whom and why the model is frozen; None where it is not.
@@ -101,8 +122,12 @@ class WarehouseLog:
         Raises:
             WarehouseError: the database cannot be reached.
         """
-        last = self._select("model = %s AND action IN ('freeze', 'unfreeze') ORDER BY move_id DESC LIMIT 1", model)
-        return last[0] if last and last[0].action == "freeze" else None
+        last = self._find("model = %s AND action IN ('freeze', 'unfreeze')", model)
+        return last if last and last.action == "freeze" else None
+
+    def _find(self, condition: str, *parameters: object) -> Move | None:
+        """The newest row that meets a condition."""
+        return next(iter(self._select(f"{condition} ORDER BY move_id DESC LIMIT 1", *parameters)), None)
 
     def _select(self, condition: str, *parameters: object) -> list[Move]:
         with self._warehouse.transaction() as connection, connection.cursor() as cursor:

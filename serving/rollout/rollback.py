@@ -25,7 +25,7 @@ def roll_back(control: RolloutControl, model: str, why: str) -> Rollout:
         NoCandidateError: there is no version before.
         RolledBackError: another rollback was faster.
     """
-    seen = _find_last_move(control, model)
+    seen = control.log.find_last_move(model)
     with control.rows.lock(model):
         # A person is the same owner every time; each run is an owner of its own.
         if control.run_url and (done := control.rows.find_rollback(model, control.owner)):
@@ -38,7 +38,7 @@ def roll_back(control: RolloutControl, model: str, why: str) -> Rollout:
         bad, target = _find_way_back(control, model, active.row if active else None)
         if active is not None:
             # The champion is moved below, under a row of its own: after an interruption the next one finds it.
-            active.abort(f"cancelled by the rollback of {control.owner}: {why}", is_taken_back=False)
+            active.abort(f"cancelled by the rollback of {control.who}: {why}", is_taken_back=False)
         opened = control.open(model, "rollback", from_version=bad, to_version=target, state="promoting")
         opened.note(reason=why)
         return finish_rollback(opened)
@@ -47,12 +47,12 @@ def roll_back(control: RolloutControl, model: str, why: str) -> Rollout:
 def finish_rollback(held: HeldRollout) -> Rollout:
     """Moves the aliases as a rollback's row says, however far an earlier try came; the caller holds the lock."""
     control, model, bad, target = held.control, held.row.model, held.row.from_version, held.row.to_version
-    why, who = held.row.reason, held.row.owner
+    why, who = held.row.reason, held.row.who or held.row.owner
     if bad is not None and control.registry.read_tags(model, bad) is not None:
         control.registry.tag(model, bad, ROLLED_BACK, why[:LONGEST_REASON] or "rolled back")
     control.registry.move(model, CHAMPION, target)
     held.set_previous(target)
-    control.log.record(model, "rollback", who=who, why=why, from_version=bad, to_version=target)
+    held.log("rollback", why, from_version=bad, to_version=target, who=who)
     held.end("rolled back")
     logger.info("%s: rolled back from version %s to %s", model, bad, target)
     return held.row
@@ -60,12 +60,12 @@ def finish_rollback(held: HeldRollout) -> Rollout:
 
 def note_moves_by_hand(control: RolloutControl, model: str) -> None:
     """Logs that the champion is not the one that the last rollout left, so that the way back is known."""
-    champion, last = control.registry.read(model).get(CHAMPION), _find_last_move(control, model)
+    champion, last = control.registry.read(model).get(CHAMPION), control.log.find_last_move(model)
     left = last.to_version if last else None
     if champion is None or champion == left:
         return
     logger.warning("%s: found version %s as champion, expected %s: it was moved by hand", model, champion, left)
-    why = f"noticed by {control.owner}"
+    why = f"noticed by {control.who}"
     control.log.record(model, "promote", who="by hand in MLflow", why=why, from_version=left, to_version=champion)
 
 
@@ -84,7 +84,7 @@ def promote_by_hand(control: RolloutControl, model: str, version: str, why: str)
         if active is not None and _is_unfinished_rollback(active):
             finish_rollback(active)
         elif active is not None:
-            active.abort(f"version {version} takes its place ({control.owner}): {why}", is_verdict=False)
+            active.abort(f"version {version} takes its place ({control.who}): {why}", is_verdict=False)
         champion = control.registry.read(model).get(CHAMPION)
         opened = control.open(model, "rollout", from_version=champion, to_version=version, state="promoting")
         opened.move_aliases(why)
@@ -98,13 +98,9 @@ def _is_unfinished_rollback(held: HeldRollout) -> bool:
     return row.kind == "rollback" and held.control.registry.read_tags(row.model, row.to_version) is not None
 
 
-def _find_last_move(control: RolloutControl, model: str) -> Move | None:
-    return next((move for move in control.log.list_moves(model) if move.to_version), None)
-
-
 def _refuse_second(control: RolloutControl, model: str, seen: Move | None) -> None:
     """Refuses a second rollback at the same moment: both persons mean the same version."""
-    last = _find_last_move(control, model)
+    last = control.log.find_last_move(model)
     if last is not None and last != seen and last.action == "rollback":
         raise RolledBackError(
             f"{model}: found it rolled back to version {last.to_version} by {last.who} a moment ago, expected version "

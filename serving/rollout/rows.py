@@ -35,19 +35,19 @@ HELD_SECONDS = 90
 """A process that holds the lock and is idle for this long has hung: Postgres takes the lock from it."""
 
 COLUMNS = (
-    "rollout_id, model, kind, from_version, to_version, state, owner, run_url, reason, figures, started_at, "
+    "rollout_id, model, kind, from_version, to_version, state, owner, who, run_url, reason, figures, started_at, "
     "updated_at, ended_at, lease_until, lease_until < clock_timestamp()"
 )
 
 INSERT = f"""
-    INSERT INTO warehouse.rollout (model, kind, from_version, to_version, state, owner, run_url, lease_until)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))
+    INSERT INTO warehouse.rollout (model, kind, from_version, to_version, state, owner, who, run_url, lease_until)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))
     RETURNING {COLUMNS}
 """  # noqa: S608  from this module
 UPDATE = f"""
     UPDATE warehouse.rollout SET
-      owner = COALESCE(%s, owner), run_url = COALESCE(%s, run_url), state = COALESCE(%s, state),
-      reason = COALESCE(%s, reason), figures = COALESCE(%s::jsonb, figures),
+      owner = COALESCE(%s, owner), who = COALESCE(%s, who), run_url = COALESCE(%s, run_url),
+      state = COALESCE(%s, state), reason = COALESCE(%s, reason), figures = COALESCE(%s::jsonb, figures),
       lease_until = clock_timestamp() + make_interval(secs => %s), updated_at = clock_timestamp(),
       ended_at = CASE WHEN %s THEN clock_timestamp() END
     WHERE rollout_id = %s AND ended_at IS NULL AND (%s IS NULL OR owner = %s)
@@ -57,7 +57,10 @@ UPDATE = f"""
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One row: from the version that served, if any, to the one that shall serve."""
+    """One row: from the version that served, if any, to the one that shall serve.
+
+    `owner` is the program that drives it; `who` is the person for whom it does, or the program where there is none.
+    """
 
     rollout_id: int
     model: str
@@ -66,6 +69,7 @@ class Rollout:
     to_version: str
     state: State
     owner: str
+    who: str | None
     run_url: str | None
     reason: str
     figures: Mapping[str, Any]
@@ -105,6 +109,7 @@ class RolloutRows(Protocol):
         to_version: str,
         state: State,
         owner: str,
+        who: str,
         run_url: str | None,
         lease_seconds: float,
     ) -> Rollout:
@@ -117,6 +122,7 @@ class RolloutRows(Protocol):
         lease_seconds: float,
         only_of: str | None = None,
         owner: str | None = None,
+        who: str | None = None,
         run_url: str | None = None,
         state: State | None = None,
         reason: str | None = None,
@@ -190,6 +196,7 @@ class WarehouseRollouts:
         to_version: str,
         state: State,
         owner: str,
+        who: str,
         run_url: str | None,
         lease_seconds: float,
     ) -> Rollout:
@@ -198,7 +205,7 @@ class WarehouseRollouts:
         Raises:
             WarehouseError: the database cannot be reached.
         """
-        opened = self._fetch(INSERT, model, kind, from_version, to_version, state, owner, run_url, lease_seconds)
+        opened = self._fetch(INSERT, model, kind, from_version, to_version, state, owner, who, run_url, lease_seconds)
         assert opened is not None  # noqa: S101  RETURNING returns a row
         return opened
 
@@ -209,6 +216,7 @@ class WarehouseRollouts:
         lease_seconds: float,
         only_of: str | None = None,
         owner: str | None = None,
+        who: str | None = None,
         run_url: str | None = None,
         state: State | None = None,
         reason: str | None = None,
@@ -223,6 +231,7 @@ class WarehouseRollouts:
         return self._fetch(
             UPDATE,
             owner,
+            who,
             run_url,
             state,
             reason,

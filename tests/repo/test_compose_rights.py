@@ -18,7 +18,7 @@ ALL = {"control", "data", "edge"}
 NETWORKS = {
     "preflight": {"data"},
     "postgres": {"data", "edge"},
-    "database-init": {"data"},
+    "database-init": set(),
     "minio": {"data", "edge"},
     "storage-init": ALL,
     "mlflow": ALL,
@@ -34,7 +34,7 @@ NETWORKS = {
 
 AIRFLOW = {"AIRFLOW_DB_PASSWORD", "AIRFLOW_FERNET_KEY", "AIRFLOW_JWT_SECRET", "AIRFLOW_SECRET_KEY"}
 TASKS = {"MINIO_ROOT_PASSWORD", "MLFLOW_TRAINER_PASSWORD", "WAREHOUSE_DB_PASSWORD"}
-DATABASES = {"AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "WAREHOUSE_DB_PASSWORD"}
+DATABASES = {"AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "WAREHOUSE_DB_PASSWORD", "WAREHOUSE_OWNER_DB_PASSWORD"}
 MLFLOW_USERS = {"MLFLOW_ADMIN_PASSWORD", "MLFLOW_SERVING_PASSWORD", "MLFLOW_TRAINER_PASSWORD"}
 
 SECRETS = {
@@ -48,7 +48,10 @@ SECRETS = {
     "minio": {"MINIO_ROOT_PASSWORD"},
     "storage-init": {"MINIO_ROOT_PASSWORD"},
     "mlflow": {"MINIO_ROOT_PASSWORD", "MLFLOW_DB_PASSWORD", "MLFLOW_SECRET_KEY", *MLFLOW_USERS},
-    "airflow-init": {"AIRFLOW_ADMIN_PASSWORD", "KMA_SERVICE_KEY", "SLACK_WEBHOOK_URL", *AIRFLOW, *TASKS},
+    "airflow-init": {
+        "AIRFLOW_ADMIN_PASSWORD", "KMA_SERVICE_KEY", "SLACK_WEBHOOK_URL", "WAREHOUSE_OWNER_DB_PASSWORD",
+        *AIRFLOW, *TASKS,
+    },
     "airflow-apiserver": AIRFLOW,
     "airflow-scheduler": {*AIRFLOW, *TASKS},
     "airflow-dag-processor": AIRFLOW,
@@ -67,7 +70,8 @@ def test_every_service_is_in_the_tables() -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_is_on_the_networks_that_it_needs(name: str) -> None:
-    assert set(SERVICES[name]["networks"]) == NETWORKS[name]
+    assert set(SERVICES[name].get("networks", ())) == NETWORKS[name]
+    assert SERVICES[name].get("network_mode") == (None if NETWORKS[name] else "none")
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -95,6 +99,13 @@ def test_the_store_alone_has_capabilities(name: str) -> None:
 def test_a_replica_logs_in_as_a_reader() -> None:
     for name in ("serving", "serving-canary"):
         assert SERVICES[name]["environment"]["SERVING_MLFLOW_USERNAME"] == "serving"
+
+
+def test_postgres_admits_whom_its_file_names() -> None:
+    assert "hba_file=/etc/postgresql/pg_hba.conf" in SERVICES["postgres"]["command"]
+    assert "./docker/postgres/pg_hba.conf:/etc/postgresql/pg_hba.conf:ro" in SERVICES["postgres"]["volumes"]
+    sharing = {name for name, service in SERVICES.items() if "postgres-socket" in str(service.get("volumes"))}
+    assert sharing == {"postgres", "database-init"}
 
 
 def test_postgres_keeps_passwords_as_scram() -> None:

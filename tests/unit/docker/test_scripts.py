@@ -58,9 +58,22 @@ def test_all_secrets_differ(clone: Path) -> None:
 
 
 def test_an_existing_env_is_never_overwritten(clone: Path) -> None:
-    (clone / ".env").write_text("MINE=1\n")
+    run(clone, "env.sh")
+    before = (clone / ".env").read_text()
     assert run(clone, "env.sh").returncode == 0
-    assert (clone / ".env").read_text() == "MINE=1\n"
+    assert (clone / ".env").read_text() == before
+
+
+def test_an_env_of_an_older_version_gets_the_secrets_that_it_lacks(clone: Path) -> None:
+    (clone / ".env").write_text("MINE=1\nPOSTGRES_PASSWORD=mine")
+    done = run(clone, "env.sh")
+    assert ".env: WAREHOUSE_OWNER_DB_PASSWORD added, with a random value" in done.stdout
+    assert (clone / ".env").read_text().startswith("MINE=1\nPOSTGRES_PASSWORD=mine\n")
+    found = read_env(clone)
+    assert found["POSTGRES_PASSWORD"] == "mine"
+    assert len(found["AIRFLOW_FERNET_KEY"]) == 44
+    assert not [value for value in found.values() if value.startswith("insecure-")]
+    assert not {"GATEWAY_PORT", "TIMEZONE"} & set(found)
 
 
 def test_a_port_that_another_program_holds_is_named_with_its_variable(clone: Path) -> None:

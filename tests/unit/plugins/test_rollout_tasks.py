@@ -82,10 +82,11 @@ def test_a_rollout_with_nothing_to_do_skips_its_task(monkeypatch: pytest.MonkeyP
     monkeypatch.syspath_prepend(str(PLUGINS))
     module = importlib.import_module("rollout_tasks")
     ti = SimpleNamespace(dag_id="d", run_id="r", log_url="http://airflow/dags/d/runs/r/tasks/t?try_number=1")
-    monkeypatch.setattr(module, "get_current_context", lambda: {"ti": ti})
-    monkeypatch.setattr("serving.rollout.control.connect", lambda owner, url: (owner, url))
+    dag_run = SimpleNamespace(triggering_user_name="ada")
+    monkeypatch.setattr(module, "get_current_context", lambda: {"ti": ti, "dag_run": dag_run})
+    monkeypatch.setattr("serving.rollout.control.connect", lambda *arguments: arguments)
     with module.control_rollout() as control:
-        assert control == ("d/r", "http://airflow/dags/d/runs/r")
+        assert control == ("d/r", "http://airflow/dags/d/runs/r", "ada")
     with pytest.raises(AirflowSkipException, match="it serves already"), module.control_rollout():
         raise StandsAsideError("it serves already")
 

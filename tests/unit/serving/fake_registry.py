@@ -98,14 +98,21 @@ class FakeLog:
         *,
         from_version: str | None = None,
         to_version: str | None = None,
+        rollout_id: int | None = None,
     ) -> None:
-        last = next((move for move in self.list_moves(model) if move.to_version), None)
-        if to_version and last and (last.from_version, last.to_version) == (from_version, to_version):
+        if rollout_id is not None and (rollout_id, action) in {(move.rollout_id, move.action) for move in self.moves}:
             return
-        self.moves.append(Move(NOON, model, action, from_version, to_version, who, why))
+        self.moves.append(Move(NOON, model, action, from_version, to_version, who, why, rollout_id))
 
-    def list_moves(self, model: str, limit: int = 50) -> list[Move]:
-        return self.moves[::-1][:limit]
+    def list_moves(self, model: str) -> list[Move]:
+        return self.moves[::-1]
+
+    def find_last_move(self, model: str) -> Move | None:
+        return next((move for move in self.list_moves(model) if move.to_version), None)
+
+    def find_promotion(self, model: str, version: str) -> Move | None:
+        taken = [move for move in self.list_moves(model) if move.action == "promote" and move.to_version == version]
+        return next((move for move in taken if move.from_version != version), None)
 
     def find_freeze(self, model: str) -> Move | None:
         last = next((move for move in self.list_moves(model) if move.action in {"freeze", "unfreeze"}), None)
@@ -151,6 +158,7 @@ class FakeRows:
         to_version: str,
         state: State,
         owner: str,
+        who: str,
         run_url: str | None,
         lease_seconds: float,
     ) -> Rollout:
@@ -158,7 +166,7 @@ class FakeRows:
         number = len(self.rows) + 1
         until = self.now + timedelta(seconds=lease_seconds)
         self.rows[number] = Rollout(
-            *(number, model, kind, from_version, to_version, state, owner, run_url, "", {}),
+            *(number, model, kind, from_version, to_version, state, owner, who, run_url, "", {}),
             *(self.now, self.now, None, until),
             is_expired=False,
         )

@@ -13,6 +13,8 @@ from typer.testing import CliRunner, Result
 from ml_code.datasets import CATALOG
 from ml_code.settings import Settings
 from mlops.app import app
+from serving.errors import RegistryError
+from tests.unit.mlops.commands.test_deploying import ClosableAirflow
 from tests.unit.serving.rollout_fakes import Table, promote_in_turn
 
 IRIS = (CATALOG / "iris.toml").read_text()
@@ -63,13 +65,37 @@ def test_the_history_shows_local_time(table: Table, monkeypatch: pytest.MonkeyPa
     assert f"{moved_at.astimezone(timezone(timedelta(hours=9))):%Y-%m-%d %H:%M}" in shown
 
 
-def test_a_rollback_moves_the_alias_and_the_history_has_the_reason(table: Table) -> None:
+def test_a_rollback_moves_the_alias_and_the_history_has_the_reason(table: Table, settings: Settings) -> None:
     done = run("rollback", "iris", "--why", "it answers nonsense")
     assert (done.exit_code, done.stdout) == (0, "iris: champion 3 -> 2\n")
     newest = json.loads(run("history", "iris", "--json").stdout)[0]
     assert (newest["action"], newest["from_version"], newest["to_version"]) == ("rollback", "3", "2")
     assert newest["why"] == "it answers nonsense"
-    assert "@" in newest["who"]
+    assert newest["who"] == f"{settings.mlflow_username} (ada@lab)"
+    assert newest["rollout_id"] == 4
+
+
+def test_the_person_is_the_user_whom_airflow_accepts_whatever_the_machine_calls_them(
+    table: Table, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "the-director")
+    airflow = ClosableAirflow(table)
+    monkeypatch.setattr(airflow, "sign_in", lambda seconds: "grace", raising=False)
+    monkeypatch.setattr("mlops.commands.deploying.connect_airflow", lambda _: airflow)
+    for words in (["freeze", "iris"], ["unfreeze", "iris"], ["promote", "iris", "2"], ["rollback", "iris"]):
+        assert run(*words, "--why", "only a test").exit_code == 0
+    assert [move.who for move in table.log.moves[-4:]] == ["grace (ada@lab)"] * 4
+
+
+def test_a_freeze_needs_a_login_that_mlflow_accepts(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(model: str) -> dict[str, str]:
+        raise RegistryError("found status 401", 401)
+
+    monkeypatch.setattr(table.registry, "read", refuse)
+    moves = len(table.log.moves)
+    assert run("freeze", "iris", "--why", "only a test").exit_code == 1
+    assert len(table.log.moves) == moves
 
 
 def test_a_missing_reason_is_prompted_for(table: Table) -> None:

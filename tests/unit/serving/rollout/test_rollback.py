@@ -176,7 +176,39 @@ def test_promoting_what_serves_already_does_not_make_it_its_own_predecessor() ->
     moves = len(table.log.moves)
     promote_by_hand(table.control("ada@lab"), "iris", "4", "again")
     assert table.registry.aliases == {"champion": "4", "previous": "3"}
-    assert len(table.log.moves) == moves
+    assert [(move.from_version, move.to_version) for move in table.log.moves[moves:]] == [("4", "4")]
+    promote_by_hand(table.control("bob@lab"), "iris", "4", "again")
+    assert [move.who for move in table.log.moves[moves:]] == ["ada@lab", "bob@lab"]
+    assert take_back(table) == ("4", "3")
+
+
+def test_a_move_is_of_the_person_who_signed_in_and_of_their_program() -> None:
+    table = promote_in_turn("1", "2", "3")
+    roll_back(replace(table.control("model_rollback/one"), person="grace"), "iris", "wrong")
+    assert table.log.moves[-1].who == "grace (model_rollback/one)"
+    assert table.log.moves[-1].rollout_id == max(table.rows.rows)
+
+
+def test_a_rollback_that_another_person_finishes_stays_the_one_of_who_began_it() -> None:
+    table = promote_in_turn("1", "2", "3")
+    kill_after(table, 5)
+    with pytest.raises(Killed):
+        roll_back(replace(table.control("ada@lab"), person="ada"), "iris", "wrong")
+    revive(table)
+    roll_back(replace(table.control("bob@lab"), person="bob"), "iris", "wrong as well")
+    rollbacks = [(move.who, move.why) for move in table.log.moves if move.action == "rollback"]
+    assert rollbacks == [("ada (ada@lab)", "wrong")]
+
+
+def test_a_rollback_goes_back_behind_any_number_of_freezes_and_moves() -> None:
+    table = promote_in_turn("1", "2")
+    for _ in range(500):
+        table.log.record("iris", "freeze", "eve", "again")
+    for number in range(250):
+        promote_by_hand(table.control("ada@lab"), "iris", "1" if number % 2 else "2", "back and forth")
+    promote_by_hand(table.control("ada@lab"), "iris", "2", "at last")
+    assert take_back(table) == ("2", "1")
+    assert [move.who for move in table.log.moves if "by hand in MLflow" in move.who] == []
 
 
 def test_a_version_that_is_not_registered_cannot_serve() -> None:
