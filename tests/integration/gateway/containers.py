@@ -27,7 +27,10 @@ SETTINGS = {
     "MLFLOW_ADMIN_USERNAME": "max",
     "MINIO_ROOT_USER": "mia",
 }
-HARDENED = ["--read-only", "--tmpfs", "/tmp:mode=1777", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+HARDENED = [
+    *("--read-only", "--tmpfs", "/tmp:mode=1777,size=16m", "--cap-drop", "ALL"),
+    *("--security-opt", "no-new-privileges", "--memory", "768m"),
+]
 
 
 def docker(*arguments: str) -> str:
@@ -37,10 +40,18 @@ def docker(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def wait_until(is_done: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
+def read_log(container: str) -> str:
+    """What a container wrote, on both of its streams."""
+    done = subprocess.run(["docker", "logs", container], capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout + done.stderr
+
+
+def wait_until(
+    is_done: Callable[[], bool], what: str, seconds: float = DEADLINE_SECONDS, explain: Callable[[], str] = str
+) -> None:
+    deadline = time.monotonic() + seconds
     while not is_done():
-        assert time.monotonic() < deadline, f"expected within {DEADLINE_SECONDS} s: {what}"
+        assert time.monotonic() < deadline, f"expected within {seconds} s: {what}; {explain()}"
         time.sleep(0.1)
 
 
@@ -50,6 +61,7 @@ class Fleet:
     def __init__(self) -> None:
         self.network = f"gw-{secrets.token_hex(4)}"
         self._containers: list[str] = []
+        self.gateway = ""
         docker("network", "create", self.network)
 
     def start_replica(self, service: str, name: str, status: int = 200, port: int = 3000) -> str:
@@ -60,10 +72,16 @@ class Fleet:
 
     def start_gateway(self, **settings: str) -> str:
         """Starts a gateway as compose does and returns its address, or raises its log."""
-        container = self._run([*HARDENED, "--user", "nginx", "--publish", "127.0.0.1::8000", *_configure(settings)])
-        url = f"http://{docker('port', container, '8000')}"
-        wait_until(lambda: _is_alive(url), f"the gateway answers; its log: {docker('logs', container)}")
+        self.gateway = self._run([*HARDENED, "--user", "nginx", "--publish", "127.0.0.1::8000", *_configure(settings)])
+        url = f"http://{docker('port', self.gateway, '8000')}"
+        wait_until(lambda: _is_alive(url), "the gateway answers", explain=lambda: read_log(self.gateway))
         return url
+
+    def start_attacker(self, kind: str, connections: int, seconds: int) -> str:
+        """Starts a client that the gateway sees at an address of its own, and returns its container."""
+        mount = f"{Path(__file__).with_name('attacker.py')}:/attacker.py:ro"
+        attack = [kind, self.gateway, str(connections), str(seconds)]
+        return self._run(["--volume", mount, PYTHON_IMAGE, "python", "-u", "/attacker.py", *attack])
 
     def try_gateway(self, **settings: str) -> subprocess.CompletedProcess[str]:
         """Runs a gateway that is expected to stop at once."""
@@ -86,6 +104,7 @@ def _configure(settings: dict[str, str]) -> list[str]:
     mounts = {
         "nginx.conf": "/etc/nginx/nginx.conf",
         "check-settings.sh": "/docker-entrypoint.d/10-check-settings.sh",
+        "share-connections.sh": "/docker-entrypoint.d/11-share-connections.sh",
         "templates": "/etc/nginx/templates",
         "html": "/usr/share/nginx/html",
     }

@@ -1,4 +1,7 @@
-"""A replica that says what it was asked, run in a container: `python replica.py NAME STATUS PORT`."""
+"""A replica that says what it was asked, run in a container: `python replica.py NAME STATUS PORT`.
+
+With status 0 it ends a connection instead of answering a prediction, as a replica does that a request kills.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,13 @@ class Replica(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.command == "POST" and sys.argv[2] == "0":
+            print("took a prediction", flush=True)
+            self.close_connection = True
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = json.dumps({"replica": sys.argv[1], "path": self.path, "headers": headers}).encode()
-        self.send_response(int(sys.argv[2]))
+        self.send_response(int(sys.argv[2]) or 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Model-Version", "7")

@@ -119,7 +119,7 @@ def test_it_starts_without_replicas_and_finds_them_when_they_come(fleet: Fleet) 
         came = time.monotonic()
         wait_until(lambda: client.post("/predict", json=ROWS).status_code == 200, "the replica is found")
         found_seconds = time.monotonic() - came
-    assert missing.status_code == 502
+    assert missing.status_code == 503
     assert found_seconds < 15
 
 
