@@ -15,20 +15,11 @@ require_number() { # name, value, smallest, largest
     if [ "$2" -lt "$3" ] || [ "$2" -gt "$4" ]; then fail "$1" "a whole number from $3 to $4" "$2"; fi
 }
 
-require_name() { # name, value
-    case $2 in
-        '' | *[!A-Za-z0-9._@+-]*) fail "$1" "letters, digits and . _ @ + -" "$2" ;;
-    esac
-}
-
 require_number CANARY_PERCENT "${CANARY_PERCENT-}" 0 100
 require_number RATE_LIMIT_PER_SECOND "${RATE_LIMIT_PER_SECOND-}" 1 100000
 require_number AIRFLOW_PORT "${AIRFLOW_PORT-}" 1 65535
 require_number MLFLOW_PORT "${MLFLOW_PORT-}" 1 65535
 require_number MINIO_CONSOLE_PORT "${MINIO_CONSOLE_PORT-}" 1 65535
-require_name AIRFLOW_ADMIN_USERNAME "${AIRFLOW_ADMIN_USERNAME-}"
-require_name MLFLOW_ADMIN_USERNAME "${MLFLOW_ADMIN_USERNAME-}"
-require_name MINIO_ROOT_USER "${MINIO_ROOT_USER-}"
 
 share="split_clients \$split_key \$drawn_pool { $CANARY_PERCENT% canary; * stable; }"
 # split_clients refuses 0 %.

@@ -84,7 +84,7 @@ ROLLOUTS_SCHEMA: dict[str, Any] = {
     "properties": {
         "registry": {
             "type": "object",
-            "properties": {"reachable": {"type": "boolean"}, "reason": {"type": ["string", "null"]}},
+            "properties": {"reachable": {"type": "boolean"}, "read_at": {"type": ["string", "null"]}},
         },
         "models": {
             "type": "array",
@@ -97,7 +97,7 @@ ROLLOUTS_SCHEMA: dict[str, Any] = {
                     "canary_until": {"type": ["string", "null"], "format": "date-time"},
                     "rollout": {
                         "type": ["object", "null"],
-                        "description": "the current or last one: kind, state, versions, reason, figures",
+                        "description": "the current or last one: kind, state, versions, times, figures",
                     },
                 },
             },

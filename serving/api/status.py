@@ -1,4 +1,8 @@
-"""The state of a replica: its versions, its problems, and how far each model's rollout is."""
+"""The state of a replica: its versions, its problems, and how far each model's rollout is.
+
+`/readyz` is for the stack alone: the gateway hides it. `/models` and `/rollouts` are read without a login. They have
+states, versions, times and counts; reasons, persons and runs are in Airflow, MLflow and the warehouse.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,14 @@ import orjson
 from serving.following.follower import Follower
 from serving.registry.names import CHALLENGER, CHAMPION, PREVIOUS
 from serving.registry.reader import RegisteredModel
+
+PUBLIC_TEXTS = ("kind", "state", "from_version", "to_version", "started_at", "updated_at")
+"""Fields of a rollout that everybody may read."""
+
+LONGEST_TEXT = 40
+"""Characters of such a field."""
+
+VARIANTS = ("canary", "stable")
 
 
 def describe_readiness(follower: Follower) -> dict[str, Any]:
@@ -29,7 +41,7 @@ def describe_readiness(follower: Follower) -> dict[str, Any]:
     models = [{key: model[key] for key in ("name", "version", "variant", "since")} for model in list_served(follower)]
     return {
         "ready": follower.is_ready,
-        "registry": _describe_registry(follower),
+        "registry": {**_describe_registry(follower), "reason": follower.registry_problem},
         "problems": failures + notes,
         "models": models,
     }
@@ -55,7 +67,6 @@ def describe_rollouts(follower: Follower) -> dict[str, Any]:
 def _describe_registry(follower: Follower) -> dict[str, Any]:
     return {
         "reachable": follower.registry_problem is None,
-        "reason": follower.registry_problem,
         "read_at": follower.read_at and follower.read_at.isoformat(timespec="seconds"),
     }
 
@@ -75,9 +86,27 @@ def _describe_rollout(follower: Follower, name: str) -> dict[str, Any]:
 
 
 def _read_rollout(text: str | None) -> dict[str, Any] | None:
-    """The tag of a rollout; an unreadable one is ignored, as any user of MLflow's UI may write it."""
+    """The public part of a rollout's tag; an unreadable one is ignored, as any user of MLflow's UI may write it."""
     try:
         found = orjson.loads(text or "null")
     except orjson.JSONDecodeError:
         return None
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    texts = {name: found[name] for name in PUBLIC_TEXTS if _is_short(found.get(name))}
+    return {**texts, "figures": _read_figures(found.get("figures"))}
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT
+
+
+def _read_figures(found: object) -> dict[str, dict[str, float]]:
+    """The numbers of each pool: a text could quote a row."""
+    pools = (
+        {pool: found[pool] for pool in VARIANTS if isinstance(found.get(pool), dict)} if isinstance(found, dict) else {}
+    )
+    return {
+        pool: {name: value for name, value in figures.items() if _is_short(name) and type(value) in (int, float)}
+        for pool, figures in pools.items()
+    }

@@ -54,12 +54,18 @@ class Rollouts:
         models = httpx.get(f"{self.stack.gateway}/rollouts", timeout=20).raise_for_status().json()["models"]
         return next(model for model in models if model["name"] == "iris")
 
+    def read_reason(self, version: str) -> str:
+        """Why the last rollout of a version ended: the public page does not say it."""
+        query = f"SELECT reason FROM warehouse.rollout WHERE to_version = '{version}' ORDER BY rollout_id DESC LIMIT 1"
+        return self.stack.query_warehouse(query)
+
     def wait_for_end(self, version: str, seconds: float) -> dict[str, Any]:
         """Waits until the rollout of a version is told to be over."""
 
         def find() -> dict[str, Any] | None:
             rollout: dict[str, Any] = self.read()["rollout"] or {}
             is_over = rollout.get("state") in ENDS
-            return rollout if is_over and rollout["to_version"] == version else None
+            is_found = is_over and rollout["to_version"] == version
+            return {**rollout, "reason": self.read_reason(version)} if is_found else None
 
         return wait_until(find, seconds, lambda: f"the end of the rollout of version {version}; found {self.read()}")

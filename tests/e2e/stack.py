@@ -174,6 +174,11 @@ class Stack:
         answer = self.predict([row], model=model)
         return answer.headers["X-Model-Version"] if answer.status_code == 200 else None
 
+    def query_warehouse(self, sql: str) -> str:
+        """What a query of the warehouse finds, as text."""
+        command = ["exec", "-T", "postgres", "psql", "-U", "postgres", "-d", "warehouse", "-Atc", sql]
+        return self.compose(*command).stdout.strip()
+
     def read_versions(self) -> dict[str, str]:
         """The champion of every model that the gateway lists."""
         models = httpx.get(f"{self.gateway}/models", timeout=10).json()["models"]

@@ -56,11 +56,6 @@ def read_tags(stack: Stack, version: str) -> dict[str, str]:
     return {tag["key"]: tag["value"] for tag in httpx.get(path, auth=login).json()["model_version"]["tags"]}
 
 
-def query_warehouse(stack: Stack, sql: str) -> str:
-    command = ["exec", "-T", "postgres", "psql", "-U", "postgres", "-d", "warehouse", "-Atc", sql]
-    return stack.compose(*command).stdout.strip()
-
-
 def run_in(stack: Stack, service: str, *arguments: str, program: str = "python", given: str = "") -> str:
     return stack.compose("exec", "-T", service, program, *arguments, stdin=given, timeout=60).stdout
 
@@ -156,11 +151,11 @@ def test_employees_reach_the_warehouse_once_though_postgres_restarts_in_between(
     )
     stack.compose("restart", "--no-deps", "postgres")
     airflow.expect_success("etl_example", run_id)
-    rows = query_warehouse(stack, "SELECT count(*) FROM warehouse.employees")
+    rows = stack.query_warehouse("SELECT count(*) FROM warehouse.employees")
     assert int(rows) == len((stack.folder / "ml_code/samples/employees.csv").read_text().splitlines()) - 1
     again = airflow.run("etl_example")
     assert "already loaded" in airflow.log("etl_example", again, "load")
-    assert query_warehouse(stack, "SELECT count(*) FROM warehouse.employees") == rows
+    assert stack.query_warehouse("SELECT count(*) FROM warehouse.employees") == rows
 
 
 def test_the_assets_and_what_makes_them_are_known(airflow: Airflow) -> None:
@@ -192,7 +187,7 @@ def test_the_weather_of_a_place_reaches_the_warehouse_and_the_same_hour_again_ch
         counts = []
         for _ in range(2):
             run_id = airflow.run("crawling_weather")
-            counts.append(query_warehouse(stack, "SELECT count(*) FROM warehouse.weather_forecast"))
+            counts.append(stack.query_warehouse("SELECT count(*) FROM warehouse.weather_forecast"))
             assert DECODING_KEY not in airflow.log("crawling_weather", run_id, "collect")
     finally:
         airflow.client.patch(path, json=before | {"host": "", "password": ""}).raise_for_status()

@@ -70,13 +70,8 @@ function fillRollout(part, rollout) {
   verdict.dataset.health = MOODS[rollout.state] ?? "";
   verdict.querySelector("b").textContent = describeRollout(rollout);
   verdict.querySelector("span").textContent = formatTime(rollout.updated_at);
-  part.querySelector(".reason").textContent = rollout.reason ?? "";
   fillSteps(part.querySelector(".steps"), rollout.state);
   fillFigures(part.querySelector("table"), rollout.figures);
-  const link = part.querySelector(".run a");
-  const isAddress = /^https?:\/\//.test(rollout.run_url ?? "");
-  link.parentElement.hidden = !isAddress;
-  if (isAddress) link.href = rollout.run_url;
 }
 
 function makeModelCard(model, percent) {

@@ -61,10 +61,9 @@ function showNoModels(text) {
 async function showAddresses() {
   const { canary_percent: percent, ...programs } = await (await get("stack.json")).json();
   canaryPercent = percent;
-  for (const [program, { port, user }] of Object.entries(programs)) {
-    const card = document.querySelector(`[data-program="${program}"]`);
-    card.querySelector("h3 a").href = `http://${location.hostname}:${port}/`;
-    card.querySelector(".user").textContent = user;
+  for (const [program, { port }] of Object.entries(programs)) {
+    const link = document.querySelector(`[data-program="${program}"] h3 a`);
+    link.href = `http://${location.hostname}:${port}/`;
   }
 }
 

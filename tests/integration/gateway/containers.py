@@ -23,9 +23,6 @@ SETTINGS = {
     "AIRFLOW_PORT": "8080",
     "MLFLOW_PORT": "5000",
     "MINIO_CONSOLE_PORT": "9001",
-    "AIRFLOW_ADMIN_USERNAME": "ann",
-    "MLFLOW_ADMIN_USERNAME": "max",
-    "MINIO_ROOT_USER": "mia",
 }
 HARDENED = [
     *("--read-only", "--tmpfs", "/tmp:mode=1777,size=16m", "--cap-drop", "ALL"),

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from serving.api.status import describe_rollouts
+from serving.api.status import describe_readiness, describe_rollouts
 from tests.unit.serving.follower_replica import FakeRegistry, Replica
 
 
@@ -23,9 +24,43 @@ def test_a_rollout_is_told_as_the_registry_has_it(replica: Replica, registry: Fa
             "challenger": "2",
             "previous": "0",
             "canary_until": "2026-11-20T09:00:00+00:00",
-            "rollout": {"state": "canary", "to_version": "2"},
+            "rollout": {"state": "canary", "to_version": "2", "figures": {}},
         }
     ]
+
+
+def test_a_rollout_is_told_without_reasons_persons_and_runs(replica: Replica, registry: FakeRegistry) -> None:
+    figures = {"live": 3, "p99_ms": 1.5, "note": "row [1, 'Ann']"}
+    registry.rollout = json.dumps(
+        {
+            "kind": "rollback",
+            "state": "rolled back",
+            "from_version": "2",
+            "to_version": "1",
+            "reason": "Ann saw row [1, 'Kim']",
+            "owner": "ann",
+            "run_url": "http://airflow/dags/1/runs/2",
+            "started_at": "2026-11-20T09:00:00+00:00",
+            "updated_at": "x" * 41,
+            "gate": {"by": "ann"},
+            "figures": {"canary": figures, "stable": "Ann", "rows": {"1": 2}},
+        }
+    )
+    replica.step()
+    assert describe_rollouts(replica.follower)["models"][0]["rollout"] == {
+        "kind": "rollback",
+        "state": "rolled back",
+        "from_version": "2",
+        "to_version": "1",
+        "started_at": "2026-11-20T09:00:00+00:00",
+        "figures": {"canary": {"live": 3, "p99_ms": 1.5}},
+    }
+
+
+def test_why_the_registry_cannot_be_read_is_told_inside_the_stack_only(replica: Replica) -> None:
+    replica.follower.registry_problem = "http://mlflow:5000 refused trainer"
+    assert "mlflow" not in str(describe_rollouts(replica.follower))
+    assert describe_readiness(replica.follower)["registry"]["reason"] == "http://mlflow:5000 refused trainer"
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[1]", '"canary"'])
