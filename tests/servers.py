@@ -30,6 +30,9 @@ from tests.ports import free_port
 START_SECONDS = 400
 """Longest wait for a server; MLflow takes 15 s on a quiet machine and minutes on a starved one."""
 
+MLFLOW_FOLDER = Path(__file__).parents[1] / "docker/mlflow"
+"""Folder of the authorization function and of the script that makes users, as in the image."""
+
 NOBODY = 65534
 """Whom Postgres runs as when the tests run as root, because it refuses to run as root."""
 
@@ -186,8 +189,8 @@ def run_mlflow_process(
     """Runs MLflow's process for a server that is already described, so that a test can stop and start it."""
     configuration = folder / "auth.ini"
     configuration.write_text(
-        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {database_url}\nadmin_username = admin\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\nauth_cache_ttl_seconds = 60\n"
+        f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = {database_url}\nadmin_username = admin\n"
+        "authorization_function = readers:authenticate\nauth_cache_ttl_seconds = 60\n"
     )
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "AWS_"))},
@@ -202,6 +205,8 @@ def run_mlflow_process(
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONWARNINGS": "ignore",
     }
+    for file in MLFLOW_FOLDER.glob("*.py"):  # MLflow imports its authorization function from its working folder
+        shutil.copy(file, folder)
     url = httpx.URL(server.url)
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
     command += ["--host", url.host, "--port", str(url.port), "--backend-store-uri", database_url]
@@ -264,14 +269,17 @@ def _accepts_connections(server: PostgresServer) -> bool:
 
 
 def _create_mlflow_users(server: MlflowServer) -> None:
-    for name in ("trainer", "serving"):
-        answer = httpx.post(
-            f"{server.url}/api/2.0/mlflow/users/create",
-            json={"username": name, "password": server.passwords[name]},
-            auth=server.auth("admin"),
-            timeout=60,
-        )
-        answer.raise_for_status()
+    environment = {
+        **os.environ,
+        "MLFLOW_PORT": str(httpx.URL(server.url).port),
+        "MLFLOW_AUTH_ADMIN_USERNAME": "admin",
+        "MLFLOW_AUTH_ADMIN_PASSWORD": server.passwords["admin"],
+        "MLFLOW_TRAINER_PASSWORD": server.passwords["trainer"],
+        "MLFLOW_SERVING_PASSWORD": server.passwords["serving"],
+    }
+    command = [sys.executable, str(MLFLOW_FOLDER / "users.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _install_postgres(folder: Path) -> Path:

@@ -1,21 +1,60 @@
-"""MLflow's authorization function: basic auth, and users who can only read.
+"""MLflow's authorization function: basic auth, what nobody may send, and who may only read.
 
-MLflow's permission READ still allows a user to make experiments and models, which locks a name for others and,
-through an artifact location of the user's choice, reaches the whole object store with the server's key.
+A permission of MLflow alone does not stop a user from creating experiments and models, which locks a name for others.
+So writing takes the role `operator`, an admin or the user `trainer`; each still needs MLflow's permission as well.
 """
 
 from __future__ import annotations
 
-from flask import Response, make_response, request
-from mlflow.server.auth import authenticate_request_basic_auth
+from flask import Response, g, make_response, request
+from mlflow.server import auth
+from surface import READS, find_refusal
 from werkzeug.datastructures import Authorization
 
 READERS = frozenset({"serving"})
+WRITERS = frozenset({"trainer"})
+
+OPERATOR = "operator"
+"""The role of MLflow whose members may write; docker/mlflow/roles.py makes it."""
+
+ASKING_POSTS = (
+    "/graphql",
+    "/search",
+    "/search-datasets",
+    "/registered-models/get-latest-versions",
+    "/traces/batchGetInfos",
+    "/traces/calculate-filter-correlation",
+    "/traces/metrics",
+    "/ui-telemetry",
+)
+"""Ends of paths at which a POST reads."""
+
+OWN_PASSWORD = "/users/update-password"  # noqa: S105  a path
+"""MLflow permits a change of one's own password only."""
 
 
 def authenticate() -> Authorization | Response:
-    """Logs the request's user in, and refuses every request of a reader but GET and HEAD."""
-    found = authenticate_request_basic_auth()
-    if isinstance(found, Authorization) and found.username in READERS and request.method not in {"GET", "HEAD"}:
-        return make_response(f"the user {found.username} may only read", 403)
+    """Logs the request's user in, and refuses what this user or nobody may send."""
+    found = auth.authenticate_request_basic_auth()
+    # MLflow asks several times in a request that may go on.
+    if not isinstance(found, Authorization) or "is_allowed" in g:
+        return found
+    refusal = find_refusal(request)
+    if refusal is None and not may_send(str(found.username), request.method, request.path):
+        refusal = make_response(f"the user {found.username} may only read", 403)
+    if refusal is not None:
+        return refusal
+    g.is_allowed = True
     return found
+
+
+def may_send(username: str, method: str, path: str) -> bool:
+    """Whether a user may send such a request at all, by the user's role."""
+    if method in READS or username in WRITERS:
+        return True
+    if username in READERS:
+        return False
+    if (method == "POST" and path.endswith(ASKING_POSTS)) or path.endswith(OWN_PASSWORD):
+        return True
+    user = auth.store.get_user(username)
+    return user.is_admin or any(role.name == OPERATOR for role in auth.store.list_user_roles(user.id))

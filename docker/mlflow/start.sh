@@ -9,7 +9,7 @@ umask 077
 # The cache saves 200 ms of password hashing in every request.
 cat > "$MLFLOW_AUTH_CONFIG_PATH" <<INI
 [mlflow]
-default_permission = READ
+default_permission = NO_PERMISSIONS
 database_uri = $MLFLOW_BACKEND_STORE_URI
 authorization_function = readers:authenticate
 auth_cache_ttl_seconds = 60

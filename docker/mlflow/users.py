@@ -1,4 +1,4 @@
-"""Creates the users `trainer` and `serving` through MLflow's REST API, and sets the passwords of the environment."""
+"""Creates the users `trainer` and `serving` through MLflow's REST API, with passwords, rights and roles."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from typing import Any
+
+from roles import grant_rights
 
 URL = f"http://127.0.0.1:{os.environ.get('MLFLOW_PORT', '5000')}"
 START_SECONDS = 900
@@ -17,24 +20,31 @@ MLFLOW = os.getppid()
 """start.sh starts this script and then becomes the server, in the same process."""
 
 
-def request(method: str, path: str, login: tuple[str, str], body: dict[str, str] | None = None) -> int:
-    """Calls the API, retries while there is no response, and returns the HTTP status."""
+def call(
+    method: str, path: str, login: tuple[str, str], body: dict[str, Any] | None = None
+) -> tuple[int, dict[str, Any]]:
+    """Calls the API, retries while there is no response, and returns the HTTP status and the answer."""
     token = base64.b64encode(":".join(login).encode()).decode()
     headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
     data = json.dumps(body).encode() if body is not None else None
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         try:
-            call = urllib.request.Request(URL + path, data, headers, method=method)  # noqa: S310  a constant address
-            with urllib.request.urlopen(call, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
-                return int(answer.status)
+            asked = urllib.request.Request(URL + path, data, headers, method=method)  # noqa: S310  a constant address
+            with urllib.request.urlopen(asked, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
+                return int(answer.status), json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
-            return error.code
+            return error.code, {}
         except OSError:
             if os.getppid() != MLFLOW:
                 sys.exit("FAIL: MLflow: expected it to come up, found that it ended; its log above says why")
             time.sleep(0.5)
     sys.exit(f"FAIL: MLflow: expected an answer to {path} within {START_SECONDS} s, found none; its log above says why")
+
+
+def request(method: str, path: str, login: tuple[str, str], body: dict[str, Any] | None = None) -> int:
+    """Calls the API and returns the HTTP status alone."""
+    return call(method, path, login, body)[0]
 
 
 def ensure_user(admin: tuple[str, str], name: str, password: str) -> str:
@@ -53,14 +63,6 @@ def ensure_user(admin: tuple[str, str], name: str, password: str) -> str:
     return done
 
 
-def permit_default_experiment(admin: tuple[str, str]) -> None:
-    """Permits the trainer to write to MLflow's own experiment `Default`, where `mlflow run .` logs its run."""
-    grant = {"username": "trainer", "resource_type": "experiment", "resource_id": "0", "permission": "EDIT"}
-    status = request("POST", "/api/3.0/mlflow/users/permissions/grant", admin, grant)
-    if status != 200:
-        sys.exit(f"FAIL: MLflow user trainer: expected the right to edit Default, found status {status}")
-
-
 def main() -> None:
     """Waits for the server, checks the admin's password, and creates or updates the other users."""
     admin = (os.environ["MLFLOW_AUTH_ADMIN_USERNAME"], os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"])
@@ -75,7 +77,8 @@ def main() -> None:
         sys.exit(f"FAIL: MLflow user {admin[0]}: expected status 200, found {status}; its log above says why")
     for name in ("trainer", "serving"):
         print(f"user {name}: {ensure_user(admin, name, os.environ[f'MLFLOW_{name.upper()}_PASSWORD'])}")
-    permit_default_experiment(admin)
+    grant_rights(lambda method, path, body: call(method, path, admin, body))
+    print("rights and roles: granted")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append(self.path)
         self.send_response(self.server.status)
         self.end_headers()
+        self.wfile.write(b'{"role": {"id": 1}}')
 
     do_POST = do_GET  # noqa: N815  named by the standard library
 
@@ -50,6 +51,7 @@ def mlflow() -> Iterator[Mlflow]:
 
 @pytest.fixture
 def users(mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FILE.parent))
     spec = importlib.util.spec_from_file_location("users", FILE)
     assert spec is not None
     assert spec.loader is not None
