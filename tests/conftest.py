@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.completeness import Completeness, must_be_whole
+
 STARTED = time.monotonic()
 
 
@@ -19,8 +21,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("TEST_MINUTES") or "inf",
         help="time budget: a test that has not begun by then fails, and the rest does not run (TEST_MINUTES)",
     )
+    group.addoption(
+        "--everything",
+        action="store_true",
+        default=must_be_whole(),
+        help="a test that is skipped, left out or not read fails the run (TEST_EVERYTHING=1, CI=true)",
+    )
     group.addoption("--stack", type=Path, help="folder of a compose stack that runs already, for tests/e2e")
     group.addoption("--repeats", type=int, default=5, help="how often `make test-long` repeats what it repeats (5)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.everything:
+        config.pluginmanager.register(Completeness(config))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -56,6 +56,14 @@ class Report:
         """Notes that a part could not run."""
         self.codes[part], self.minutes[part] = 1, 0.0
 
+    def refuse_parts_without_tests(self) -> None:
+        """Fails each part whose command ended well without a test that passed."""
+        for part, code in self.codes.items():
+            _, outcomes = read_reports(self.reports, f"{part}.xml")
+            if code == 0 and not outcomes["passed"]:
+                print(f"\nFAIL: the part {part}: expected tests that pass, found none", flush=True)
+                self.codes[part] = 1
+
     def print(self) -> None:
         """Prints the minutes of each part and folder, and how many tests passed."""
         minutes, outcomes = read_reports(self.reports)
@@ -69,11 +77,11 @@ class Report:
         print(f"{outcomes['passed']} passed, {failed} failed, {outcomes['skipped']} skipped")
 
 
-def read_reports(folder: Path) -> tuple[dict[str, float], Counter[str]]:
+def read_reports(folder: Path, names: str = "*.xml") -> tuple[dict[str, float], Counter[str]]:
     """Minutes by folder of tests, and the numbers of outcomes, of the reports that pytest has written."""
     minutes: dict[str, float] = defaultdict(float)
     outcomes: Counter[str] = Counter()
-    for file in folder.glob("*.xml"):
+    for file in folder.glob(names):
         for case in ET.parse(file).getroot().iter("testcase"):
             packages = case.get("classname", "").split(".")
             minutes["/".join(packages[: 3 if "integration" in packages else 2])] += float(case.get("time", 0)) / 60
@@ -113,7 +121,7 @@ def run_end_to_end(report: Report, starting: Future[Path]) -> None:
 
 
 def run_parts(parts: Collection[str], report: Report) -> None:
-    """Runs parts in their order; only without an engine nothing is started, and pytest says what is skipped."""
+    """Runs parts in their order; only without an engine nothing is started, and pytest says what does not run."""
     with starting_stack() if "e2e" in parts and has_engine() else nullcontext() as starting:
         if "fast" in parts:
             report.run("fast")
@@ -133,6 +141,7 @@ def main(parts: Collection[str]) -> int:
     with tempfile.TemporaryDirectory() as reports:
         report = Report(Path(reports))
         run_parts(parts, report)
+        report.refuse_parts_without_tests()
         report.print()
     return int(any(report.codes.values()))
 
