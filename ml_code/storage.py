@@ -1,4 +1,4 @@
-"""Objects by URI: `s3://bucket/key`, or a path on this machine; the only module that knows boto3."""
+"""Objects by URI: `s3://bucket/key`, or a path on this machine."""
 
 from __future__ import annotations
 
@@ -181,23 +181,9 @@ class Storage:
         return self._make_client()
 
     def _make_client(self, **options: Any) -> Any:
-        import boto3  # noqa: PLC0415  0.5 s, which a local folder does not spend
-        from botocore.config import Config  # noqa: PLC0415
+        from ml_code.s3_client import make_client  # noqa: PLC0415  0.5 s, which a local folder does not spend
 
-        return boto3.client(
-            "s3",
-            endpoint_url=self._settings.s3_endpoint_url,
-            aws_access_key_id=self._settings.s3_access_key,
-            aws_secret_access_key=self._settings.s3_secret_key.get_secret_value(),
-            region_name="us-east-1",
-            config=Config(
-                connect_timeout=5,
-                read_timeout=60,
-                retries={"total_max_attempts": 3},
-                s3={"addressing_style": "path"},
-                **options,
-            ),
-        )
+        return make_client(self._settings, **options)
 
 
 class _ObjectParts(io.RawIOBase):

@@ -161,7 +161,7 @@ class S3Listings(SharedStreamProducer):
         return {
             found["Key"]: f"{found['ETag']} {found['LastModified'].isoformat()}"
             for page in pages
-            for found in page.get("Contents", [])
+            for found in _read_page(page)
             if not found["Key"].endswith("/")
         }
 
@@ -172,6 +172,13 @@ class S3Listings(SharedStreamProducer):
 
         config = Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"max_attempts": 0})
         return S3Hook(aws_conn_id=self.aws_conn_id, config=config).get_conn()
+
+
+def _read_page(page: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The objects of one page; boto3 takes a response that was cut in its headers for an empty one."""
+    if "IsTruncated" not in page:
+        raise ConnectionError("found half a response, expected a whole one")
+    return page.get("Contents", [])
 
 
 def read_poll_seconds() -> float:
