@@ -98,6 +98,39 @@ def make_mixed_regressor() -> bytes:
     return _write_spec(_make_model(graph), spec)
 
 
+def make_wide_regressor(categories: int = 5_000) -> bytes:
+    """A linear file of one category, which becomes thousands of columns: the price is the category's number."""
+    names = [f"c{number:05d}" for number in range(categories)]
+    nodes = [
+        helper.make_node("OneHotEncoder", ["port"], ["ports"], domain="ai.onnx.ml", cats_strings=names, zeros=1),
+        helper.make_node("Reshape", ["ports", "flat"], ["row"]),
+        helper.make_node(
+            "LinearRegressor",
+            ["row"],
+            ["price"],
+            domain="ai.onnx.ml",
+            coefficients=[float(number) for number in range(categories)],
+            intercepts=[0.0],
+        ),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "wide",
+        [helper.make_tensor_value_info("port", TensorProto.STRING, [None, 1])],
+        [helper.make_tensor_value_info("price", TensorProto.FLOAT, [None, 1])],
+        [helper.make_tensor("flat", TensorProto.INT64, [2], [-1, categories])],
+    )
+    spec = ModelSpec(
+        dataset="wide",
+        task="regression",
+        target="price",
+        features=[Feature(name="port", kind="categorical", categories=names)],
+        prediction_output="price",
+        golden=GoldenRows(rows=[["c00001"], ["c00002"]], predictions=[1.0, 2.0]),
+    )
+    return _write_spec(_make_model(graph), spec)
+
+
 def describe_training(content: bytes, *, unknown: str = "warn", **features: dict[str, object]) -> bytes:
     """The same file with what its features knew in training, by name."""
     model = ModelProto.FromString(content)
