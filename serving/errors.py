@@ -60,7 +60,7 @@ INFERENCE_STATUSES = STATUSES | {
 """The same for the Open Inference Protocol, which has 400 where /predict has 422."""
 del INFERENCE_STATUSES[422]
 
-STATUS_HEADERS = {405: (b"allow", b"POST"), 503: (b"retry-after", b"2")}
+STATUS_HEADERS = {405: (b"allow", b"POST"), 429: (b"retry-after", b"1"), 503: (b"retry-after", b"2")}
 """The header that a status brings along."""
 
 

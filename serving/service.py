@@ -23,6 +23,7 @@ from serving.api.pages import make_pages
 from serving.following.allowed import read_allowed_models
 from serving.following.follower import Follower
 from serving.following.model_files import ModelFiles
+from serving.memory import return_large_blocks
 from serving.registry.reader import MlflowRegistry
 from serving.settings import ServingSettings
 
@@ -96,6 +97,7 @@ class PredictionService:
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Opens what was served last, then follows the registry."""
+        return_large_blocks()
         await self._follower.restore()
         self._task = asyncio.create_task(self._follower.follow(self._poll_seconds))
         gc.set_threshold(*COLLECT_THRESHOLDS)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import orjson
 
 from ml_code.model_file.onnx_model import Prediction
@@ -73,17 +74,21 @@ class Inference:
         if self._value_type == "BYTES":
             values = [str(value) for value in values]
         outputs = []
-        for name in request.outputs or self._outputs:
-            data: list[Any] = values
+        for name in self.list_outputs(request):
+            data: Any = values
             shape = [len(values)]
             if name == PROBABILITIES and prediction.probabilities is not None:
                 shape = list(prediction.probabilities.shape)
-                data = prediction.probabilities.reshape(-1).tolist()
+                data = prediction.probabilities.reshape(-1).astype(np.float64)
             outputs.append(self._outputs[name] | {"shape": shape, "data": data})
         response: dict[str, Any] = {**tail, "id": request.id or tail["id"], "outputs": outputs}
         if request.read.warnings:
             response["parameters"] = {"warnings": orjson.dumps(request.read.list_warnings()).decode()}
-        return orjson.dumps(response)
+        return orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    def list_outputs(self, request: InferenceRequest) -> Sequence[str]:
+        """The names of the outputs that the response has."""
+        return request.outputs or tuple(self._outputs)
 
     def _read_rows(self, tensors: list[Tensor]) -> list[list[Value]]:
         names = [tensor.name for tensor in tensors]

@@ -12,10 +12,8 @@ from ml_code.model_file.spec import ModelSpec, Value
 from serving.answering.cells import make_reader
 from serving.answering.findings import Findings, ReadRows
 from serving.errors import RequestError
+from serving.limits import MAX_ROWS
 from serving.quoting import Quotes, list_names, shorten
-
-MAX_ROWS = 10_000
-MAX_BODY_BYTES = 1_000_000
 
 NOT_A_NUMBER = re.compile(r"-?(NaN|nan|NAN|Infinity|Inf|inf)\b")
 """What some libraries write for a missing value, and JSON does not have."""

@@ -8,18 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 
 from ml_code.model_file.onnx_model import OnnxModel, Prediction
 from serving.answering.findings import ReadRows
-from serving.answering.inference import Inference
+from serving.answering.inference import PROBABILITIES, Inference
+from serving.answering.room import Room
 from serving.answering.rows import RowParser
 from serving.answering.tally import Tallier, Tally
 from serving.errors import RequestError
+from serving.limits import LARGE_BYTES, MAX_PROBABILITIES
 from serving.registry.names import CHALLENGER
-
-THREAD_BYTES = 8_000
-"""Larger bodies are answered in a thread, so that a batch of 10,000 rows does not delay requests of one row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +67,33 @@ class ServedModel:
         object.__setattr__(self, "_thread", ThreadPoolExecutor(1) if self.variant == CHALLENGER else None)
 
     async def answer(
-        self, body: bytes, request_id: bytes, *, with_probabilities: bool, is_replay: bool = False
+        self,
+        body: bytes,
+        request_id: bytes,
+        *,
+        with_probabilities: bool,
+        is_replay: bool = False,
+        room: Room | None = None,
     ) -> Answer:
         """Answers the body of a request to /predict.
 
         A replay of a rollout has holdout rows, which may have cells that no training row had. They are not refused.
 
         Raises:
-            RequestError: the body does not fit the model, or its dataset refuses what training did not know.
+            RequestError: the body does not fit the model, or its dataset refuses what training did not know, or the
+                request is large and there is no room for it.
         """
-        return await self._run(self._answer, body, request_id, with_probabilities, is_replay)
+        return await self._run(room, self._answer, body, request_id, with_probabilities, is_replay)
 
-    async def infer(self, body: bytes, request_id: bytes, *, is_replay: bool = False) -> Answer:
+    async def infer(
+        self, body: bytes, request_id: bytes, *, is_replay: bool = False, room: Room | None = None
+    ) -> Answer:
         """Answers the body of a request of the Open Inference Protocol.
 
         Raises:
-            RequestError: the body does not fit the model, or its dataset refuses what training did not know.
+            RequestError: as for `answer`.
         """
-        return await self._run(self._infer, body, request_id, is_replay)
+        return await self._run(room, self._infer, body, request_id, is_replay)
 
     def is_version(self, version: str | None) -> bool:
         """Whether this is the version that a request asks for, if it asks for one."""
@@ -107,16 +116,18 @@ class ServedModel:
             "features": [feature.model_dump(exclude={"input", "categories"}) for feature in self.model.spec.features],
         }
 
-    async def _run(self, function: Callable[..., Answer], body: bytes, *rest: Any) -> Answer:
+    async def _run(self, room: Room | None, function: Callable[..., Answer], body: bytes, *rest: Any) -> Answer:
         """Calls the function, in a thread where it could delay other requests."""
         if self._thread is not None:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function, body, *rest)
-        if len(body) > THREAD_BYTES:
-            return await asyncio.to_thread(function, body, *rest)
+        if room is not None and len(body) > LARGE_BYTES:
+            return await room.compute(function, body, *rest)
         return function(body, *rest)
 
     def _answer(self, body: bytes, request_id: bytes, with_probabilities: bool, is_replay: bool) -> Answer:
         read = self._accept(self.parser.parse(body), is_replay)
+        if with_probabilities:
+            self._bound_probabilities(read, "ask without probabilities")
         prediction = self.model.predict_rows(read.rows)
         answer = b'{"predictions":' + orjson.dumps(prediction.values)
         if with_probabilities:
@@ -132,12 +143,24 @@ class ServedModel:
                 f"probabilities: found true, expected false: {self.identity.name} version "
                 f"{self.identity.version} returns none",
             )
-        probabilities = b',"probabilities":' + orjson.dumps(prediction.probabilities.tolist())
-        return probabilities + b',"classes":' + orjson.dumps(self.model.spec.classes)
+        # As an array: a list of a million numbers takes 32 MB.
+        shares = orjson.dumps(prediction.probabilities.astype(np.float64), option=orjson.OPT_SERIALIZE_NUMPY)
+        return b"".join((b',"probabilities":', shares, b',"classes":', orjson.dumps(self.model.spec.classes)))
+
+    def _bound_probabilities(self, read: ReadRows, other_way: str) -> None:
+        classes = len(self.model.spec.classes or ())
+        if len(read.rows) * classes > MAX_PROBABILITIES:
+            raise RequestError(
+                422,
+                f"body: found {len(read.rows)} rows of {classes} probabilities, expected at most "
+                f"{MAX_PROBABILITIES // classes} rows; send them in parts, or {other_way}",
+            )
 
     def _infer(self, body: bytes, request_id: bytes, is_replay: bool) -> Answer:
         request = self._inference.parse(body)
         read = self._accept(request.read, is_replay)
+        if PROBABILITIES in self._inference.list_outputs(request):
+            self._bound_probabilities(read, "name predictions as the only output")
         prediction = self.model.predict_rows(read.rows)
         tail = {
             "model_name": self.identity.name,

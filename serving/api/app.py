@@ -10,14 +10,16 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from serving.answering.room import Room
 from serving.answering.served import ServedModel
 from serving.api.inference_pages import render_inference_error
 from serving.api.metrics import PredictionMetrics
 from serving.api.pages import JSON, render_error
-from serving.api.request import Asked, ClientGoneError, check_content, pick_version, read_body, read_query
+from serving.api.request import Asked, ClientGoneError, check_content, pick_version, read_body, read_query, read_size
 from serving.errors import INFERENCE_STATUSES, STATUS_HEADERS, RequestError
 from serving.figures import REPLAY
 from serving.following.follower import Follower
+from serving.limits import LARGE_BYTES, LARGE_RESPONSE_BYTES
 from serving.quoting import shorten
 
 SERVER_FAILED = RequestError(500, "the server failed; its log has more")
@@ -36,6 +38,7 @@ class PredictionApp:
         self._metrics = metrics
         self._default_model = default_model
         self._pages = pages
+        self.room = Room()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -43,6 +46,13 @@ class PredictionApp:
         if asked is None:
             await self._pages(scope, receive, send)
             return
+        try:
+            await self._serve(asked, scope, receive, send)
+        finally:
+            if asked.held_bytes:
+                self.room.leave(asked.held_bytes)
+
+    async def _serve(self, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = os.urandom(16).hex().encode()
         served = None
         try:
@@ -91,7 +101,9 @@ class PredictionApp:
         check_content(headers, is_inference=asked.is_inference)
         if query := scope["query_string"]:
             asked.with_probabilities = read_query(query, is_inference=asked.is_inference)
-        asked.body = await read_body(headers, receive)
+        if (size_bytes := read_size(headers)) > LARGE_BYTES:
+            self._hold(asked, size_bytes)
+        asked.body = await read_body(receive)
         return pick_version(self._follower, asked.name, asked.version, wants_challenger=asked.wants_challenger)
 
     async def _answer(self, asked: Asked, served: ServedModel, request_id: bytes) -> bytes:
@@ -99,11 +111,17 @@ class PredictionApp:
         started, is_replay = perf_counter(), asked.traffic == REPLAY
         try:
             if asked.is_inference:
-                answer = await served.infer(asked.body, request_id, is_replay=is_replay)
+                answer = await served.infer(asked.body, request_id, is_replay=is_replay, room=self.room)
             else:
                 answer = await served.answer(
-                    asked.body, request_id, with_probabilities=asked.with_probabilities, is_replay=is_replay
+                    asked.body,
+                    request_id,
+                    with_probabilities=asked.with_probabilities,
+                    is_replay=is_replay,
+                    room=self.room,
                 )
+            if len(answer.body) > LARGE_RESPONSE_BYTES:
+                self._hold(asked, len(answer.body))
         except RequestError:
             raise
         except (Exception, asyncio.CancelledError):  # a request out of time is cancelled
@@ -111,6 +129,10 @@ class PredictionApp:
             raise
         self._metrics.observe(served, asked.traffic, perf_counter() - started, answer.tally)
         return answer.body
+
+    def _hold(self, asked: Asked, size_bytes: int) -> None:
+        self.room.hold(size_bytes, asked.held_bytes)
+        asked.held_bytes += size_bytes
 
 
 def _render(error: RequestError, asked: Asked, request_id: bytes) -> tuple[int, bytes]:

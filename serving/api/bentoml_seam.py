@@ -2,7 +2,8 @@
 
 BentoML's OpenTelemetry middleware takes 35 % of a request's time; its timeout keeps every request's objects for the
 whole of the ten seconds (100 MB more and collections of 200 ms at 1,500 requests/s); its traffic metrics label by raw
-path, which any client can grow without end; its metrics client expects a directory that a supervisor makes. uvicorn
+path, which any client can grow without end; its limit of requests sends a 429 without a header that says when to come
+again; its metrics client expects a directory that a supervisor makes. uvicorn
 writes the head of a response and its body one after the other. One in ten replicas that are killed under load thus
 leaves the gateway with half a response, which the gateway cannot retry on another replica.
 """
@@ -10,7 +11,7 @@ leaves the gateway with half a response, which the gateway cannot retry on anoth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
@@ -23,20 +24,24 @@ from serving.errors import RequestError
 REAL_PATH = "serving.path"
 """Key of a request's own path in its scope, while `path` is the label that the metrics read."""
 
+HEALTH_PATHS = frozenset({"/metrics", "/healthz", "/livez", "/readyz"})
+
 TRACING = ("opentelemetry.instrumentation.asgi", "OpenTelemetryMiddleware")
 TIMEOUT = ("bentoml._internal.server.http.traffic", "TimeoutMiddleware")
 CYCLE = ("uvicorn.protocols.http.httptools_impl", "RequestResponseCycle")
+CONCURRENCY = ("bentoml._internal.server.http.traffic", "MaxConcurrencyMiddleware")
 METRICS = ("bentoml._internal.server.http.instruments", "RunnerTrafficMetricsMiddleware")
 
 
 def adapt_bentoml() -> None:
-    """Replaces three of the middlewares that BentoML's app will be built of, its metrics client, and uvicorn's writing.
+    """Replaces four of the middlewares that BentoML's app will be built of, its metrics client, and uvicorn's writing.
 
     Raises:
         RuntimeError: BentoML has moved one of the places.
     """
     _replace(*TRACING, lambda _: pass_through)
     _replace(*TIMEOUT, lambda _: limit_time)
+    _replace(*CONCURRENCY, lambda _: limit_requests)
     _replace(*METRICS, bound_labels)
     _replace(*CYCLE, send_whole)
     containers = import_module("bentoml._internal.configuration.containers")
@@ -72,6 +77,29 @@ def limit_time(app: ASGIApp, timeout: float) -> ASGIApp:
                 raise
             error = RequestError(504, f"request: found no answer after {timeout} s, expected one; send fewer rows")
             await answer_error(error)(scope, receive, send)
+
+    return limited
+
+
+def limit_requests(app: ASGIApp, max_concurrency: int, skip_paths: Iterable[str] = ()) -> ASGIApp:
+    """A middleware that sends 429 to requests beyond some at once, except those that ask after the replica's health."""
+    free = max_concurrency
+    skipped = frozenset(skip_paths) | HEALTH_PATHS
+
+    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal free
+        if scope["type"] != "http" or scope["path"] in skipped:
+            await app(scope, receive, send)
+            return
+        if not free:
+            found = f"found {max_concurrency} under way, expected fewer"
+            await answer_error(RequestError(429, f"request: {found}; send it again in a second"))(scope, receive, send)
+            return
+        free -= 1
+        try:
+            await app(scope, receive, send)
+        finally:
+            free += 1
 
     return limited
 

@@ -8,11 +8,11 @@ from typing import Any
 from ml_code.model_file.spec import ModelSpec, Value
 from serving.answering.cells import make_reader
 from serving.answering.findings import MAX_PROBLEMS
-from serving.answering.rows import MAX_ROWS
 from serving.answering.served import ServedModel
 from serving.api.openapi_inference import describe_inference_model, describe_inference_server
 from serving.errors import STATUSES
 from serving.following.follower import Slot
+from serving.limits import MAX_ROWS
 from serving.registry.names import CHAMPION
 
 NUMBER = {"type": ["number", "null"], "description": "null where the model's result is not a number"}

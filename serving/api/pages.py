@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from serving.api.inference_pages import answer_inference_error, make_inference_routes
 from serving.api.openapi import describe_api
 from serving.api.status import describe_readiness, describe_rollouts, list_served
-from serving.errors import RequestError
+from serving.errors import STATUS_HEADERS, RequestError
 from serving.following.follower import Follower
 from serving.quoting import shorten
 
@@ -86,6 +86,9 @@ def answer_error(error: RequestError, headers: Mapping[str, str] | None = None) 
     """An error as a response of its own."""
     request_id = os.urandom(16).hex()
     all_headers = {"x-request-id": request_id, **(headers or {})}
+    if error.status in STATUS_HEADERS:
+        name, value = STATUS_HEADERS[error.status]
+        all_headers.setdefault(name.decode(), value.decode())
     return Response(render_error(error, request_id), error.status, all_headers, media_type=JSON.decode())
 
 

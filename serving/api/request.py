@@ -7,11 +7,11 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Receive
 
-from serving.answering.rows import MAX_BODY_BYTES
 from serving.answering.served import ServedModel
 from serving.errors import RequestError
 from serving.figures import LIVE
 from serving.following.follower import Follower
+from serving.limits import MAX_BODY_BYTES
 from serving.quoting import shorten
 
 TRUTHS = {"true": True, "1": True, "false": False, "0": False}
@@ -28,6 +28,7 @@ class Asked:
     traffic: str = LIVE
     with_probabilities: bool = False
     body: bytes = b""
+    held_bytes: int = 0
 
 
 class ClientGoneError(Exception):
@@ -70,16 +71,27 @@ def read_query(query: bytes, *, is_inference: bool) -> bool:
     return bool(pairs) and TRUTHS[pairs[0][1].lower()]
 
 
-async def read_body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
+def read_size(headers: dict[bytes, bytes]) -> int:
+    """The size of the body that a request announces; the largest one where it announces none.
+
+    Raises:
+        RequestError: 413 for more than `MAX_BODY_BYTES`.
+    """
+    if b"transfer-encoding" in headers:
+        return MAX_BODY_BYTES
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit() or int(length) > MAX_BODY_BYTES:
+        raise _too_large()
+    return int(length)
+
+
+async def read_body(receive: Receive) -> bytes:
     """Reads the body.
 
     Raises:
         RequestError: 413 for more than `MAX_BODY_BYTES`.
         ClientGoneError: the client closed its connection before the body was complete.
     """
-    length = headers.get(b"content-length", b"0")
-    if not length.isdigit() or int(length) > MAX_BODY_BYTES:
-        raise _too_large()
     message = await receive()
     body: bytes = message.get("body", b"")
     while message.get("more_body", False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from serving.answering.rows import RowParser
 from serving.answering.served import ServedModel, Version
 from serving.errors import RefusedModelError, RegistryError
 from serving.following.model_files import ModelFiles
+from serving.memory import describe_shortage, return_free_memory
 from serving.registry.names import CHALLENGER, CHAMPION
 from serving.registry.reader import RegisteredModel, Registry
 
@@ -261,6 +261,8 @@ class Follower:
         return content
 
     def _load(self, identity: Version, content: bytes) -> OnnxModel:
+        if shortage := describe_shortage(len(content)):
+            raise RefusedModelError(f"{identity.name} version {identity.version}: {shortage}")
         with self._files.guard_load(identity):
             try:
                 model = OnnxModel(content)
@@ -290,10 +292,3 @@ class Follower:
         if problem and self.registry_problem in {None, NOT_READ_YET}:
             logger.warning("the registry is not read, what is served keeps serving: %s", problem)
         self.registry_problem = problem
-
-
-def return_free_memory() -> None:
-    """Asks glibc to return what Python and ONNX Runtime freed: 200 MB after a forest of 32 MB is opened."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
-    if trim is not None:
-        trim(0)

@@ -8,12 +8,17 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from ml_code.errors import MlopsError
 from ml_code.model_file.onnx_model import OnnxModel
+from serving.limits import LARGE_THREADS, LONGEST_ANSWER_MS, MAX_BODY_BYTES, MAX_PROBABILITIES, MAX_ROWS
+from serving.memory import return_large_blocks
 
 ADDRESS_SPACE_BYTES = 2_000_000_000
 """On top of what the libraries have mapped, which is far more than they use."""
@@ -23,6 +28,7 @@ def main() -> None:
     """Prints what was found as one line of JSON; a file that ends this process leaves none."""
     file, seconds = Path(sys.argv[1]), int(sys.argv[2])
     limit_process(seconds)
+    return_large_blocks()
     try:
         found = measure_file(file.read_bytes())
     except MlopsError as error:
@@ -47,13 +53,32 @@ def measure_file(content: bytes) -> dict[str, Any]:
     thousand = (rows * (1000 // len(rows) + 1))[:1000]
     one_row_ms = statistics.median(_time_ms(lambda: model.predict_rows(rows[:1])) for _ in range(50))
     thousand_rows_ms = statistics.median(_time_ms(lambda: model.predict_rows(thousand)) for _ in range(3))
+    largest_ms = measure_largest(model, thousand_rows_ms)
     return {
         "spec": model.spec.model_dump(mode="json"),
         "load_seconds": load_seconds,
         "one_row_ms": one_row_ms,
         "thousand_rows_ms": thousand_rows_ms,
+        "largest_ms": largest_ms,
         "memory_mb": read_peak_mb() - before_mb,
     }
+
+
+def measure_largest(model: OnnxModel, thousand_rows_ms: float) -> float:
+    """Computes the largest request, as often at once as a replica does; returns the CPU time of the slowest."""
+    count = count_largest_rows(model)
+    expected_ms = thousand_rows_ms * count / 1000
+    if expected_ms > 2 * LONGEST_ANSWER_MS:
+        return expected_ms
+    golden = model.spec.golden.rows
+    rows = (golden * (count // len(golden) + 1))[:count]
+    with ThreadPoolExecutor(LARGE_THREADS) as threads:
+        return max(threads.map(lambda _: _answer_ms(model, rows), range(LARGE_THREADS)))
+
+
+def count_largest_rows(model: OnnxModel) -> int:
+    """The most rows that a request can have: each cell takes a byte of its body and one beside it."""
+    return min(MAX_ROWS, MAX_BODY_BYTES // (2 * len(model.spec.features) + 2))
 
 
 def limit_process(seconds: int) -> None:
@@ -77,6 +102,16 @@ def read_peak_mb() -> float:
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
     unit_bytes = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 1e6
+
+
+def _answer_ms(model: OnnxModel, rows: list[list[Any]]) -> float:
+    started = time.thread_time()
+    found = model.predict_rows(rows)
+    orjson.dumps(found.values)
+    if found.probabilities is not None:
+        most = MAX_PROBABILITIES // max(1, found.probabilities.shape[1])
+        orjson.dumps(found.probabilities[:most].astype(float), option=orjson.OPT_SERIALIZE_NUMPY)
+    return (time.thread_time() - started) * 1000
 
 
 def _time_ms(call: Callable[[], object]) -> float:

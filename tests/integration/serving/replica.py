@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,12 +76,16 @@ def start_replica(folder: Path, mlflow_url: str, password: str, **settings: str)
         yield Replica(f"http://{environment['SERVING_HOST']}:{environment['SERVING_PORT']}", process.pid, log)
 
 
-def store_models(folder: Path) -> Path:
-    """Puts iris and ships where a replica finds them as served last, and returns the catalog that has both."""
+MODELS = {"iris": make_classifier, "ships": make_mixed_regressor}
+
+
+def store_models(folder: Path, models: Mapping[str, Callable[[], bytes]] = MODELS) -> Path:
+    """Puts models where a replica finds them as served last, and returns the catalog that has them."""
     files = ModelFiles(folder / "state", "other")
     catalog = folder / "catalog"
     catalog.mkdir()
-    for name, content in (("iris", make_classifier()), ("ships", make_mixed_regressor())):
+    for name, make in models.items():
+        content = make()
         (catalog / f"{name}.toml").touch()
         digest = hashlib.sha256(content).hexdigest()
         temporary = files.temporary_path()

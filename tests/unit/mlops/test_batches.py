@@ -16,7 +16,7 @@ from mlops import batches
 from mlops.batches import Source, predict_batch, read_cell, read_json, read_table, split
 from mlops.errors import AnswerError, InputError, NoAnswerError
 from mlops.gateway import FeatureKind, Gateway
-from serving.answering import rows as limits
+from serving import limits
 from tests.unit.mlops.conftest import AppServer
 
 PLAIN = Reading()

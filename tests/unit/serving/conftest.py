@@ -69,5 +69,5 @@ def ask(follower: Follower, metrics: CollectorRegistry) -> Ask:
 @pytest.fixture
 def quick_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     """The child process has tests of its own; here it would take a second each time."""
-    measured = Measured(read_holdout("iris", "1").spec, 0.1, 0.1, 1.0, 10.0)
+    measured = Measured(read_holdout("iris", "1").spec, 0.1, 0.1, 1.0, 10.0, 10.0)
     monkeypatch.setattr("serving.rollout.steps.validate", lambda candidate, **_: measured)

@@ -7,8 +7,9 @@ import pytest
 
 from ml_code.model_file.spec import Feature, GoldenRows, ModelSpec
 from serving.answering.findings import MAX_PROBLEMS
-from serving.answering.rows import MAX_ROWS, RowParser
+from serving.answering.rows import RowParser
 from serving.errors import RequestError
+from serving.limits import MAX_ROWS
 
 SHIPS = RowParser(
     ModelSpec(

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from serving.answering.findings import ReadRows
-from serving.answering.rows import MAX_BODY_BYTES
 from serving.following.follower import Follower
+from serving.limits import MAX_BODY_BYTES
 from serving.registry.names import CHAMPION
 from tests.unit.serving.app_client import ARRAYS, JSON, Ask, make_client, read
 

@@ -37,7 +37,7 @@ def test_bentoml_builds_its_app_without_tracing_and_access_log_and_with_bounded_
     assert names[1] == "serving.api.bentoml_seam.pass_through"
     assert not [name for name in names if "OpenTelemetry" in name or "AccessLog" in name]
     assert "serving.api.bentoml_seam.limit_time" in names
-    assert [name for name in names if name.endswith("MaxConcurrencyMiddleware")]
+    assert "serving.api.bentoml_seam.limit_requests" in names
 
 
 def test_no_client_can_grow_the_labels_of_the_metrics() -> None:
@@ -66,6 +66,34 @@ def ask_slow_app(timeout: float) -> httpx.Response:
             return await client.get("/")
 
     return asyncio.run(ask())
+
+
+def ask_busy_app(*paths: str) -> list[httpx.Response]:
+    """Asks an app with one place, which the first request keeps until all are answered."""
+    last = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == paths[0]:
+            await last.wait()
+        await Response("done")(scope, receive, send)
+
+    async def ask() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app=bentoml_seam.limit_requests(app, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://serving") as client:
+            first = asyncio.create_task(client.get(paths[0]))
+            await asyncio.sleep(0)
+            others = [await client.get(path) for path in paths[1:]]
+            last.set()
+            return [await first, *others, await client.get("/predict")]
+
+    return asyncio.run(ask())
+
+
+def test_a_request_beyond_those_at_once_gets_a_429_that_says_when_to_come_again() -> None:
+    first, refused, health, after = ask_busy_app("/slow", "/predict", "/livez")
+    assert [first.status_code, refused.status_code, health.status_code, after.status_code] == [200, 429, 200, 200]
+    assert refused.headers["retry-after"] == "1"
+    assert "found 1 under way, expected fewer" in refused.json()["error"]
 
 
 def test_a_request_that_takes_too_long_gets_a_504_as_json() -> None:

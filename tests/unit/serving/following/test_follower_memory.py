@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import platform
 from pathlib import Path
 
 import pytest
 
-from serving.following.follower import return_free_memory
+from serving.following.follower import Follower
+from serving.memory import return_free_memory
+from serving.registry.names import CHAMPION
 
 BLOCKS = 20_000
 BLOCK_BYTES = 4_000
@@ -32,3 +35,12 @@ def test_what_is_free_goes_back_to_the_system() -> None:
 
 def read_resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+def test_a_version_for_which_there_is_no_memory_is_refused_before_it_is_opened(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.memory.read_limit_bytes", lambda: 1_000)
+    asyncio.run(follower.restore())
+    assert not follower.slots
+    assert "expected at most" in follower.failures["iris", CHAMPION].reason

@@ -5,15 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from ml_code.model_file.onnx_model import OnnxModel
 from serving.errors import BreachError, RegistryError
 from serving.rollout import validation
 from serving.rollout.validation import Candidate, Measured, find_schema_change, measure, validate
+from serving.rollout.validation_child import count_largest_rows
 from tests.unit.serving.bad_files import make_bad_classifier, make_crashing, make_slow_to_open
 from tests.unit.serving.fake_registry import FakeRegistryWriter
-from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
+from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor, make_wide_regressor
 
 LIMIT_BYTES = 10_000_000
 
@@ -35,7 +39,25 @@ def test_a_sound_file_is_measured(registry: FakeRegistryWriter) -> None:
     measured = check(registry)
     assert measured.spec.dataset == "iris"
     assert 0 < measured.one_row_ms < measured.thousand_rows_ms
+    assert measured.thousand_rows_ms / 1000 < measured.largest_ms < validation.LONGEST_ANSWER_MS
     assert measured.memory_mb < 100
+
+
+def test_the_largest_requests_at_once_are_tried(tmp_path: Path) -> None:
+    """Each is ten thousand rows of 5,000 columns, 200 MB if they were computed together."""
+    file = tmp_path / "model.onnx"
+    file.write_bytes(make_wide_regressor())
+    measured = measure(file, "wide version 1")
+    assert measured.largest_ms > measured.thousand_rows_ms
+    assert 15 < measured.memory_mb < 100
+
+
+@pytest.mark.parametrize(("features", "rows"), [(1, 10_000), (49, 10_000), (999, 500)])
+def test_a_request_is_as_large_as_its_body_allows(features: int, rows: int) -> None:
+    class Wide:
+        spec = SimpleNamespace(features=[None] * features)
+
+    assert count_largest_rows(cast(OnnxModel, Wide())) == rows
 
 
 def test_what_the_process_that_asks_has_held_is_no_memory_of_the_file() -> None:
@@ -100,7 +122,7 @@ def test_a_champion_that_does_not_open_holds_nobody_up(registry: FakeRegistryWri
     assert check(registry).spec.dataset == "iris"
 
 
-@pytest.mark.parametrize("limit", ["ONE_ROW_MS", "THOUSAND_ROWS_MS", "MEMORY_MB"])
+@pytest.mark.parametrize("limit", ["ONE_ROW_MS", "THOUSAND_ROWS_MS", "LONGEST_ANSWER_MS", "MEMORY_MB"])
 def test_a_file_that_costs_too_much_is_a_breach(
     registry: FakeRegistryWriter, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
