@@ -13,7 +13,8 @@ beside it. Each row has the input's id, the prediction, probabilities, model, ve
 
 ## Triage
 - `plan` skipped: no version of the model serves yet. Run `mlops_training_pipeline`.
-- `plan` red: the file does not exist. The log names the places that were searched.
+- `plan` red: the file does not exist, or lies outside of `datasets`, `predictions` and the buckets of `INPUT_URIS`. The
+  log names the places that were searched.
 - `predict` red: a column is missing, or the model cannot read a cell. The log names file, row and column, and no part
   was written. Correct the file and trigger the DAG again; clearing the run repeats the old plan.
 - Killed in between: clear the failed tasks. A repeated shard writes the same bytes.

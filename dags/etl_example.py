@@ -4,14 +4,16 @@
 `employee_id` in one transaction. Invalid rows go to a report in quarantine, with line, column and reason. If more than
 10 % of the rows are invalid, the load stops and changes nothing.
 
-**What starts it**: midnight; or a person, with the file's `s3://bucket/key` or its path on the Airflow machine.
-Without a file it loads the sample that ships.
+**What starts it**: midnight; or a person, with the file's key in the bucket `datasets` or its `s3://bucket/key`.
+Without a file it loads the sample that ships. It reads no other bucket and no other folder of the worker than those of
+`INPUT_URIS` and `MLOPS_DATASETS_DIR`.
 
 **What it writes**: `warehouse.employees`, `warehouse.loaded_file`, and `quarantine/employees/` in the datasets' bucket.
 It emits the assets `csv_data_asset` (address and hash of the file) and `employee_data_asset` (rows that changed).
 
 ## Triage
-- `extract` red: the file was not found, or has other columns. The log names what was found and expected.
+- `extract` red: the address lies outside of the permitted places, the file was not found, or it has other columns. The
+  log names what was found and expected.
 - `load` red with `DataCheckError`: too many rows are invalid. The log names the report. Fix the file and start again.
 - `load` red with `WarehouseError`: Postgres was not reached, or the connection broke. Safe to clear: the transaction
   loaded nothing.
@@ -42,7 +44,7 @@ EMPLOYEE_DATA = Asset("employee_data_asset")
     on_success_callback=tell_success(),
     default_args=make_task_defaults("ml_code.errors.SourceError"),
     params={
-        "path": Param("", type="string", description="s3://bucket/key, or a path on the Airflow machine; empty: sample")
+        "path": Param("", type="string", description="Key of the bucket datasets, or s3://bucket/key; empty: sample")
     },
 )
 def etl_example() -> None:

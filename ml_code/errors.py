@@ -6,6 +6,7 @@ MlopsError
 ├── SourceError             a source that cannot be reached or read
 ├── DataCheckError          rows that break the checks of their dataset
 ├── StorageError            an object that cannot be read or written
+│   └── AddressError        an address that a person may not name
 ├── TrainingError           a model type, estimator or hyperparameter that is not offered
 ├── ExportError             a fitted pipeline whose exported file predicts otherwise
 ├── TrackingError           the tracking server refuses or cannot be reached
@@ -44,6 +45,10 @@ class DataCheckError(MlopsError):
 
 class StorageError(MlopsError):
     """An object that cannot be read or written."""
+
+
+class AddressError(StorageError):
+    """An address that is malformed, or outside of the places that a person may name."""
 
 
 class TrainingError(MlopsError):

@@ -56,12 +56,21 @@ class Settings(BaseSettings):
     datasets_dir: Path | None = Field(
         default=None, description="folder with <dataset>.csv files; such a file replaces the dataset's own source"
     )
+    input_uris: str = Field(
+        default="",
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]+(/[^\s,]*)?(,|$))*$",
+        description="further buckets or prefixes that a form may name, separated by commas: s3://sales,s3://lake/new",
+    )
     catalog_dir: Path | None = Field(
         default=None, description="folder of dataset TOML files instead of the shipped one"
     )
     git_commit: str | None = Field(default=None, description="commit of the running code, for a machine without .git")
     training_threads: int = Field(default=2, ge=1, description="threads that one training may use")
     batch_threads: int = Field(default=2, ge=1, description="threads that one shard of a batch of predictions may use")
+
+    def list_input_uris(self) -> list[str]:
+        """The further buckets and prefixes that a form may name."""
+        return [uri for uri in self.input_uris.split(",") if uri]
 
 
 def load_settings() -> Settings:

@@ -11,7 +11,7 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
 
-from ml_code.errors import SettingsError, WarehouseError
+from ml_code.errors import DataCheckError, SettingsError, WarehouseError
 from ml_code.settings import Settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -112,8 +112,19 @@ def open_warehouse(settings: Settings) -> Warehouse:
 
 
 def copy_csv(cursor: Cursor, table: str, columns: Sequence[str], content: bytes) -> None:
-    """Copies UTF-8 CSV lines without header into a table by COPY, the fastest way into Postgres."""
+    """Copies UTF-8 CSV lines without header into a table by COPY, the fastest way into Postgres.
+
+    Raises:
+        DataCheckError: the table refuses a row.
+    """
     statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT csv, ENCODING 'UTF8')").format(
         sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
     )
-    cursor.copy_expert(statement, io.BytesIO(content), size=1 << 16)
+    try:
+        cursor.copy_expert(statement, io.BytesIO(content), size=1 << 16)
+    except psycopg2.DataError as error:
+        # Not the cause: its message quotes the row.
+        raise DataCheckError(
+            f"table {table}: found a row that the database refuses (SQLSTATE {error.pgcode}), expected rows that fit "
+            "its columns; correct the file"
+        ) from None

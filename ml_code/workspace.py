@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from ml_code.addresses import NamedFiles, make_addresses
 from ml_code.datasets import Catalog, Dataset, load_catalog, load_dataset
 from ml_code.places import Places
 from ml_code.settings import Settings, load_settings
@@ -46,6 +47,11 @@ class Workspace:
     def storage(self) -> Storage:
         """The object store, and the folders of this machine."""
         return self.connect_storage(self.settings)
+
+    @property
+    def named_files(self) -> NamedFiles:
+        """The files and objects that a person may name in a form."""
+        return NamedFiles(self.storage, make_addresses(self.settings))
 
     @cached_property
     def tracker(self) -> Tracker:

@@ -10,6 +10,7 @@ from notices import tell_failure
 
 # Errors that a retry would meet again.
 FINAL_ERRORS = (
+    "AddressError",
     "CatalogError",
     "DataCheckError",
     "ExportError",

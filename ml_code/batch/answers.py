@@ -182,8 +182,8 @@ def _read_numbers(column: pa.Array, name: str, first_row: int) -> npt.NDArray[np
     if np.isinf(numbers).any():
         row = int(np.argmax(np.isinf(numbers)))
         raise DataCheckError(
-            f"column {name}, row {first_row + row}: found {found[row]:g}, expected a number that float32 holds; "
-            "correct it"
+            f"column {name}, row {first_row + row}: found a larger number than float32 holds, "
+            "expected one that it holds; correct it"
         )
     return numbers
 

@@ -10,18 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ml_code.addresses import NamedFiles
 from ml_code.data.snapshots import find_newest
-from ml_code.data.validation import read_texts, show_cell
+from ml_code.data.validation import read_texts
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.model_file.spec import Feature
 from ml_code.reading.blocks import Block
-from ml_code.reading.csv_records import show_names
+from ml_code.reading.csv_records import show_columns
 from ml_code.reading.numbers import read_numbers
 from ml_code.reading.rules import Reading
 from ml_code.reading.table import SUFFIXES, open_table
-from ml_code.storage import SCHEME, Storage, StoredObject
+from ml_code.storage import Storage, StoredObject
 from ml_code.workspace import Workspace
+
+type Files = Storage | NamedFiles
 
 ENDINGS = SUFFIXES
 
@@ -46,15 +49,15 @@ def list_inputs(workspace: Workspace, dataset: Dataset, input_uri: str) -> list[
 
     Raises:
         SourceError: there is no such file.
-        StorageError: the store refuses.
+        StorageError: a person may not name the address, or the store refuses.
     """
-    storage, places = workspace.storage, workspace.places
+    files = workspace.named_files
     if not input_uri:
         if (newest := find_newest(workspace, dataset)) is None:
             raise SourceError(f"{dataset.name}: found no version of its rows, expected one; train a model of it first")
         return [newest]
-    uri = input_uri if input_uri.startswith((SCHEME, "/")) else places.locate_object(input_uri)
-    found = [file for file in storage.list_objects(uri) if file.uri.endswith(ENDINGS)]
+    uri = files.resolve(input_uri)
+    found = [file for file in files.list_objects(uri) if file.uri.endswith(ENDINGS)]
     exact = [file for file in found if file.uri == uri]
     if not found:
         raise SourceError(
@@ -64,20 +67,20 @@ def list_inputs(workspace: Workspace, dataset: Dataset, input_uri: str) -> list[
     return exact or found
 
 
-def count_rows_of_groups(storage: Storage, uri: str) -> list[int]:
+def count_rows_of_groups(files: Files, uri: str) -> list[int]:
     """Counts the rows of each row group of a Parquet file.
 
     Raises:
         SourceError: it is not a Parquet file.
         StorageError: there is no such file, or the store refuses.
     """
-    with storage.open_parts(uri) as stream:
+    with files.open_parts(uri) as stream:
         metadata = _open_parquet(uri, stream).metadata
         return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
 
 def read_batches(
-    storage: Storage,
+    files: Files,
     uri: str,
     features: Sequence[Feature],
     key: str | None = None,
@@ -89,7 +92,7 @@ def read_batches(
     """Yields batches of rows in order.
 
     Args:
-        storage: holds the file.
+        files: hold the file.
         uri: CSV or Parquet file.
         features: features of the model; other columns are left out.
         key: column that identifies a row; without it row numbers do.
@@ -104,10 +107,10 @@ def read_batches(
     """
     names = [feature.name for feature in features]
     if not uri.endswith(".parquet"):
-        yield from _read_csv(storage, uri, features, key, reading or Reading())
+        yield from _read_csv(files, uri, features, key, reading or Reading())
         return
     categories = [feature.name for feature in features if feature.kind == "categorical"]
-    with storage.open_parts(uri) as stream:
+    with files.open_parts(uri) as stream:
         file = _open_parquet(uri, stream, categories)
         _refuse_columns(uri, names, file.schema_arrow.names)
         key = key if key in file.schema_arrow.names else None
@@ -129,11 +132,9 @@ def read_batches(
             ) from error
 
 
-def _read_csv(
-    storage: Storage, uri: str, features: Sequence[Feature], key: str | None, reading: Reading
-) -> Iterator[Rows]:
+def _read_csv(files: Files, uri: str, features: Sequence[Feature], key: str | None, reading: Reading) -> Iterator[Rows]:
     first = 0
-    with storage.open(uri) as stream:
+    with files.open(uri) as stream:
         names = [feature.name for feature in features]
         records = open_table(stream, uri, reading, names)
         _refuse_columns(uri, names, records.header)
@@ -159,8 +160,8 @@ def _read_cells(uri: str, block: Block, feature: Feature, reading: Reading) -> p
     if found.is_bad.any():
         row = int(found.is_bad.to_numpy().argmax())
         raise DataCheckError(
-            f"{uri}, line {block.lines[row]}, column {feature.name}: found {show_cell(cells.iloc[row])}, "
-            "expected a number; correct the file"
+            f"{uri}, line {block.lines[row]}, column {feature.name}: found a text of "
+            f"{len(str(cells.iloc[row]))} characters, expected a number; correct the file"
         )
     return pa.array(found.numbers, pa.float64(), from_pandas=True)
 
@@ -181,8 +182,8 @@ def _refuse_columns(uri: str, names: Sequence[str], found: Sequence[str]) -> Non
     lacking = [name for name in names if name not in found]
     if lacking:
         raise DataCheckError(
-            f"{uri}: found no column {', '.join(lacking)} among {show_names(found)}, expected {', '.join(names)}; "
-            "add what is missing, the order does not matter"
+            f"{uri}: found no column {', '.join(lacking)} among {show_columns(found, names)}, "
+            f"expected {', '.join(names)}; add what is missing, the order does not matter"
         )
     twice = [name for name in names if list(found).count(name) > 1]
     if twice:

@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+from ml_code.addresses import NamedFiles
 from ml_code.batch.inputs import count_rows_of_groups, list_inputs, read_batches
 from ml_code.errors import CatalogError, DataCheckError, NoChampionError
 from ml_code.reading.rules import Reading
-from ml_code.storage import Storage, StoredObject
+from ml_code.storage import StoredObject
 from ml_code.workspace import Workspace
 
 SHARD_ROWS = 1_000_000
@@ -90,7 +91,7 @@ def plan_batch(
         NoChampionError: the model has no champion.
         CatalogError: no dataset has this model.
         SourceError: there is no such file, or no version of the dataset.
-        StorageError: the store refuses.
+        StorageError: a person may not name the address, or the store refuses.
         TrackingError: MLflow refuses.
     """
     storage, catalog = workspace.storage, workspace.catalog
@@ -115,9 +116,9 @@ def plan_batch(
         key=dataset.key,
     )
     if input_uri:
-        shards = _cut(storage, whole, inputs)
+        shards = _cut(workspace.named_files, whole, inputs)
     else:
-        rows = _draw_rows(batch_id, sample_rows, count_rows_of_groups(storage, whole.input_uri))
+        rows = _draw_rows(batch_id, sample_rows, count_rows_of_groups(workspace.named_files, whole.input_uri))
         shards = [replace(whole, rows=rows)]
     storage.write_bytes(f"{folder}/plan.json", json.dumps([asdict(shard) for shard in shards]).encode())
     log.info("%s version %s predicts %d shards of %d files into %s", model, version, len(shards), len(inputs), folder)
@@ -138,7 +139,7 @@ def predict_shard(workspace: Workspace, shard: Shard) -> Part:
     model = OnnxModel(storage.read_bytes(shard.model_uri), workspace.settings.batch_threads)
     with storage.create(shard.output_uri) as path:
         batches = read_batches(
-            storage,
+            workspace.named_files,
             shard.input_uri,
             model.spec.features,
             shard.key,
@@ -201,13 +202,13 @@ def _copy_champion(workspace: Workspace, model: str) -> tuple[str, str]:
     return version, uri
 
 
-def _cut(storage: Storage, whole: Shard, inputs: Sequence[StoredObject]) -> list[Shard]:
+def _cut(files: NamedFiles, whole: Shard, inputs: Sequence[StoredObject]) -> list[Shard]:
     """One shard for each CSV file, and for each `SHARD_ROWS` rows of a Parquet file."""
     is_small = sum(file.size_bytes for file in inputs) <= SMALL_BYTES
     places: list[tuple[str, Sequence[int] | None]] = []
     for file in inputs:
         is_parquet = file.uri.endswith(".parquet")
-        groups = _group(count_rows_of_groups(storage, file.uri)) if is_parquet else []
+        groups = _group(count_rows_of_groups(files, file.uri)) if is_parquet else []
         places += [(file.uri, group) for group in groups] or [(file.uri, None)]
     return [
         replace(whole, number=number, format="csv" if is_small else "parquet", input_uri=uri, row_groups=group)

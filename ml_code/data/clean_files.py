@@ -129,7 +129,7 @@ class CleanFiles:
             quarantine = Quarantine(origin)
             quarantine.add(bad)
             self._storage.write_bytes(report, quarantine.to_csv())
-            shown = [f"line {row.line}: {row.column}: {row.reason}" for row in bad[:SHOWN_BAD_ROWS]]
+            shown = [row.describe() for row in bad[:SHOWN_BAD_ROWS]]
             share = self._dataset.checks.bad_rows_share
             if len(bad) > share * rows:
                 refuse_other_dialect(content[:RECORD_BYTES], origin, self._dataset.reading)

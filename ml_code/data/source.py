@@ -36,23 +36,23 @@ def load_source(workspace: Workspace, dataset: Dataset) -> SourceFile:
 
     Raises:
         SourceError: the source cannot be reached.
-        StorageError: the file or object cannot be read.
+        StorageError: the file or object cannot be read, or lies outside of the places that may be named.
     """
-    settings, storage = workspace.settings, workspace.storage
-    local = settings.datasets_dir / f"{dataset.name}.csv" if settings.datasets_dir else None
+    settings, files = workspace.settings, workspace.named_files
+    local = settings.datasets_dir.absolute() / f"{dataset.name}.csv" if settings.datasets_dir else None
     if local is not None and local.is_file():
-        return SourceFile(storage.read_bytes(str(local)), str(local))
+        return SourceFile(files.read_bytes(str(local)), str(local))
     match dataset.source:
         case BundledSource():
             return SourceFile(_read_bundled_iris(), "iris.csv bundled with scikit-learn")
         case UrlSource(url=url):
             return _load_from_internet(workspace, dataset, url)
         case FileSource(path=path):
-            file = (settings.catalog_dir or CATALOG) / path
-            return SourceFile(storage.read_bytes(str(file)), str(file))
+            file = (settings.catalog_dir or CATALOG).absolute() / path
+            return SourceFile(files.read_bytes(str(file)), str(file))
         case ObjectSource(key=key):
-            uri = workspace.places.locate_object(key)
-            return SourceFile(storage.read_bytes(uri), uri)
+            uri = files.resolve(key)
+            return SourceFile(files.read_bytes(uri), uri)
 
 
 def _load_from_internet(workspace: Workspace, dataset: Dataset, url: str) -> SourceFile:

@@ -13,7 +13,7 @@ from ml_code.cells import name_category
 from ml_code.data.frames import replace_columns
 from ml_code.datasets import ColumnCheck, Dataset
 from ml_code.errors import DataCheckError
-from ml_code.reading.csv_records import show_names
+from ml_code.reading.csv_records import show_columns
 from ml_code.reading.numbers import read_numbers
 
 WHOLE_NUMBER = r"0|-?[1-9][0-9]{0,17}"
@@ -23,7 +23,7 @@ LARGEST_NUMBER = float(np.finfo(np.float32).max)
 """A model computes in float32: a larger number would be infinite, and libraries refuse that."""
 
 SHOWN_CELL = 200
-"""Length of a cell in a reason, which goes to Airflow's database and to logs."""
+"""Length of a cell in a reason, which goes to the report in quarantine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def refuse_missing_columns(dataset: Dataset, found: list[str]) -> None:
     """
     if missing := [name for name in dataset.columns if name not in found]:
         raise DataCheckError(
-            f"{dataset.name}: found no column {', '.join(missing)} among {show_names(found)}, "
+            f"{dataset.name}: found no column {', '.join(missing)} among {show_columns(found, dataset.columns)}, "
             "expected every column that the catalog declares; fix the source or the catalog"
         )
 
@@ -150,7 +150,7 @@ def refuse_too_many_bad(name: str, bad: Iterable[str], bad_rows: int, rows: int,
 
     Args:
         name: of the file or dataset, for the message.
-        bad: faults of the first few rows.
+        bad: faults of the first few rows, without their cells.
         bad_rows: number of bad rows.
         rows: number of all rows.
         accepted_share: largest share of bad rows, from 0 to 1.

@@ -22,7 +22,7 @@ from ml_code.draft.writing import Outline, write_toml
 from ml_code.errors import CatalogError, DataCheckError
 from ml_code.places import make_source_key
 from ml_code.reading.blocks import BadRow
-from ml_code.reading.csv_records import show_names
+from ml_code.reading.csv_records import SHOWN_HEADER
 
 DECIMAL_COMMA = r"[^0-9]{0,4}[0-9.]*,(?:[0-9]{1,2}|[0-9]{4,})[^0-9]{0,4}"
 """Not three digits: 450,000 may have a sign for thousands."""
@@ -102,7 +102,7 @@ def _refuse_columns(table: Table, request: Request) -> None:
     header = list(table.frame.columns)
     for option, column in (("--target", request.target), ("--key", request.key)):
         if column is not None and column not in header:
-            found = show_names(header)
+            found = ", ".join(header)[:SHOWN_HEADER]
             raise DataCheckError(f"{option}: found {column[:50]!r}, expected one of {found}; choose one of these")
     if request.key is not None:
         cells = table.frame[request.key]

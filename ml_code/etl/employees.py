@@ -7,20 +7,18 @@ from collections.abc import Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, cast
 
+from ml_code.addresses import SAMPLES, NamedFiles
 from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine
 from ml_code.errors import DataCheckError, StorageError
 from ml_code.etl.employee_schema import EXPECTED, find_bad_rows
-from ml_code.places import Places
 from ml_code.reading.blocks import BadRow
-from ml_code.reading.csv_records import CsvRecords, show_names
-from ml_code.storage import Storage
+from ml_code.reading.csv_records import CsvRecords, show_columns
 from ml_code.warehouse import Cursor, copy_csv
 from ml_code.workspace import Workspace
 
-SAMPLE = Path(__file__).parents[1] / "samples" / "employees.csv"
+SAMPLE = SAMPLES / "employees.csv"
 TARGET = "employees"
 
 BAD_ROWS_SHARE = 0.1
@@ -68,14 +66,15 @@ def find_file(workspace: Workspace, path: str) -> HashedFile:
     """Finds a file by its URI or path, or the shipped sample if the path is empty, and checks its header.
 
     Raises:
-        StorageError: the file cannot be read.
+        StorageError: a person may not name the file, or it cannot be read.
         SourceError: its header is not readable.
         DataCheckError: its columns are not those of the warehouse's table.
     """
-    storage, uri = workspace.storage, path or str(SAMPLE)
-    with storage.open(uri) as stream:
+    files = workspace.named_files
+    uri = files.resolve(path or str(SAMPLE))
+    with files.open(uri) as stream:
         _check_header(CsvRecords(stream, uri), uri)
-    return HashedFile(uri, _hash_file(storage, uri))
+    return HashedFile(uri, _hash_file(files, uri))
 
 
 def load_employees(workspace: Workspace, uri: str) -> LoadReport:
@@ -88,8 +87,7 @@ def load_employees(workspace: Workspace, uri: str) -> LoadReport:
         DataCheckError: its columns are wrong, or too many rows are bad.
         WarehouseError: the database cannot be reached, or the connection breaks.
     """
-    storage = workspace.storage
-    load = _Load(storage, HashedFile(uri, _hash_file(storage, uri)), workspace.places)
+    load = _Load(workspace, HashedFile(uri, _hash_file(workspace.named_files, uri)))
     with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOAD_LOCK,))
         return load.find_earlier(cursor) or load.run(cursor)
@@ -98,10 +96,10 @@ def load_employees(workspace: Workspace, uri: str) -> LoadReport:
 class _Load:
     """One file on its way into the warehouse, within one transaction."""
 
-    def __init__(self, storage: Storage, file: HashedFile, places: Places) -> None:
-        self._storage, self._file = storage, file
+    def __init__(self, workspace: Workspace, file: HashedFile) -> None:
+        self._storage, self._files, self._file = workspace.storage, workspace.named_files, file
         self._quarantine = Quarantine(file.uri)
-        self._quarantine_uri = places.locate_quarantine(TARGET, file.sha256)
+        self._quarantine_uri = workspace.places.locate_quarantine(TARGET, file.sha256)
 
     def find_earlier(self, cursor: Cursor) -> LoadReport | None:
         """Finds the report of an earlier load of the same content, under any name."""
@@ -158,7 +156,7 @@ class _Load:
         """
         rows = 0
         copied: Future[None] | None = None
-        with _open_unchanged(self._storage, self._file) as stream, ThreadPoolExecutor(1, "copy") as pool:
+        with _open_unchanged(self._files, self._file) as stream, ThreadPoolExecutor(1, "copy") as pool:
             records = CsvRecords(stream, self._file.uri)
             _check_header(records, self._file.uri)
             for block in records:
@@ -203,7 +201,7 @@ class _Load:
         """
         found: dict[int, tuple[int, bytes]] = {}
         place = 0
-        with _open_unchanged(self._storage, self._file) as stream:
+        with _open_unchanged(self._files, self._file) as stream:
             for block in CsvRecords(stream, self._file.uri):
                 bad = find_bad_rows(block)
                 for index, line in enumerate(block.lines):
@@ -258,7 +256,8 @@ def _record(cursor: Cursor, report: LoadReport) -> None:
 def _check_header(records: CsvRecords, uri: str) -> None:
     if set(records.header) != set(EXPECTED):
         raise DataCheckError(
-            f"file {uri}: found the columns {show_names(records.header)}, expected {', '.join(EXPECTED)} in any order; "
+            f"file {uri}: found the columns {show_columns(records.header, EXPECTED)}, "
+            f"expected {', '.join(EXPECTED)} in any order; "
             "rename, add or remove columns in the file"
         )
 
@@ -282,15 +281,15 @@ class _HashedStream:
         return self.hash.hexdigest()
 
 
-def _hash_file(storage: Storage, uri: str) -> str:
-    with storage.open(uri) as stream:
+def _hash_file(files: NamedFiles, uri: str) -> str:
+    with files.open(uri) as stream:
         return _HashedStream(stream).read_to_end()
 
 
 @contextmanager
-def _open_unchanged(storage: Storage, file: HashedFile) -> Iterator[BinaryIO]:
+def _open_unchanged(files: NamedFiles, file: HashedFile) -> Iterator[BinaryIO]:
     """Opens the file again; raises an error at the end if its sha256 has changed."""
-    with storage.open(file.uri) as stream:
+    with files.open(file.uri) as stream:
         hashed = _HashedStream(stream)
         yield cast("BinaryIO", hashed)
         if (sha256 := hashed.read_to_end()) != file.sha256:

@@ -162,7 +162,7 @@ def _read_numbers(cells: pd.Series) -> pd.Series:
     numbers = pd.to_numeric(cells, errors="coerce")
     if (is_other := numbers.isna() & cells.notna()).any():
         raise DataCheckError(
-            f"column {cells.name}: found {str(cells[is_other].iloc[0])[:QUOTED]!r}, expected a number, "
+            f"column {cells.name}: found {int(is_other.sum())} texts, expected numbers, "
             "as the model reads this column; train again"
         )
     return numbers

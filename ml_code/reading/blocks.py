@@ -8,6 +8,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
+FIRST_BYTES = 8
+"""Enough to tell a kind of file by."""
+
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
@@ -17,6 +20,14 @@ class BadRow:
     column: str
     reason: str
     raw: str
+
+    def describe(self) -> str:
+        """Line, column and what was expected, for a message: only the report in quarantine quotes a cell."""
+        expected = self.reason.rpartition(", expected ")[2]
+        if not self.column:
+            return f"line {self.line}: {self.reason}"
+        is_quoted = ", expected " in self.reason
+        return f"line {self.line}: {self.column}: {f'expected {expected}' if is_quoted else 'found an invalid cell'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,15 @@ def is_utf8(content: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def describe_bytes(content: bytes) -> str:
+    """Length and first bytes of content that was not accepted: an error quotes nothing else of it.
+
+    >>> describe_bytes(b"root:x:0:0:root:/root:/bin/bash")
+    '31 bytes that begin with 72 6f 6f 74 3a 78 3a 30'
+    """
+    return f"{len(content)} bytes that begin with {content[:FIRST_BYTES].hex(' ')}" if content else "0 bytes"
 
 
 def show(content: bytes) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate
 from typing import BinaryIO
 
 from ml_code.errors import SourceError
-from ml_code.reading.blocks import BadRow, Block, is_utf8, parse_rows, show
-from ml_code.reading.faults import SHOWN, find_fault, refuse_other_kind
+from ml_code.reading.blocks import BadRow, Block, describe_bytes, is_utf8, parse_rows, show
+from ml_code.reading.faults import find_fault, refuse_other_kind
 from ml_code.reading.grammar import Grammar, clean_name, name_columns
 from ml_code.reading.rules import Reading
 from ml_code.reading.streams import DAMAGED, Utf8Stream
@@ -26,7 +26,8 @@ RECORD_LINES = 100
 SHOWN_BYTES = 1000
 """Length of the raw text of an overlong line."""
 
-SHOWN_HEADER = SHOWN
+SHOWN_HEADER = 200
+"""Characters of the names of columns in an error."""
 
 
 class CsvRecords:
@@ -129,15 +130,15 @@ class CsvRecords:
     def _parse_header(self, line: bytes) -> list[str]:
         if not line and not self._rest:
             raise self._refuse("an empty file", "a header and rows")
-        shown = _shorten(show(line[:SHOWN_HEADER]))
+        shown = describe_bytes(line)
         if not self._grammar.row.fullmatch(line):
             line = self._grammar.loose_quotes.sub(b"", line)
         if len(line) >= RECORD_BYTES or b"\0" in line or not self._grammar.row.fullmatch(line):
-            raise self._refuse(f"the first line {shown!r}", "a header of names, each quoted whole or not at all")
+            raise self._refuse(f"a first line of {shown}", "a header of names, each quoted whole or not at all")
         try:
             names = [clean_name(field.decode()) for field in self._grammar.split(line)]
         except UnicodeDecodeError as error:
-            raise self._refuse(f"the header {shown!r}", f"names in {self._reading.encoding}") from error
+            raise self._refuse(f"a header of {shown}", f"names in {self._reading.encoding}") from error
         if not any(names):
             raise self._refuse("an empty header", "a name for each column")
         if self._reading.extra_field == "first":
@@ -149,7 +150,7 @@ class CsvRecords:
         if count > 1:
             places = " and ".join(str(place) for place, name in enumerate(names, start=1) if name == twice)
             raise self._refuse(
-                f"the column name {_shorten(twice)!r} twice (columns {places})",
+                f"one column name twice (columns {places})",
                 "each name once, and names, not values, in the first line",
             )
         return names
@@ -279,14 +280,15 @@ class _Lines:
         return BadRow(line, *fault, show(record)) if fault else None
 
 
-def show_names(names: Sequence[str]) -> str:
-    """Column names for an error, shortened if they are long."""
+def show_columns(names: Sequence[str], expected: Collection[str]) -> str:
+    """Column names for an error, shortened if they are long.
+
+    Without any expected name they may be the first line of a file that is not a table, and their number must do.
+    """
+    if not set(names).intersection(expected):
+        return f"({len(names)} other names)"
     text = ", ".join(names)
     return text if len(text) <= SHOWN_HEADER else f"{text[:SHOWN_HEADER]}... ({len(names)} columns)"
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= SHOWN_HEADER else f"{text[:SHOWN_HEADER]}..."
 
 
 def _get_line(row: BadRow) -> int:

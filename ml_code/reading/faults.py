@@ -10,9 +10,6 @@ from ml_code.reading.encoding import looks_korean
 from ml_code.reading.grammar import Grammar
 from ml_code.reading.rules import SEPARATORS, Reading
 
-SHOWN = 200
-"""Characters of a file in an error."""
-
 SAMPLE_BYTES = 4096
 
 FIRST_LINES = 3

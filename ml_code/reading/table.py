@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 from ml_code.errors import SourceError
 from ml_code.reading.csv_records import RECORD_BYTES, CsvRecords
 from ml_code.reading.encoding import recognize_encoding
-from ml_code.reading.faults import SHOWN, find_difference, refuse_other_kind
+from ml_code.reading.faults import find_difference, refuse_other_kind
 from ml_code.reading.layout import Layout, recognize_layout
 from ml_code.reading.rules import Reading
 from ml_code.reading.streams import DAMAGED, GZIP, Rejoined, Utf8Stream, unpack, unpack_start
@@ -136,7 +136,7 @@ def _unpack_start(start: bytes) -> bytes:
 def _make(layout: Layout, keys: dict[str, Any], notes: list[str], name: str) -> Recognized:
     if layout.values is not None:
         raise SourceError(
-            f"file {name}: found values in the first line ({layout.values[:SHOWN]}), "
+            f"file {name}: found values in the first line ({len(layout.values)} characters), "
             "expected the names of the columns; add a header line above it"
         )
     return Recognized(Reading.model_validate({**layout.keys, **keys}), [*notes, *layout.notes])

@@ -154,8 +154,8 @@ def test_a_plan_stays_as_it_was_though_the_champion_changes(
     ("name", "content", "message"),
     [
         ("lacking.csv", "age,fare,town\n1,2,A\n", "found no column sex among age, fare, town"),
-        ("text.csv", "age,fare,town,sex\n1,2,A,f\nold,2,A,f\n", "line 3, column age: found 'old', expected a number"),
-        ("huge.csv", "age,fare,town,sex\n1,2,A,f\n1e39,2,A,f\n", r"column age, row 1: found 1e\+39"),
+        ("text.csv", "age,fare,town,sex\n1,2,A,f\nold,2,A,f\n", "line 3, column age: found a text of 3 char"),
+        ("huge.csv", "age,fare,town,sex\n1,2,A,f\n1e39,2,A,f\n", "column age, row 1: found a larger number"),
         ("short.csv", "age,fare,town,sex\n1,2,A\n", "line 2: found"),
     ],
 )

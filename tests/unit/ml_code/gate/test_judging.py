@@ -300,7 +300,7 @@ CORRECTIONS = {
     change_kind: "it reads age as numeric, which is categorical now",
     remove_column: "it reads age, which the rows no longer have",
     name_classes: 'its classes are "high", "low"; the champion\'s are 400, 900',
-    turn_into_text: "it cannot be measured (column age: found 'old'",
+    turn_into_text: "it cannot be measured (column age: found 68 texts, expected numbers",
 }
 
 

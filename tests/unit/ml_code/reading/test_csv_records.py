@@ -13,7 +13,7 @@ import pytest
 from ml_code.errors import SourceError
 from ml_code.reading import csv_records
 from ml_code.reading.blocks import BadRow, Block
-from ml_code.reading.csv_records import CsvRecords
+from ml_code.reading.csv_records import CsvRecords, show_columns
 from ml_code.reading.rules import Reading
 
 HEADER = b"number,name,town\n"
@@ -130,7 +130,7 @@ def test_a_truncated_packed_file_is_refused() -> None:
         (HEADER, "found a header and no rows"),
         (HEADER.rstrip() + b"\r\n\r\n\n", "found a header and no rows"),
         (HEADER.rstrip(), "found a header and no rows"),
-        (b"number,name,number\n1,2,3\n", "found the column name 'number' twice \\(columns 1 and 3\\)"),
+        (b"number,name,number\n1,2,3\n", "found one column name twice \\(columns 1 and 3\\)"),
         (b"\n1,2,3\n", "found an empty header, expected a name for each column"),
         (b",,\n1,2,3\n", "found an empty header, expected a name for each column"),
         (b'number,"name,town\n1,2,3\n', "expected a header of names, each quoted whole"),
@@ -143,6 +143,40 @@ def test_a_truncated_packed_file_is_refused() -> None:
 def test_a_file_that_is_not_a_table_is_refused(content: bytes, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         read(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"TOKEN=hunter22\0PATH=/usr/hunter22\0", "bytes that are not text"),
+        (b"name,TOKEN=hunter22" * 9 + b"\0,x" * 3, "a first line of 180 bytes that begin with 6e 61 6d 65"),
+        (b'TOKEN=hunter22 "quoted\n', "a first line of 22 bytes that begin with 54 4f 4b 45"),
+        (b"TOKEN=hunter22,\xff\xff\n1,2\n", "a header of 17 bytes that begin with 54 4f 4b 45"),
+        (b"hunter22,a,hunter22\n1,2,3\n", "one column name twice"),
+    ],
+)
+def test_nothing_of_a_file_that_is_not_accepted_is_shown(content: bytes, kind: str) -> None:
+    with pytest.raises(SourceError, match=kind) as raised:
+        read(content)
+    assert "hunter" not in str(raised.value)
+
+
+def test_the_columns_of_a_file_are_shown_if_it_has_one_that_is_expected() -> None:
+    assert show_columns(["root:x:0:0:root:/root"], ["age", "town"]) == "(1 other names)"
+    assert show_columns(["age", "city"], ["age", "town"]) == "age, city"
+    assert len(show_columns(["age", *["x" * 50] * 9], ["age"])) < 230
+
+
+@pytest.mark.parametrize(
+    ("column", "reason", "shown"),
+    [
+        ("age", "found 'hunter22, expected luck', expected a number", "line 7: age: expected a number"),
+        ("age", "found 'hunter22' again", "line 7: age: found an invalid cell"),
+        ("", "too few fields: found 2, expected 3", "line 7: too few fields: found 2, expected 3"),
+    ],
+)
+def test_a_message_about_a_bad_row_quotes_no_cell(column: str, reason: str, shown: str) -> None:
+    assert BadRow(7, column, reason, "7,hunter22").describe() == shown
 
 
 def test_a_line_without_end_is_one_bad_row_and_reading_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

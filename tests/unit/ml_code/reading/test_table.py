@@ -79,10 +79,11 @@ def test_a_table_of_three_thousand_columns_is_read(rows: int) -> None:
 
 
 def test_a_header_with_a_name_twice_or_of_values_is_refused() -> None:
-    with pytest.raises(SourceError, match=r"'id' twice \(columns 1 and 3\)"):
+    with pytest.raises(SourceError, match=r"one column name twice \(columns 1 and 3\)"):
         read(b"id,a,id\n1,2,3\n")
-    with pytest.raises(SourceError, match=r"found values in the first line .*; add a header line above it"):
+    with pytest.raises(SourceError, match=r"found values in the first line .*; add a header line above it") as raised:
         read(ROWS.encode())
+    assert ROWS.splitlines()[0] not in str(raised.value)
 
 
 @pytest.mark.parametrize(
