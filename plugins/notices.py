@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, override
 
 from airflow.sdk import BaseNotifier
@@ -13,6 +14,8 @@ CONNECTION = "my_webhook"
 TIMEOUT_SECONDS = 5
 # The client's timeout covers neither a slow name server nor a server that answers byte by byte.
 LONGEST_SECONDS = TIMEOUT_SECONDS + 1
+PAUSES_SECONDS = (1, 2)
+"""Waits before a notice that Slack did not take is sent again."""
 LONGEST_ERROR = 300
 
 log = logging.getLogger(__name__)
@@ -100,10 +103,28 @@ def send(text: str) -> str:
         log.info("Slack notice: the connection %s has no webhook, so nothing is sent", CONNECTION)
         return ""
     client.logger = silent  # instead of the hook's
-    return _wait_for(lambda: str(client.send(text=text, unfurl_links=False).status_code))
+    return post_patiently(lambda: str(client.send(text=text, unfurl_links=False).status_code))
 
 
-def _wait_for(post: Any) -> str:
+def post_patiently(post: Callable[[], str]) -> str:
+    """Posts until Slack takes the message, up to three times, and returns the last problem or an empty text.
+
+    A message without an answer may have arrived. It is not sent again, so that no message comes twice.
+    """
+    for pause in (*PAUSES_SECONDS, None):
+        answer = _wait_for(post)
+        if pause is None or not is_refusal(answer):
+            break
+        time.sleep(pause)
+    return "" if answer == "200" else answer
+
+
+def is_refusal(answer: str) -> bool:
+    """Whether Slack surely did not take a message, but may take it a little later."""
+    return answer in {"URLError", "ConnectionRefusedError", "429"} or (answer.isdigit() and int(answer) >= 500)
+
+
+def _wait_for(post: Callable[[], str]) -> str:
     answers: list[str] = []
 
     def run() -> None:
@@ -115,5 +136,4 @@ def _wait_for(post: Any) -> str:
     thread = threading.Thread(target=run, daemon=True, name="slack-notice")
     thread.start()
     thread.join(LONGEST_SECONDS)
-    answer = answers[0] if answers else f"no answer in {LONGEST_SECONDS} s"
-    return "" if answer == "200" else answer
+    return answers[0] if answers else f"no answer in {LONGEST_SECONDS} s"

@@ -12,5 +12,5 @@ def notify() -> None:
     settings.initialize()
     import notices  # noqa: PLC0415  # Airflow adds the folder of the plugins
 
-    notices.TIMEOUT_SECONDS, notices.LONGEST_SECONDS = 1, 2
+    notices.TIMEOUT_SECONDS, notices.LONGEST_SECONDS, notices.PAUSES_SECONDS = 1, 2, (0, 0)
     notices.tell_success().notify({"dag": SimpleNamespace(dag_id="etl"), "run_id": "1"})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
+import pytest
 from airflow.sdk.log import mask_secret
 
-from plugins.notices import describe
+from plugins import notices
+from plugins.notices import describe, post_patiently
 
 TI = SimpleNamespace(
     dag_id="etl",
@@ -47,3 +50,36 @@ def test_a_notice_masks_what_the_log_masks_even_where_the_line_is_cut() -> None:
     mask_secret("a-password-of-the-house")
     error = ValueError("x" * 290 + "a-password-of-the-house")
     assert describe({"ti": TI, "exception": error}, "failed").splitlines()[2] == f"ValueError: {'x' * 290}***"
+
+
+@pytest.mark.parametrize(
+    ("answers", "problem", "posts"),
+    [
+        (["200"], "", 1),
+        (["500", "200"], "", 2),
+        (["429", "URLError", "200"], "", 3),
+        (["503", "503", "503", "200"], "503", 3),
+        (["404", "200"], "404", 1),
+        (["TimeoutError", "200"], "TimeoutError", 1),
+    ],
+)
+def test_a_notice_is_sent_again_only_if_slack_did_not_take_it(
+    answers: list[str], problem: str, posts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "PAUSES_SECONDS", (0, 0))
+    left = iter(answers)
+    assert post_patiently(lambda: next(left)) == problem
+    assert len(answers) - len(list(left)) == posts
+
+
+def test_a_notice_that_nobody_answers_is_not_sent_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "LONGEST_SECONDS", 0.05)
+    posts = []
+
+    def post() -> str:
+        posts.append(1)
+        time.sleep(0.3)
+        return "200"
+
+    assert post_patiently(post) == "no answer in 0.05 s"
+    assert len(posts) == 1
