@@ -23,6 +23,7 @@ TOUR = (
     "test_rollbacks",
     "test_replicas",
     "test_smoke",
+    "test_outages",
     "test_restarts",
 )
 """One stack serves all modules: the first needs it empty, each finds what others have trained, the last ends it."""
