@@ -26,8 +26,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-import pendulum
-from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk import Param, dag, get_current_context, task, timezone
 from airflow.sdk.exceptions import AirflowSkipException
 from task_defaults import make_task_defaults
 
@@ -38,7 +37,7 @@ CATALOG = load_catalog()
 
 @dag(
     schedule=timedelta(minutes=5),
-    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    start_date=timezone.datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
     tags=["ml", "batch"],

@@ -24,8 +24,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pendulum
-from airflow.sdk import Asset, Param, dag, task
+from airflow.sdk import Asset, Param, dag, task, timezone
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_success
 from task_defaults import make_task_defaults
@@ -36,7 +35,7 @@ EMPLOYEE_DATA = Asset("employee_data_asset")
 
 @dag(
     schedule="0 0 * * *",
-    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    start_date=timezone.datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
     tags=["etl"],

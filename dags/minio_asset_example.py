@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pendulum
 from airflow.sdk import (
     Asset,
     AssetAlias,
@@ -39,6 +38,7 @@ from airflow.sdk import (
     get_current_context,
     task,
     task_group,
+    timezone,
 )
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_success
@@ -47,7 +47,7 @@ from task_defaults import make_task_defaults
 
 from ml_code.places import INCOMING as INCOMING_KEYS
 
-START = pendulum.datetime(2026, 1, 1, tz="Asia/Seoul")
+START = timezone.datetime(2026, 1, 1)
 INCOMING = Asset(
     "incoming",
     watchers=[AssetWatcher(name="incoming-files", trigger=S3ObjectsTrigger(bucket="datasets", prefix=INCOMING_KEYS))],

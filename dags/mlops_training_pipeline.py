@@ -33,7 +33,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pendulum
 from airflow.sdk import (
     Asset,
     AssetAlias,
@@ -43,10 +42,11 @@ from airflow.sdk import (
     get_current_context,
     task,
     task_group,
+    timezone,
 )
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_success
-from task_defaults import make_task_defaults
+from task_defaults import TRAINING_TIMEOUT, make_task_defaults
 
 from ml_code.datasets import load_catalog
 from ml_code.families import ESTIMATORS, MODEL_TYPES
@@ -55,7 +55,7 @@ CATALOG = load_catalog()
 NAMES = CATALOG.list_names()
 
 
-@task(outlets=[AssetAlias("trained-model")], pool="training")
+@task(outlets=[AssetAlias("trained-model")], pool="training", execution_timeout=TRAINING_TIMEOUT)
 def retrain_with_new_params(
     training: dict[str, Any], snapshot_uri: str, outcome: str, ti: Any = None, outlet_events: Any = None
 ) -> None:
@@ -78,7 +78,7 @@ def retrain_with_new_params(
 
 @dag(
     schedule=AssetAny(*[Asset(f"dataset/{name}") for name in NAMES]),
-    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    start_date=timezone.datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=4,
     is_paused_upon_creation=False,
@@ -116,7 +116,7 @@ def mlops_training_pipeline() -> None:
         get_current_context()["label"] = training["dataset"]
         return snapshots.prepare(open_workspace(), training["dataset"])
 
-    @task(map_index_template="{{ label }}", pool="training")
+    @task(map_index_template="{{ label }}", pool="training", execution_timeout=TRAINING_TIMEOUT)
     def train(training: dict[str, Any], snapshot_uri: str, ti: Any = None) -> str:
         from ml_code.training import plans, run
         from ml_code.workspace import open_workspace

@@ -20,8 +20,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pendulum
-from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk import Param, dag, get_current_context, task, timezone
 from notices import tell_success
 from rollout_tasks import control_rollout
 from task_defaults import make_task_defaults
@@ -33,7 +32,7 @@ CATALOG = load_catalog()
 
 @dag(
     schedule=None,
-    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    start_date=timezone.datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=4,
     is_paused_upon_creation=False,

@@ -4,7 +4,8 @@
 `simple_train` registers it), `compare` evaluates it and the champion on the same holdout. A strictly better version
 goes on to `update_model`, where the gate decides. Otherwise `keep_model` logs the reason.
 
-**What starts it**: half past midnight, or a person.
+**What starts it**: the asset `waiting-model/iris`, which `simple_train` emits; or a person. While it is paused it
+misses the asset. The next one, or a run by hand, finds the version nevertheless.
 
 **What it writes**: the gate's decision as tags of the version; for a pass the asset `model/iris`, which starts
 `model_serving_pipeline`. It moves no alias itself.
@@ -22,8 +23,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import pendulum
-from airflow.sdk import Asset, dag, task
+from airflow.sdk import Asset, dag, task, timezone
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_success
 from task_defaults import make_task_defaults
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 
 
 @dag(
-    schedule="30 0 * * *",
-    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    schedule=Asset(f"waiting-model/{MODEL}"),
+    start_date=timezone.datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
     tags=["ml", "selection"],

@@ -41,7 +41,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pendulum
 from airflow.sdk import (
     Asset,
     AssetAny,
@@ -52,6 +51,7 @@ from airflow.sdk import (
     get_current_context,
     task,
     task_group,
+    timezone,
 )
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import send
@@ -143,7 +143,7 @@ def abort(rollout_id: int | None) -> str:
 
 @dag(
     schedule=AssetAny(*[Asset(f"model/{name}") for name in NAMES]),
-    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    start_date=timezone.datetime(2026, 1, 1),
     catchup=False,
     # A rollout that waits for approval must not block other models. Each model has at most one rollout anyway.
     max_active_runs=16,

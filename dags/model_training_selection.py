@@ -20,18 +20,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import pendulum
-from airflow.sdk import Asset, dag, task
+from airflow.sdk import Asset, dag, task, timezone
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_success
-from task_defaults import make_task_defaults
+from task_defaults import TRAINING_TIMEOUT, make_task_defaults
 
 DATASET = "iris"
 
 
 @dag(
     schedule=timedelta(days=1),
-    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    start_date=timezone.datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
     tags=["ml", "training"],
@@ -47,7 +46,7 @@ def model_training_selection() -> None:
 
         return snapshots.prepare(open_workspace(), DATASET)
 
-    @task(pool="training")
+    @task(pool="training", execution_timeout=TRAINING_TIMEOUT)
     def train(estimator: str, snapshot_uri: str, ti: Any = None) -> str:
         from ml_code.gate import judging
         from ml_code.training import plans, run

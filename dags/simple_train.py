@@ -1,11 +1,12 @@
 """Trains a random forest on iris every night and registers it without an alias: it does not serve yet.
 
 **What it does**: takes a snapshot, trains, evaluates, and registers the model as a version that waits (`gate=pending`).
-`model_selection` decides whether it becomes the champion.
+Then it emits an asset, by which `model_selection` decides whether the version becomes the champion.
 
 **What starts it**: half past midnight, or a person.
 
-**What it writes**: an MLflow run in the experiment `iris`, and a version of the registered model `iris`.
+**What it writes**: an MLflow run in the experiment `iris`, a version of the registered model `iris`, and the
+asset `waiting-model/iris`.
 
 ## Triage
 - `train` red: the source, MLflow or the store was not reached, or the rows break the catalog's checks. The log says
@@ -16,16 +17,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import pendulum
-from airflow.sdk import dag, task
-from task_defaults import make_task_defaults
+from airflow.sdk import Asset, dag, task, timezone
+from task_defaults import TRAINING_TIMEOUT, make_task_defaults
 
 DATASET = "iris"
 
 
 @dag(
     schedule="30 0 * * *",
-    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    start_date=timezone.datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
     tags=["ml", "training"],
@@ -33,7 +33,7 @@ DATASET = "iris"
     default_args=make_task_defaults(),
 )
 def simple_train() -> None:
-    @task(pool="training")
+    @task(outlets=[Asset(f"waiting-model/{DATASET}")], pool="training", execution_timeout=TRAINING_TIMEOUT)
     def train(ti: Any = None) -> str:
         from ml_code.data import snapshots
         from ml_code.gate import judging

@@ -22,11 +22,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pendulum
-from airflow.sdk import Asset, Param, dag, task
+from airflow.sdk import Asset, Param, dag, task, timezone
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_success
-from task_defaults import make_task_defaults
+from task_defaults import TRAINING_TIMEOUT, make_task_defaults
 
 from ml_code.families import ESTIMATORS, MODEL_TYPES
 
@@ -37,7 +36,7 @@ EXPERIMENT = "iris_experiment"
 
 @dag(
     schedule=None,
-    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    start_date=timezone.datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
@@ -52,7 +51,7 @@ EXPERIMENT = "iris_experiment"
     },
 )
 def train_with_mlflow() -> None:
-    @task(pool="training")
+    @task(pool="training", execution_timeout=TRAINING_TIMEOUT)
     def run_training(params: dict[str, Any], ti: Any = None) -> str:
         from ml_code.data import snapshots
         from ml_code.gate import judging

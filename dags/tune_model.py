@@ -22,11 +22,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import pendulum
-from airflow.sdk import Asset, AssetAlias, Param, dag, get_current_context, task
+from airflow.sdk import Asset, AssetAlias, Param, dag, get_current_context, task, timezone
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_success
-from task_defaults import make_task_defaults
+from task_defaults import TRAINING_TIMEOUT, make_task_defaults
 
 from ml_code.datasets import load_catalog
 from ml_code.families import ESTIMATORS, MODEL_TYPES
@@ -36,7 +35,7 @@ CATALOG = load_catalog()
 
 @dag(
     schedule=None,
-    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Seoul"),
+    start_date=timezone.datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
@@ -68,7 +67,7 @@ def tune_model() -> None:
         shares = trials.share_trials(search, params["workers"])
         return [{"search": asdict(search), "worker": worker, "trials": share} for worker, share in enumerate(shares)]
 
-    @task(map_index_template="{{ label }}", pool="training")
+    @task(map_index_template="{{ label }}", pool="training", execution_timeout=TRAINING_TIMEOUT)
     def search(share: dict[str, Any]) -> dict[str, Any]:
         from ml_code.search import trials
         from ml_code.workspace import open_workspace
@@ -79,7 +78,7 @@ def tune_model() -> None:
         get_current_context()["label"] = f"{done} trials"
         return share["search"]
 
-    @task(outlets=[AssetAlias("tuned-model")], pool="training")
+    @task(outlets=[AssetAlias("tuned-model")], pool="training", execution_timeout=TRAINING_TIMEOUT)
     def train_best(searches: list[dict[str, Any]], ti: Any = None, outlet_events: Any = None) -> str:
         from ml_code.errors import HeldBackError
         from ml_code.gate import judging, selection

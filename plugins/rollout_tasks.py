@@ -49,7 +49,9 @@ class RolloutApproval(ApprovalOperator):
     template_fields = ("rollout_id", "subject", "body")
 
     def __init__(self, *, rollout_id: Any, **kwargs: Any) -> None:
-        super().__init__(subject="", response_timeout=APPROVAL_WAIT, retries=0, **kwargs)
+        # Airflow ends the wait at the earlier of the two limits.
+        limit = APPROVAL_WAIT + timedelta(hours=1)
+        super().__init__(subject="", response_timeout=APPROVAL_WAIT, execution_timeout=limit, retries=0, **kwargs)
         self.rollout_id = rollout_id
 
     @override

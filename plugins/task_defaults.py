@@ -1,4 +1,4 @@
-"""What the pipelines do when a task fails: three retries, then a notice."""
+"""What the pipelines do when a task fails or hangs: three retries, then a notice."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ FINAL_ERRORS = (
 )
 
 
+TASK_TIMEOUT = pendulum.duration(hours=2)
+"""Longest try of a task: a hung one would hold a slot for ever. The largest file takes some minutes."""
+
+TRAINING_TIMEOUT = pendulum.duration(hours=24)
+"""Longest try of a task that fits models; it holds the one slot of the pool `training`."""
+
+
 def make_task_defaults(*further_final_errors: str) -> dict[str, Any]:
     """The `default_args` of a DAG; further errors without a retry are passed by their dotted names."""
     final = [*(f"ml_code.errors.{name}" for name in FINAL_ERRORS), *further_final_errors]
@@ -29,6 +36,7 @@ def make_task_defaults(*further_final_errors: str) -> dict[str, Any]:
         "retries": 3,
         "retry_delay": pendulum.duration(seconds=10),
         "retry_exponential_backoff": True,
+        "execution_timeout": TASK_TIMEOUT,
         "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(final, RetryAction.FAIL)]),
         "on_failure_callback": tell_failure(),
     }

@@ -11,13 +11,15 @@ A return value travels through Airflow's database, so keep it small: ids and add
 
 from __future__ import annotations
 
-import pendulum
-from airflow.sdk import dag, task
+from datetime import timedelta
 
-START = pendulum.datetime(2026, 1, 1, tz="Asia/Seoul")
+from airflow.sdk import dag, task, timezone
 
 
-@dag(schedule=None, start_date=START, catchup=False, max_active_runs=1, tags=["example"], doc_md=__doc__)
+@dag(
+    schedule=None, start_date=timezone.datetime(2026, 1, 1), catchup=False, max_active_runs=1, tags=["example"],
+    doc_md=__doc__, default_args={"execution_timeout": timedelta(minutes=5)},
+)  # fmt: skip
 def basic_dag_example() -> None:
     @task
     def extract() -> list[float]:

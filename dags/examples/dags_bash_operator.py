@@ -12,13 +12,14 @@ code starts a retry, here at most twice. An empty task costs nothing and joins m
 
 from __future__ import annotations
 
-import pendulum
+from datetime import timedelta
+
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import Param, dag
+from airflow.sdk import Param, dag, timezone
 
-START = pendulum.datetime(2026, 1, 1, tz="Asia/Seoul")
-RETRIES = {"retries": 2, "retry_delay": pendulum.duration(seconds=5)}
+START = timezone.datetime(2026, 1, 1)
+RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=5), "execution_timeout": timedelta(minutes=5)}
 FORM = {"name": Param("world", type="string", description="Name to greet")}
 
 

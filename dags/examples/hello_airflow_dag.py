@@ -15,14 +15,17 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-import pendulum
-from airflow.sdk import chain, dag, task
+from airflow.sdk import chain, dag, task, timezone
 
-START = pendulum.datetime(2026, 1, 1, tz="Asia/Seoul")
+START = timezone.datetime(2026, 1, 1)
+LIMIT = {"execution_timeout": timedelta(minutes=5)}
 SENTENCE = "hello airflow from the mlops loop"
 
 
-@dag(schedule=timedelta(days=1), start_date=START, catchup=False, max_active_runs=1, tags=["example"], doc_md=__doc__)
+@dag(
+    schedule=timedelta(days=1), start_date=START, catchup=False, max_active_runs=1, tags=["example"], doc_md=__doc__,
+    default_args=LIMIT,
+)  # fmt: skip
 def hello_airflow_dag() -> None:
     @task
     def print_world(word: str) -> None:

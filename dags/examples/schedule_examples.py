@@ -16,13 +16,13 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-import pendulum
-from airflow.sdk import DAG, Asset, task
+from airflow.sdk import DAG, Asset, task, timezone
 
 ASSET = Asset("schedule_example")
-START = pendulum.datetime(2026, 1, 1, tz="Asia/Seoul")
+START = timezone.datetime(2026, 1, 1)
 WAYS = {"timedelta": timedelta(hours=6), "cron": "30 9 * * 1-5", "preset": "@weekly", "manual": None, "asset": ASSET}
-COMMON: dict[str, Any] = {"max_active_runs": 1, "tags": ["example"], "doc_md": __doc__}
+LIMIT = {"execution_timeout": timedelta(minutes=5)}
+COMMON: dict[str, Any] = {"max_active_runs": 1, "tags": ["example"], "doc_md": __doc__, "default_args": LIMIT}
 
 
 @task

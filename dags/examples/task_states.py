@@ -10,20 +10,23 @@ tasks named `passes_...` end in success. You start it by the Trigger button and 
 
 from __future__ import annotations
 
-import pendulum
+from datetime import timedelta
+
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.sensors.bash import BashSensor
 from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
-from airflow.sdk import dag
+from airflow.sdk import dag, timezone
 
-START = pendulum.datetime(2026, 1, 1, tz="Asia/Seoul")
 SECOND_TRY = "test {{ ti.try_number }} -gt 1"
 SECOND_LOOK = "test {{ task_reschedule_count }} -gt 0"
 SOON = "{{ ti.start_date + macros.timedelta(seconds=10) }}"
 
 
-@dag(schedule=None, start_date=START, catchup=False, max_active_runs=1, tags=["example"], doc_md=__doc__)
+@dag(
+    schedule=None, start_date=timezone.datetime(2026, 1, 1), catchup=False, max_active_runs=1, tags=["example"],
+    doc_md=__doc__, default_args={"execution_timeout": timedelta(minutes=5)},
+)  # fmt: skip
 def task_states() -> None:
     BashOperator(task_id="ends_success", bash_command="exit 0")
     BashOperator(task_id="ends_skipped", bash_command="exit 99")

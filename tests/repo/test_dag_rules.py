@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,6 +103,55 @@ def test_importing_all_of_them_loads_no_learning_library(tmp_path: Path) -> None
     loaded = json.loads(done.stdout.splitlines()[-1])
     assert "ml_code.datasets" in loaded
     assert {name.partition(".")[0] for name in loaded} & LEARNING == set()
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Every DAG as Airflow loads it where `TIMEZONE` is New York: its zone, its schedule, and each task's limit."""
+    program = """if True:
+        import json
+        from airflow.dag_processing.dagbag import DagBag
+        dags = DagBag("dags").dags.values()
+        print("\\n" + json.dumps({dag.dag_id: {
+            "zone": str(dag.timezone),
+            "schedule": repr(dag.schedule),
+            "limits": {task.task_id: str(task.execution_timeout) for task in dag.tasks},
+        } for dag in dags}))"""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
+        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DEFAULT_TIMEZONE": "America/New_York",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+    }
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    assert len(found) > len([*DAGS, *EXAMPLES])
+    return found
+
+
+def test_every_schedule_follows_the_stacks_time_zone_but_the_weather_is_koreas(
+    loaded: dict[str, dict[str, Any]],
+) -> None:
+    zones = {name: dag["zone"] for name, dag in loaded.items()}
+    assert zones.pop("crawling_weather") == "Asia/Seoul"
+    assert set(zones.values()) == {"America/New_York"}, zones
+
+
+def test_every_task_has_a_limit_of_time(loaded: dict[str, dict[str, Any]]) -> None:
+    """Without that of the stack, which a user's own DAGs have too: it is set by compose alone."""
+    unlimited = [
+        f"{name}.{task}" for name, dag in loaded.items() for task, limit in dag["limits"].items() if limit == "None"
+    ]
+    assert unlimited == []
+
+
+def test_the_selection_follows_the_training_by_its_asset_and_not_by_the_same_minute(
+    loaded: dict[str, dict[str, Any]],
+) -> None:
+    assert "waiting-model/iris" in loaded["model_selection"]["schedule"]
 
 
 def test_the_canarys_rules_have_the_same_defaults_in_the_form_and_in_the_code() -> None:
