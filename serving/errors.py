@@ -2,6 +2,7 @@
 
 ServingError
 ├── RegistryError       MLflow cannot be read at this moment: tried again
+│   └── LateChangeError     it did not answer a change of an alias in time, which may still take place
 ├── RefusedModelError   a registered version that must not serve: the old one keeps serving
 ├── RequestError        a request that cannot be answered, with its HTTP status
 ├── NoCandidateError    a rollout of a model that has no version which passed the gate, or not the requested one
@@ -20,6 +21,7 @@ ServingError
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -33,6 +35,14 @@ class RegistryError(ServingError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class LateChangeError(RegistryError):
+    """A change of an alias that MLflow did not answer in time; `wait` tells whether its outcome is known."""
+
+    def __init__(self, message: str, wait: Callable[[float], bool]) -> None:
+        super().__init__(message)
+        self.wait = wait
 
 
 class RefusedModelError(ServingError):

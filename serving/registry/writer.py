@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 
-from serving.errors import RegistryError
+from serving.errors import LateChangeError, RegistryError
 from serving.registry.names import BAD_VERDICTS, MODEL_FILE, ROLLED_BACK, VERDICT
 
 VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 PAGE_SIZE = 100
 """Newest versions that are searched for a candidate."""
+
+
+CALL_SECONDS = 10.0
+"""Longest wait for an answer of MLflow: shorter than a lock of the aliases outlives an idle process."""
+
+DOWNLOAD_SECONDS = 30.0
+"""The same for the next part of a file."""
+
+OUTCOME_SECONDS = 600.0
+"""How long a change of an alias that was not answered in time is listened for."""
 
 
 class RegistryWriter(Protocol):
@@ -56,8 +67,9 @@ class MlflowRegistryWriter:
     """
 
     def __init__(self, url: str, username: str, password: str) -> None:
-        retry = httpx.HTTPTransport(retries=3)
-        self._client = httpx.Client(base_url=url, auth=(username, password), timeout=30.0, transport=retry)
+        retry = httpx.HTTPTransport(retries=1)
+        timeout = httpx.Timeout(CALL_SECONDS, connect=3.0)
+        self._client = httpx.Client(base_url=url, auth=(username, password), timeout=timeout, transport=retry)
 
     def close(self) -> None:
         """Closes the connections, which would otherwise end with the process."""
@@ -127,17 +139,19 @@ class MlflowRegistryWriter:
         """Points an alias at a version.
 
         Raises:
+            LateChangeError: MLflow did not answer in time, and may still move it.
             RegistryError: MLflow refuses, or the version does not exist.
         """
-        self._call("POST", "registered-models/alias", {"name": model, "alias": alias, "version": version})
+        self._change("POST", {"name": model, "alias": alias, "version": version})
 
     def delete(self, model: str, alias: str) -> None:
         """Deletes an alias, if it exists.
 
         Raises:
+            LateChangeError: MLflow did not answer in time, and may still delete it.
             RegistryError: MLflow refuses.
         """
-        self._call("DELETE", "registered-models/alias", {"name": model, "alias": alias}, missing_ok=True)
+        self._change("DELETE", {"name": model, "alias": alias})
 
     def tag(self, model: str, version: str, key: str, value: str) -> None:
         """Writes a tag on a version.
@@ -161,7 +175,8 @@ class MlflowRegistryWriter:
     @contextmanager
     def _stream(self, subject: str, query: Mapping[str, str]) -> Iterator[httpx.Response]:
         try:
-            with self._client.stream("GET", "/model-versions/get-artifact", params=query) as response:
+            path = "/model-versions/get-artifact"
+            with self._client.stream("GET", path, params=query, timeout=DOWNLOAD_SECONDS) as response:
                 if response.status_code != httpx.codes.OK:
                     raise RegistryError(
                         f"{subject}: found status {response.status_code}, expected 200; was the file deleted?",
@@ -171,12 +186,41 @@ class MlflowRegistryWriter:
         except httpx.HTTPError as error:
             raise RegistryError(f"{subject}: found {error!r}, expected the file; is MLflow up?") from error
 
+    def _change(self, method: str, fields: Mapping[str, str]) -> None:
+        """Changes an alias in a thread, which still hears the outcome after this caller has stopped waiting."""
+        subject = f"MLflow {method} registered-models/alias {dict(fields)}"
+        errors: list[RegistryError] = []
+
+        def call() -> None:
+            try:
+                is_deletion, timeout = method == "DELETE", httpx.Timeout(OUTCOME_SECONDS, connect=3.0)
+                self._call(method, "registered-models/alias", fields, missing_ok=is_deletion, timeout=timeout)
+            except RegistryError as error:
+                errors.append(error)
+
+        has_ended = start_thread(call)
+        if not has_ended(CALL_SECONDS):
+            raise LateChangeError(
+                f"{subject}: found no answer within {CALL_SECONDS:.0f} s, expected one; it may still take place",
+                has_ended,
+            )
+        if errors:
+            raise errors[0]
+
     def _call(
-        self, method: str, path: str, fields: Mapping[str, str | int], *, missing_ok: bool = False
+        self,
+        method: str,
+        path: str,
+        fields: Mapping[str, str | int],
+        *,
+        missing_ok: bool = False,
+        timeout: httpx.Timeout | None = None,
     ) -> dict[str, Any]:
-        carried = {"params": dict(fields)} if method == "GET" else {"json": dict(fields)}
+        carried: dict[str, Any] = {"params" if method == "GET" else "json": dict(fields)}
+        if timeout:
+            carried["timeout"] = timeout
         try:
-            response = self._client.request(method, f"/api/2.0/mlflow/{path}", **carried)  # type: ignore[arg-type]
+            response = self._client.request(method, f"/api/2.0/mlflow/{path}", **carried)
         except httpx.HTTPError as error:
             raise RegistryError(f"MLflow {method} {path}: found {error!r}, expected an answer; is it up?") from error
         if missing_ok and response.status_code == httpx.codes.NOT_FOUND:
@@ -189,6 +233,18 @@ class MlflowRegistryWriter:
             )
         answer: dict[str, Any] = response.json()
         return answer
+
+
+def start_thread(call: Callable[[], None]) -> Callable[[float], bool]:
+    """Starts a call in a thread that does not outlive the process; returns how to wait for its end."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+
+    def has_ended(seconds: float) -> bool:
+        thread.join(seconds)
+        return not thread.is_alive()
+
+    return has_ended
 
 
 def _read_tags(entity: Mapping[str, Any]) -> dict[str, str]:

@@ -49,8 +49,8 @@ def ask_person(control: RolloutControl, rollout_id: int, wait_seconds: float) ->
 def approve(control: RolloutControl, rollout_id: int, person: str) -> None:
     """Continues the rollout; a version on which the gate could not decide counts as passed from now on."""
     with control.hold(rollout_id) as held:
-        control.registry.tag(held.row.model, held.row.to_version, "approved_by", person)
-        control.registry.tag(held.row.model, held.row.to_version, "gate", "passed")
+        held.control.registry.tag(held.row.model, held.row.to_version, "approved_by", person)
+        held.control.registry.tag(held.row.model, held.row.to_version, "gate", "passed")
         held.note(reason=f"approved by {person}")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml_code.errors import WarehouseError
 from ml_code.model_file.spec import LARGEST_FILE_MB
 from ml_code.settings import Settings, load_settings
 from ml_code.warehouse import open_warehouse
@@ -17,6 +18,7 @@ from serving.errors import BreachError, InconclusiveError, MovedByHandError
 from serving.fleet.gateway import Gateway, HttpGateway
 from serving.fleet.replicas import DnsFleet, Fleet
 from serving.registry.writer import MlflowRegistryWriter, RegistryWriter
+from serving.rollout.fence import Change, FencedRegistry, repair
 from serving.rollout.held import HeldRollout, explain_loss
 from serving.rollout.promotion_log import PromotionLog, WarehouseLog
 from serving.rollout.rows import Kind, RolloutRows, State, WarehouseRollouts
@@ -61,8 +63,26 @@ class RolloutControl:
         Raises:
             RolloutLostError: it has ended, or another run drives it.
         """
-        with self.rows.lock(self.rows.read(rollout_id).model):
-            yield self.read_own(rollout_id)
+        with self.lock(self.rows.read(rollout_id).model) as locked:
+            yield locked.read_own(rollout_id)
+
+    @contextmanager
+    def lock(self, model: str) -> Iterator[RolloutControl]:
+        """Keeps every other process from moving the model's aliases; yields what works under the lock.
+
+        A change that the lock did not cover to its end is repaired afterwards.
+        """
+        changes: list[Change] = []
+        is_lost = False
+        try:
+            with self.rows.lock(model) as prove:
+                yield replace(self, registry=FencedRegistry(self.registry, prove, self.clock, changes))
+        except WarehouseError:
+            is_lost = True
+            raise
+        finally:
+            if (is_lost and changes) or any(change.late for change in changes):
+                repair(self, model, changes)
 
     def read_own(self, rollout_id: int) -> HeldRollout:
         """The rollout, if it is active and ours; without the lock, for a step that takes long.

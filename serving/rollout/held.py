@@ -111,8 +111,12 @@ class HeldRollout:
     def log(
         self, action: Action, why: str, *, from_version: str | None, to_version: str, who: str | None = None
     ) -> None:
-        """Adds the move to the log, once for each rollout and action."""
-        self.control.log.record(
+        """Adds the move to the log, once for each rollout and action.
+
+        Raises:
+            RolloutLostError: another process has ended the rollout.
+        """
+        is_ours = self.control.log.record(
             self.row.model,
             action,
             who or self.control.who,
@@ -121,6 +125,8 @@ class HeldRollout:
             to_version=to_version,
             rollout_id=self.row.rollout_id,
         )
+        if not is_ours:
+            raise explain_loss(self.control.rows.read(self.row.rollout_id))
 
     def take_over(self) -> None:
         """Makes this process the owner; needs the lock."""

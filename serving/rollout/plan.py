@@ -76,10 +76,10 @@ def open_rollout(control: RolloutControl, model: str, version: str | None = None
     version = version or None  # an emptied field of the form is ""
     first: Rollout | None = None
     while True:
-        with control.rows.lock(model):
-            active = control.find_active(model)
+        with control.lock(model) as locked:
+            active = locked.find_active(model)
             if active is None:
-                return _open(control, model, version)
+                return _open(locked, model, version)
             if first is None or first.rollout_id != active.row.rollout_id:
                 first = active.row
             if _claim(active, version, first):

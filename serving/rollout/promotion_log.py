@@ -43,8 +43,8 @@ class PromotionLog(Protocol):
         from_version: str | None = None,
         to_version: str | None = None,
         rollout_id: int | None = None,
-    ) -> None:
-        """Adds a row, unless the rollout has one of this action."""
+    ) -> bool:
+        """Adds a row, unless the rollout has one of this action; False where the rollout has ended."""
 
     def list_moves(self, model: str) -> list[Move]:
         """Every move of a model, the newest first."""
@@ -78,18 +78,29 @@ class WarehouseLog:
         from_version: str | None = None,
         to_version: str | None = None,
         rollout_id: int | None = None,
-    ) -> None:
+    ) -> bool:
         """Adds a row, unless the rollout has one of this action: a repeated step adds none, another person's does.
+
+        Returns:
+            False where the rollout has ended: then the move is not its own any more, and there is no row.
 
         Raises:
             WarehouseError: the database cannot be reached.
         """
         with self._warehouse.transaction() as connection, connection.cursor() as cursor:
+            if rollout_id is not None:
+                # The lock of the row lasts until the move is in the log: no other process ends the rollout meanwhile.
+                cursor.execute(
+                    "SELECT FROM warehouse.rollout WHERE rollout_id = %s AND ended_at IS NULL FOR SHARE", (rollout_id,)
+                )
+                if cursor.rowcount == 0:
+                    return False
             cursor.execute(
                 "INSERT INTO warehouse.promotion_log (model, action, from_version, to_version, who, why, rollout_id) "
                 "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (rollout_id, action) DO NOTHING",
                 (model, action, from_version, to_version, who, why, rollout_id),
             )
+        return True
 
     def list_moves(self, model: str) -> list[Move]:
         """Every move of a model, the newest first.

@@ -7,9 +7,13 @@ import logging
 from serving.errors import NoCandidateError, RolledBackError
 from serving.registry.names import CHAMPION, PREVIOUS, ROLLED_BACK
 from serving.rollout.control import RolloutControl
+from serving.rollout.fence import guard
 from serving.rollout.held import LONGEST_REASON, HeldRollout
 from serving.rollout.promotion_log import Move
 from serving.rollout.rows import MOVING, Rollout
+
+GUARD_SECONDS = 20.0
+"""Time after a rollback in which a promotion that it cancelled midway may still come late."""
 
 logger = logging.getLogger("serving")
 
@@ -26,22 +30,26 @@ def roll_back(control: RolloutControl, model: str, why: str) -> Rollout:
         RolledBackError: another rollback was faster.
     """
     seen = control.log.find_last_move(model)
-    with control.rows.lock(model):
+    with control.lock(model) as locked:
         # A person is the same owner every time; each run is an owner of its own.
         if control.run_url and (done := control.rows.find_rollback(model, control.owner)):
             return done
-        active = control.find_active(model)
+        active = locked.find_active(model)
         if active is not None and active.row.kind == "rollback":  # an interrupted one
             return finish_rollback(active)
-        _refuse_second(control, model, seen)
-        note_moves_by_hand(control, model)
-        bad, target = _find_way_back(control, model, active.row if active else None)
+        _refuse_second(locked, model, seen)
+        note_moves_by_hand(locked, model)
+        bad, target = _find_way_back(locked, model, active.row if active else None)
+        late = _find_late_promotion(active)
         if active is not None:
             # The champion is moved below, under a row of its own: after an interruption the next one finds it.
             active.abort(f"cancelled by the rollback of {control.who}: {why}", is_taken_back=False)
-        opened = control.open(model, "rollback", from_version=bad, to_version=target, state="promoting")
+        opened = locked.open(model, "rollback", from_version=bad, to_version=target, state="promoting")
         opened.note(reason=why)
-        return finish_rollback(opened)
+        done = finish_rollback(opened)
+    if late:
+        guard(control, late, GUARD_SECONDS)
+    return done
 
 
 def finish_rollback(held: HeldRollout) -> Rollout:
@@ -79,17 +87,25 @@ def promote_by_hand(control: RolloutControl, model: str, version: str, why: str)
         raise NoCandidateError(
             f"{model}: found no version {version}, expected one that is registered; MLflow lists them"
         )
-    with control.rows.lock(model):
-        active = control.find_active(model)
+    with control.lock(model) as locked:
+        active = locked.find_active(model)
+        late = _find_late_promotion(active)
         if active is not None and _is_unfinished_rollback(active):
             finish_rollback(active)
         elif active is not None:
             active.abort(f"version {version} takes its place ({control.who}): {why}", is_verdict=False)
-        champion = control.registry.read(model).get(CHAMPION)
-        opened = control.open(model, "rollout", from_version=champion, to_version=version, state="promoting")
+        champion = locked.registry.read(model).get(CHAMPION)
+        opened = locked.open(model, "rollout", from_version=champion, to_version=version, state="promoting")
         opened.move_aliases(why)
         opened.finish(why)
-        return opened.row
+    if late:
+        guard(control, late, GUARD_SECONDS)
+    return opened.row
+
+
+def _find_late_promotion(active: HeldRollout | None) -> Rollout | None:
+    """The rollout whose promotion was begun, while nobody knows how far it came: a change of its may come late."""
+    return active.row if active is not None and active.row.state == "promoting" else None
 
 
 def _is_unfinished_rollback(held: HeldRollout) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,11 +28,14 @@ type State = Literal[
 MOVING: frozenset[State] = frozenset({"promoting", "verifying"})
 """States in which the aliases may name the new version already."""
 
-LOCK_SECONDS = 30
-"""Longest wait for another process that moves aliases of the same model."""
+LOCK_SECONDS = 60
+"""Longest wait for another process that moves aliases of the same model: longer than one may take."""
 
-HELD_SECONDS = 90
-"""A process that holds the lock and is idle for this long has hung: Postgres takes the lock from it."""
+HELD_SECONDS = 30
+"""A process that holds the lock and is idle for this long has hung: Postgres takes the lock from it.
+
+It proves the lock before each call of MLflow, which takes less.
+"""
 
 COLUMNS = (
     "rollout_id, model, kind, from_version, to_version, state, owner, who, run_url, reason, figures, started_at, "
@@ -88,8 +91,12 @@ class Rollout:
 class RolloutRows(Protocol):
     """The table as a rollout needs it."""
 
-    def lock(self, model: str) -> AbstractContextManager[None]:
-        """Keeps every other process from moving aliases of the model; not to be taken twice."""
+    def lock(self, model: str) -> AbstractContextManager[Callable[[], None]]:
+        """Keeps every other process from moving aliases of the model; not to be taken twice.
+
+        Returns the proof that the lock is still held: a call that raises WarehouseError, or ends the hold with one, if
+        it is not.
+        """
 
     def find_active(self, model: str) -> Rollout | None:
         """The row of the model that has not ended."""
@@ -142,7 +149,7 @@ class WarehouseRollouts:
         self._warehouse = warehouse
 
     @contextmanager
-    def lock(self, model: str) -> Iterator[None]:
+    def lock(self, model: str) -> Iterator[Callable[[], None]]:
         """Holds the model's advisory lock, which ends with the connection: a process that dies leaves none behind.
 
         Raises:
@@ -152,7 +159,7 @@ class WarehouseRollouts:
             cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
             cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{HELD_SECONDS}s'")
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"rollout/{model}",))
-            yield
+            yield lambda: cursor.execute("SELECT 1")
 
     def find_active(self, model: str) -> Rollout | None:
         """The row of the model that has not ended.

@@ -85,7 +85,7 @@ def start_canary(control: RolloutControl, rollout_id: int) -> str:
             why = "it is the first version" if row.from_version is None else "there is no canary pool"
             raise NoCanaryError(f"{row.name}: {why}, so it goes straight to the replicas")
         # In this order: a challenger that another run left there must not answer.
-        control.registry.move(row.model, CHALLENGER, row.to_version)
+        held.control.registry.move(row.model, CHALLENGER, row.to_version)
         held.keep_canary_open()
         held.note(state="canary", reason="the canary pool fetches the version")
     return _say(row, f"the challenger is version {row.to_version}")
@@ -139,7 +139,7 @@ def promote(control: RolloutControl, rollout_id: int) -> str:
     """
     with control.hold(rollout_id) as held:
         row = held.row
-        champion = control.registry.read(row.model).get(CHAMPION)
+        champion = held.control.registry.read(row.model).get(CHAMPION)
         if champion not in {row.from_version, row.to_version}:
             reason = f"the champion: found version {champion}, expected {row.from_version}; it was moved by hand"
             held.abort(reason, is_verdict=False)

@@ -44,8 +44,11 @@ def test_a_repeated_step_of_a_rollout_adds_no_row_and_the_same_move_of_another_o
             lease_seconds=60,
         )
         for _ in range(2):
-            log.record("iris", "promote", who, "better", from_version="1", to_version="2", rollout_id=opened.rollout_id)
+            assert log.record(
+                "iris", "promote", who, "better", from_version="1", to_version="2", rollout_id=opened.rollout_id
+            )
         rows.write(opened.rollout_id, lease_seconds=60, is_over=True)
+        assert not log.record("iris", "rollback", who, "too late", to_version="1", rollout_id=opened.rollout_id)
     moves = log.list_moves("iris")
     assert [move.who for move in moves] == ["bob", "ada"]
     assert moves[0].rollout_id == opened.rollout_id != moves[1].rollout_id

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ml_code.errors import WarehouseError
 from ml_code.model_file.spec import Value
-from serving.errors import RegistryError
+from serving.errors import LateChangeError, RegistryError
 from serving.rollout.promotion_log import Action, Move
 from serving.rollout.rows import Kind, Rollout, State
 from tests.unit.serving.onnx_files import make_classifier
@@ -29,6 +30,8 @@ class FakeRegistryWriter:
         self.tags: dict[str, dict[str, str]] = {}
         self.files: dict[str, bytes | None] = {}
         self.model_tags: dict[str, str] = {}
+        self.late: Callable[[Callable[[], None]], bool] | None = None
+        """Called with the next change of an alias, which is not answered in time, when its caller waits for it."""
         for version in range(1, int(newest_passed or 0) + 1):
             self.add(str(version))
 
@@ -68,10 +71,17 @@ class FakeRegistryWriter:
     def move(self, model: str, alias: str, version: str) -> None:
         if version not in self.tags:
             raise RegistryError(f"found status 404 for version {version}", 404)
-        self.aliases[alias] = version
+        self._change(lambda: self.aliases.__setitem__(alias, version))
 
     def delete(self, model: str, alias: str) -> None:
-        self.aliases.pop(alias, None)
+        self._change(lambda: self.aliases.pop(alias, None))
+
+    def _change(self, change: Callable[[], object]) -> None:
+        if self.late is None:
+            change()
+            return
+        wait, self.late = self.late, None
+        raise LateChangeError("found no answer", lambda seconds: wait(lambda: change() and None))
 
     def tag(self, model: str, version: str, key: str, value: str) -> None:
         self.tags.setdefault(version, {})[key] = value
@@ -86,8 +96,9 @@ class FakeRegistryWriter:
 class FakeLog:
     """The newest move stands last."""
 
-    def __init__(self, *moves: Move) -> None:
+    def __init__(self, *moves: Move, rows: FakeRows | None = None) -> None:
         self.moves = list(moves)
+        self.rows = rows
 
     def record(
         self,
@@ -99,10 +110,13 @@ class FakeLog:
         from_version: str | None = None,
         to_version: str | None = None,
         rollout_id: int | None = None,
-    ) -> None:
+    ) -> bool:
+        if rollout_id and self.rows and self.rows.rows[rollout_id].ended_at is not None:
+            return False
         if rollout_id is not None and (rollout_id, action) in {(move.rollout_id, move.action) for move in self.moves}:
-            return
+            return True
         self.moves.append(Move(NOON, model, action, from_version, to_version, who, why, rollout_id))
+        return True
 
     def list_moves(self, model: str) -> list[Move]:
         return self.moves[::-1]
@@ -120,21 +134,40 @@ class FakeLog:
 
 
 class FakeRows:
-    """The rows of rollouts, on a clock of their own."""
+    """The rows of rollouts, on a clock of their own; a session may end before a given proof of its lock."""
 
     def __init__(self) -> None:
         self.rows: dict[int, Rollout] = {}
         self.now = NOON
-        self.is_locked = False
+        self.holder: object = None
+        self.proofs_left: int | None = None
+        self.meanwhile: Callable[[], None] = lambda: None
+        """Called when a lock is lost: another process gets it."""
+
+    @property
+    def is_locked(self) -> bool:
+        return self.holder is not None
 
     @contextmanager
-    def lock(self, model: str) -> Iterator[None]:
+    def lock(self, model: str) -> Iterator[Callable[[], None]]:
         assert not self.is_locked, "the lock was taken twice"
-        self.is_locked = True
+        self.holder = own = object()
         try:
-            yield
+            yield lambda: self._prove(own)
+            if self.holder is not own:
+                raise WarehouseError("the lock was lost")
         finally:
-            self.is_locked = False
+            if self.holder is own:
+                self.holder = None
+
+    def _prove(self, own: object) -> None:
+        if self.proofs_left is not None and self.holder is own:
+            self.proofs_left -= 1
+            if self.proofs_left < 0:
+                self.proofs_left, self.holder = None, None
+                self.meanwhile()
+        if self.holder is not own:
+            raise WarehouseError("the lock was lost")
 
     def find_active(self, model: str) -> Rollout | None:
         found = [row for row in self.rows.values() if row.model == model and row.ended_at is None]

@@ -40,7 +40,7 @@ class Table:
 def set_table(newest_passed: str | None = None, *, has_canary_pool: bool = True, **aliases: str) -> Table:
     """A registry with these versions and aliases, and replicas that follow it."""
     registry, rows = FakeRegistryWriter(newest_passed, **aliases), FakeRows()
-    log = FakeLog()
+    log = FakeLog(rows=rows)
     if "champion" in aliases:
         log.record(
             "iris", "promote", "ada", "as it was", from_version=aliases.get("previous"), to_version=aliases["champion"]
