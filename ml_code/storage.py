@@ -6,7 +6,7 @@ import io
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, override
 
 from ml_code.errors import StorageError
+from ml_code.moving import Place, move_file, move_object
 
 if TYPE_CHECKING:
     from ml_code.settings import Settings
@@ -131,7 +132,11 @@ class Storage:
         """
         if not uri.startswith(SCHEME):
             return _describe_file(Path(uri)) if Path(uri).is_file() else None
-        return next((found for found in self.list_objects(uri) if found.uri == uri), None)
+        with _explained(uri):
+            bucket, key = _split(uri)
+            # Of all keys that begin with it, the key itself is the first.
+            found = self._client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", [])
+            return _describe_entry(bucket, found[0]) if found and found[0]["Key"] == key else None
 
     def list_objects(self, prefix: str) -> list[StoredObject]:
         """Every object whose URI starts with the prefix, in order, without the markers of empty folders.
@@ -145,12 +150,7 @@ class Storage:
             bucket, key = _split(prefix)
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
             return [
-                StoredObject(
-                    f"{SCHEME}{bucket}/{entry['Key']}",
-                    f"{entry['ETag'].strip('"')}@{entry['LastModified'].isoformat()}",
-                    entry["LastModified"],
-                    entry["Size"],
-                )
+                _describe_entry(bucket, entry)
                 for page in pages
                 for entry in page.get("Contents", [])
                 if not entry["Key"].endswith("/")
@@ -162,19 +162,17 @@ class Storage:
         Raises:
             StorageError: the store refuses.
         """
-        found = self.find(source)
-        if found is None or found.tag != tag:
+        if not self._has_tag(source, tag):
             return False
         with _explained(source):
             if not source.startswith(SCHEME):
-                Path(target).parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(source, target)
-                return True
-            (bucket, key), (to_bucket, to_key) = _split(source), _split(target)
-            # The managed copy goes in parts, which S3 requires above 5 GB.
-            self._client.copy({"Bucket": bucket, "Key": key}, to_bucket, to_key)
-            self._client.delete_object(Bucket=bucket, Key=key)
-        return True
+                return move_file(Path(source), Path(target), lambda moved: _describe_file(moved).tag == tag)
+            places, etag = (Place(*_split(source)), Place(*_split(target))), tag.partition("@")[0]
+            return move_object(self._client, *places, etag, lambda: self._has_tag(source, tag))
+
+    def _has_tag(self, uri: str, tag: str) -> bool:
+        found = self.find(uri)
+        return found is not None and found.tag == tag
 
     @cached_property
     def _client(self) -> Any:
@@ -278,6 +276,11 @@ def _list_files(prefix: str) -> list[StoredObject]:
     folder = Path(prefix) if Path(prefix).is_dir() else Path(prefix).parent
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and str(path).startswith(prefix))
     return [_describe_file(path) for path in paths if not path.name.endswith(".partial")]
+
+
+def _describe_entry(bucket: str, entry: Mapping[str, Any]) -> StoredObject:
+    tag = f"{entry['ETag'].strip('"')}@{entry['LastModified'].isoformat()}"
+    return StoredObject(f"{SCHEME}{bucket}/{entry['Key']}", tag, entry["LastModified"], entry["Size"])
 
 
 def _describe_file(path: Path) -> StoredObject:
