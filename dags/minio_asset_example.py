@@ -117,7 +117,7 @@ def minio_asset_example() -> None:
         # A run may have many events, and an event that a person created has no keys.
         events = [event for found in (triggering_asset_events or {}).values() for event in found]
         keys = [key for event in events for key in event.extra.get("payload", {}).get("keys", [])]
-        return intake.plan_batches(keys or intake.list_waiting(open_workspace()))
+        return intake.plan_batches(intake.choose_files(open_workspace(), keys))
 
     take_in.expand(batch=choose_files())
 

@@ -93,7 +93,15 @@ class CleanFiles:
         Raises:
             StorageError: the store refuses.
         """
-        return None if self._storage.find(self._uri(sha256)) is None else self.read(sha256)[0]
+        return self.read(sha256)[0] if self.has(sha256) else None
+
+    def has(self, name: str) -> bool:
+        """Whether there is an accepted file of this name.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        return self._storage.find(self._uri(name)) is not None
 
     def read(self, name: str) -> tuple[CleanFile, pd.DataFrame]:
         """Reads an accepted file with its rows: declared columns typed, the others text.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,9 +25,13 @@ from ml_code.workspace import Workspace
 BATCH_FILES = 100
 """Files of one task: ten thousand files become neither ten thousand tasks nor one endless task."""
 
+MOST_FILES = 20_000
+"""Files of one run, the oldest first; the next run takes the others. Airflow refuses more than 1,024 batches."""
+
 PRODUCED_ROWS = 30
 
 SHOWN_COLUMNS = 5
+SHOWN_FOLDERS = 20
 
 log = logging.getLogger(__name__)
 
@@ -68,26 +73,38 @@ def produce_sample(workspace: Workspace, run_id: str, *, dataset: str = "iris") 
     return uri
 
 
+def choose_files(workspace: Workspace, keys: Sequence[str]) -> list[str]:
+    """The keys that an event names; without any, or with more than a run takes, the files that wait the longest.
+
+    Raises:
+        StorageError: the store refuses.
+    """
+    return list(keys) if 0 < len(set(keys)) <= MOST_FILES else list_waiting(workspace)
+
+
 def list_waiting(workspace: Workspace, min_age_minutes: float = 0) -> list[str]:
-    """Keys of the files of known datasets that await their intake, without files younger than the minimum age.
+    """Keys of the files of known datasets that wait the longest for their intake, and at least for the minimum age.
 
     Raises:
         StorageError: the store refuses.
     """
     newest = datetime.now(UTC) - timedelta(minutes=min_age_minutes)
     objects = workspace.storage.list_objects(workspace.places.locate_object(INCOMING))
-    waiting = [workspace.places.get_key(found.uri) for found in objects if found.modified_at <= newest]
-    datasets = workspace.catalog.datasets
-    for key in waiting:
-        if name_dataset(key) not in datasets:
-            log.warning("%s stays where it is: the catalog has no dataset %r", key, name_dataset(key))
-    return [key for key in waiting if name_dataset(key) in datasets]
+    old = sorted((found for found in objects if found.modified_at <= newest), key=lambda found: found.modified_at)
+    waiting, datasets = [workspace.places.get_key(found.uri) for found in old], workspace.catalog.datasets
+    unknown = Counter(name for key in waiting if (name := name_dataset(key)) not in datasets)
+    for name, count in unknown.most_common(SHOWN_FOLDERS):
+        log.warning("%d file(s) of %r stay where they are: the catalog has no such dataset", count, name)
+    known = [key for key in waiting if name_dataset(key) in datasets]
+    if len(known) > MOST_FILES:
+        log.warning("%d files wait: this run takes the %d oldest, later runs the others", len(known), MOST_FILES)
+    return known[:MOST_FILES]
 
 
 def plan_batches(keys: Iterable[str]) -> list[dict[str, Any]]:
-    """Groups keys by dataset, the first folder of each key."""
+    """Groups keys by dataset, the first folder of each key, in their order."""
     by_dataset: dict[str, list[str]] = {}
-    for key in sorted(set(keys)):
+    for key in dict.fromkeys(keys):
         by_dataset.setdefault(name_dataset(key), []).append(key)
     return [
         {"dataset": name, "keys": names[start : start + BATCH_FILES]}
@@ -143,7 +160,8 @@ def file_away(workspace: Workspace, report: Mapping[str, Any]) -> None:
             continue
         is_rejected = file["outcome"] == "rejected"
         target = places.locate_filed(file["key"], file["sha256"], is_rejected=is_rejected)
-        storage.move(places.locate_object(file["key"]), target, file["tag"])
+        if not storage.move(places.locate_object(file["key"]), target, file["tag"]):
+            log.info("%s stays: it is gone, or another file has its place, which the next run takes in", file["key"])
         if is_rejected:
             rejected.append(f"{target}: {file['says']}")
     if rejected:

@@ -70,13 +70,12 @@ class CountingContent:
         Raises:
             StorageError: the store refuses.
         """
-        names = choose_counting(self._files.list_names(), self._source)
-        name = next((name for name in (sha256, SOURCE + sha256) if name in names), None)
+        name = self._find_name(sha256)
         if name is None:
             return None
         file, stored = self._files.read(name)
         for _, rows in _check_in_order(self._dataset, [(file, stored)]):
-            if len(rows) == len(stored) and self._are_newest(rows, names):
+            if len(rows) == len(stored) and self._are_newest(rows):
                 return file
         return None
 
@@ -89,11 +88,17 @@ class CountingContent:
         if self._newest is not None:
             self._newest |= self._digest_keys([file.sha256])
 
-    def _are_newest(self, rows: pd.DataFrame, names: list[str]) -> bool:
+    def _find_name(self, sha256: str) -> str | None:
+        """The name of a content that counts, by look-ups of that one: each file of thousands would list them all."""
+        if self._files.has(sha256):
+            return sha256
+        return SOURCE + sha256 if sha256 == self._source and self._files.has(SOURCE + sha256) else None
+
+    def _are_newest(self, rows: pd.DataFrame) -> bool:
         if self._dataset.key is None:
             return True
         if self._newest is None:
-            self._newest = self._digest_keys(names)
+            self._newest = self._digest_keys(choose_counting(self._files.list_names(), self._source))
         newest = self._newest
         return all(newest.get(key) == digest for key, digest in _digest_newest(self._dataset.key, rows).items())
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ml_code.settings import Settings
 from ml_code.storage import Storage
+from tests.many_objects import make_client
 
 
 def test_writers_of_one_object_do_not_take_each_others_and_leave_one_whole(settings: Settings, tmp_path: Path) -> None:
@@ -21,3 +22,15 @@ def test_writers_of_one_object_do_not_take_each_others_and_leave_one_whole(setti
         list(pool.map(write, contents))
     assert Storage(settings).read_bytes(uri) in contents
     assert [file.name for file in (tmp_path / "store").iterdir()] == ["object"]
+
+
+def test_all_pages_of_a_bucket_are_listed_and_one_object_is_found_by_one_request(settings: Settings) -> None:
+    storage = Storage(settings)
+    storage._client = make_client(200_000)  # type: ignore[misc]
+    found = storage.list_objects("s3://datasets/incoming/")
+    assert (len(found), found[-1].uri) == (200_000, "s3://datasets/incoming/iris/199999.csv")
+    requests: list[object] = []
+    storage._client.meta.events.register("before-parameter-build.s3.ListObjectsV2", lambda **_: requests.append(1))
+    assert storage.find("s3://datasets/incoming/iris/000000.csv") == found[0]
+    assert storage.find("s3://datasets/incoming/iris/0000") is None
+    assert len(requests) == 2

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import boto3
 import pytest
 from botocore.stub import Stubber
 
 from plugins.s3_objects import CLASSPATH, S3Listings, S3ObjectsTrigger
+from tests.many_objects import make_client
 from tests.servers import ObjectStore, run_object_store
 from tests.unit.plugins.triggerer import StateStore, run_triggerer
 
@@ -180,6 +182,29 @@ def test_many_objects_come_in_several_events(incoming: Incoming, monkeypatch: py
             assert [key for event in events for key in event] == keys
 
     asyncio.run(watch())
+
+
+def test_no_page_is_taken_for_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(S3Listings, "_connect", lambda _: make_client(200_000))
+    trigger, seen = S3ObjectsTrigger("datasets", "incoming/"), {"incoming/iris/000007.csv": "another content"}
+
+    async def watch() -> list[list[str]]:
+        stream = S3Listings("datasets", "incoming/", "aws_default").open_stream()
+        listing, _ = await anext(stream)
+        await stream.aclose()
+
+        async def read_seen() -> dict[str, str]:
+            return seen
+
+        async def share() -> AsyncIterator[Any]:
+            yield listing
+
+        monkeypatch.setattr(trigger, "_read_watermark", read_seen)
+        return [event.payload["keys"] async for event in trigger.filter_shared_stream(share())]
+
+    events = asyncio.run(watch())
+    assert [len(keys) for keys in events] == [500] * 400
+    assert len({key for keys in events for key in keys}) == 200_000
 
 
 def test_the_triggerer_finds_the_class_under_its_path() -> None:

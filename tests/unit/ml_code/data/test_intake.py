@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -10,7 +14,9 @@ from ml_code.data import intake
 from ml_code.data.clean_files import CleanFiles
 from ml_code.datasets import CATALOG, load_dataset
 from ml_code.errors import CatalogError, DataCheckError, SourceError
+from ml_code.places import Places
 from ml_code.settings import REPOSITORY
+from ml_code.storage import StoredObject
 from ml_code.workspace import Workspace, open_workspace
 
 SAMPLE = REPOSITORY / "ml_code" / "samples" / "iris_new_rows.csv"
@@ -147,11 +153,52 @@ def test_many_files_are_taken_in_by_batches_of_their_dataset() -> None:
     keys = [f"incoming/{name}/{number}.csv" for name in ("iris", "housing") for number in range(150)]
     batches = intake.plan_batches(keys * 2)
     assert [(batch["dataset"], len(batch["keys"])) for batch in batches] == [
-        ("housing", 100),
-        ("housing", 50),
         ("iris", 100),
         ("iris", 50),
+        ("housing", 100),
+        ("housing", 50),
     ]
+
+
+def make_workspace_of(names: Sequence[str]) -> Workspace:
+    """A workspace whose store lists files in this order of their keys; each was written before the one left of it."""
+    now = datetime.now(UTC)
+    objects = [
+        StoredObject(f"s3://datasets/incoming/{name}", "", now - timedelta(hours=1, seconds=place), 1)
+        for place, name in enumerate(names)
+    ]
+    storage = SimpleNamespace(list_objects=lambda _: objects)
+    catalog = SimpleNamespace(datasets={"iris": None})
+    return cast(
+        Workspace, SimpleNamespace(storage=storage, catalog=catalog, places=Places("s3://datasets", "s3://predictions"))
+    )
+
+
+def test_of_very_many_files_a_run_takes_the_oldest_and_the_next_run_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [*(f"iris/{number:06d}.csv" for number in range(25_000)), *(f"irsi/{n}.csv" for n in range(21_000))]
+    first = intake.list_waiting(make_workspace_of(names))
+    assert first == [f"incoming/iris/{number:06d}.csv" for number in range(24_999, 4_999, -1)]
+    batches = intake.plan_batches(first)
+    assert (len(batches), max(len(batch["keys"]) for batch in batches)) == (200, 100)
+    assert batches[0]["keys"][0] == "incoming/iris/024999.csv"
+    rest = intake.list_waiting(make_workspace_of(names[:5_000]))
+    assert len(rest) == 5_000
+    assert not set(rest) & set(first)
+
+
+@pytest.mark.parametrize(("keys", "chosen"), [(3, 3), (0, 7), (20_001, 7)])
+def test_an_event_of_more_files_than_a_run_takes_leaves_the_choice_to_their_age(keys: int, chosen: int) -> None:
+    workspace = make_workspace_of([f"iris/{number}.csv" for number in range(7)])
+    assert len(intake.choose_files(workspace, [f"incoming/iris/{number}.csv" for number in range(keys)])) == chosen
+
+
+def test_each_of_many_files_lists_no_folder(root: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = SAMPLE.read_bytes()
+    keys = [drop(root, f"incoming/iris/{number}.csv", content + b"5,3,1,0.2,0\n" * number) for number in range(5)]
+    listed: list[str] = []
+    monkeypatch.setattr(workspace.storage, "list_objects", listed.append)
+    assert intake.describe(take_in(workspace, *keys)).startswith("iris: 5 accepted")
+    assert listed == []
 
 
 def test_a_wrong_file_is_refused_before_it_is_uploaded(root: Path, workspace: Workspace, tmp_path: Path) -> None:
