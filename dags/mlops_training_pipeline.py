@@ -5,7 +5,7 @@ and runs the gate. The gate has three outcomes:
 - passed: the version is registered and its asset is emitted, which starts `model_serving_pipeline`;
 - rejected: nothing is registered, and the label of `gate` gives the reason;
 - undecided: the version is registered but waits for a person (docs/operations.md). It does not compare with the
-  champion, or the holdout is too small to tell.
+  champion, the holdout is too small to tell, or `force` registers what the gate rejects.
 
 **What starts it**:
 - by hand, with a form (dataset, model type, estimator, hyperparameters);
@@ -94,7 +94,7 @@ def retrain_with_new_params(
         "max_retrain": Param(
             0, type="integer", minimum=0, maximum=5, description="Small searches after a rejection, each gated again"
         ),
-        "force": Param(False, type="boolean", description="Register even if the gate rejects; recorded"),
+        "force": Param(False, type="boolean", description="Register what the gate rejects; a person approves it"),
     },
 )
 def mlops_training_pipeline() -> None:
@@ -137,13 +137,14 @@ def mlops_training_pipeline() -> None:
         return mlflow_run_id
 
     @task(map_index_template="{{ label }}")
-    def gate(training: dict[str, Any], mlflow_run_id: str) -> str:
+    def gate(training: dict[str, Any], mlflow_run_id: str, dag_run: Any = None) -> str:
         from ml_code.gate import judging
         from ml_code.gate.decision import verdict
         from ml_code.workspace import open_workspace
 
         trigger, force = training["trigger"], training["force"]
-        decision = judging.decide(open_workspace(), mlflow_run_id, trigger=trigger, force=force)
+        asker = dag_run.triggering_user_name or "a form"
+        decision = judging.decide(open_workspace(), mlflow_run_id, trigger=trigger, force=force, asker=asker)
         get_current_context()["label"] = verdict(decision)
         return "approve" if decision.is_promoted and decision.needs_approval else decision.outcome
 

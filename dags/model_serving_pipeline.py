@@ -8,7 +8,8 @@ lost. Without a champion or a canary pool, the version goes straight to the repl
 **What starts it**:
 - the asset `model/<name>`, which a training emits when its version passed the gate. It starts one rollout for each
   model named in the events;
-- by hand, with `model`, and with `version` unless it is the newest that passed.
+- by hand, with `model`, and with `version` unless it is the newest that passed. The canary's window and rules are those
+  of the dataset's TOML file. A form may tighten them; a looser value, or `allow_schema_change`, needs an approval.
 
 At most one rollout per model is under way. A newer version, or one requested by hand, replaces it.
 
@@ -26,8 +27,8 @@ and `rollout`; rows of `warehouse.rollout` and `warehouse.promotion_log`. No oth
 - `wait_for_canary`, `analyse_canary` red: the canary exceeded a limit (errors, latency, predictions), or answered too
   few requests for a decision. The log has the numbers. The version before serves all users, and this one is rolled out
   again only on request.
-- `approve` waits: a person decides under *Required actions*, within three days. A rejection makes it red. Skipped: no
-  approval is needed.
+- `approve` waits: a person decides under *Required actions*, within three days. A rejection makes it red, and so does
+  an approval by the person who asked for a looser value. Skipped: no approval is needed.
 - `promote` red: a person moved the champion meanwhile, which takes precedence, or MLflow refused. Skipped: a person has
   frozen the model meanwhile.
 - `wait_for_fleet`, `verify_through_gateway` red: a replica did not load the version in time, or the gateway answered
@@ -58,12 +59,30 @@ from notices import send
 from rollout_tasks import RolloutApproval, control_rollout, describe_end
 from task_defaults import make_task_defaults
 
+from ml_code.canary import Canary
 from ml_code.datasets import load_catalog
 
 CATALOG = load_catalog()
 NAMES = list(CATALOG.list_models())
 
-FINAL_ERRORS = ("serving.errors.NoCandidateError", "serving.errors.BreachError", "serving.errors.InconclusiveError")
+RULES = {
+    name: Param(
+        None,
+        type=[rule["type"], "null"],
+        description=f"{rule['description'].capitalize()}. Empty: the catalog's; a looser value needs an approval",
+        **{bound: rule[bound] for bound in ("minimum", "maximum") if bound in rule},
+    )
+    for name, rule in Canary.model_json_schema()["properties"].items()
+}
+"""The form may tighten the catalog's rules."""
+
+FINAL_ERRORS = (
+    "serving.errors.NoCandidateError",
+    "serving.errors.BreachError",
+    "serving.errors.InconclusiveError",
+    "serving.errors.RolloutLostError",
+    "airflow.providers.standard.exceptions.HITLTimeoutError",
+)
 
 
 @task
@@ -92,12 +111,11 @@ def wait_for_canary(rollout_id: int) -> str:
 
 @task
 def analyse_canary(rollout_id: int, params: dict[str, Any]) -> str:
-    from serving.comparison.analysis import Rules
-    from serving.rollout import steps
+    from serving.rollout import approval, steps
 
-    rules = Rules(**{name: params[name] for name in Rules.__dataclass_fields__})
     with control_rollout() as control:
-        return steps.analyse_canary(control, rollout_id, rules, params["window_seconds"])
+        limits = approval.read_limits(control, rollout_id, params)
+        return steps.analyse_canary(control, rollout_id, limits.rules, limits.window_seconds)
 
 
 @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
@@ -156,21 +174,7 @@ def abort(rollout_id: int | None) -> str:
         "version": Param(None, type=["string", "null"], description="Version; empty: the newest that passed the gate"),
         "allow_schema_change": Param(False, type="boolean", description="Clients can send other features"),
         "require_approval": Param(False, type="boolean", description="A person decides after the canary"),
-        "window_seconds": Param(
-            20, type="number", minimum=0, maximum=3600, description="Time for which the canary is watched"
-        ),
-        "minimum_requests": Param(300, type="integer", minimum=1, description="Of each pool; replays fill a shortage"),
-        "success_drop": Param(
-            0.02, type="number", minimum=0, maximum=1, description="The canary's success rate may be this much lower"
-        ),
-        "tolerated_failures": Param(2, type="integer", minimum=0, description="This many failures are not a breach"),
-        "latency_factor": Param(
-            2.0, type="number", minimum=1, description="The canary's p99 may be this factor higher,"
-        ),
-        "latency_margin_ms": Param(50.0, type="number", minimum=0, description="or this many ms, whichever is more"),
-        "distribution_distance": Param(
-            0.3, type="number", minimum=0, maximum=1, description="Distance its predictions may have from the holdout's"
-        ),
+        **RULES,
     },
 )
 def model_serving_pipeline() -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from ml_code.canary import Canary
 from ml_code.errors import CatalogError, TrainingError
 from ml_code.families import FAMILIES, HyperparameterValue, Task, check_hyperparameters, find_family
 from ml_code.markdown import escape, quote_code
@@ -111,6 +112,7 @@ class Dataset(Part):
         default_factory=dict, description="by family (random_forest, xgboost, ...); a request overrides them"
     )
     gate: Gate
+    canary: Canary = Field(default_factory=Canary)
     require_approval: bool = Field(default=False, description="whether a person approves each version after its canary")
 
     @property

@@ -49,9 +49,10 @@ class RolloutApproval(ApprovalOperator):
     template_fields = ("rollout_id", "subject", "body")
 
     def __init__(self, *, rollout_id: Any, **kwargs: Any) -> None:
-        # Airflow ends the wait at the earlier of the two limits.
+        # Airflow ends the wait at the earlier of the two limits. A person who decides before the scheduler has seen
+        # the task wait leaves it failed: it asks once more. A decision itself is final (FINAL_ERRORS).
         limit = APPROVAL_WAIT + timedelta(hours=1)
-        super().__init__(subject="", response_timeout=APPROVAL_WAIT, execution_timeout=limit, retries=0, **kwargs)
+        super().__init__(subject="", response_timeout=APPROVAL_WAIT, execution_timeout=limit, retries=1, **kwargs)
         self.rollout_id = rollout_id
 
     @override
@@ -59,10 +60,13 @@ class RolloutApproval(ApprovalOperator):
         from serving.rollout import approval
 
         with control_rollout() as control:
-            is_asked_for = bool(context["params"].get("require_approval"))
+            limits = approval.read_limits(control, self.rollout_id, context["params"])
+            is_asked_for = bool(context["params"].get("require_approval") or limits.looser)
             if not approval.needs_approval(control, self.rollout_id, is_asked_for=is_asked_for):
                 raise AirflowSkipException("nobody has to approve it")
-            self.subject, self.body = approval.ask_person(control, self.rollout_id, APPROVAL_WAIT.total_seconds())
+            self.subject, self.body = approval.ask_person(
+                control, self.rollout_id, APPROVAL_WAIT.total_seconds(), limits.looser
+            )
         send(f"*{self.subject}* waits for a person\n<{self.generate_link_to_ui_from_context(context=context)}|decide>")
         return super().execute(context)
 
@@ -77,5 +81,9 @@ class RolloutApproval(ApprovalOperator):
         with control_rollout() as control:
             if event["chosen_options"] != [self.APPROVE]:
                 raise approval.reject(control, self.rollout_id, person)
-            approval.approve(control, self.rollout_id, person)
+            limits = approval.read_limits(control, self.rollout_id, context.get("params", {}))
+            starter = getattr(context.get("dag_run"), "triggering_user_name", None)
+            askers = approval.list_askers(control, self.rollout_id, starter, limits.looser)
+            approval.refuse_asker(control, self.rollout_id, person, askers)
+            approval.approve(control, self.rollout_id, person, limits.looser)
         return person

@@ -22,7 +22,7 @@ FINAL_ERRORS = (
 
 
 TASK_TIMEOUT = pendulum.duration(hours=2)
-"""Longest try of a task: a hung one would hold a slot for ever. The largest file takes some minutes."""
+"""Longest try of a task: a hung one would hold a slot forever. The largest file takes some minutes."""
 
 TRAINING_TIMEOUT = pendulum.duration(hours=24)
 """Longest try of a task that fits models; it holds the one slot of the pool `training`."""

@@ -59,5 +59,8 @@ class RolloutSettings(BaseSettings):
     lease_seconds: float = Field(
         default=120.0, gt=0, description="after this time without a sign of life a canary closes and may be taken over"
     )
+    admin_username: str = Field(
+        default="admin", description="Airflow's first administrator, who may approve what they asked for themselves"
+    )
     mlflow_public_url: str | None = Field(default=None, description="MLflow as a browser reaches it, for links")
     gateway_public_url: str | None = Field(default=None, description="the start page as a browser reaches it")

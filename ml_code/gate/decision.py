@@ -25,6 +25,7 @@ class Decision:
     """The gate's outcome, its reason, and the scores of all models.
 
     `best_version` is the best champion until then on this holdout; None if a new line of models starts here.
+    `forced_by` is the person whose form forced it; another one must approve the version.
     """
 
     dataset: str
@@ -47,6 +48,7 @@ class Decision:
     best_version: str | None = None
     best_score: float | None = None
     tries: int = 1
+    forced_by: str | None = None
 
     @property
     def is_promoted(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,10 +37,25 @@ JUDGED = "gate"
 log = logging.getLogger(__name__)
 
 
-def decide(workspace: Workspace, run_id: str, trigger: Trigger = "manual", force: bool = False) -> Decision:
+def decide(
+    workspace: Workspace,
+    run_id: str,
+    trigger: Trigger = "manual",
+    force: bool = False,
+    *,
+    asker: str | None = None,
+) -> Decision:
     """Judges the run's exported file against the champion; both are measured on the same rows.
 
     A run with a version keeps its decision: that version may be the champion by now.
+
+    Args:
+        workspace: with MLflow and the store.
+        run_id: id of a run with an exported file.
+        trigger: cause of the run.
+        force: registers the model in any case.
+        asker: whose form forces it. What the gate does not pass then waits for a person. None: the holder of the
+            stack's secrets, at a shell.
 
     Raises:
         GateError: no training made the run, the catalog was corrected since, or its metric cannot be measured.
@@ -56,11 +72,21 @@ def decide(workspace: Workspace, run_id: str, trigger: Trigger = "manual", force
     evidence = weigh_evidence(tracker, challenger, slices)
     comparison = compare_with_champion(tracker, challenger)
     decision = apply_gate(dataset.name, dataset.gate, evidence, comparison, trigger=trigger, force=force)
+    if force and asker is not None:
+        unforced = apply_gate(dataset.name, dataset.gate, evidence, comparison, trigger=trigger)
+        decision = await_approval(decision, unforced, asker)
     _log_decision(tracker, run_id, decision)
     tracker.log_text(run_id, "slices.json", write_slices(slices))
     card = write_card(dataset, run.tags, run.params, run.metrics, decision, slices=slices)
     tracker.log_text(run_id, "model_card.md", card)
     return decision
+
+
+def await_approval(forced: Decision, unforced: Decision, asker: str) -> Decision:
+    """The decision on a model that a form forces: a person approves it, unless it passes without force."""
+    if unforced.is_promoted and not unforced.needs_approval:
+        return unforced
+    return replace(forced, needs_approval=True, forced_by=asker)
 
 
 def weigh_evidence(tracker: Tracker, challenger: Challenger, slices: Sequence[Slice]) -> Evidence:
@@ -107,8 +133,9 @@ def explain_rejection(workspace: Workspace, run_id: str) -> str:
     """Logs and returns why a run's model was not registered, and how to force it."""
     decision = read_decision(workspace.tracker.read_run(run_id))
     text = (
-        f"{verdict(decision)}. Nothing was registered. To register it anyway, run it again with force: "
-        f"the parameter `force` of the form, or `mlops train --dataset {decision.dataset} ... --force`."
+        f"{verdict(decision)}. Nothing was registered. Train on more rows or with other hyperparameters. To register "
+        f"it anyway, run it again with force: the parameter `force` of the form, which another person approves, or "
+        f"`mlops train --dataset {decision.dataset} ... --force`."
     )
     log.warning("%s", text)
     return text

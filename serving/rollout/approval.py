@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
 from ml_code.datasets import load_catalog, load_dataset
 from ml_code.gate.decision import Decision
+from serving.comparison.limits import Limits, choose_limits
 from serving.errors import BreachError
 from serving.rollout.control import RolloutControl
 from serving.rollout.rows import MOVING, Rollout
@@ -18,8 +22,15 @@ FIGURES = {
 }
 
 
+def read_limits(control: RolloutControl, rollout_id: int, form: Mapping[str, Any]) -> Limits:
+    """The limits of a rollout's canary: the catalog's, with the values of the form."""
+    model = control.rows.read(rollout_id).model
+    name = load_catalog(control.catalog_dir).list_models()[model]
+    return choose_limits(load_dataset(name, control.catalog_dir).canary, form)
+
+
 def needs_approval(control: RolloutControl, rollout_id: int, *, is_asked_for: bool = False) -> bool:
-    """Whether a person must approve: the rollout or the catalog requires it, or the gate could not decide."""
+    """Whether a person must approve: the form or the catalog requires it, or the gate could not decide."""
     rollout = control.read_own(rollout_id).row
     if rollout.state in MOVING:
         return False
@@ -30,7 +41,9 @@ def needs_approval(control: RolloutControl, rollout_id: int, *, is_asked_for: bo
     )
 
 
-def ask_person(control: RolloutControl, rollout_id: int, wait_seconds: float) -> tuple[str, str]:
+def ask_person(
+    control: RolloutControl, rollout_id: int, wait_seconds: float, looser: Sequence[str] = ()
+) -> tuple[str, str]:
     """Closes the canary, makes the rollout wait, and returns headline and text of the question, as Markdown.
 
     No task watches the canary during the wait, so it is closed. No task renews the lease either: it lasts as long as
@@ -42,16 +55,39 @@ def ask_person(control: RolloutControl, rollout_id: int, wait_seconds: float) ->
         control.rows.write(rollout_id, lease_seconds=wait_seconds)
     rollout, settings = held.row, RolloutSettings()
     tags = control.registry.read_tags(rollout.model, rollout.to_version) or {}
-    lines = [*describe_gate(tags), *describe_canary(rollout), *_list_links(rollout, settings)]
+    asked = [f"**Looser than the catalog**, by {rollout.who or 'a form'}: {', '.join(looser)}", ""] if looser else []
+    lines = [*asked, *describe_gate(tags), *describe_canary(rollout), *_list_links(rollout, settings)]
     return f"{rollout.model}: version {rollout.from_version or 'none'} -> {rollout.to_version}?", "\n".join(lines)
 
 
-def approve(control: RolloutControl, rollout_id: int, person: str) -> None:
+def list_askers(control: RolloutControl, rollout_id: int, starter: str | None, looser: Sequence[str]) -> set[str]:
+    """Who asked for what the catalog does not give: in the rollout's form, or by forcing the version past the gate."""
+    row = control.read_own(rollout_id).row
+    tags = control.registry.read_tags(row.model, row.to_version) or {}
+    forced_by = Decision.from_json(tags["gate.decision"]).forced_by if "gate.decision" in tags else None
+    return {person for person in (starter if looser else None, forced_by) if person}
+
+
+def refuse_asker(control: RolloutControl, rollout_id: int, person: str, askers: Collection[str]) -> None:
+    """Refuses an approval by a person who asked for it; the first administrator, who may make users, is exempt.
+
+    Raises:
+        BreachError: the person asked for it; the rollout has ended.
+    """
+    if person not in askers or person == RolloutSettings().admin_username:
+        return
+    reason = f"approved by {person}, who asked for a looser value than the catalog's; another person must approve it"
+    with control.hold(rollout_id) as held:
+        held.abort(reason, is_verdict=False)
+    raise BreachError(f"{held.row.name}: {reason}: start the rollout again")
+
+
+def approve(control: RolloutControl, rollout_id: int, person: str, looser: Sequence[str] = ()) -> None:
     """Continues the rollout; a version on which the gate could not decide counts as passed from now on."""
     with control.hold(rollout_id) as held:
         held.control.registry.tag(held.row.model, held.row.to_version, "approved_by", person)
         held.control.registry.tag(held.row.model, held.row.to_version, "gate", "passed")
-        held.note(reason=f"approved by {person}")
+        held.note(reason=f"approved by {person}{f', with {", ".join(looser)}' if looser else ''}")
 
 
 def reject(control: RolloutControl, rollout_id: int, person: str) -> BreachError:

@@ -24,6 +24,10 @@ QUICK = {"INCOMING_POLL_SECONDS": "2", "HEALTH_START_INTERVAL": "2s"}
 """Settings of .env that shorten waiting and change nothing else."""
 
 
+CANARY = "\n[canary]\nwindow_seconds = 5\nminimum_requests = 60\nlatency_margin_ms = 250\n"
+"""Rules of the copy's iris: a form that loosened them would wait for a person."""
+
+
 def make_copy(folder: Path) -> Stack:
     """Copies what git knows, writes .env as `make env` does, and sets what has to differ from another stack."""
     remove_leftovers()
@@ -31,6 +35,8 @@ def make_copy(folder: Path) -> Stack:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(REPOSITORY / name, target)
+    with (folder / "ml_code/catalog/iris.toml").open("a") as catalog:
+        catalog.write(CANARY)
     subprocess.run(["docker/bin/env.sh"], cwd=folder, check=True, capture_output=True)
     file = folder / ".env"
     lines = file.read_text().splitlines()

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from ml_code.canary import Canary
 from serving.comparison.analysis import Rules
-from serving.rollout.order import STEPS
+from serving.rollout.order import STEPS, WINDOW_SECONDS
 from tests.repo.repository import ROOT, find_files, list_imports
 
 DAGS = find_files("dags/*.py")
@@ -154,17 +155,8 @@ def test_the_selection_follows_the_training_by_its_asset_and_not_by_the_same_min
     assert "waiting-model/iris" in loaded["model_selection"]["schedule"]
 
 
-def test_the_canarys_rules_have_the_same_defaults_in_the_form_and_in_the_code() -> None:
-    tree = ast.parse((ROOT / "dags/model_serving_pipeline.py").read_text())
-    defaults = {
-        ast.literal_eval(key): value.args[0].value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Dict)
-        for key, value in zip(node.keys, node.values, strict=True)
-        if key and isinstance(value, ast.Call) and value.args and isinstance(value.args[0], ast.Constant)
-    }
-    rules = asdict(Rules())
-    assert {name: defaults[name] for name in rules} == rules
+def test_the_canarys_rules_have_the_same_defaults_in_the_catalog_and_in_the_code() -> None:
+    assert Canary().model_dump() == {"window_seconds": WINDOW_SECONDS, **asdict(Rules())}
 
 
 def test_the_rollout_dag_takes_the_steps_in_their_order_and_asks_a_person_before_it_promotes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ml_code.datasets import CATALOG
 from tests.integration.dags.run_dag import run_dag
 from tests.integration.plugins.slack_stand_in import run_slack
 from tests.integration.serving.replica import wait_until
@@ -13,7 +14,7 @@ from tests.unit.serving.bad_files import make_bad_classifier
 pytestmark = pytest.mark.filterwarnings("ignore")
 """MLflow's client warns about its own insides."""
 
-QUICK = {"window_seconds": 2, "minimum_requests": 60}
+QUICK = "\n[canary]\nwindow_seconds = 2\nminimum_requests = 60\n"
 GROUP = "roll_out"
 
 
@@ -23,7 +24,11 @@ def stack(rollout_stack: RolloutStack) -> RolloutStack:
 
 
 @pytest.fixture(scope="module")
-def canary_environment(airflow_environment: dict[str, str], stack: RolloutStack) -> dict[str, str]:
+def canary_environment(
+    tmp_path_factory: pytest.TempPathFactory, airflow_environment: dict[str, str], stack: RolloutStack
+) -> dict[str, str]:
+    catalog = tmp_path_factory.mktemp("catalog")
+    (catalog / "iris.toml").write_text((CATALOG / "iris.toml").read_text() + QUICK)
     settings = stack.settings
     password = settings.mlflow_password.get_secret_value()
     dsn = settings.warehouse_dsn
@@ -34,6 +39,7 @@ def canary_environment(airflow_environment: dict[str, str], stack: RolloutStack)
         **{f"{prefix}_{name}": value for prefix in ("MLOPS", "ROLLOUT") for name, value in access.items()},
         "MLOPS_WAREHOUSE_DSN": dsn.get_secret_value(),
         "MLOPS_GATEWAY_URL": stack.gateway.url,
+        "MLOPS_CATALOG_DIR": str(catalog),
         "ROLLOUT_STABLE_HOST": STABLE_HOST,
         "ROLLOUT_CANARY_HOST": CANARY_HOST,
         "ROLLOUT_PORT": str(stack.gateway.port),
@@ -68,7 +74,7 @@ def test_a_good_version_goes_through_its_canary_and_is_told_of_once(
     stack.register(make_bad_classifier())
     with run_slack() as slack:
         environment = {**canary_environment, "AIRFLOW_CONN_MY_WEBHOOK": slack.connection}
-        ran = run_dag(environment, "model_serving_pipeline", model="iris", **QUICK)
+        ran = run_dag(environment, "model_serving_pipeline", model="iris")
     assert ran["state"] == "success", ran["log"][-6000:]
     assert {name for name, state in states(ran).items() if state == "skipped"} == {"approve", "abort"}
     [message] = slack.messages
@@ -89,7 +95,7 @@ def test_a_bad_version_is_ended_and_told_of_once_with_its_cause(
     version = stack.register(make_bad_classifier(), digest="0" * 64)
     with run_slack() as slack:
         environment = {**canary_environment, "AIRFLOW_CONN_MY_WEBHOOK": slack.connection}
-        ran = run_dag(environment, "model_serving_pipeline", model="iris", **QUICK)
+        ran = run_dag(environment, "model_serving_pipeline", model="iris")
     assert ran["state"] == "failed"
     assert states(ran)["validate_artifact"] == "failed"
     assert states(ran)["abort"] == "success"

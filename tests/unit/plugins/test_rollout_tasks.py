@@ -63,6 +63,35 @@ def test_an_approval_names_its_person(tasks: ModuleType, table: Table) -> None:
     assert table.rows.read(number).reason == "approved by ada"
 
 
+def test_a_looser_value_of_a_form_is_approved_by_another_person(tasks: ModuleType, table: Table) -> None:
+    number = open_rollout(table.control(), "iris").rollout_id
+    task = tasks.RolloutApproval(task_id="approve", rollout_id=number)
+    form = {"minimum_requests": 60, "success_drop": 0.01}
+    approval.ask_person(table.control(), number, 3600, ["minimum_requests 60 instead of 300"])
+    context = {"params": form, "dag_run": SimpleNamespace(triggering_user_name="bob")}
+    assert task.execute_complete(context, answer("Approve")) == "ada"
+    assert table.rows.read(number).reason == "approved by ada, with minimum_requests 60 instead of 300"
+
+
+def test_who_asked_for_a_looser_value_does_not_approve_it(tasks: ModuleType, table: Table) -> None:
+    number = open_rollout(table.control(), "iris").rollout_id
+    task = tasks.RolloutApproval(task_id="approve", rollout_id=number)
+    approval.ask_person(table.control(), number, 3600, ["window_seconds 0 instead of 20"])
+    context = {"params": {"window_seconds": 0}, "dag_run": SimpleNamespace(triggering_user_name="ada")}
+    with pytest.raises(BreachError, match="another person must approve it"):
+        task.execute_complete(context, answer("Approve"))
+    assert table.rows.find_active("iris") is None
+
+
+def test_the_first_administrator_may_be_alone(tasks: ModuleType, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLOUT_ADMIN_USERNAME", "ada")
+    number = open_rollout(table.control(), "iris").rollout_id
+    approval.ask_person(table.control(), number, 3600)
+    task = tasks.RolloutApproval(task_id="approve", rollout_id=number)
+    context = {"params": {"window_seconds": 0}, "dag_run": SimpleNamespace(triggering_user_name="ada")}
+    assert task.execute_complete(context, answer("Approve")) == "ada"
+
+
 def test_a_rejection_fails_the_task_and_ends_the_rollout(tasks: ModuleType, table: Table) -> None:
     number = open_rollout(table.control(), "iris").rollout_id
     approval.ask_person(table.control(), number, 3600)
