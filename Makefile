@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install env up demo down logs build check fast test test-long newcomer docs mutants screenshots bench bench-stack lock images-publish kma-live
+.PHONY: help install env tls up demo down logs build check fast test test-long newcomer docs mutants screenshots bench bench-stack lock images-publish kma-live
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -16,6 +16,9 @@ help: ## show this list
 
 env: ## write .env with random secrets, unless it exists
 	@docker/bin/env.sh
+
+tls: ## make or renew the gateway's certificate, for TLS=on
+	@docker/bin/tls.sh
 
 up: ## build and start the stack, wait until it is healthy, print URLs and users
 	@docker/bin/checkout.sh

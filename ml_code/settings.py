@@ -42,6 +42,10 @@ class Settings(BaseSettings):
     gateway_url: str = Field(
         default="http://nginx:8000", description="the gateway that forwards requests for predictions"
     )
+    gateway_token: SecretStr | None = Field(default=None, description="a token of the gateway, where it demands one")
+    gateway_authority: Path | None = Field(
+        default=None, description="certificate of the authority that signed the gateway's, where no public one did"
+    )
     airflow_url: str | None = Field(
         default=None, description="Airflow's API for `mlops deploy` and `mlops status`, such as http://127.0.0.1:8080"
     )

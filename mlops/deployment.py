@@ -12,6 +12,7 @@ from mlops.errors import DeploymentError, LeftError, NoAnswerError
 from mlops.gateway import list_known_models
 from mlops.loop import SERVE, wait_for
 from serving.errors import FrozenModelError, NoCandidateError, NothingNewError
+from serving.fleet.access import OPEN, Access
 from serving.registry.names import CHAMPION
 from serving.rollout.order import STEPS
 from serving.rollout.plan import choose_version
@@ -49,6 +50,7 @@ class Place:
     api: AirflowApi
     control: RolloutControl
     gateway_url: str
+    access: Access = OPEN
 
 
 class Deployment:
@@ -176,7 +178,7 @@ class Deployment:
             wait_for(lambda: knows() or None, f"that {who} the model {model}", REFRESH_SECONDS)
 
         await_name("Airflow offers", lambda: model in place.api.read_dag(SERVE).choices["model"])
-        await_name("the replicas know", lambda: model in list_known_models(place.gateway_url))
+        await_name("the replicas know", lambda: model in list_known_models(place.gateway_url, place.access))
 
     def _follow(self, watch: _Watch) -> str:
         try:

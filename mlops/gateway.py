@@ -12,6 +12,7 @@ from uuid import uuid4
 import httpx
 
 from mlops.errors import AnswerError, NoAnswerError
+from serving.fleet.access import OPEN, Access
 
 ASK_SECONDS = 60.0
 
@@ -71,10 +72,11 @@ class Gateway:
     Answers(predictions=[0], version='7', ...)
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, access: Access = OPEN) -> None:
         self._url = url
         # One user for a whole file: the same version answers each part of it.
-        self._client = httpx.Client(timeout=ASK_SECONDS, headers={"X-User-Id": f"mlops-predict-{uuid4()}"})
+        headers = {"X-User-Id": f"mlops-predict-{uuid4()}", **access.headers}
+        self._client = httpx.Client(timeout=ASK_SECONDS, headers=headers, verify=access.verify)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -137,14 +139,14 @@ class Gateway:
             ) from error
 
 
-def list_known_models(url: str) -> set[str]:
+def list_known_models(url: str, access: Access = OPEN) -> set[str]:
     """Names of the registered models that the replicas may serve.
 
     Raises:
         NoAnswerError: the gateway does not answer, or not with the list.
     """
     try:
-        answer = httpx.get(f"{url}/rollouts", timeout=ASK_SECONDS).raise_for_status()
+        answer = httpx.get(f"{url}/rollouts", timeout=ASK_SECONDS, verify=access.verify).raise_for_status()
         return {model["name"] for model in answer.json()["models"]}
     except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
         raise NoAnswerError(f"gateway {url}: expected the list of models, found {error!r}") from error

@@ -14,6 +14,12 @@ from ml_code.settings import PREFIX, REPOSITORY, Settings, load_settings, make_s
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
+TOKENS = REPOSITORY / "docker" / "nginx" / "secrets" / "tokens"
+"""Tokens of the gateway, beside those of the settings."""
+
+AUTHORITY = REPOSITORY / "docker" / "nginx" / "authority" / "ca.crt"
+"""The authority that `make tls` makes."""
+
 
 def load_host_settings(env_file: Path | None = None) -> Settings:
     """Reads MLOPS_* if MLOPS_MLFLOW_URL is set, else the file of the stack on this machine.
@@ -87,11 +93,32 @@ def _describe_stack(env_file: Path) -> dict[str, object]:
         "s3_access_key": found["MINIO_ROOT_USER"],
         "s3_secret_key": found["MINIO_ROOT_PASSWORD"],
         "warehouse_dsn": f"{warehouse}/warehouse",
-        "gateway_url": f"http://127.0.0.1:{found.get('GATEWAY_PORT', '8000')}",
+        "gateway_url": _find_gateway(found),
+        "gateway_token": _find_token(found),
+        "gateway_authority": AUTHORITY if AUTHORITY.is_file() else None,
         "airflow_url": f"http://127.0.0.1:{found.get('AIRFLOW_PORT', '8080')}",
         "airflow_username": found.get("AIRFLOW_ADMIN_USERNAME", "admin"),
         "airflow_password": found.get("AIRFLOW_ADMIN_PASSWORD"),
     }
+
+
+def _find_gateway(found: Mapping[str, str]) -> str:
+    """The gateway's address; its certificate is for the name that people open."""
+    port = found.get("GATEWAY_PORT", "8000")
+    return (
+        f"https://{found.get('PUBLIC_HOST', 'localhost')}:{port}"
+        if found.get("TLS") == "on"
+        else f"http://127.0.0.1:{port}"
+    )
+
+
+def _find_token(found: Mapping[str, str]) -> str | None:
+    """The first token of the settings, or of the gateway's file."""
+    entries = found.get("GATEWAY_TOKENS", "").split(",")
+    if TOKENS.is_file() and os.access(TOKENS, os.R_OK):
+        entries += TOKENS.read_text(encoding="utf-8", errors="replace").splitlines()
+    tokens = [entry.partition(":")[2].strip() for entry in entries if not entry.lstrip().startswith("#")]
+    return next(filter(None, tokens), None)
 
 
 def _is_running(pid_file: Path) -> bool:

@@ -18,6 +18,7 @@ MIN_LENGTHS = {
     "AIRFLOW_FERNET_KEY": 44,
     "AIRFLOW_JWT_SECRET": 64,
     "AIRFLOW_SECRET_KEY": 16,
+    "GATEWAY_ROLLOUT_TOKEN": 16,
     "MINIO_ROOT_PASSWORD": 8,
     "MLFLOW_ADMIN_PASSWORD": 12,
     "MLFLOW_DB_PASSWORD": 8,
@@ -66,7 +67,36 @@ def check_secrets(environment: Mapping[str, str]) -> tuple[list[str], list[str]]
     if known:
         failures.append(f"BIND_ADDRESS {bind} with published secrets: {', '.join(known)}; {HOW_TO_SECRETS}")
     failures += [f"BIND_ADDRESS {bind} with {finding}; {HOW_TO_SECRETS}" for finding in weak]
+    if environment.get("TLS") == "on":
+        return failures, []
     return failures, [f"BIND_ADDRESS {bind} is not loopback: passwords travel in clear without TLS in front"]
+
+
+def check_doors(environment: Mapping[str, str]) -> list[str]:
+    """Checks that nothing travels in clear beyond this machine."""
+    if environment.get("TLS_BY_PROXY") == "yes":
+        return []
+    failures = []
+    programs = environment.get("PROGRAMS_ADDRESS") or "127.0.0.1"
+    if not _is_surely_loopback(programs):
+        failures.append(
+            f"PROGRAMS_ADDRESS {programs}: expected loopback, because passwords travel in clear on these ports; with "
+            "TLS=on the programs are reached through the gateway, or TLS_BY_PROXY=yes says that a proxy does TLS"
+        )
+    bind = environment.get("BIND_ADDRESS") or "127.0.0.1"
+    if environment.get("TLS") != "on" and not _is_surely_loopback(bind):
+        failures.append(
+            f"BIND_ADDRESS {bind}: expected TLS=on off loopback, found {environment.get('TLS')!r}; run `make tls` and "
+            "set TLS=on in .env, or TLS_BY_PROXY=yes if a proxy before the gateway does it"
+        )
+    return failures
+
+
+def _is_surely_loopback(address: str) -> bool:
+    try:
+        return is_loopback(address)
+    except ValueError:
+        return False
 
 
 def check_memory(total_gb: float) -> list[str]:
@@ -113,6 +143,7 @@ def read_total_memory_gb(meminfo: Path = Path("/proc/meminfo")) -> float:
 def run(environment: Mapping[str, str], home: Path = Path("/opt/airflow")) -> tuple[list[str], list[str]]:
     """Runs every check. Returns failures and warnings."""
     failures, warnings = check_secrets(environment)
+    failures += check_doors(environment)
     failures += check_memory(read_total_memory_gb())
     failures += check_disk(shutil.disk_usage(home / "logs").free / 1e9)
     failures += check_mounts([home / "dags", home / "plugins", Path("/opt/mlops/ml_code")], home / "logs")

@@ -9,17 +9,24 @@ password() { echo "grep ^$1= .env"; }
 
 host=$(value PUBLIC_HOST)
 gateway=http://$host:$(value GATEWAY_PORT)
+programs=("http://$host:$(value AIRFLOW_PORT)/" "http://$host:$(value MLFLOW_PORT)/"
+  "http://$host:$(value MINIO_CONSOLE_PORT)/")
+if [[ $(value TLS) == on ]]; then
+  gateway=https://$host:$(value GATEWAY_PORT)
+  programs=()
+  for name in airflow mlflow minio; do programs+=("https://$name.$host:$(value GATEWAY_PORT)/"); done
+fi
 echo
 row "" URL user password
 row start "$gateway/" - -
-row Airflow "http://$host:$(value AIRFLOW_PORT)/" "$(value AIRFLOW_ADMIN_USERNAME)" "$(password AIRFLOW_ADMIN_PASSWORD)"
-row MLflow "http://$host:$(value MLFLOW_PORT)/" "$(value MLFLOW_ADMIN_USERNAME)" "$(password MLFLOW_ADMIN_PASSWORD)"
-row MinIO "http://$host:$(value MINIO_CONSOLE_PORT)/" "$(value MINIO_ROOT_USER)" "$(password MINIO_ROOT_PASSWORD)"
+row Airflow "${programs[0]}" "$(value AIRFLOW_ADMIN_USERNAME)" "$(password AIRFLOW_ADMIN_PASSWORD)"
+row MLflow "${programs[1]}" "$(value MLFLOW_ADMIN_USERNAME)" "$(password MLFLOW_ADMIN_PASSWORD)"
+row MinIO "${programs[2]}" "$(value MINIO_ROOT_USER)" "$(password MINIO_ROOT_PASSWORD)"
 row Postgres "$host:$(value POSTGRES_PORT)" warehouse "$(password WAREHOUSE_DB_PASSWORD)"
 echo
 echo "Trigger mlops_training_pipeline in Airflow. A minute later the first model answers:"
 echo "  curl -X POST $gateway/predict -H 'Content-Type: application/json' -d '[[5.1, 3.5, 1.4, 0.2]]'"
-if [[ $(value BIND_ADDRESS) != 127.0.0.1 ]]; then
+if [[ $(value BIND_ADDRESS) != 127.0.0.1 && $(value TLS) != on ]]; then
   echo "WARNING: published on $(value BIND_ADDRESS): passwords travel in clear without TLS in front (docs/operations.md)"
 fi
 if grep -q '=insecure-' .env; then

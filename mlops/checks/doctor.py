@@ -111,7 +111,7 @@ def _ask_port(port: int, is_it: Callable[[int], bool]) -> Answer:
 
 
 def _is_gateway(port: int) -> bool:
-    return _says(port, "/openapi.json", "/predict")
+    return _says(port, "/rollouts", '"registry"')
 
 
 def _is_airflow(port: int) -> bool:

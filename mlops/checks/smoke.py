@@ -14,6 +14,7 @@ from mlops.airflow_api import AirflowApi, TaskState
 from mlops.errors import LocalStackError, RunError
 from mlops.loop import ROW, SERVE, TRAIN, follow, wait_for
 from serving.errors import ServingError
+from serving.fleet.access import OPEN, Access
 from serving.registry.names import CHAMPION
 from serving.registry.writer import RegistryWriter
 
@@ -41,6 +42,7 @@ class Target:
     api: AirflowApi
     registry: RegistryWriter
     gateway_url: str
+    access: Access = OPEN
 
 
 class Smoke:
@@ -137,7 +139,8 @@ class Smoke:
         return f"version {found} answers; a row of words is refused"
 
     def _ask(self, rows: object) -> httpx.Response:
-        return httpx.post(f"{self._target.gateway_url}/predict", json=rows, timeout=30)
+        url, access = f"{self._target.gateway_url}/predict", self._target.access
+        return httpx.post(url, json=rows, timeout=30, headers=access.headers, verify=access.verify)
 
     def _has_passed(self, version: str) -> bool:
         tags = self._target.registry.read_tags(MODEL, version) or {}

@@ -37,6 +37,7 @@ def smoke(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
     with explained():
         from mlops.checks.smoke import Smoke, Target, describe, is_passed
         from mlops.local.state import read_airflow
+        from serving.fleet.access import read_access
         from serving.registry.writer import MlflowRegistryWriter
 
         login = read_airflow(env_file or find_env_file())
@@ -44,7 +45,7 @@ def smoke(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
             settings = load_host_settings(env_file)
             password = settings.mlflow_password.get_secret_value()
             registry = MlflowRegistryWriter(settings.mlflow_url, settings.mlflow_username, password)
-            trial = Smoke(Target(api, registry, settings.gateway_url))
+            trial = Smoke(Target(api, registry, settings.gateway_url, read_access(settings)))
             steps = trial.run(lambda step: None if as_json else _print_tick(console, step))
         if as_json:
             print_json([describe(step) for step in steps])

@@ -48,6 +48,7 @@ def deploy_version(settings: Settings, model: str, version: str | None, *, is_ch
         MlopsError: the warehouse does not answer.
     """
     from mlops.deployment import Deployment, Place, Progress
+    from serving.fleet.access import read_access
     from serving.rollout.control import connect_registry
 
     console = Console(stderr=True, soft_wrap=True)
@@ -60,9 +61,8 @@ def deploy_version(settings: Settings, model: str, version: str | None, *, is_ch
             lambda what: status.update(what.replace("[", r"\[")),
         )
         try:
-            served = Deployment(Place(api, control, settings.gateway_url), model, progress).deploy(
-                version, is_chosen=is_chosen
-            )
+            place = Place(api, control, settings.gateway_url, read_access(settings))
+            served = Deployment(place, model, progress).deploy(version, is_chosen=is_chosen)
         except LeftError as error:
             fail(error, INTERRUPTED)
     found = Console(soft_wrap=True)

@@ -48,11 +48,12 @@ def predict(
     with explained(InputError, SourceError):
         from mlops import batches
         from mlops.gateway import Gateway
+        from serving.fleet.access import read_access
 
         settings = load_host_settings()
         refuse_stranger(model, settings.catalog_dir)
         reading = find_reading(model, settings.catalog_dir)
-        with closing(Gateway(settings.gateway_url)) as gateway, console.status("Predicting"):
+        with closing(Gateway(settings.gateway_url, read_access(settings))) as gateway, console.status("Predicting"):
             if rows.lstrip().startswith(("{", "[")):
                 sources = batches.read_json(rows)
             else:

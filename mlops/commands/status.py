@@ -145,4 +145,6 @@ def _ask_warehouse(settings: Settings) -> None:
 
 
 def _ask_gateway(settings: Settings) -> None:
-    httpx.get(f"{settings.gateway_url}/healthz", timeout=5).raise_for_status()
+    from serving.fleet.access import read_access
+
+    httpx.get(f"{settings.gateway_url}/healthz", timeout=5, verify=read_access(settings).verify).raise_for_status()

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import httpx
 
 from ml_code.model_file.spec import Value
+from serving.fleet.access import OPEN, Access
 
 CONNECTIONS = 4
 """Requests under way at once: enough to be quick, few enough that clients do not notice."""
@@ -46,15 +47,16 @@ class HttpGateway:
     [Answer(status=200, version='4', prediction=0, problem='')]
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, access: Access = OPEN) -> None:
         self._url = url
+        self._access = access
 
     def predict(self, model: str, rows: Sequence[Sequence[Value]], variant: Variant | None) -> list[Answer]:
         """Sends each row as a request of its own, a few at once."""
-        headers = REPLAYED | ({"X-Variant": variant} if variant else {})
+        headers = {**self._access.headers, **REPLAYED} | ({"X-Variant": variant} if variant else {})
         url = f"{self._url}/models/{model}/predict"
         with (
-            httpx.Client(timeout=TIMEOUT_SECONDS, headers=headers) as client,
+            httpx.Client(timeout=TIMEOUT_SECONDS, headers=headers, verify=self._access.verify) as client,
             ThreadPoolExecutor(CONNECTIONS) as pool,
         ):
             return list(pool.map(lambda row: _ask(client, url, row), rows))

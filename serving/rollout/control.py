@@ -15,6 +15,7 @@ from ml_code.settings import Settings, load_settings
 from ml_code.warehouse import open_warehouse
 from ml_code.workspace import open_workspace
 from serving.errors import BreachError, InconclusiveError, MovedByHandError
+from serving.fleet.access import read_access
 from serving.fleet.gateway import Gateway, HttpGateway
 from serving.fleet.replicas import DnsFleet, Fleet
 from serving.registry.writer import MlflowRegistryWriter, RegistryWriter
@@ -175,7 +176,7 @@ def connect_registry(
         WarehouseLog(warehouse),
         WarehouseRollouts(warehouse),
         fleet or DnsFleet([], [], 3000),
-        HttpGateway(settings.gateway_url),
+        HttpGateway(settings.gateway_url, read_access(settings)),
         lambda model, version: _read_holdout(model, version, settings),
         owner,
         catalog_dir=settings.catalog_dir,

@@ -15,7 +15,7 @@ LONG_RUNNING = set(SERVICES) - ONE_SHOTS
 
 PINNED_IMAGE = re.compile(r"\$\{([A-Z0-9]+_IMAGE):-[a-z0-9./-]+:(?!latest\})[A-Za-z0-9][A-Za-z0-9._-]*\}")
 BUILT_IMAGE = re.compile(r"mlops-loop/(airflow|mlflow|serving):\$\{IMAGE_TAG:-dev\}")
-LOOPBACK_PORT = re.compile(r"\$\{BIND_ADDRESS:-127\.0\.0\.1\}:\$\{[A-Z0-9_]+_PORT:-\d+\}:\d+")
+LOOPBACK_PORT = re.compile(r"\$\{(?:BIND|PROGRAMS)_ADDRESS:-127\.0\.0\.1\}:\$\{[A-Z0-9_]+_PORT:-\d+\}:\d+")
 SECRET = re.compile(r"PASSWORD|SECRET|_KEY|TOKEN|WEBHOOK")
 
 
@@ -111,6 +111,11 @@ def test_a_port_is_published_on_loopback_and_settable(service: dict[str, Any]) -
         assert LOOPBACK_PORT.fullmatch(port), port
 
 
+def test_the_gateway_alone_is_published_where_others_reach_it() -> None:
+    wide = {name for name, service in SERVICES.items() if "${BIND_ADDRESS" in str(service.get("ports", []))}
+    assert wide == {"nginx"}
+
+
 def test_a_service_with_a_published_port_is_on_an_open_network(service: dict[str, Any]) -> None:
     internal = {name for name, network in read_compose()["networks"].items() if (network or {}).get("internal")}
     if "ports" in service:
@@ -150,6 +155,6 @@ def test_the_error_of_a_missing_variable_tells_how_to_set_it() -> None:
 def test_the_gateway_receives_every_setting_that_it_checks() -> None:
     script = (ROOT / "docker/nginx/check-settings.sh").read_text()
     checked = set(re.findall(r"^require_\w+ ([A-Z_]+) ", script, flags=re.MULTILINE))
-    template = (ROOT / "docker/nginx/templates/default.conf.template").read_text()
-    assert set(re.findall(r"\$\{([A-Z_]+)\}", template)) <= checked
+    for template in (ROOT / "docker/nginx/templates").iterdir():
+        assert set(re.findall(r"\$\{([A-Z_]+)\}", template.read_text())) <= checked
     assert checked <= set(SERVICES["nginx"]["environment"])

@@ -59,11 +59,12 @@ function showNoModels(text) {
 
 // Links lead to the host at which this page was opened, which may not be localhost.
 async function showAddresses() {
-  const { canary_percent: percent, ...programs } = await (await get("stack.json")).json();
+  const { canary_percent: percent, tls, ...programs } = await (await get("stack.json")).json();
   canaryPercent = percent;
   for (const [program, { port }] of Object.entries(programs)) {
     const link = document.querySelector(`[data-program="${program}"] h3 a`);
-    link.href = `http://${location.hostname}:${port}/`;
+    // With TLS every program has a name of its own at this port.
+    link.href = tls ? `https://${program}.${location.host}/` : `http://${location.hostname}:${port}/`;
   }
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import time
@@ -23,7 +24,11 @@ SETTINGS = {
     "AIRFLOW_PORT": "8080",
     "MLFLOW_PORT": "5000",
     "MINIO_CONSOLE_PORT": "9001",
+    "PUBLIC_HOST": "localhost",
+    "GATEWAY_PORT": "8000",
 }
+USER = ("--user", f"{os.getuid() or 50000}:0")
+"""The owner of the folder of secrets, as compose has it."""
 HARDENED = [
     *("--read-only", "--tmpfs", "/tmp:mode=1777,size=16m", "--cap-drop", "ALL"),
     *("--security-opt", "no-new-privileges", "--memory", "768m"),
@@ -67,10 +72,11 @@ class Fleet:
         alias = ["--network-alias", service, "--volume", mount]
         return self._run([*alias, PYTHON_IMAGE, "python", "/replica.py", name, str(status), str(port)])
 
-    def start_gateway(self, **settings: str) -> str:
+    def start_gateway(self, secrets_folder: Path | None = None, **settings: str) -> str:
         """Starts a gateway as compose does and returns its address, or raises its log."""
-        self.gateway = self._run([*HARDENED, "--user", "nginx", "--publish", "127.0.0.1::8000", *_configure(settings)])
-        url = f"http://{docker('port', self.gateway, '8000')}"
+        mount = [f"--volume={secrets_folder}:/etc/nginx/secrets:ro"] if secrets_folder else []
+        self.gateway = self._run([*HARDENED, *USER, *mount, "--publish", "127.0.0.1::8000", *_configure(settings)])
+        url = f"http{'s' if settings.get('TLS') == 'on' else ''}://{docker('port', self.gateway, '8000')}"
         wait_until(lambda: _is_alive(url), "the gateway answers", explain=lambda: read_log(self.gateway))
         return url
 
@@ -82,7 +88,7 @@ class Fleet:
 
     def try_gateway(self, **settings: str) -> subprocess.CompletedProcess[str]:
         """Runs a gateway that is expected to stop at once."""
-        run = ["docker", "run", "--rm", "--network", self.network, *HARDENED, "--user", "nginx", *_configure(settings)]
+        run = ["docker", "run", "--rm", "--network", self.network, *HARDENED, *USER, *_configure(settings)]
         return subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
 
     def close(self) -> None:
@@ -102,6 +108,10 @@ def _configure(settings: dict[str, str]) -> list[str]:
         "nginx.conf": "/etc/nginx/nginx.conf",
         "check-settings.sh": "/docker-entrypoint.d/10-check-settings.sh",
         "share-connections.sh": "/docker-entrypoint.d/11-share-connections.sh",
+        "start-secrets.sh": "/docker-entrypoint.d/12-start-secrets.sh",
+        "open-door.sh": "/docker-entrypoint.d/13-open-door.sh",
+        "tls.conf": "/etc/nginx/tls.conf",
+        "programs": "/opt/gateway",
         "templates": "/etc/nginx/templates",
         "html": "/usr/share/nginx/html",
     }
@@ -111,6 +121,6 @@ def _configure(settings: dict[str, str]) -> list[str]:
 
 def _is_alive(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/healthz").status_code == 200
+        return httpx.get(f"{url}/healthz", verify=False).status_code == 200
     except httpx.TransportError:
         return False

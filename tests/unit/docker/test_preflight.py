@@ -29,6 +29,7 @@ SHORTEST = {
     "AIRFLOW_FERNET_KEY": 44,
     "AIRFLOW_JWT_SECRET": 64,
     "AIRFLOW_SECRET_KEY": 16,
+    "GATEWAY_ROLLOUT_TOKEN": 16,
     "MINIO_ROOT_PASSWORD": 8,
     "MLFLOW_ADMIN_PASSWORD": 12,
     "MLFLOW_DB_PASSWORD": 8,
@@ -156,3 +157,33 @@ def test_the_error_of_an_unwritable_log_volume_tells_how_to_create_it_again(
     preflight: ModuleType, tmp_path: Path
 ) -> None:
     assert "docker volume rm" in preflight.check_mounts([tmp_path], tmp_path / "missing")[0]
+
+
+OPEN_DOORS = {
+    "in clear": {"BIND_ADDRESS": "0.0.0.0"},
+    "off": {"BIND_ADDRESS": "0.0.0.0", "TLS": "off"},
+    "IPv6": {"BIND_ADDRESS": "[::]"},
+    "a name": {"BIND_ADDRESS": "ml.example"},
+    "programs": {"PROGRAMS_ADDRESS": "192.168.1.5"},
+    "programs with TLS": {"PROGRAMS_ADDRESS": "0.0.0.0", "BIND_ADDRESS": "0.0.0.0", "TLS": "on"},
+    "a proxy that may be": {"BIND_ADDRESS": "0.0.0.0", "TLS_BY_PROXY": "no"},
+}
+SHUT_DOORS = {
+    "nothing": {},
+    "empty": {"BIND_ADDRESS": "", "PROGRAMS_ADDRESS": ""},
+    "loopback": {"BIND_ADDRESS": "127.0.0.1", "PROGRAMS_ADDRESS": "[::1]"},
+    "TLS": {"BIND_ADDRESS": "0.0.0.0", "TLS": "on"},
+    "a proxy": {"BIND_ADDRESS": "10.0.0.5", "PROGRAMS_ADDRESS": "10.0.0.5", "TLS_BY_PROXY": "yes"},
+}
+
+
+@pytest.mark.parametrize("way", OPEN_DOORS)
+def test_what_travels_in_clear_beyond_this_machine_is_refused(preflight: ModuleType, way: str) -> None:
+    found = preflight.check_doors(OPEN_DOORS[way])
+    assert len(found) == 1
+    assert "TLS_BY_PROXY=yes" in found[0]
+
+
+@pytest.mark.parametrize("way", SHUT_DOORS)
+def test_tls_or_loopback_is_let_through(preflight: ModuleType, way: str) -> None:
+    assert preflight.check_doors(SHUT_DOORS[way]) == []

@@ -96,7 +96,7 @@ class Told:
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr("mlops.deployment.list_known_models", lambda url: {"iris"})
+    monkeypatch.setattr("mlops.deployment.list_known_models", lambda url, access: {"iris"})
     # A rollout that never ends is a failure of the test within a minute.
     monkeypatch.setattr("mlops.deployment.FOLLOW_SECONDS", 60.0)
 
@@ -267,7 +267,7 @@ def test_a_new_dataset_is_awaited_until_the_form_and_the_replicas_have_it(
 ) -> None:
     airflow.offers = [("tulips",), ("tulips",), ("tulips", "iris")]
     listed = iter([set[str](), {"iris"}])
-    monkeypatch.setattr("mlops.deployment.list_known_models", lambda url: next(listed))
+    monkeypatch.setattr("mlops.deployment.list_known_models", lambda url, access: next(listed))
     served, told = deploy(airflow)
     assert served == "2"
     assert told.awaited[:2] == [

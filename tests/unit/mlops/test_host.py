@@ -12,6 +12,7 @@ from psycopg2.extensions import parse_dsn
 
 from ml_code.errors import SettingsError
 from mlops.host import find_env_file, keep_loopback_direct, load_host_settings
+from serving.fleet.access import read_access
 
 ENV_FILE = """\
 MLFLOW_PORT=5001
@@ -132,3 +133,28 @@ def test_a_value_that_the_file_lacks_is_named(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("MINIO_ROOT_USER=two")
     with pytest.raises(SettingsError, match="MLFLOW_TRAINER_PASSWORD, MINIO_ROOT_PASSWORD"):
         load_host_settings(tmp_path / ".env")
+
+
+def test_the_first_token_of_the_settings_opens_the_gateway(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"{ENV_FILE}GATEWAY_TOKENS=ann:{'a' * 16},bob:{'b' * 16}\n")
+    settings = load_host_settings(tmp_path / ".env")
+    assert read_access(settings).headers == {"Authorization": f"Bearer {'a' * 16}"}
+    assert settings.gateway_url == "http://127.0.0.1:8000"
+
+
+def test_a_token_of_the_gateways_file_opens_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tokens").write_text(f"# of the team\nann:{'c' * 16}\n")
+    monkeypatch.setattr("mlops.host.TOKENS", tmp_path / "tokens")
+    (tmp_path / ".env").write_text(ENV_FILE)
+    assert read_access(load_host_settings(tmp_path / ".env")).token == "c" * 16
+
+
+def test_without_a_token_none_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops.host.TOKENS", tmp_path / "tokens")
+    (tmp_path / ".env").write_text(ENV_FILE)
+    assert read_access(load_host_settings(tmp_path / ".env")).headers == {}
+
+
+def test_a_gateway_with_tls_is_asked_by_the_name_of_its_certificate(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"{ENV_FILE}TLS=on\nPUBLIC_HOST=ml.example\nGATEWAY_PORT=443\n")
+    assert load_host_settings(tmp_path / ".env").gateway_url == "https://ml.example:443"

@@ -37,7 +37,7 @@ def airflow(host: Settings, monkeypatch: pytest.MonkeyPatch) -> ClosableAirflow:
     airflow = ClosableAirflow(table)
     monkeypatch.setattr(loop.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(deploying, "connect_airflow", lambda _: airflow)
-    monkeypatch.setattr("mlops.deployment.list_known_models", lambda url: {"iris"})
+    monkeypatch.setattr("mlops.deployment.list_known_models", lambda url, access: {"iris"})
     monkeypatch.setattr("serving.rollout.control.connect_registry", lambda _, owner: table.control(owner))
     return airflow
 

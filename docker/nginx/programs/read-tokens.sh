@@ -1,0 +1,38 @@
+#!/bin/bash
+# Prints the tokens that the gateway knows, as `name token` lines; first the line `demanded` if predictions need one. They
+# come from GATEWAY_TOKENS, from the file `tokens` of the mounted folder, and from GATEWAY_ROLLOUT_TOKEN.
+set -euo pipefail
+
+fail() {
+  echo "FAIL: GATEWAY_TOKENS: $1; correct it in .env or in the file docker/nginx/secrets/tokens" >&2
+  exit 1
+}
+
+file=${SECRETS_FOLDER:-/etc/nginx/secrets}/tokens
+given=${GATEWAY_TOKENS-}
+given=${given//,/$'\n'}
+if [[ -e $file ]]; then given+=$'\n'$(<"$file"); fi
+
+declare -A tokens=()
+while IFS= read -r entry; do
+  if [[ $entry =~ ^[[:space:]]*(#.*)?$ ]]; then continue; fi
+  [[ $entry =~ ^[[:space:]]*([A-Za-z0-9_-]{1,32}):([A-Za-z0-9._~+/-]{16,256}=*)[[:space:]]*$ ]] || fail "expected \
+name:token with a token of 16 to 256 letters, digits or . _ ~ + / -, found another entry of ${#entry} characters"
+  name=${BASH_REMATCH[1],,} token=${BASH_REMATCH[2]}
+  [[ $name != rollout && -z ${tokens[$name]-} ]] || fail "expected a name of its own for each token, found $name again"
+  for other in "${!tokens[@]}"; do
+    [[ $token != "${tokens[$other]}" ]] || fail "expected another token for $name, found that of $other"
+  done
+  tokens[$name]=$token
+done <<<"$given"
+
+case ${BIND_ADDRESS:-127.0.0.1} in
+  127.* | localhost | ::1 | '[::1]') ;;
+  *) ((${#tokens[@]})) || fail "expected a token for predictions, because BIND_ADDRESS is $BIND_ADDRESS, found none" ;;
+esac
+if ((${#tokens[@]})); then
+  echo demanded
+  [[ ${GATEWAY_ROLLOUT_TOKEN-} ]] || fail "expected GATEWAY_ROLLOUT_TOKEN beside it, found none; make env adds it"
+fi
+if [[ ${GATEWAY_ROLLOUT_TOKEN-} ]]; then tokens[rollout]=$GATEWAY_ROLLOUT_TOKEN; fi
+for name in "${!tokens[@]}"; do echo "$name ${tokens[$name]}"; done
