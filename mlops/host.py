@@ -74,7 +74,10 @@ def keep_loopback_direct() -> None:
 def _describe_stack(env_file: Path) -> dict[str, object]:
     """Settings for this machine, where the services publish their ports on loopback."""
     found = {name: value for name, value in read_env_file(env_file, interpolate=True).items() if value}
-    required = ("MLFLOW_TRAINER_PASSWORD", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "WAREHOUSE_DB_PASSWORD")
+    found.setdefault("S3_TASKS_USER", "tasks")
+    # A file of an older version has the root key alone, and `make env` adds the others.
+    store = "S3_TASKS" if "S3_TASKS_PASSWORD" in found else "MINIO_ROOT"
+    required = ("MLFLOW_TRAINER_PASSWORD", f"{store}_USER", f"{store}_PASSWORD", "WAREHOUSE_DB_PASSWORD")
     missing = [name for name in required if name not in found]
     if missing:
         raise SettingsError(
@@ -90,8 +93,8 @@ def _describe_stack(env_file: Path) -> dict[str, object]:
         "mlflow_username": "trainer",
         "mlflow_password": found["MLFLOW_TRAINER_PASSWORD"],
         "s3_endpoint_url": _find_object_store(found),
-        "s3_access_key": found["MINIO_ROOT_USER"],
-        "s3_secret_key": found["MINIO_ROOT_PASSWORD"],
+        "s3_access_key": found[f"{store}_USER"],
+        "s3_secret_key": found[f"{store}_PASSWORD"],
         "warehouse_dsn": f"{warehouse}/warehouse",
         "gateway_url": _find_gateway(found),
         "gateway_token": _find_token(found),

@@ -23,6 +23,9 @@ from mlops.local.supervisor import Program, mark, with_death_signal
 POSTGRES_USER = 65534
 """User of Postgres when root starts the stack, because Postgres refuses to run as root."""
 
+STORE_KEYS = ("MINIO_ROOT", "S3_BACKUP", "S3_MLFLOW", "S3_TASKS")
+"""Keys of the store by their names in .env; rclone has no users, so each opens every bucket."""
+
 _COMPOSE_FILE = REPOSITORY / "docker-compose.yaml"
 _DOCKER = REPOSITORY / "docker"
 
@@ -66,11 +69,12 @@ class Services:
         """The S3 server; a bucket is a folder under `objects`."""
         folder = self._state.path / "objects"
         address = f"{LOOPBACK}:{self._ports['objects']}"
-        # rclone reads its list of keys as CSV, so a pair with its comma needs quotes.
-        as_rclone_reads_it = 'RCLONE_AUTH_KEY="\\"$ACCESS_KEY,$SECRET_KEY\\"" exec "$@"'
-        command = ["sh", "-c", as_rclone_reads_it, "sh", str(PROGRAMS / "rclone")]
+        # rclone reads its list of keys as CSV, so a pair with its comma needs quotes; supervisord passes none on.
+        pairs = ",".join(f'\\"${name}_USER,${name}_PASSWORD\\"' for name in STORE_KEYS)
+        command = ["sh", "-c", f'RCLONE_AUTH_KEY="{pairs}" exec "$@"', "sh", str(PROGRAMS / "rclone")]
         command += ["serve", "s3", "--config", "", "--addr", address, str(folder)]
-        keys = {"ACCESS_KEY": self._settings["MINIO_ROOT_USER"], "SECRET_KEY": self._settings["MINIO_ROOT_PASSWORD"]}
+        known = self._read_environment("storage-users")
+        keys = {f"{name}_{part}": known[f"{name}_{part}"] for name in STORE_KEYS for part in ("USER", "PASSWORD")}
         program = Program("objects", command, keys, self._state.path)
         return Service(program, lambda: answers(f"http://{address}/"))
 

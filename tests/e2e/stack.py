@@ -139,8 +139,8 @@ class Stack:
             "MLOPS_MLFLOW_USERNAME": "trainer",
             "MLOPS_MLFLOW_PASSWORD": self.environment["MLFLOW_TRAINER_PASSWORD"],
             "MLOPS_S3_ENDPOINT_URL": f"http://127.0.0.1:{self.port('MINIO_PORT')}",
-            "MLOPS_S3_ACCESS_KEY": self.environment["MINIO_ROOT_USER"],
-            "MLOPS_S3_SECRET_KEY": self.environment["MINIO_ROOT_PASSWORD"],
+            "MLOPS_S3_ACCESS_KEY": self.environment["S3_TASKS_USER"],
+            "MLOPS_S3_SECRET_KEY": self.environment["S3_TASKS_PASSWORD"],
             "MLOPS_WAREHOUSE_DSN": f"postgresql://warehouse:{self.environment['WAREHOUSE_DB_PASSWORD']}"
             f"@127.0.0.1:{self.port('POSTGRES_PORT')}/warehouse",
             "MLOPS_GATEWAY_URL": self.gateway,

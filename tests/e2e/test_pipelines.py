@@ -37,8 +37,8 @@ def store(stack: Stack) -> Any:
     return boto3.client(
         "s3",
         endpoint_url=f"http://127.0.0.1:{stack.port('MINIO_PORT')}",
-        aws_access_key_id=stack.environment["MINIO_ROOT_USER"],
-        aws_secret_access_key=stack.environment["MINIO_ROOT_PASSWORD"],
+        aws_access_key_id=stack.environment["S3_TASKS_USER"],
+        aws_secret_access_key=stack.environment["S3_TASKS_PASSWORD"],
         region_name="us-east-1",
     )
 

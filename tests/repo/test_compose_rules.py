@@ -26,7 +26,7 @@ def service(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_the_stack_has_services_of_both_kinds() -> None:
     assert len(LONG_RUNNING) >= 10
-    assert {"preflight", "database-init", "storage-init", "airflow-init"} == ONE_SHOTS
+    assert {"preflight", "database-init", "storage-init", "storage-users", "airflow-init"} == ONE_SHOTS
 
 
 def test_every_secret_is_checked_before_a_service_is_published() -> None:

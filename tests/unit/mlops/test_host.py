@@ -49,6 +49,14 @@ def test_the_env_file_of_the_stack_means_this_machine(tmp_path: Path) -> None:
     assert settings.warehouse_dsn.get_secret_value() == "postgresql://warehouse:four@127.0.0.1:5432/warehouse"
 
 
+def test_the_command_uses_the_tasks_key_of_the_store_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(ENV_FILE)
+    assert load_host_settings(tmp_path / ".env").s3_access_key == "two"
+    (tmp_path / ".env").write_text(f"{ENV_FILE}S3_TASKS_PASSWORD=five\n")
+    settings = load_host_settings(tmp_path / ".env")
+    assert (settings.s3_access_key, settings.s3_secret_key.get_secret_value()) == ("tasks", "five")
+
+
 def test_a_running_stack_without_docker_comes_first(tmp_path: Path) -> None:
     (tmp_path / ".local").mkdir()
     assert find_env_file(tmp_path) == tmp_path / ".env"
