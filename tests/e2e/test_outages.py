@@ -90,8 +90,7 @@ def test_a_training_outlasts_a_service_that_dies_or_hangs(
     started = time.monotonic()
     with harm(stack, service, seconds):
         pass
-    tasks = airflow.expect_success(TRAIN, run_id)
+    airflow.expect_success(TRAIN, run_id)
     tries = read_tries(airflow, run_id)
     print(f"\n{service} for {seconds} s: {time.monotonic() - started:.0f} s to the end, {tries}")
     assert max(tries.values()) <= MOST_TRIES, tries
-    assert {state for state, _ in tasks.values()} <= {"success", "skipped"}
