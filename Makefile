@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install env tls up demo down logs build check fast test test-long newcomer docs mutants screenshots bench bench-stack lock images-publish kma-live
+.PHONY: help install env digests tls up demo down logs build check fast test test-long newcomer docs mutants screenshots bench bench-stack lock images-publish kma-live
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -19,6 +19,9 @@ env: ## write .env with random secrets, unless it exists
 
 tls: ## make or renew the gateway's certificate, for TLS=on
 	@docker/bin/tls.sh
+
+digests: ## pin the images of .env by digest, where their registries are reached; again after a change of a tag
+	@python3 docker/bin/digests.py
 
 up: ## build and start the stack, wait until it is healthy, print URLs and users
 	@docker/bin/checkout.sh
