@@ -31,6 +31,9 @@ MOST_FILES = 20_000
 PRODUCED_ROWS = 30
 
 SHOWN_COLUMNS = 5
+
+SHOWN_FILES = 5
+"""Rejected files in an error, which goes to Airflow's database and to notices."""
 SHOWN_FOLDERS = 20
 
 log = logging.getLogger(__name__)
@@ -165,7 +168,12 @@ def file_away(workspace: Workspace, report: Mapping[str, Any]) -> None:
         if is_rejected:
             rejected.append(f"{target}: {file['says']}")
     if rejected:
-        raise DataCheckError(f"{len(rejected)} of {len(report['files'])} files were rejected: {'; '.join(rejected)}")
+        others = len(rejected) - SHOWN_FILES
+        shown = [*rejected[:SHOWN_FILES], *([f"and {others} more, in the log of accept"] if others > 0 else [])]
+        raise DataCheckError(
+            f"{len(rejected)} of {len(report['files'])} files were rejected: {'; '.join(shown)}. "
+            "Correct each one and upload it again"
+        )
 
 
 def _accept_file(workspace: Workspace, dataset: Dataset, counting: CountingContent, key: str) -> dict[str, Any]:

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 import requests
 
+from ml_code.data.downloads import download
 from ml_code.data.validation import refuse_missing_columns
 from ml_code.datasets import CATALOG, Dataset
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.reading.table import open_table
 from ml_code.sources import BundledSource, FileSource, ObjectSource, UrlSource
 from ml_code.workspace import Workspace
-
-DOWNLOAD_SECONDS = 60
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ def _load_from_internet(workspace: Workspace, dataset: Dataset, url: str) -> Sou
     name, storage = dataset.name, workspace.storage
     kept = workspace.places.locate_source(name)
     try:
-        content = _download(url)
+        content = download(url)
         # A portal's web page has status 200 as well, and must not replace the copy.
         table = open_table(io.BytesIO(content), url, dataset.reading, dataset.columns)
         refuse_missing_columns(dataset, table.header)
@@ -82,9 +81,3 @@ def _read_bundled_iris() -> bytes:
     names = ["sepal_length", "sepal_width", "petal_length", "petal_width", "species"]
     text: str = bunch.frame.set_axis(names, axis="columns").to_csv(index=False)
     return text.encode()
-
-
-def _download(url: str) -> bytes:
-    answer = requests.get(url, timeout=DOWNLOAD_SECONDS)
-    answer.raise_for_status()
-    return answer.content

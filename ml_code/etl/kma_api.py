@@ -15,6 +15,8 @@ from urllib.parse import quote, quote_plus, unquote
 
 import requests
 
+from ml_code.data.downloads import call_within
+from ml_code.errors import SourceError
 from ml_code.etl import kma_results
 from ml_code.etl.kma_document import KST, Place, answer_error, count_rows, read_items
 from ml_code.etl.weather_errors import (
@@ -32,6 +34,8 @@ PUBLICATION_DELAY = timedelta(minutes=15)
 
 PAGE_ROWS = 1000
 MAX_BYTES = 5_000_000
+DOWNLOAD_SECONDS = 90.0
+"""Longest time of one page, however steadily its bytes come; a task has five minutes."""
 TIMEOUT_SECONDS = (5.0, 30.0)
 """To connect, and between two pieces of the response."""
 
@@ -136,8 +140,11 @@ class KmaApi:
     def _get(self, subject: str, parameters: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
         failure: WeatherError
         try:
-            with _key_hidden_from_logs(self._key):
-                return self._download(parameters)
+            return call_within(DOWNLOAD_SECONDS, subject, lambda: self._download(parameters))
+        except SourceError:
+            failure = WeatherTimeoutError(
+                f"{subject}: found no whole answer within {DOWNLOAD_SECONDS:g} s, expected one; try again later"
+            )
         except requests.Timeout:
             failure = WeatherTimeoutError(
                 f"{subject}: found no answer within {self._timeout_seconds[1]:g} s, expected one; try again later"
@@ -152,9 +159,13 @@ class KmaApi:
 
     def _download(self, parameters: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
         # Redirects are not followed: they would send the key to another host.
-        with requests.get(
-            self._url, params=parameters, timeout=self._timeout_seconds, stream=True, allow_redirects=False
-        ) as answer:
+        # The filter is set here, in the thread that may outlive its caller.
+        with (
+            _key_hidden_from_logs(self._key),
+            requests.get(
+                self._url, params=parameters, timeout=self._timeout_seconds, stream=True, allow_redirects=False
+            ) as answer,
+        ):
             content = b""
             for piece in answer.iter_content(65_536):
                 content += piece

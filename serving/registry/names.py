@@ -17,3 +17,6 @@ BAD_VERDICTS = frozenset({"aborted", "inconclusive"})
 
 MODEL_FILE = "model.onnx"
 """Path of the ONNX file among a version's artifacts, as mlflow.onnx names it."""
+
+FILE_SECONDS = 600.0
+"""Longest download of a model file, however steadily its bytes come."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 import httpx
 
 from serving.errors import RefusedModelError, RegistryError
-from serving.registry.names import MODEL_FILE
+from serving.registry.names import FILE_SECONDS, MODEL_FILE
 
 SEARCH_LIMIT = 1000
 """Registered models per call, MLflow's own limit; a user who may only read may still create any number of models."""
@@ -96,6 +97,16 @@ class MlflowRegistry:
             RegistryError: MLflow or its store does not answer as expected, or the stream breaks off.
             RefusedModelError: the file is larger than the limit.
         """
+        try:
+            async with asyncio.timeout(FILE_SECONDS):
+                return await self._stream_file(name, version, target, limit_bytes)
+        except TimeoutError as error:
+            raise RegistryError(
+                f"{name} version {version}: found no whole file within {FILE_SECONDS:g} s, expected one; "
+                "is the store slow?"
+            ) from error
+
+    async def _stream_file(self, name: str, version: str, target: Path, limit_bytes: int) -> str:
         digest = hashlib.sha256()
         size = 0
         query = {"name": name, "version": version, "path": MODEL_FILE}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 import httpx
 
 from serving.errors import LateChangeError, RegistryError
-from serving.registry.names import BAD_VERDICTS, MODEL_FILE, ROLLED_BACK, VERDICT
+from serving.registry.names import BAD_VERDICTS, FILE_SECONDS, MODEL_FILE, ROLLED_BACK, VERDICT
 
 VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -124,9 +125,12 @@ class MlflowRegistryWriter:
         """
         digest, size, subject = hashlib.sha256(), 0, f"{model} version {version}: {MODEL_FILE}"
         query = {"name": model, "version": version, "path": MODEL_FILE}
+        deadline = time.monotonic() + FILE_SECONDS
         with self._stream(subject, query) as response, target.open("wb") as file:
             for chunk in response.iter_bytes():
                 size += len(chunk)
+                if time.monotonic() > deadline:
+                    raise RegistryError(f"{subject}: found no whole file within {FILE_SECONDS:g} s, expected one")
                 if size > limit_bytes:
                     raise RegistryError(
                         f"{subject}: found more than {limit_bytes} bytes, expected fewer; train a smaller model", 413

@@ -114,6 +114,15 @@ def test_a_bad_file_is_rejected_beside_good_ones_and_is_kept(root: Path, workspa
     assert len(list_files(root, "quarantine")) == 1
 
 
+def test_the_error_of_many_rejected_files_is_short(root: Path, workspace: Workspace) -> None:
+    keys = [drop(root, f"incoming/iris/{number}.csv", b"x" * 100 + b"%d" % number) for number in range(30)]
+    report = intake.accept(workspace, {"dataset": "iris", "keys": keys})
+    with pytest.raises(DataCheckError, match=r"30 of 30 files were rejected: .*and 25 more, in the log") as raised:
+        intake.file_away(workspace, report)
+    assert len(str(raised.value)) < 5000
+    assert len(list_files(root, "rejected")) == 30
+
+
 def test_a_file_that_does_not_fit_the_memory_is_rejected_unread(
     root: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
