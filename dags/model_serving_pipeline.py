@@ -24,9 +24,9 @@ and `rollout`; rows of `warehouse.rollout` and `warehouse.promotion_log`. No oth
 - `validate_artifact` red: the file must not serve, and the log gives the reason. No request was answered with it.
   Train again; `allow_schema_change` accepts a changed schema.
 - `start_canary` skipped: it is the first version, or there is no canary pool.
-- `wait_for_canary`, `analyse_canary` red: the canary exceeded a limit (errors, latency, predictions), or answered too
-  few requests for a decision. The log has the numbers. The version before serves all users, and this one is rolled out
-  again only on request.
+- `wait_for_canary`, `analyse_canary` red: the canary exceeded a limit (errors, latency, predictions), or too little was
+  seen for a decision. The log has the numbers. The version before serves all users. An aborted version is rolled out
+  again only on request; an inconclusive one with the next start.
 - `approve` waits: a person decides under *Required actions*, within three days. A rejection makes it red, and so does
   an approval by the person who asked for a looser value. Skipped: no approval is needed.
 - `promote` red: a person moved the champion meanwhile, which takes precedence, or MLflow refused. Skipped: a person has

@@ -8,7 +8,7 @@ ServingError
 ├── NoCandidateError    a rollout of a model that has no version which passed the gate, or not the requested one
 ├── FleetError          replicas that did not reach the version in time
 ├── BreachError         a version that must not be promoted: its rollout was aborted
-│   ├── InconclusiveError   one with too few requests to judge
+│   ├── InconclusiveError   one that could not be judged, which is not its fault
 │   └── MovedByHandError    one beside which a person moved the champion: not its fault
 └── StandsAsideError    a rollout that has nothing to do; not a failure
     ├── FrozenModelError    nobody asked for it, and a person has frozen the model
@@ -109,7 +109,7 @@ class BreachError(ServingError):
 
 
 class InconclusiveError(BreachError):
-    """A version with too few requests to judge, so that it was not promoted."""
+    """A version that could not be judged: too few requests, or replicas that were away; it may be tried again."""
 
 
 class MovedByHandError(BreachError):

@@ -46,6 +46,9 @@ class Fleet(Protocol):
     def read_challengers(self, model: str) -> Mapping[str, Challenger]:
         """The challenger of each replica of the canary pool, by its address."""
 
+    def read_refusals(self, model: str, version: str) -> Mapping[str, str]:
+        """Why replicas refuse the version as champion, by their addresses; one that is only absent has no reason."""
+
     def read_figures(self, model: str) -> Mapping[str, Reading]:
         """The counters of each replica that returns them, by its address."""
 
@@ -82,6 +85,16 @@ class DnsFleet:
                 address: _read_challenger(client, address, model)
                 for address in self._list_addresses(self._canary_hosts)
             }
+
+    def read_refusals(self, model: str, version: str) -> Mapping[str, str]:
+        """Asks every listed address whether it refuses the version as champion."""
+        found = {}
+        with _open_client() as client:
+            for address in self._list_addresses([*self._stable_hosts, *self._canary_hosts]):
+                refusal = _read_refusal(client, address, model, CHAMPION)
+                if refusal is not None and refusal[0] == version:
+                    found[address] = refusal[1]
+        return found
 
     def read_figures(self, model: str) -> Mapping[str, Reading]:
         """Asks every listed address for its counters; one that does not answer is left out."""
@@ -191,13 +204,18 @@ def _open_client() -> httpx.Client:
 
 def _read_challenger(client: httpx.Client, address: str, model: str) -> Challenger:
     version = _find_version(_list_models(client, address), model, CHALLENGER)
+    refusal = _read_refusal(client, address, model, CHALLENGER)
+    return Challenger(version) if refusal is None else Challenger(version, *refusal)
+
+
+def _read_refusal(client: httpx.Client, address: str, model: str, alias: str) -> tuple[str, str] | None:
+    """The version that a replica refuses under an alias, and why; None without one."""
     state = _get(client, f"http://{address}/readyz", any_status=True)
-    problems = _read_json(state).get("problems", []) if state else []
-    for problem in problems:
-        is_challenger = problem.get("model") == model and problem.get("alias") == CHALLENGER
-        if is_challenger and problem.get("retry_in_seconds", 0) > PASSING_SECONDS:
-            return Challenger(version, str(problem.get("version")), str(problem.get("reason")))
-    return Challenger(version)
+    for problem in _read_json(state).get("problems", []) if state else []:
+        is_meant = problem.get("model") == model and problem.get("alias") == alias
+        if is_meant and problem.get("retry_in_seconds", 0) > PASSING_SECONDS:
+            return str(problem.get("version")), str(problem.get("reason"))
+    return None
 
 
 def _list_models(client: httpx.Client, address: str) -> list[dict[str, Any]]:

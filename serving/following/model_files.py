@@ -2,7 +2,8 @@
 
 files/<sha256>.onnx             shared by all replicas, each file written under another name and renamed
 served/<model>.json             the last good champion and the one before it
-loading/<replica>/<sha256>      there only while that replica opens the file: a crash leaves it behind
+loading/<replica>/<sha256>      there only while that replica opens the file: a crash leaves it behind; one line with
+                                the machine's start for each load
 """
 
 from __future__ import annotations
@@ -23,8 +24,14 @@ from serving.errors import RefusedModelError
 UNUSED_SECONDS = 600
 """Another replica may be about to name a file that no record names yet; after this age it is not."""
 
+CRASHES_OF_A_NEW_FILE = 2
+"""One death may be anything's doing, such as the memory of another process; the second is the file's."""
+
 CRASHES_OF_A_PROVEN_FILE = 3
-"""A file that has served before did not cause a crash (a power cut did), but this does not hold forever."""
+"""A file that has served before did not cause a crash, but this does not hold forever."""
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Linux's name of the time since the machine started."""
 
 
 class ServedRecord(BaseModel):
@@ -112,12 +119,12 @@ class ModelFiles:
         """Marks a load for as long as it lasts; only the death of the process leaves the mark.
 
         Raises:
-            RefusedModelError: an earlier load of this file ended this replica's process.
+            RefusedModelError: earlier loads of this file ended this replica's process, while the machine ran on.
             OSError: the mark cannot be written, such as on a full disk, and the file has not served before.
         """
         mark, is_proven = self._loading / version.sha256, self._is_proven(version.sha256)
-        crashes = len(mark.read_bytes()) if mark.exists() else 0
-        if crashes >= (CRASHES_OF_A_PROVEN_FILE if is_proven else 1):
+        crashes = _count_crashes(mark)
+        if crashes >= (CRASHES_OF_A_PROVEN_FILE if is_proven else CRASHES_OF_A_NEW_FILE):
             raise RefusedModelError(
                 f"{version.name} version {version.version}: found the mark of {crashes} load(s) that ended this "
                 f"process, expected none; register another version, or remove {mark} to try again"
@@ -148,13 +155,32 @@ class ModelFiles:
 
     def _mark(self, mark: Path) -> None:
         self._loading.mkdir(parents=True, exist_ok=True)
-        with mark.open("ab") as file:
-            file.write(b"x")
+        with mark.open("a") as file:
+            file.write(f"{_read_boot_id()}\n")
         _flush(mark)
         _flush(self._loading)
 
     def _is_proven(self, sha256: str) -> bool:
         return any(sha256 in (record.sha256, record.previous_sha256) for record in self.records().values())
+
+
+def _count_crashes(mark: Path) -> int:
+    """The loads that ended their process; one that ended with the machine, by a power cut or a restart, is not among.
+
+    A mark of an older version of this program does not name the machine's start and condemns nothing.
+    """
+    try:
+        lines = mark.read_text(errors="replace").splitlines()
+    except OSError:  # there is none, or the disk is too full for its folder
+        return 0
+    return lines.count(_read_boot_id())
+
+
+def _read_boot_id() -> str:
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:  # not Linux
+        return "unknown"
 
 
 def _flush(path: Path) -> None:

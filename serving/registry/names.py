@@ -12,8 +12,8 @@ ROLLED_BACK = "rolled_back"
 VERDICT = "rollout"
 """Tag of a version: how its rollout ended. Tag of a model: how far its rollout is, as JSON."""
 
-BAD_VERDICTS = frozenset({"aborted", "inconclusive"})
-"""A version with one of these is never picked automatically."""
+BAD_VERDICTS = frozenset({"aborted"})
+"""A version with one of these is never picked automatically; an inconclusive one may be tried again."""
 
 MODEL_FILE = "model.onnx"
 """Path of the ONNX file among a version's artifacts, as mlflow.onnx names it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -23,6 +23,7 @@ from serving.comparison.counters import Totals
 from serving.errors import BreachError, InconclusiveError, MovedByHandError, RegistryError
 from serving.figures import LIVE, REPLAY
 from serving.fleet.gateway import Answer, Variant
+from serving.fleet.replicas import Challenger
 from serving.registry.names import CHAMPION
 from serving.rollout.held import HeldRollout
 
@@ -56,8 +57,8 @@ def watch_canary(held: HeldRollout, rules: Rules, window_seconds: float, holdout
     """Watches until the window is over and enough was seen; returns the figures.
 
     Raises:
-        BreachError: the canary does worse than it may, is absent, or the champion was moved meanwhile.
-        InconclusiveError: too few requests, replayed ones included.
+        BreachError: the canary does worse than it may, or the champion was moved meanwhile.
+        InconclusiveError: too few requests, replayed ones included, or the canary is absent.
         RolloutLostError: another run took over.
     """
     spread = spread_of_answers(holdout.answers, are_classes=holdout.spec.task == "classification")
@@ -143,19 +144,29 @@ class Watch:
         """Reads every replica once.
 
         Raises:
-            BreachError: the canary pool does not answer with the challenger, or the champion has changed.
+            BreachError: the canary pool refuses the challenger, or the champion has changed.
+            InconclusiveError: the canary pool does not answer with the challenger.
             RolloutLostError: another run took over.
         """
         fleet, row = self.held.control.fleet, self.held.row
         self.looks += 1
         self.totals.add(fleet.read_figures(row.model))
-        versions = {challenger.version for challenger in fleet.read_challengers(row.model).values()}
-        self.absent = 0 if row.to_version in versions and len(versions) == 1 else self.absent + 1
+        self._find_absence(list(fleet.read_challengers(row.model).values()))
+        # A host that slept wakes with a canary that has closed: it is opened again at once.
+        if self.absent == 1 or self.looks % RENEW_LOOKS == 0:
+            self._renew()
+
+    def _find_absence(self, challengers: Sequence[Challenger]) -> None:
+        """Counts the looks without the challenger in all of the canary pool; its absence is not its fault."""
+        row = self.held.row
+        for challenger in challengers:
+            if challenger.refused_version == row.to_version:
+                raise BreachError(f"the canary pool refuses version {row.to_version}: {challenger.reason}")
+        versions = {challenger.version for challenger in challengers}
+        self.absent = 0 if versions == {row.to_version} else self.absent + 1
         if self.absent >= ABSENT_LOOKS:
             found = ", ".join(sorted(str(version) for version in versions)) or "no replica"
-            raise BreachError(f"the canary pool: found {found}, expected version {row.to_version} on all of it")
-        if self.looks % RENEW_LOOKS == 0:
-            self._renew()
+            raise InconclusiveError(f"the canary pool: found {found}, expected version {row.to_version} on all of it")
 
     def replay(self, count: int) -> None:
         """Sends the same holdout rows to both pools, and compares the canary's answers with its file's.

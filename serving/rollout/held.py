@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from serving.errors import BreachError, RolloutLostError
-from serving.registry.names import CHALLENGER, CHAMPION, PREVIOUS, VERDICT
+from serving.registry.names import BAD_VERDICTS, CHALLENGER, CHAMPION, PREVIOUS, VERDICT
 from serving.rollout.promotion_log import Action
 from serving.rollout.rows import MOVING, Rollout, State
 
@@ -158,8 +158,8 @@ class HeldRollout:
         if is_taken_back:
             self._take_back(reason)
         self.close_canary()
-        if is_verdict and self.control.registry.read_tags(self.row.model, self.row.to_version) is not None:
-            self._tag_version(state, reason)
+        if is_verdict:
+            self._tag_unless_deleted(state, reason)
         self.end(state, reason)
         logger.warning("%s: %s, %s", self.row.name, state, reason)
 
@@ -210,6 +210,13 @@ class HeldRollout:
         registry, model, version = self.control.registry, self.row.model, self.row.to_version
         registry.tag(model, version, VERDICT, verdict)
         registry.tag(model, version, REASON, reason[:LONGEST_REASON])
+
+    def _tag_unless_deleted(self, verdict: State, reason: str) -> None:
+        """Tags the version; an attempt that could not tell leaves the verdict of an earlier one."""
+        tags = self.control.registry.read_tags(self.row.model, self.row.to_version)
+        if tags is None or (verdict == "inconclusive" and tags.get(VERDICT) in BAD_VERDICTS):
+            return
+        self._tag_version(verdict, reason)
 
     def _take_back(self, reason: str) -> None:
         """Returns to the version before, if the aliases were moved already."""

@@ -145,4 +145,4 @@ def settle(held: HeldRollout) -> None:
         held.take_over()
         held.finish("its run was interrupted after its version had become the champion")
     else:
-        held.abort(f"its run ({active.owner}) was interrupted", is_verdict=False)
+        held.abort(f"its run ({active.owner}) was interrupted", state="inconclusive", is_verdict=False)

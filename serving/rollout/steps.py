@@ -15,6 +15,7 @@ from serving.errors import (
     BreachError,
     FleetError,
     FrozenModelError,
+    InconclusiveError,
     MovedByHandError,
     NoCanaryError,
     RolloutLostError,
@@ -95,7 +96,8 @@ def wait_for_canary(control: RolloutControl, rollout_id: int) -> str:
     """Waits until the canary pool answers with the version.
 
     Raises:
-        BreachError: it refuses the version, or does not reach it in time.
+        BreachError: it refuses the version.
+        InconclusiveError: it does not reach the version in time.
     """
     held = control.read_own(rollout_id)
     row, fleet = held.row, control.fleet
@@ -107,7 +109,7 @@ def wait_for_canary(control: RolloutControl, rollout_id: int) -> str:
                 fleet, row.model, row.to_version, CANARY_SECONDS, pause=held.pause, clock=control.clock
             )
         except FleetError as error:
-            raise BreachError(str(error)) from error
+            raise InconclusiveError(str(error)) from error
     return _say(row, f"the canary pool answers with version {row.to_version}: {', '.join(replicas)}")
 
 
@@ -156,8 +158,9 @@ def wait_for_fleet(control: RolloutControl, rollout_id: int) -> list[str]:
     """Waits until every replica answers with the version; returns their addresses.
 
     Raises:
-        BreachError: they did not reach it in time, so the version before serves again.
-        FleetError: the same, and there is no version before.
+        BreachError: one of them refuses the version, so the version before serves again.
+        InconclusiveError: they did not reach it in time; the version before serves again as well.
+        FleetError: neither, and there is no version before.
     """
     held = control.read_own(rollout_id)
     row, fleet, seconds = held.row, control.fleet, control.timeout_seconds
@@ -167,14 +170,17 @@ def wait_for_fleet(control: RolloutControl, rollout_id: int) -> list[str]:
         except FleetError as error:
             if row.from_version is None:
                 raise
-            raise BreachError(str(error)) from error
+            if refusals := fleet.read_refusals(row.model, row.to_version):
+                raise BreachError(f"{error}; refused: {next(iter(refusals.values()))}") from error
+            raise InconclusiveError(str(error)) from error
 
 
 def verify_through_gateway(control: RolloutControl, rollout_id: int) -> str:
     """Sends requests as a client does, on every way through the gateway, and ends the rollout.
 
     Raises:
-        BreachError: another version answers, or differently from the file; the version before serves again.
+        BreachError: it answers differently from its file; the version before serves again.
+        InconclusiveError: no answer, or one of another version; the version before serves again as well.
     """
     found = control.rows.read(rollout_id)
     if found.state == "promoted" and found.owner == control.owner:  # by a try that was interrupted behind it
@@ -185,7 +191,7 @@ def verify_through_gateway(control: RolloutControl, rollout_id: int) -> str:
     deadline = control.clock() + VERIFY_SECONDS
     while problem := _find_problem(held, holdout):
         if control.clock() > deadline:
-            breach = BreachError(f"{row.name}: through the gateway: {problem}")
+            breach = type(problem)(f"{row.name}: through the gateway: {problem}")
             if row.from_version is not None:
                 control.abort(rollout_id, breach)
             raise breach
@@ -199,10 +205,10 @@ def clean_up(control: RolloutControl, rollout_id: int, reason: str) -> str:
     """Ends a rollout whose run failed without ending it, such as by an outage; not the version's fault."""
     try:
         with control.hold(rollout_id) as held:
-            held.abort(reason, is_verdict=False)
+            held.abort(reason, state="inconclusive", is_verdict=False)
     except RolloutLostError as error:
         return str(error)
-    return _say(held.row, f"aborted: {reason}")
+    return _say(held.row, f"inconclusive: {reason}")
 
 
 def _refuse_frozen(held: HeldRollout) -> None:
@@ -217,8 +223,8 @@ def _refuse_frozen(held: HeldRollout) -> None:
     raise FrozenModelError(f"{row.name}: {reason}; `mlops unfreeze {row.model}` allows its rollout again")
 
 
-def _find_problem(held: HeldRollout, holdout: HoldoutRows) -> str | None:
-    """The first wrong answer, on any way through the gateway; None without one."""
+def _find_problem(held: HeldRollout, holdout: HoldoutRows) -> BreachError | None:
+    """The first missing or wrong answer, on any way through the gateway; None without one."""
     variants: list[Variant | None] = [None, "stable", "canary"]
     for variant in variants:
         answers = held.control.gateway.predict(held.row.model, list(holdout.rows[:VERIFIED_ROWS]), variant)
@@ -228,13 +234,15 @@ def _find_problem(held: HeldRollout, holdout: HoldoutRows) -> str | None:
     return None
 
 
-def _find_fault(rollout: Rollout, expected: float | int | str, answer: Answer) -> str | None:
+def _find_fault(rollout: Rollout, expected: float | int | str, answer: Answer) -> BreachError | None:
     if answer.status != 200:
-        return f"found status {answer.status}, expected 200 ({answer.problem})"
+        # Only a version makes a 500; a gateway or a replica that is away has other words.
+        kind = BreachError if answer.status == 500 else InconclusiveError
+        return kind(f"found status {answer.status}, expected 200 ({answer.problem})")
     if answer.version != rollout.to_version:
-        return f"found version {answer.version}, expected {rollout.to_version}"
+        return InconclusiveError(f"found version {answer.version}, expected {rollout.to_version}")
     if not is_same(expected, answer.prediction):
-        return f"found the answer {answer.prediction!r}, expected {expected!r} as of the file"
+        return BreachError(f"found the answer {answer.prediction!r}, expected {expected!r} as of the file")
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import signal
 import subprocess
 import sys
@@ -15,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ml_code.model_file.spec import ModelSpec
-from serving.errors import BreachError, RegistryError
+from serving.errors import BreachError, InconclusiveError, RegistryError
 from serving.limits import LONGEST_ANSWER_MS
 from serving.registry.writer import RegistryWriter
+
+CHILD = ("-m", "serving.rollout.validation_child")
+"""Arguments of Python that run the process of `validation_child`."""
 
 WALL_SECONDS = 45.0
 """A replica gives up a file after 60 s; most open within one."""
@@ -26,10 +30,17 @@ ONE_ROW_MS = 100.0
 THOUSAND_ROWS_MS = 2000.0
 """A request may take ten seconds, and one model has a core at most."""
 
+STARVED_SHARE = 0.1
+"""A process that got less of a core than this did not have its time: the machine slept, or does too much."""
+
 MEMORY_MB = 700.0
 """Memory that opening and answering may add: a replica has 1 GB for all of its models."""
 
 logger = logging.getLogger("serving")
+
+
+class DeathError(BreachError):
+    """A file whose process died while it was opened or measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +121,22 @@ def measure(
 ) -> Measured:
     """Opens a file in a process of its own, replays its golden rows and measures it.
 
+    A process that dies is started once more: the machine may have ended it. The second death is the file's.
+
     Raises:
-        BreachError: the file does not open, answers wrongly, ends its process or takes too long.
+        BreachError: the file does not open, answers wrongly, ends its process twice or takes too long.
+        InconclusiveError: the machine gave the process no time.
     """
-    wall_seconds = wall_seconds or WALL_SECONDS
-    command = [sys.executable, "-m", "serving.rollout.validation_child", str(file), str(int(wall_seconds))]
+    try:
+        return _measure_once(file, subject, wall_seconds or WALL_SECONDS, renew)
+    except DeathError as death:
+        logger.warning("%s; it is opened once more", death)
+    return _measure_once(file, subject, wall_seconds or WALL_SECONDS, renew)
+
+
+def _measure_once(file: Path, subject: str, wall_seconds: float, renew: Callable[[], None]) -> Measured:
+    before = _read_children_seconds()
+    command = [sys.executable, *CHILD, str(file), str(int(wall_seconds))]
     deadline = time.monotonic() + wall_seconds
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603  this package
         try:
@@ -124,14 +146,17 @@ def measure(
                     break
                 except subprocess.TimeoutExpired:
                     if time.monotonic() > deadline:
-                        raise _explain_slow(subject, wall_seconds) from None
+                        child.kill()
+                        child.wait()
+                        used_seconds = _read_children_seconds() - before
+                        raise _explain_slow(subject, wall_seconds, used_seconds) from None
                     renew()
         finally:
             child.kill()
     if child.returncode == -signal.SIGXCPU:
-        raise _explain_slow(subject, wall_seconds)
+        raise _explain_slow(subject, wall_seconds, wall_seconds)
     if child.returncode != 0:
-        raise BreachError(
+        raise DeathError(
             f"{subject}: found a file that {_describe_end(child.returncode, errors)}, expected one that opens"
         )
     found: dict[str, Any] = json.loads(output.splitlines()[-1])
@@ -140,7 +165,18 @@ def measure(
     return Measured(ModelSpec.model_validate(found.pop("spec")), **found)
 
 
-def _explain_slow(subject: str, seconds: float) -> BreachError:
+def _read_children_seconds() -> float:
+    """The processor time of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _explain_slow(subject: str, seconds: float, used_seconds: float) -> BreachError:
+    if used_seconds < STARVED_SHARE * seconds:
+        return InconclusiveError(
+            f"{subject}: found {used_seconds:.1f} s of processor time for its file in {seconds:.0f} s, expected more; "
+            "the machine slept or is overloaded: roll it out again"
+        )
     return BreachError(
         f"{subject}: found a file that was not validated after {seconds:.0f} s, expected one that opens and answers "
         "its golden rows in a few"
@@ -174,15 +210,23 @@ def _fetch(candidate: Candidate, file: Path) -> None:
         digest = candidate.download(candidate.version, file)
     except RegistryError as error:
         # Is it this file, or the store?
-        if error.status in {404, 413} or _can_fetch_champion(candidate, file):
-            raise BreachError(f"{candidate.name}: its file is missing: {error}") from error
-        raise
+        if error.status not in {404, 413} and not _can_fetch_champion(candidate, file):
+            raise
+        digest = _fetch_again(candidate, file)
     expected = tags.get("sha256", "none").lower()
     if digest != expected:
         raise BreachError(
             f"{candidate.name}: found a model file with sha256 {digest}, expected {expected} by its tag; the file was "
             "truncated or altered: register the model again"
         )
+
+
+def _fetch_again(candidate: Candidate, file: Path) -> str:
+    """Fetches the file a second time: one that was away for a moment is not missing."""
+    try:
+        return candidate.download(candidate.version, file)
+    except RegistryError as error:
+        raise BreachError(f"{candidate.name}: its file is missing: {error}") from error
 
 
 def _can_fetch_champion(candidate: Candidate, file: Path) -> bool:

@@ -52,9 +52,7 @@ class FakeRegistryWriter:
         good = [
             version
             for version, tags in self.tags.items()
-            if tags.get("gate") == "passed"
-            and "rolled_back" not in tags
-            and tags.get("rollout") not in {"aborted", "inconclusive"}
+            if tags.get("gate") == "passed" and "rolled_back" not in tags and tags.get("rollout") != "aborted"
         ]
         return max(good, key=int, default=None)
 

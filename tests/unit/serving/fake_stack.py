@@ -72,6 +72,9 @@ class FakeStack:
             return {"canary:1": Challenger(None, wanted, self.refused[wanted])}
         return {"canary:1": Challenger(self.challenger())}
 
+    def read_refusals(self, model: str, version: str) -> Mapping[str, str]:
+        return {"stable:1": self.refused[version]} if version in self.refused else {}
+
     def read_figures(self, model: str) -> Mapping[str, Reading]:
         return {"all:1": {key: _make_counters(served) for key, served in self.counted.items()}}
 

@@ -29,6 +29,9 @@ class FakeFleet:
         versions = self.read_versions(model)
         return {address: Challenger(version, self.refused, "too bad") for address, version in versions.items()}
 
+    def read_refusals(self, model: str, version: str) -> Mapping[str, str]:
+        return {}
+
     def read_figures(self, model: str) -> Mapping[str, Reading]:
         return {}
 

@@ -9,6 +9,7 @@ import pytest
 
 from serving.answering.served import Version
 from serving.api.status import list_served
+from serving.following import model_files
 from serving.following.model_files import ModelFiles
 from tests.unit.serving.follower_replica import FakeRegistry, Replica
 from tests.unit.serving.onnx_files import make_classifier
@@ -92,8 +93,39 @@ def test_a_restart_with_the_registry_fetches_nothing_and_keeps_the_moment(
     assert (registry.downloads, restarted.reasons()) == (1, [])
 
 
-def test_a_load_that_killed_the_process_is_not_tried_again(tmp_path: Path, registry: FakeRegistry) -> None:
+def test_a_load_that_killed_the_process_once_is_tried_again(tmp_path: Path, registry: FakeRegistry) -> None:
     die_while_loading(tmp_path, registry, "1")
+    restarted = Replica(tmp_path, registry)
+    restarted.step()
+    assert restarted.version() == "1"
+    assert not (tmp_path / "loading" / "one").exists()
+
+
+def test_loads_that_ended_with_the_machine_condemn_no_version(
+    tmp_path: Path, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for start in ("first", "second", "third"):
+        (tmp_path / "boot_id").write_text(f"{start}\n")
+        monkeypatch.setattr(model_files, "BOOT_ID", tmp_path / "boot_id")
+        die_while_loading(tmp_path, registry, "1")
+    restarted = Replica(tmp_path, registry)
+    restarted.step()
+    assert restarted.version() == "1"
+
+
+def test_a_mark_of_an_older_replica_condemns_no_version(tmp_path: Path, registry: FakeRegistry) -> None:
+    mark = tmp_path / "loading" / "one" / registry.digests["1"]
+    mark.parent.mkdir(parents=True)
+    mark.write_bytes(b"xxx")
+    die_while_loading(tmp_path, registry, "1")
+    restarted = Replica(tmp_path, registry)
+    restarted.step()
+    assert restarted.version() == "1"
+
+
+def test_a_load_that_killed_the_process_twice_is_not_tried_again(tmp_path: Path, registry: FakeRegistry) -> None:
+    for _ in range(2):
+        die_while_loading(tmp_path, registry, "1")
     restarted = Replica(tmp_path, registry)
     restarted.step()
     assert restarted.version() is None
@@ -104,17 +136,19 @@ def test_a_load_that_killed_the_process_is_not_tried_again(tmp_path: Path, regis
 
 
 def test_another_replica_tries_for_itself(tmp_path: Path, registry: FakeRegistry) -> None:
-    die_while_loading(tmp_path, registry, "1")
+    for _ in range(2):
+        die_while_loading(tmp_path, registry, "1")
     other = Replica(tmp_path, registry, name="two")
     other.step()
     assert other.version() == "1"
 
 
-def test_a_power_cut_while_a_proven_file_opens_does_not_condemn_it(
+def test_two_deaths_while_a_proven_file_opens_do_not_condemn_it(
     replica: Replica, registry: FakeRegistry, tmp_path: Path
 ) -> None:
     replica.step()
-    die_while_loading(tmp_path, registry, "1")
+    for _ in range(2):
+        die_while_loading(tmp_path, registry, "1")
     restarted = Replica(tmp_path, registry)
     restarted.restore()
     assert restarted.version() == "1"

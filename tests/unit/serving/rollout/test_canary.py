@@ -11,7 +11,7 @@ import pytest
 
 from ml_code.model_file.spec import Value
 from serving.comparison.analysis import Rules
-from serving.errors import BreachError, FrozenModelError
+from serving.errors import BreachError, FrozenModelError, InconclusiveError
 from serving.fleet.gateway import Answer, Variant
 from serving.rollout import steps
 from serving.rollout.canary import is_same
@@ -93,9 +93,46 @@ def test_a_canary_that_goes_away_is_ended() -> None:
     control = table.control()
     number = begin(control)
     table.stack.is_canary_absent = True
-    with pytest.raises(BreachError, match="the canary pool: found None, expected version 4"):
+    with pytest.raises(InconclusiveError, match="the canary pool: found None, expected version 4"):
         STEPS["analyse_canary"](control, number)
     assert_settled(table, "3", None)
+    assert table.registry.tags["4"]["rollout"] == "inconclusive"
+    assert table.registry.find_newest_passed("iris") == "4"
+
+
+def test_a_canary_that_refuses_its_version_after_a_restart_is_a_breach() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = begin(control)
+    table.stack.refused["4"] = "two loads ended this process"
+    with pytest.raises(BreachError, match="refuses version 4: two loads ended this process"):
+        STEPS["analyse_canary"](control, number)
+    assert table.registry.tags["4"]["rollout"] == "aborted"
+
+
+def test_a_canary_that_is_never_reached_is_not_to_blame() -> None:
+    table = set_table("4", champion="3")
+    table.stack.is_canary_absent = True
+    with pytest.raises(InconclusiveError, match="the canary pool to answer with version 4"):
+        run(table)
+    assert_settled(table, "3", None)
+    assert table.registry.find_newest_passed("iris") == "4"
+
+
+def test_a_host_that_slept_opens_its_canary_again_and_goes_on() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = begin(control)
+    naps = iter([3600.0])
+
+    def sleep_once(seconds: float) -> None:
+        table.stack.pause(seconds)
+        if next(naps, None):
+            del table.registry.model_tags["canary_until"]  # a replica's clock says that its time is over
+
+    STEPS["analyse_canary"](replace(control, pause=sleep_once), number)
+    assert "canary_until" in table.registry.model_tags
+    assert table.rows.read(number).state == "analysing"
 
 
 def test_replays_that_fail_on_their_way_to_the_canary_are_a_breach() -> None:

@@ -31,12 +31,18 @@ def test_unasked_a_champion_that_is_newer_than_every_passed_version_stays(champi
         choose(set_table("9", champion=champion))
 
 
-@pytest.mark.parametrize("verdict", [{"rolled_back": "wrong"}, {"rollout": "aborted"}, {"rollout": "inconclusive"}])
+@pytest.mark.parametrize("verdict", [{"rolled_back": "wrong"}, {"rollout": "aborted"}])
 def test_a_version_with_a_bad_verdict_is_rolled_out_only_by_hand(verdict: dict[str, str]) -> None:
     table = set_table("4", champion="2")
     table.registry.tags["4"] |= verdict
     assert choose(table) == Choice("2", "3")
     assert choose(table, "4") == Choice("2", "4")
+
+
+def test_a_version_whose_rollout_could_not_tell_is_tried_again() -> None:
+    table = set_table("4", champion="3")
+    table.registry.tags["4"] |= {"rollout": "inconclusive"}
+    assert choose(table) == Choice("3", "4")
 
 
 def test_without_a_passed_version_there_is_nothing_to_roll_out() -> None:
@@ -159,7 +165,7 @@ def test_one_that_moves_the_aliases_is_waited_for() -> None:
     assert (opened.from_version, opened.to_version) == ("4", "5")
 
 
-@pytest.mark.parametrize(("champion", "state"), [("4", "promoted"), ("3", "aborted")])
+@pytest.mark.parametrize(("champion", "state"), [("4", "promoted"), ("3", "inconclusive")])
 def test_a_rollout_that_was_interrupted_while_it_moved_the_aliases_is_settled_first(champion: str, state: str) -> None:
     table = promote_in_turn("1", "2", "3")
     table.registry.add("4")

@@ -17,6 +17,7 @@ from serving.errors import (
     RolloutLostError,
     StandsAsideError,
 )
+from serving.fleet.gateway import Answer
 from serving.rollout import steps
 from serving.rollout.plan import open_rollout
 from serving.rollout.rollback import roll_back
@@ -121,8 +122,6 @@ class Unreached:
     """A gateway whose answers come from somewhere else."""
 
     def predict(self, model: str, rows: list[Any], variant: str | None) -> list[Any]:
-        from serving.fleet.gateway import Answer  # noqa: PLC0415
-
         return [Answer(200, "3", 0) for _ in rows]
 
 
@@ -148,10 +147,44 @@ def test_replicas_that_do_not_follow_bring_the_version_before_back() -> None:
     for before, version in ((None, "2"), ("2", "3")):
         table.log.record("iris", "promote", "ada", "before", from_version=before, to_version=version)
     table.stack.stuck = "3"
-    with pytest.raises(BreachError, match="every replica to answer with version 4"):
+    with pytest.raises(InconclusiveError, match="every replica to answer with version 4"):
         run(table)
     assert_settled(table, "3", "2")
+    assert table.registry.tags["4"]["rollout"] == "inconclusive"
     assert [(move.action, move.to_version) for move in table.log.moves[-2:]] == [("promote", "4"), ("rollback", "3")]
+
+
+def test_a_version_that_replicas_refuse_as_champion_is_to_blame() -> None:
+    table = set_table("4", has_canary_pool=False, champion="3", previous="2")
+    table.stack.stuck, table.stack.refused["4"] = "3", "golden row 0 differs"
+    with pytest.raises(BreachError, match="refused: golden row 0 differs"):
+        run(table)
+    assert table.registry.aliases["champion"] == "3"
+    assert table.registry.tags["4"]["rollout"] == "aborted"
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [(Answer(502, problem="no replica answers"), "found status 502"), (Answer(200, "3", 0), "found version 3")],
+    ids=["nobody answers", "another version answers"],
+)
+def test_a_gateway_that_does_not_reach_the_champion_does_not_condemn_it(answer: Answer, cause: str) -> None:
+    table = set_table("4", has_canary_pool=False, champion="3")
+    table.stack.predict = lambda model, rows, variant: [answer for _ in rows]  # type: ignore[method-assign]
+    with pytest.raises(InconclusiveError, match=cause):
+        run(table)
+    assert_settled(table, "3", None)
+    assert table.registry.tags["4"]["rollout"] == "inconclusive"
+
+
+def test_an_attempt_that_could_not_tell_leaves_an_earlier_verdict() -> None:
+    table = set_table("4", champion="3")
+    table.registry.tags["4"]["rollout"] = "aborted"
+    control = table.control()
+    number = open_rollout(control, "iris", "4").rollout_id
+    control.abort(number, InconclusiveError("the canary pool: found no replica"))
+    assert table.rows.read(number).state == "inconclusive"
+    assert table.registry.tags["4"]["rollout"] == "aborted"
 
 
 def test_a_first_version_that_replicas_do_not_take_stays_and_may_be_waited_for_again() -> None:
@@ -237,7 +270,8 @@ def test_what_a_failed_run_left_is_cleaned_up_without_blaming_the_version() -> N
     steps.clean_up(control, number, "MLflow was away")
     assert_settled(table, "3", None)
     assert "rollout" not in table.registry.tags["4"]
-    assert "aborted" in steps.clean_up(control, number, "again")
+    assert table.rows.read(number).state == "inconclusive"
+    assert "inconclusive" in steps.clean_up(control, number, "again")
     run(table, "dag/next")
     assert_settled(table, "4", "3")
 

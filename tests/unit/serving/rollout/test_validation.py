@@ -11,12 +11,12 @@ from typing import cast
 import pytest
 
 from ml_code.model_file.onnx_model import OnnxModel
-from serving.errors import BreachError, RegistryError
+from serving.errors import BreachError, InconclusiveError, RegistryError
 from serving.rollout import validation
 from serving.rollout.validation import Candidate, Measured, find_schema_change, measure, validate
 from serving.rollout.validation_child import count_largest_rows
 from tests.unit.serving.bad_files import make_bad_classifier, make_crashing, make_slow_to_open
-from tests.unit.serving.fake_registry import FakeRegistryWriter
+from tests.unit.serving.fake_registry import FILE, FakeRegistryWriter
 from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor, make_wide_regressor
 
 LIMIT_BYTES = 10_000_000
@@ -90,6 +90,55 @@ def test_opening_a_file_is_ended_after_the_time_limit(tmp_path: Path) -> None:
     file.write_bytes(make_slow_to_open())
     with pytest.raises(BreachError, match="was not validated after 2 s"):
         measure(file, "iris version 2", wall_seconds=2)
+
+
+def replace_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, deaths: int) -> None:
+    """Puts a process in the child's place that dies so many times and measures a file afterwards."""
+    count = tmp_path / "deaths"
+    program = (
+        "import os, pathlib, sys; from serving.rollout import validation_child as child; "
+        f"count = pathlib.Path({str(count)!r}); died = len(count.read_text()) if count.exists() else 0; "
+        f"died < {deaths} and (count.write_text('x' * (died + 1)), os.kill(os.getpid(), 9)); "
+        "sys.argv = ['child', *sys.argv[1:]]; child.main()"
+    )
+    monkeypatch.setattr(validation, "CHILD", ["-c", program])
+
+
+def test_a_process_that_dies_once_does_not_condemn_its_file(
+    registry: FakeRegistryWriter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    registry.add("2")
+    replace_child(monkeypatch, tmp_path, deaths=1)
+    assert check(registry, None).spec.dataset == "iris"
+
+
+def test_the_second_death_of_a_process_is_a_breach(
+    registry: FakeRegistryWriter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    registry.add("2")
+    replace_child(monkeypatch, tmp_path, deaths=2)
+    with pytest.raises(BreachError, match="ends its process by SIGKILL"):
+        check(registry, None)
+
+
+def test_a_process_that_gets_no_time_does_not_condemn_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(validation, "CHILD", ["-S", "-c", "import time; time.sleep(60)"])
+    with pytest.raises(InconclusiveError, match="the machine slept or is overloaded"):
+        measure(tmp_path / "model.onnx", "iris version 2", wall_seconds=1.5)
+
+
+def test_a_file_that_was_away_for_a_moment_is_not_missing(registry: FakeRegistryWriter) -> None:
+    registry.add("2")
+    registry.files["2"] = None
+    download = registry.download
+
+    def come_back(model: str, version: str, target: Path, limit_bytes: int) -> str:
+        if version == "1":
+            registry.files["2"] = FILE
+        return download(model, version, target, limit_bytes)
+
+    registry.download = come_back  # type: ignore[method-assign]
+    assert check(registry).spec.dataset == "iris"
 
 
 def test_a_file_with_another_digest_is_a_breach(registry: FakeRegistryWriter) -> None:
