@@ -42,6 +42,12 @@ def is_loopback(address: str) -> bool:
     return address == "localhost" or ip_address(address.removeprefix("[").removesuffix("]")).is_loopback
 
 
+def read_tokens(environment: Mapping[str, str]) -> dict[str, str]:
+    """The gateway's tokens by `GATEWAY_TOKENS` and their names; the gateway itself checks how they are written."""
+    entries = [entry.strip().partition(":") for entry in environment.get("GATEWAY_TOKENS", "").split(",")]
+    return {f"GATEWAY_TOKENS {name}": token for name, _, token in entries if token}
+
+
 def check_secrets(environment: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """Checks the secrets of .env against the address that the stack is published on.
 
@@ -59,9 +65,10 @@ def check_secrets(environment: Mapping[str, str]) -> tuple[list[str], list[str]]
         local = is_loopback(bind)
     except ValueError:
         return [*failures, f"BIND_ADDRESS: expected an IP address, found {bind!r}"], []
-    known = sorted(name for name, value in environment.items() if is_published(value))
-    long = {name: value for name, value in secrets.items() if len(value) >= MIN_LENGTHS[name] and name not in known}
-    weak = find_weaknesses(long)
+    tokens = read_tokens(environment)
+    known = sorted(name for name, value in {**environment, **tokens}.items() if is_published(value))
+    long = tokens | {name: value for name, value in secrets.items() if len(value) >= MIN_LENGTHS[name]}
+    weak = find_weaknesses({name: value for name, value in long.items() if name not in known})
     if local:
         warnings = [f"{finding}; fit for loopback only" for finding in weak]
         if known:

@@ -190,3 +190,14 @@ def test_what_travels_in_clear_beyond_this_machine_is_refused(preflight: ModuleT
 @pytest.mark.parametrize("way", SHUT_DOORS)
 def test_tls_or_loopback_is_let_through(preflight: ModuleType, way: str) -> None:
     assert preflight.check_doors(SHUT_DOORS[way]) == []
+
+
+@pytest.mark.parametrize("token", ["password-password", "insecure-gateway-token", "aaaaaaaaaaaaaaaaaaaa"])
+def test_a_guessable_token_is_refused_off_loopback_by_its_name(
+    preflight: ModuleType, secrets: dict[str, str], token: str
+) -> None:
+    given = secrets | {"BIND_ADDRESS": "0.0.0.0", "TLS": "on", "GATEWAY_TOKENS": f"ann:{token_hex(16)},bob:{token}"}
+    failures, _ = preflight.check_secrets(given)
+    assert len(failures) == 1
+    assert "GATEWAY_TOKENS bob" in failures[0]
+    assert token not in failures[0]
