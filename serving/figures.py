@@ -1,4 +1,4 @@
-"""Names in a replica's `/metrics` that a rollout reads: both sides must spell them alike."""
+"""Names that replicas tell and a rollout reads, in `/metrics` and `/evidence`: both sides must spell them alike."""
 
 from __future__ import annotations
 
@@ -7,5 +7,14 @@ LABELS = ("model", "version", "variant", "traffic")
 LIVE = "live"
 """Traffic of clients."""
 
+ASKED = "asked"
+"""Traffic of clients who chose the pool or claimed to be a rollout; it says nothing of what people ask."""
+
 REPLAY = "replay"
 """Traffic that a rollout sends to have something to compare; it does not count as clients' traffic."""
+
+EVIDENCE_PATH = "/evidence"
+"""Where a replica shows what drawn requests said of its challenger; the gateway has no such path."""
+
+SENDER = ("address", "user", "requests", "failures", "nan", "slow", "slow_ms", "stable_ms")
+"""The numbers of one sender, in this order."""

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ml_code.model_file.spec import LARGEST_FILE_MB
 from serving.api.app import PredictionApp
 from serving.api.bentoml_seam import adapt_bentoml
+from serving.api.evidence import EvidenceBook
 from serving.api.metrics import PredictionMetrics
 from serving.api.pages import make_pages
 from serving.following.allowed import read_allowed_models
@@ -87,11 +88,16 @@ class PredictionService:
         self._registry = MlflowRegistry(settings.mlflow_url, settings.mlflow_username, password)
         self._follower = make_follower(settings, self._registry)
         self._task: asyncio.Task[None] | None = None
+        default_model, evidence = settings.default_model, EvidenceBook()
         pages = make_pages(
-            self._follower, pool=settings.pool, replica=settings.replica, default_model=settings.default_model
+            self._follower,
+            pool=settings.pool,
+            replica=settings.replica,
+            default_model=default_model,
+            evidence=evidence,
         )
         mounted_app.app = PredictionApp(
-            self._follower, PredictionMetrics(REGISTRY), default_model=settings.default_model, pages=pages
+            self._follower, PredictionMetrics(REGISTRY), default_model=default_model, pages=pages, evidence=evidence
         )
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]

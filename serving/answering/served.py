@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,22 @@ class Version:
     name: str
     version: str
     sha256: str
+
+
+@dataclass(slots=True)
+class Timer:
+    """The computing time of one answer; `begun_at` is None while the request waits behind others."""
+
+    begun_at: float | None = None
+    seconds: float = 0.0
+
+    def run(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
+        """Calls the function and measures it."""
+        self.begun_at = started = perf_counter()
+        try:
+            return function(*arguments)
+        finally:
+            self.seconds = perf_counter() - started
 
 
 class Answer(NamedTuple):
@@ -74,6 +91,7 @@ class ServedModel:
         with_probabilities: bool,
         is_replay: bool = False,
         room: Room | None = None,
+        timer: Timer | None = None,
     ) -> Answer:
         """Answers the body of a request to /predict.
 
@@ -83,21 +101,32 @@ class ServedModel:
             RequestError: the body does not fit the model, or its dataset refuses what training did not know, or the
                 request is large and there is no room for it.
         """
-        return await self._run(room, self._answer, body, request_id, with_probabilities, is_replay)
+        return await self._run(timer, room, self._answer, body, request_id, with_probabilities, is_replay)
 
     async def infer(
-        self, body: bytes, request_id: bytes, *, is_replay: bool = False, room: Room | None = None
+        self,
+        body: bytes,
+        request_id: bytes,
+        *,
+        is_replay: bool = False,
+        room: Room | None = None,
+        timer: Timer | None = None,
     ) -> Answer:
         """Answers the body of a request of the Open Inference Protocol.
 
         Raises:
             RequestError: as for `answer`.
         """
-        return await self._run(room, self._infer, body, request_id, is_replay)
+        return await self._run(timer, room, self._infer, body, request_id, is_replay)
 
     def is_version(self, version: str | None) -> bool:
         """Whether this is the version that a request asks for, if it asks for one."""
         return version is None or version == self.identity.version
+
+    def reads_like(self, other: ServedModel) -> bool:
+        """Whether it takes the same features as another version."""
+        ours, theirs = self.model.spec.features, other.model.spec.features
+        return [(one.name, one.kind) for one in ours] == [(one.name, one.kind) for one in theirs]
 
     def describe_inference(self) -> dict[str, Any]:
         """The model's metadata in the Open Inference Protocol."""
@@ -116,13 +145,16 @@ class ServedModel:
             "features": [feature.model_dump(exclude={"input", "categories"}) for feature in self.model.spec.features],
         }
 
-    async def _run(self, room: Room | None, function: Callable[..., Answer], body: bytes, *rest: Any) -> Answer:
+    async def _run(
+        self, timer: Timer | None, room: Room | None, function: Callable[..., Answer], body: bytes, *rest: Any
+    ) -> Answer:
         """Calls the function, in a thread where it could delay other requests."""
+        run = (timer or Timer()).run
         if self._thread is not None:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, function, body, *rest)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, run, function, body, *rest)
         if room is not None and len(body) > LARGE_BYTES:
-            return await room.compute(function, body, *rest)
-        return function(body, *rest)
+            return await room.compute(run, function, body, *rest)
+        return run(function, body, *rest)
 
     def _answer(self, body: bytes, request_id: bytes, with_probabilities: bool, is_replay: bool) -> Answer:
         read = self._accept(self.parser.parse(body), is_replay)

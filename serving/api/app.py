@@ -5,24 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from time import perf_counter
+from functools import partial
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from serving.answering.room import Room
-from serving.answering.served import ServedModel
+from serving.answering.served import Answer, ServedModel, Timer
+from serving.api.evidence import Drawn, EvidenceBook
 from serving.api.inference_pages import render_inference_error
 from serving.api.metrics import PredictionMetrics
 from serving.api.pages import JSON, render_error
 from serving.api.request import Asked, ClientGoneError, check_content, pick_version, read_body, read_query, read_size
 from serving.errors import INFERENCE_STATUSES, STATUS_HEADERS, RequestError
-from serving.figures import REPLAY
+from serving.figures import ASKED, REPLAY
 from serving.following.follower import Follower
 from serving.limits import LARGE_BYTES, LARGE_RESPONSE_BYTES
 from serving.quoting import shorten
+from serving.registry.names import CHALLENGER
 
 SERVER_FAILED = RequestError(500, "the server failed; its log has more")
+
+REFUSALS = frozenset({400, 422})
+"""Statuses of rows that a version refuses."""
 
 logger = logging.getLogger("serving")
 
@@ -33,11 +38,20 @@ class PredictionApp:
     >>> PredictionApp(follower, metrics, default_model="iris", pages=make_pages(…))
     """
 
-    def __init__(self, follower: Follower, metrics: PredictionMetrics, *, default_model: str, pages: Any) -> None:
+    def __init__(
+        self,
+        follower: Follower,
+        metrics: PredictionMetrics,
+        *,
+        default_model: str,
+        pages: Any,
+        evidence: EvidenceBook | None = None,
+    ) -> None:
         self._follower = follower
         self._metrics = metrics
         self._default_model = default_model
         self._pages = pages
+        self._evidence = evidence or EvidenceBook()
         self.room = Room()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,8 +106,9 @@ class PredictionApp:
         """Reads the request, and chooses the version that answers it."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         asked.wants_challenger = headers.get(b"x-pool") == b"canary"
-        if headers.get(b"x-replay") == b"1":
-            asked.traffic = REPLAY
+        # Most requests are drawn for the stable pool, and say nothing more.
+        if asked.wants_challenger or b"x-replay" in headers or headers.get(b"x-pool-choice") == b"asked":
+            self._read_origin(asked, headers)
         if scope["method"] != "POST":
             raise RequestError(405, f"method: found {shorten(scope['method'])}, expected POST")
         if not self._follower.is_allowed(asked.name):
@@ -106,29 +121,73 @@ class PredictionApp:
         asked.body = await read_body(receive)
         return pick_version(self._follower, asked.name, asked.version, wants_challenger=asked.wants_challenger)
 
+    def _read_origin(self, asked: Asked, headers: dict[bytes, bytes]) -> None:
+        """Reads who sent the request, and whether the gateway chose its pool; clients cannot set these headers."""
+        choice, word = headers.get(b"x-pool-choice"), headers.get(b"x-replay")
+        if word is not None:
+            registered = self._follower.registered.get(asked.name)
+            asked.traffic = REPLAY if registered and registered.is_replay(word) else ASKED
+        elif choice == b"asked":
+            asked.traffic = ASKED
+        elif choice == b"drawn" and asked.wants_challenger:
+            asked.sender = headers.get(b"x-forwarded-for", b""), headers.get(b"x-user-id", b"")
+
     async def _answer(self, asked: Asked, served: ServedModel, request_id: bytes) -> bytes:
         """Computes the response, and counts its outcome."""
-        started, is_replay = perf_counter(), asked.traffic == REPLAY
+        timer = Timer()
         try:
-            if asked.is_inference:
-                answer = await served.infer(asked.body, request_id, is_replay=is_replay, room=self.room)
-            else:
-                answer = await served.answer(
-                    asked.body,
-                    request_id,
-                    with_probabilities=asked.with_probabilities,
-                    is_replay=is_replay,
-                    room=self.room,
-                )
+            answer = await self._ask(asked, request_id, served, timer)
             if len(answer.body) > LARGE_RESPONSE_BYTES:
                 self._hold(asked, len(answer.body))
-        except RequestError:
+        except RequestError as error:
+            # Clients may have to send other features to the next version; where they need not, it reads the same rows.
+            if asked.sender and error.status in REFUSALS and self._reads_like_champion(served):
+                self._note(asked, asked.sender, served, None, timer)
             raise
         except (Exception, asyncio.CancelledError):  # a request out of time is cancelled
-            self._metrics.count_failure(served, asked.traffic)
+            # One that waited behind others all the time is not the version's failure.
+            if timer.begun_at is not None:
+                self._metrics.count_failure(served, asked.traffic)
+                if asked.sender:
+                    self._note(asked, asked.sender, served, None, timer)
             raise
-        self._metrics.observe(served, asked.traffic, perf_counter() - started, answer.tally)
+        self._metrics.observe(served, asked.traffic, timer.seconds, answer.tally)
+        if asked.sender:
+            self._note(asked, asked.sender, served, answer, timer)
         return answer.body
+
+    async def _ask(self, asked: Asked, request_id: bytes, served: ServedModel, timer: Timer) -> Answer:
+        is_replay = asked.traffic == REPLAY
+        if asked.is_inference:
+            return await served.infer(asked.body, request_id, is_replay=is_replay, room=self.room, timer=timer)
+        return await served.answer(
+            asked.body,
+            request_id,
+            with_probabilities=asked.with_probabilities,
+            is_replay=is_replay,
+            room=self.room,
+            timer=timer,
+        )
+
+    def _reads_like_champion(self, served: ServedModel) -> bool:
+        champion = self._follower.pick(served.identity.name, wants_challenger=False)
+        return champion is not None and served.reads_like(champion)
+
+    def _note(
+        self,
+        asked: Asked,
+        sender: tuple[bytes, bytes],
+        served: ServedModel,
+        answer: Answer | None,
+        timer: Timer,
+    ) -> None:
+        """Takes a drawn request of a canary as evidence."""
+        registered = self._follower.registered.get(asked.name)
+        if served.variant != CHALLENGER or not registered or not registered.replay_mark:
+            return
+        champion = self._follower.pick(asked.name, wants_challenger=False)
+        drawn = Drawn(*sender, asked.body, partial(self._ask, asked, b""))
+        self._evidence.note(drawn, served, champion, registered.replay_mark, answer, timer.seconds)
 
     def _hold(self, asked: Asked, size_bytes: int) -> None:
         self.room.hold(size_bytes, asked.held_bytes)

@@ -36,7 +36,18 @@ KEPT_SERIES = 20
 type Labels = tuple[str, str, str, str]
 
 ENDPOINTS = frozenset(
-    {"/predict", "/models", "/rollouts", "/docs", "/openapi.json", "/metrics", "/healthz", "/livez", "/readyz"},
+    {
+        "/predict",
+        "/models",
+        "/rollouts",
+        "/docs",
+        "/openapi.json",
+        "/metrics",
+        "/evidence",
+        "/healthz",
+        "/livez",
+        "/readyz",
+    },
 )
 
 
@@ -125,9 +136,7 @@ def bound_endpoint(path: str) -> str:
 
 
 def _render(figures: dict[Labels, Series]) -> Iterator[Metric]:
-    seconds = HistogramMetricFamily(
-        "mlops_prediction_seconds", "Seconds from a request's body to its answer", labels=LABELS
-    )
+    seconds = HistogramMetricFamily("mlops_prediction_seconds", "Seconds of computing an answer", labels=LABELS)
     failures = CounterMetricFamily(
         "mlops_prediction_failures", "Requests that a version failed to answer", labels=LABELS
     )

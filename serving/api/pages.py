@@ -17,10 +17,12 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from serving.api.evidence import EvidenceBook
 from serving.api.inference_pages import answer_inference_error, make_inference_routes
 from serving.api.openapi import describe_api
 from serving.api.status import describe_readiness, describe_rollouts, list_served
 from serving.errors import STATUS_HEADERS, RequestError
+from serving.figures import EVIDENCE_PATH
 from serving.following.follower import Follower
 from serving.quoting import shorten
 
@@ -41,7 +43,9 @@ DOCS_SCRIPT = b'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui"});\n
 DOCS_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'self'"
 
 
-def make_pages(follower: Follower, *, pool: str, replica: str, default_model: str) -> Starlette:
+def make_pages(
+    follower: Follower, *, pool: str, replica: str, default_model: str, evidence: EvidenceBook | None = None
+) -> Starlette:
     """The app of all paths but predictions."""
 
     async def list_models(_: Request) -> Response:
@@ -54,6 +58,9 @@ def make_pages(follower: Follower, *, pool: str, replica: str, default_model: st
         state = {"pool": pool, "replica": replica, **describe_readiness(follower)}
         return _answer(state, 200 if follower.is_ready else 503)
 
+    async def show_evidence(_: Request) -> Response:
+        return _answer((evidence or EvidenceBook()).describe())
+
     async def show_openapi(_: Request) -> Response:
         return _answer(describe_api(follower.slots, default_model))
 
@@ -62,6 +69,7 @@ def make_pages(follower: Follower, *, pool: str, replica: str, default_model: st
             Route("/models", list_models),
             Route("/rollouts", list_rollouts),
             Route("/readyz", show_readiness),
+            Route(EVIDENCE_PATH, show_evidence),
             *make_inference_routes(follower),
             Route("/openapi.json", show_openapi),
             Route("/docs", _show_docs),

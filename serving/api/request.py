@@ -19,13 +19,17 @@ TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 @dataclass(slots=True)
 class Asked:
-    """One request for a prediction, with what was read of it."""
+    """One request for a prediction, with what was read of it.
+
+    `sender` is the address and the user of a request that the gateway drew for the canary pool; None for any other.
+    """
 
     name: str
     version: str | None = None
     is_inference: bool = False
     wants_challenger: bool = False
     traffic: str = LIVE
+    sender: tuple[bytes, bytes] | None = None
     with_probabilities: bool = False
     body: bytes = b""
     held_bytes: int = 0

@@ -1,19 +1,27 @@
-"""Judges a canary beside the stable version by their figures of the same minutes; pure: figures in, a breach out."""
+"""Judges a canary beside the stable version; pure: figures in, a breach out.
+
+Two kinds of figures decide: rows that the rollout replays to both versions, and drawn requests of people, each of which
+the canary's replica asked both versions where it looked bad. What only strangers see of either decides nothing.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from serving.comparison.counters import Counters
+from serving.comparison.senders import Evidence, Sender
 
 ENOUGH = 100
-"""Requests (or rows) of each pool from which on one kind of traffic is judged alone."""
+"""Requests from which on the spread of their answers is judged."""
 
 ENOUGH_FOR_A_CLEAR_BREACH = 20
-"""Requests of each pool from which on a breach may be so clear that the window need not end."""
+"""Replayed requests of each pool from which on a breach may be so clear that the window need not end."""
+
+WITNESSES = 3
+"""Senders who must have met a fault: no verdict hangs on one of them."""
 
 CLEAR_SUCCESS_DROP = 0.1
 """A drop of the success rate that is not chance, however few the requests were."""
@@ -28,7 +36,7 @@ class Rules:
 
     Args:
         minimum_requests: of each pool, below which nothing is decided.
-        success_drop: how much lower its success rate may be, as a share.
+        success_drop: how much lower its success rate may be, as a share, and the share of senders who may meet a fault.
         tolerated_failures: this many failures are not a breach, whatever their share.
         latency_factor: how many times slower its p99 may be,
         latency_margin_ms: or by how many milliseconds, whichever is more.
@@ -129,54 +137,111 @@ def measure_distance(one: Spread, other: Spread) -> float:
     return max(shift, width)
 
 
-def find_clear_breach(canary: Pool, stable: Pool, rules: Rules, holdout: Spread) -> str | None:
-    """The breach so clear that more requests would only do harm; None without one."""
-    of_canary, of_stable = canary.both, stable.both
-    if of_canary.nan_rows:
-        return _describe_nan(of_canary)
-    if min(of_canary.requests, of_stable.requests) < ENOUGH_FOR_A_CLEAR_BREACH:
-        return None
-    for one, other in _list_kinds(canary, stable, ENOUGH_FOR_A_CLEAR_BREACH):
-        breach = _find_failures(one, other, max(CLEAR_SUCCESS_DROP, rules.success_drop), rules)
-        if breach := breach or _find_slowness(one, other, rules, 0.5):
-            return breach
-    return _find_odd_answers(canary.live, stable.live, rules, holdout)
+def find_clear_breach(
+    canary: Counters, stable: Counters, evidence: Evidence, rules: Rules, holdout: Spread
+) -> str | None:
+    """The breach so clear that more requests would only do harm; None without one.
 
-
-def find_breach(canary: Pool, stable: Pool, rules: Rules, holdout: Spread) -> str | None:
-    """The canary's breach at the end of its window; None without one."""
-    if canary.both.nan_rows:
-        return _describe_nan(canary.both)
-    for one, other in _list_kinds(canary, stable, ENOUGH):
-        breach = _find_failures(one, other, rules.success_drop, rules)
-        if breach := breach or _find_slowness(one, other, rules, 0.99):
-            return breach
-    return _find_odd_answers(canary.live, stable.live, rules, holdout)
-
-
-def find_shortage(canary: Pool, stable: Pool, rules: Rules, replayed: int) -> str | None:
-    """The requests that are missing for a decision; None where there were enough.
-
-    At most as many replayed requests count as were replayed to each pool: any client may mark a request as one.
+    Args:
+        canary: figures of the rows that the rollout replayed to the canary,
+        stable: and to the stable version.
+        evidence: what drawn requests showed.
+        rules: the limits.
+        holdout: the answers of the canary's file to its holdout.
     """
-    of_canary, of_stable = (pool.live.requests + min(pool.replay.requests, replayed) for pool in (canary, stable))
-    if min(of_canary, of_stable) >= rules.minimum_requests:
-        return None
+    drop = max(CLEAR_SUCCESS_DROP, rules.success_drop)
+    found = find_faults(evidence, rules, drop, holdout).breach or _find_nan(canary, stable, rules)
+    if found or min(canary.requests, stable.requests) < ENOUGH_FOR_A_CLEAR_BREACH:
+        return found
+    return _find_failures(canary, stable, drop, rules) or _find_slowness(canary, stable, rules, 0.5)
+
+
+def find_breach(canary: Counters, stable: Counters, evidence: Evidence, rules: Rules, holdout: Spread) -> str | None:
+    """The canary's breach at the end of its window, of the same arguments; None without one."""
     return (
-        f"found {of_canary:.0f} requests to the canary and {of_stable:.0f} to the stable version, expected at least "
-        f"{rules.minimum_requests} each"
+        find_faults(evidence, rules, rules.success_drop, holdout).breach
+        or _find_nan(canary, stable, rules)
+        or _find_failures(canary, stable, rules.success_drop, rules)
+        or _find_slowness(canary, stable, rules, 0.99)
     )
 
 
-def _list_kinds(canary: Pool, stable: Pool, enough: float) -> list[tuple[Counters, Counters]]:
-    """Live beside live and replayed beside replayed; together where people's requests alone are too few.
+def find_doubt(evidence: Evidence, rules: Rules, holdout: Spread) -> str | None:
+    """What too few senders saw to condemn a version that must not be promoted either; None without it."""
+    return find_faults(evidence, rules, rules.success_drop, holdout).doubt
 
-    The pools get the same replays but not the same share of people's requests, so that a mixture of both does not
-    compare.
-    """
-    live, replay = (canary.live, stable.live), (canary.replay, stable.replay)
-    found = [kind for kind in (live, replay) if min(kind[0].requests, kind[1].requests) >= enough]
-    return found if live in found else [*found, (canary.both, stable.both)]
+
+def find_shortage(canary: Counters, stable: Counters, rules: Rules) -> str | None:
+    """The replayed requests that are missing for a decision; None where there were enough."""
+    if min(canary.requests, stable.requests) >= rules.minimum_requests:
+        return None
+    return (
+        f"found {canary.requests:.0f} requests to the canary and {stable.requests:.0f} to the stable version, expected "
+        f"at least {rules.minimum_requests} each"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """A fault of the canary by the evidence of senders: a breach, or a doubt where too few of them met it."""
+
+    breach: str | None = None
+    doubt: str | None = None
+
+
+def find_faults(evidence: Evidence, rules: Rules, share: float, holdout: Spread) -> Faults:
+    """The first fault that more than a share of the senders met."""
+
+    def is_slow(sender: Sender) -> bool:
+        limit = max(rules.latency_factor * sender.stable_ms, sender.stable_ms + rules.latency_margin_ms)
+        return bool(sender.slow) and sender.slow_ms > limit
+
+    kinds: list[tuple[str, str, Callable[[Sender], bool], Callable[[Sender], float]]] = [
+        ("errors", "requests that failed", lambda sender: sender.failures > 0, lambda sender: sender.failures),
+        ("answers", "rows that are not a number", lambda sender: sender.nan > 0, lambda sender: sender.nan),
+        ("latency", "answers that took too long", is_slow, lambda sender: sender.slow),
+    ]
+    doubt = None
+    for name, what, is_witness, count in kinds:
+        found = _judge_witnesses(evidence, rules, share, name, what, is_witness, count)
+        if found.breach:
+            return found
+        doubt = doubt or found.doubt
+    odd = _judge_answers(evidence, rules, holdout)
+    return Faults(odd.breach, doubt or odd.doubt)
+
+
+def _judge_witnesses(  # noqa: PLR0917  a row of the table above
+    evidence: Evidence,
+    rules: Rules,
+    share: float,
+    name: str,
+    what: str,
+    is_witness: Callable[[Sender], bool],
+    count: Callable[[Sender], float],
+) -> Faults:
+    witnesses = evidence.find_witnesses(is_witness)
+    total = sum(count(sender) for sender in witnesses)
+    if total <= rules.tolerated_failures or not evidence.has_share(is_witness, share):
+        return Faults()
+    text = (
+        f"{name}: found {total:.0f} {what} from {len(witnesses)} of {len(evidence.senders)} senders, which the stable "
+        f"version answers well, expected at most {share:.0%} of the senders"
+    )
+    is_broad = len(witnesses) >= max(WITNESSES, rules.tolerated_failures + 1)
+    if is_broad and evidence.holds_without_loudest(is_witness, share):
+        return Faults(breach=text)
+    return Faults(doubt=f"{text}; too few of them for a verdict")
+
+
+def _judge_answers(evidence: Evidence, rules: Rules, holdout: Spread) -> Faults:
+    everything = evidence.pool_answers()
+    odd = _find_odd_answers(everything.canary, everything.stable, rules, holdout)
+    loudness = {address: found.canary.rows for address, found in evidence.answers.items()}
+    rest = evidence.without_loudest(loudness).pool_answers()
+    if odd is None or _find_odd_answers(rest.canary, rest.stable, rules, holdout):
+        return Faults(breach=odd)
+    return Faults(doubt=f"{odd}; too few addresses for a verdict")
 
 
 def _find_failures(canary: Counters, stable: Counters, drop: float, rules: Rules) -> str | None:
@@ -195,6 +260,8 @@ def _find_failures(canary: Counters, stable: Counters, drop: float, rules: Rules
 def _find_slowness(canary: Counters, stable: Counters, rules: Rules, share: float) -> str | None:
     if min(canary.answered, stable.answered) < ENOUGH_FOR_A_CLEAR_BREACH:
         return None
+    # More answers than are tolerated lie above it, so that none decides alone.
+    share = min(share, 1 - (rules.tolerated_failures + 0.5) / canary.answered)
     found, beside = canary.quantile_ms(share), stable.quantile_ms(share)
     limit = max(rules.latency_factor * beside, beside + rules.latency_margin_ms)
     if found <= limit:
@@ -204,12 +271,12 @@ def _find_slowness(canary: Counters, stable: Counters, rules: Rules, share: floa
 
 
 def _find_odd_answers(canary: Counters, stable: Counters, rules: Rules, holdout: Spread) -> str | None:
-    """Answers that are neither those of the challenger's own holdout nor those of the stable version beside it.
+    """Answers that are neither those of the challenger's own holdout nor those of the stable version to the same rows.
 
     Far from its holdout alone is not the canary's fault: then what people ask is unusual, such as always the same row.
     """
     of_canary, of_stable = spread_of_counters(canary), spread_of_counters(stable)
-    if min(of_canary.rows, of_stable.rows) < ENOUGH:
+    if min(of_canary.rows, of_stable.rows) < ENOUGH or not math.isfinite(of_canary.deviation + of_stable.deviation):
         return None
     if of_canary.is_constant and of_stable.is_varied and holdout.is_varied:
         return f"answers: found the same one {of_canary.rows:.0f} times, expected varied ones as the stable version's"
@@ -222,5 +289,9 @@ def _find_odd_answers(canary: Counters, stable: Counters, rules: Rules, holdout:
     )
 
 
-def _describe_nan(counters: Counters) -> str:
-    return f"answers: found {counters.nan_rows:.0f} rows that are not a number, expected none"
+def _find_nan(canary: Counters, stable: Counters, rules: Rules) -> str | None:
+    """Replayed rows that only the canary answers with what is not a number."""
+    found = canary.nan_rows - stable.nan_rows
+    if found <= rules.tolerated_failures:
+        return None
+    return f"answers: found {found:.0f} replayed rows that are not a number, expected none but the stable version's"

@@ -57,6 +57,10 @@ class Counters:
         """The sum of both."""
         return _combine(self, other, 1.0)
 
+    def times(self, factor: float) -> Counters:
+        """The same shares of another number of requests."""
+        return _combine(Counters(), self, factor)
+
     def since(self, earlier: Counters) -> Counters:
         """The counts since an earlier reading; all of them after a restart in between, which starts from zero."""
         if self.answered < earlier.answered or self.failures < earlier.failures or self.rows < earlier.rows:

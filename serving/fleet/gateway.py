@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ CONNECTIONS = 4
 TIMEOUT_SECONDS = 6.0
 """A row takes milliseconds: a request that takes this long has failed, and delays the end of a bad canary."""
 
-REPLAYED = {"X-Replay": "1"}
+WORD_BYTES = 24
+"""Of chance, in the word by which replicas know a rollout's own requests."""
 
 type Variant = Literal["stable", "canary"]
 
@@ -39,6 +41,14 @@ class Gateway(Protocol):
     def predict(self, model: str, rows: Sequence[Sequence[Value]], variant: Variant | None) -> list[Answer]:
         """Sends each row as a request of its own, to the given pool or a drawn one; returns the answers in order."""
 
+    def marked(self, word: str) -> Gateway:
+        """The same gateway, whose requests carry the word by which replicas know a rollout's own."""
+
+
+def make_word() -> str:
+    """A word that nobody guesses."""
+    return secrets.token_urlsafe(WORD_BYTES)
+
 
 class HttpGateway:
     """A gateway by its base URL.
@@ -47,13 +57,18 @@ class HttpGateway:
     [Answer(status=200, version='4', prediction=0, problem='')]
     """
 
-    def __init__(self, url: str, access: Access = OPEN) -> None:
+    def __init__(self, url: str, access: Access = OPEN, word: str = "none") -> None:
         self._url = url
         self._access = access
+        self._word = word
+
+    def marked(self, word: str) -> HttpGateway:
+        """The same gateway, whose requests carry the word."""
+        return HttpGateway(self._url, self._access, word)
 
     def predict(self, model: str, rows: Sequence[Sequence[Value]], variant: Variant | None) -> list[Answer]:
         """Sends each row as a request of its own, a few at once."""
-        headers = {**self._access.headers, **REPLAYED} | ({"X-Variant": variant} if variant else {})
+        headers = {**self._access.headers, "X-Replay": self._word} | ({"X-Variant": variant} if variant else {})
         url = f"{self._url}/models/{model}/predict"
         with (
             httpx.Client(timeout=TIMEOUT_SECONDS, headers=headers, verify=self._access.verify) as client,

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 import httpx
 
 from serving.comparison.counters import Reading, read_counters
+from serving.comparison.senders import Evidence, read_evidence
 from serving.errors import BreachError, FleetError
+from serving.figures import EVIDENCE_PATH
 from serving.registry.names import CHALLENGER, CHAMPION
 
 PASSING_SECONDS = 60
@@ -51,6 +53,9 @@ class Fleet(Protocol):
 
     def read_figures(self, model: str) -> Mapping[str, Reading]:
         """The counters of each replica that returns them, by its address."""
+
+    def read_evidence(self, model: str, version: str, mark: str) -> Mapping[str, Evidence]:
+        """What drawn requests showed of a challenger since a rollout's mark, by the replicas' processes."""
 
 
 class DnsFleet:
@@ -104,6 +109,17 @@ class DnsFleet:
                 text = _get(client, f"http://{address}/metrics")
                 if text is not None:
                     found[address] = read_counters(text.text, model)
+        return found
+
+    def read_evidence(self, model: str, version: str, mark: str) -> Mapping[str, Evidence]:
+        """Asks every listed address of the canary pool for its evidence; one that does not answer is left out."""
+        found = {}
+        with _open_client() as client:
+            for address in self._list_addresses(self._canary_hosts):
+                answer = _get(client, f"http://{address}{EVIDENCE_PATH}")
+                one = read_evidence(_read_json(answer), model, version, mark) if answer else None
+                if one is not None:
+                    found[one[0]] = one[1]
         return found
 
     def _list_addresses(self, hosts: Iterable[str]) -> list[str]:

@@ -15,6 +15,9 @@ VERDICT = "rollout"
 BAD_VERDICTS = frozenset({"aborted"})
 """A version with one of these is never picked automatically; an inconclusive one may be tried again."""
 
+REPLAY_MARK = "replay_sha256"
+"""Tag of a model: the sha256 of the word that the rollout under way sends with its own requests."""
+
 MODEL_FILE = "model.onnx"
 """Path of the ONNX file among a version's artifacts, as mlflow.onnx names it."""
 

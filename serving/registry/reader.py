@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import httpx
 
 from serving.errors import RefusedModelError, RegistryError
-from serving.registry.names import FILE_SECONDS, MODEL_FILE
+from serving.registry.names import FILE_SECONDS, MODEL_FILE, REPLAY_MARK
 
 SEARCH_LIMIT = 1000
 """Registered models per call, MLflow's own limit; a user who may only read may still create any number of models."""
@@ -24,12 +24,18 @@ SEARCH_LIMIT = 1000
 class RegisteredModel:
     """A model's aliases, each with the version that it names, and what a rollout has written on it.
 
-    `canary_until` is the moment until which a challenger may answer; `rollout` is its progress as JSON.
+    `canary_until` is the moment until which a challenger may answer; `rollout` is its progress as JSON; `replay_mark`
+    is the sha256 of the word that a rollout sends with its own requests.
     """
 
     aliases: Mapping[str, str]
     canary_until: datetime | None = None
     rollout: str | None = None
+    replay_mark: str | None = None
+
+    def is_replay(self, word: bytes) -> bool:
+        """Whether a request with this word is the rollout's own."""
+        return self.replay_mark is not None and hashlib.sha256(word).hexdigest() == self.replay_mark
 
 
 class Registry(Protocol):
@@ -152,7 +158,7 @@ class MlflowRegistry:
 def _read_model(model: Mapping[str, Any]) -> RegisteredModel:
     aliases = {entry["alias"]: str(entry["version"]) for entry in model.get("aliases", [])}
     tags = _read_tags(model)
-    return RegisteredModel(aliases, _read_moment(tags.get("canary_until")), tags.get("rollout"))
+    return RegisteredModel(aliases, _read_moment(tags.get("canary_until")), tags.get("rollout"), tags.get(REPLAY_MARK))
 
 
 def _read_tags(entity: Mapping[str, Any]) -> dict[str, str]:

@@ -1,10 +1,11 @@
-"""Watches a canary beside the stable version for a window, replays rows where clients send too few, and judges."""
+"""Watches a canary beside the stable version for a window, replays holdout rows to both, and judges."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import islice
 from typing import Any
 
@@ -16,16 +17,19 @@ from serving.comparison.analysis import (
     Spread,
     find_breach,
     find_clear_breach,
+    find_doubt,
     find_shortage,
     spread_of_answers,
 )
 from serving.comparison.counters import Totals
+from serving.comparison.replays import OK, Replays, is_same
+from serving.comparison.senders import Evidence
 from serving.errors import BreachError, InconclusiveError, MovedByHandError, RegistryError
 from serving.figures import LIVE, REPLAY
-from serving.fleet.gateway import Answer, Variant
+from serving.fleet.gateway import Gateway, Variant, make_word
 from serving.fleet.replicas import Challenger
 from serving.registry.names import CHAMPION
-from serving.rollout.held import HeldRollout
+from serving.rollout.held import HeldRollout, hash_word
 
 LOOK_SECONDS = 2.0
 """Pause between two looks, each of which may end a bad version."""
@@ -39,16 +43,13 @@ ABSENT_LOOKS = 4
 WARM_UP_ROWS = 8
 """Requests to each pool before latencies count: the first ones of a process are slow, whatever it serves."""
 
+WARM_UP_SECONDS = 30.0
+"""Replicas read every two seconds by which word they know the rollout's requests."""
+
 REPLAY_ROWS = 50
 """Rows that are replayed to each pool between two looks."""
 
-TOLERANCE = 1e-3
-"""Largest relative difference between an answer through the gateway and that of the file itself."""
-
-WRONG_SHARE = 0.02
-"""Share of replayed rows whose answer may differ from the file's."""
-
-OK = 200
+VARIANTS: tuple[Variant, Variant] = ("stable", "canary")
 
 logger = logging.getLogger("serving")
 
@@ -62,7 +63,8 @@ def watch_canary(held: HeldRollout, rules: Rules, window_seconds: float, holdout
         RolloutLostError: another run took over.
     """
     spread = spread_of_answers(holdout.answers, are_classes=holdout.spec.task == "classification")
-    watch = Watch(held, rules, spread, _repeat(holdout))
+    word = make_word()
+    watch = Watch(held, rules, spread, _repeat(holdout), held.control.gateway.marked(word), word)
     try:
         watch.run(window_seconds)
     except BreachError:
@@ -77,19 +79,25 @@ def watch_canary(held: HeldRollout, rules: Rules, window_seconds: float, holdout
 
 @dataclass(slots=True)
 class Watch:
-    """One analysis and what it has seen so far; `wrong` and `failed` are of replayed rows, as their client saw it."""
+    """One analysis and what it has seen so far.
+
+    `evidence` is what drawn requests showed, by the replicas' processes.
+    """
 
     held: HeldRollout
     rules: Rules
     spread: Spread
     rows: Iterator[tuple[list[Value], Any]]
+    gateway: Gateway
+    word: str
     totals: Totals = field(default_factory=lambda: Totals({}))
     looks: int = 0
     absent: int = 0
-    replayed: int = 0
-    wrong: int = 0
-    failed: dict[Variant, int] = field(default_factory=lambda: {"stable": 0, "canary": 0})
-    example: str = ""
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+    replays: Replays = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.replays = Replays(self.rules)
 
     @property
     def pools(self) -> tuple[Pool, Pool]:
@@ -102,7 +110,7 @@ class Watch:
     def shortage(self) -> str | None:
         """The requests that are missing for a decision; None where there were enough."""
         canary, stable = self.pools
-        return find_shortage(canary, stable, self.rules, self.replayed)
+        return find_shortage(canary.replay, stable.replay, self.rules)
 
     def describe(self) -> dict[str, Any]:
         """The figures as they are stored and shown."""
@@ -110,25 +118,71 @@ class Watch:
         return {"canary": canary.describe(), "stable": stable.describe()}
 
     def run(self, window_seconds: float) -> None:
-        """Looks, and replays the missing requests, until the canary is judged."""
+        """Looks, and replays the holdout however many people ask, until the canary is judged."""
         control = self.held.control
-        self.replay(WARM_UP_ROWS)
+        self.warm_up()
         self.totals = Totals(control.fleet.read_figures(self.held.row.model))
         deadline = control.clock() + window_seconds
         while control.clock() < deadline:
             control.pause(LOOK_SECONDS)
             self.look()
             self.judge()
-        most = self.replayed + 2 * self.rules.minimum_requests
-        while self.shortage and self.replayed < most:
+            # Last, since a slow canary takes its time for them.
+            if self.replays.rows < self.rules.minimum_requests:
+                self.replay(REPLAY_ROWS)
+        self.look()
+        most = self.replays.rows + 2 * self.rules.minimum_requests
+        while self.shortage and self.replays.rows < most:
             self.replay(REPLAY_ROWS)
             self.look()
             if self.absent:
                 control.pause(LOOK_SECONDS)
             self.judge()
         self.judge(is_over=True)
-        if shortage := self.shortage:
-            raise InconclusiveError(shortage)
+        if reason := self.shortage or find_doubt(self.all_evidence, self.rules, self.spread):
+            raise InconclusiveError(reason)
+
+    @property
+    def all_evidence(self) -> Evidence:
+        """What drawn requests showed on all replicas of the canary pool."""
+        return reduce(Evidence.plus, self.evidence.values(), Evidence())
+
+    def warm_up(self) -> None:
+        """Sends requests that do not count until the replicas of both pools count them as this rollout's own.
+
+        Raises:
+            InconclusiveError: they do not in time, or the canary is absent.
+        """
+        row, control = self.held.row, self.held.control
+        versions = (row.to_version, row.from_version or "")
+        deadline = control.clock() + WARM_UP_SECONDS
+        totals = Totals(control.fleet.read_figures(row.model))
+        chunk = [cells for cells, _ in islice(self.rows, WARM_UP_ROWS)]
+        is_marked = False
+        while True:
+            is_marked = is_marked or self._mark()
+            for variant in VARIANTS:
+                self.gateway.predict(row.model, chunk, variant)
+            self.look()
+            totals.add(control.fleet.read_figures(row.model))
+            counted = [totals.read(version, REPLAY).requests for version in versions]
+            if min(counted) >= WARM_UP_ROWS:
+                return
+            if control.clock() > deadline:
+                raise InconclusiveError(
+                    f"found {counted[0]:.0f} requests to the canary and {counted[1]:.0f} to the stable version, "
+                    f"expected at least {self.rules.minimum_requests} each; the replicas do not know this rollout's"
+                )
+            control.pause(LOOK_SECONDS)
+
+    def _mark(self) -> bool:
+        """Tells the replicas by what they know this rollout's requests; False where the registry is away."""
+        try:
+            self.held.mark_replays(self.word)
+        except RegistryError as error:
+            logger.warning("%s: the registry is not reached, it is tried again: %s", self.held.row.name, error)
+            return False
+        return True
 
     def judge(self, *, is_over: bool = False) -> None:
         """Judges the canary beside the stable version; before the window is over, by clear breaches alone.
@@ -138,7 +192,7 @@ class Watch:
         """
         canary, stable = self.pools
         find = find_breach if is_over else find_clear_breach
-        _raise(find(canary, stable, self.rules, self.spread))
+        _raise(find(canary.replay, stable.replay, self.all_evidence, self.rules, self.spread))
 
     def look(self) -> None:
         """Reads every replica once.
@@ -151,6 +205,8 @@ class Watch:
         fleet, row = self.held.control.fleet, self.held.row
         self.looks += 1
         self.totals.add(fleet.read_figures(row.model))
+        # The last reading of a process that died stays.
+        self.evidence.update(fleet.read_evidence(row.model, row.to_version, hash_word(self.word)))
         self._find_absence(list(fleet.read_challengers(row.model).values()))
         # A host that slept wakes with a canary that has closed: it is opened again at once.
         if self.absent == 1 or self.looks % RENEW_LOOKS == 0:
@@ -173,36 +229,21 @@ class Watch:
 
         Raises:
             BreachError: the canary fails rows that the stable version answers, or its answers differ from its file's.
+            InconclusiveError: requests to the canary are not answered.
         """
         chunk = list(islice(self.rows, count))
-        self.replayed += len(chunk)
-        answers: list[Answer] = []
-        variants: tuple[Variant, Variant] = ("stable", "canary")
-        for variant in variants:
-            answers = self.held.control.gateway.predict(self.held.row.model, [row for row, _ in chunk], variant)
-            self.failed[variant] += sum(answer.status != OK for answer in answers)
-        for (row, expected), answer in zip(chunk, answers, strict=True):
-            if answer.status != OK:
-                self.example = self.example or f"status {answer.status}, {answer.problem}"
-            elif answer.version == self.held.row.to_version and not is_same(expected, answer.prediction):
-                self.wrong += 1
-                self.example = self.example or f"{row}: found {answer.prediction!r}, expected {expected!r}"
-        _raise(self._find_bad_replays())
-
-    def _find_bad_replays(self) -> str | None:
-        """The breach in the canary's answers to replayed rows; None without one."""
-        failed = self.failed["canary"] - self.failed["stable"]
-        if failed > max(self.rules.tolerated_failures, self.rules.success_drop * self.replayed):
-            return (
-                f"errors: found {failed} more failures than of the stable version in {self.replayed} replayed rows, "
-                f"such as {self.example}"
-            )
-        if self.wrong > max(self.rules.tolerated_failures, WRONG_SHARE * self.replayed):
-            return (
-                f"answers: found {self.wrong} of {self.replayed} replayed rows with another answer than the file's, "
-                f"such as {self.example}"
-            )
-        return None
+        self.replays.rows += len(chunk)
+        row = self.held.row
+        for variant in VARIANTS:
+            answers = self.gateway.predict(row.model, [cells for cells, _ in chunk], variant)
+            for (cells, expected), answer in zip(chunk, answers, strict=True):
+                self.replays.add(variant, answer.status, answer.problem)
+                is_its = variant == "canary" and answer.status == OK and answer.version == row.to_version
+                if is_its and not is_same(expected, answer.prediction):
+                    self.replays.add_wrong(f"{cells}: found {answer.prediction!r}, expected {expected!r}")
+        _raise(self.replays.find_breach())
+        if absence := self.replays.find_absence():
+            raise InconclusiveError(absence)
 
     def _renew(self) -> None:
         """Renews the lease, writes the figures, and checks that no person moved the champion."""
@@ -218,13 +259,6 @@ class Watch:
             raise MovedByHandError(
                 f"the champion: found version {champion}, expected {row.from_version}; it was moved by hand meanwhile"
             )
-
-
-def is_same(expected: float | int | str, found: object) -> bool:
-    """Whether an answer through the gateway is that of the file itself."""
-    if isinstance(expected, float) and isinstance(found, (int, float)):
-        return abs(expected - found) <= TOLERANCE * max(1.0, abs(expected))
-    return expected == found
 
 
 def _repeat(holdout: HoldoutRows) -> Iterator[tuple[list[Value], Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from serving.errors import BreachError, RolloutLostError
-from serving.registry.names import BAD_VERDICTS, CHALLENGER, CHAMPION, PREVIOUS, VERDICT
+from serving.registry.names import BAD_VERDICTS, CHALLENGER, CHAMPION, PREVIOUS, REPLAY_MARK, VERDICT
 from serving.rollout.promotion_log import Action
 from serving.rollout.rows import MOVING, Rollout, State
 
@@ -75,6 +76,14 @@ class HeldRollout:
         """Serves the challenger from the canary pool for one more lease."""
         until = datetime.now(UTC) + timedelta(seconds=self.control.lease_seconds)
         self.control.registry.tag_model(self.row.model, CANARY_UNTIL, until.isoformat(timespec="seconds"))
+
+    def mark_replays(self, word: str) -> None:
+        """Tells the replicas the sha256 of the word that this rollout's own requests carry; nobody reads the word.
+
+        Raises:
+            RegistryError: MLflow refuses.
+        """
+        self.control.registry.tag_model(self.row.model, REPLAY_MARK, hash_word(word))
 
     def close_canary(self) -> None:
         """Withdraws the challenger, unless it belongs to another rollout by now."""
@@ -175,6 +184,7 @@ class HeldRollout:
 
     def end(self, state: State, reason: str | None = None, *, only_of: str | None = None) -> None:
         """Writes the end on the model and on the row; needs the lock."""
+        self.control.registry.tag_model(self.row.model, REPLAY_MARK, None)
         # The row comes last: a step that is interrupted in between is repeated.
         self.tell(state=state, reason=reason)
         self.write(only_of=only_of, state=state, reason=reason, is_over=True)
@@ -230,6 +240,11 @@ class HeldRollout:
             self.log("rollback", reason, from_version=target, to_version=before)
         if found.get(PREVIOUS) == before:
             self.set_previous(before)
+
+
+def hash_word(word: str) -> str:
+    """The mark by which replicas know a word."""
+    return hashlib.sha256(word.encode()).hexdigest()
 
 
 def explain_loss(found: Rollout) -> RolloutLostError:

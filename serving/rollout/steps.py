@@ -11,6 +11,7 @@ import logging
 from ml_code.datasets import load_catalog
 from ml_code.gate.holdout_rows import HoldoutRows
 from serving.comparison.analysis import Rules
+from serving.comparison.replays import is_same
 from serving.errors import (
     BreachError,
     FleetError,
@@ -20,10 +21,10 @@ from serving.errors import (
     NoCanaryError,
     RolloutLostError,
 )
-from serving.fleet.gateway import Answer, Variant
+from serving.fleet.gateway import Answer, Gateway, Variant, make_word
 from serving.fleet.replicas import wait_for_challenger, wait_for_version
 from serving.registry.names import CHALLENGER, CHAMPION
-from serving.rollout.canary import is_same, watch_canary
+from serving.rollout.canary import watch_canary
 from serving.rollout.control import RolloutControl
 from serving.rollout.held import HeldRollout
 from serving.rollout.rows import MOVING, Rollout
@@ -188,8 +189,11 @@ def verify_through_gateway(control: RolloutControl, rollout_id: int) -> str:
     held = control.read_own(rollout_id)
     row = held.row
     holdout = control.read_holdout(row.model, row.to_version)
+    word = make_word()
+    held.mark_replays(word)
+    gateway = control.gateway.marked(word)
     deadline = control.clock() + VERIFY_SECONDS
-    while problem := _find_problem(held, holdout):
+    while problem := _find_problem(held, gateway, holdout):
         if control.clock() > deadline:
             breach = type(problem)(f"{row.name}: through the gateway: {problem}")
             if row.from_version is not None:
@@ -223,11 +227,11 @@ def _refuse_frozen(held: HeldRollout) -> None:
     raise FrozenModelError(f"{row.name}: {reason}; `mlops unfreeze {row.model}` allows its rollout again")
 
 
-def _find_problem(held: HeldRollout, holdout: HoldoutRows) -> BreachError | None:
+def _find_problem(held: HeldRollout, gateway: Gateway, holdout: HoldoutRows) -> BreachError | None:
     """The first missing or wrong answer, on any way through the gateway; None without one."""
     variants: list[Variant | None] = [None, "stable", "canary"]
     for variant in variants:
-        answers = held.control.gateway.predict(held.row.model, list(holdout.rows[:VERIFIED_ROWS]), variant)
+        answers = gateway.predict(held.row.model, list(holdout.rows[:VERIFIED_ROWS]), variant)
         for expected, answer in zip(holdout.answers, answers, strict=False):
             if fault := _find_fault(held.row, expected, answer):
                 return fault

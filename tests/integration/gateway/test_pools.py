@@ -80,6 +80,28 @@ def test_a_replay_is_told_to_the_replica(gateway: httpx.Client) -> None:
     assert answer.json()["headers"]["x-replay"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("headers", "choice"),
+    [
+        ({}, "drawn"),
+        ({"X-User-Id": "ann"}, "drawn"),
+        ({"X-Variant": "canary"}, "asked"),
+        ({"X-Variant": "stable"}, "asked"),
+        ({"X-Variant": "CANARY"}, "asked"),
+        ({"X-Variant": "else"}, "asked"),
+        ({"X-Variant": "canary", "X-Pool-Choice": "drawn"}, "asked"),
+        ({"X-Pool-Choice": "asked"}, "drawn"),
+    ],
+)
+def test_a_replica_learns_whether_the_gateway_chose_and_no_client_says_so(
+    gateway: httpx.Client, headers: dict[str, str], choice: str
+) -> None:
+    for path in ("/predict", "/models/iris/predict", "/v2/models/iris/infer"):
+        sent = gateway.post(path, json=ROWS, headers={**headers, "X-Forwarded-For": "10.9.9.9"}).json()["headers"]
+        assert sent["x-pool-choice"] == choice
+        assert sent["x-forwarded-for"] != "10.9.9.9"
+
+
 @pytest.mark.parametrize(("percent", "pool"), [("0", "stable"), ("100", "canary")])
 def test_none_or_all_go_to_the_canary(full_fleet: Fleet, percent: str, pool: str) -> None:
     with httpx.Client(base_url=full_fleet.start_gateway(CANARY_PERCENT=percent)) as client:

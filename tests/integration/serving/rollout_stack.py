@@ -7,6 +7,7 @@ import itertools
 import secrets
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,14 +21,22 @@ from mlflow import MlflowClient
 
 from ml_code.settings import Settings
 from ml_code.warehouse import Warehouse
+from serving.comparison.analysis import Rules
+from serving.errors import NoCanaryError
 from serving.fleet.replicas import DnsFleet
 from serving.registry.writer import MlflowRegistryWriter
+from serving.rollout import steps
 from serving.rollout.control import RolloutControl, connect_registry
+from serving.rollout.plan import open_rollout
+from serving.rollout.rows import Rollout
 from tests.integration.serving.replica import Replica, run_replica
 from tests.servers import MlflowServer, PostgresServer
 
 STABLE_HOST, CANARY_HOST = "127.0.0.1", "127.0.0.2"
 """Two addresses with one port, as the replicas of two pools have it in Docker's network."""
+
+
+RULES = Rules(minimum_requests=60)
 
 
 class Gateway(ThreadingHTTPServer):
@@ -54,9 +63,14 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         pool = self.headers.get("X-Variant") or next(self.server.drawn)
         host = CANARY_HOST if pool == "canary" else STABLE_HOST
-        headers = {"Content-Type": "application/json", "X-Pool": pool}
-        if self.headers.get("X-Replay"):
-            headers["X-Replay"] = self.headers["X-Replay"]
+        headers = {
+            "Content-Type": "application/json",
+            "X-Pool": pool,
+            "X-Pool-Choice": "asked" if self.headers.get("X-Variant") else "drawn",
+            # A trusted proxy says who the client is, where there is one.
+            "X-Forwarded-For": self.headers.get("X-Test-Address") or self.client_address[0],
+        }
+        headers |= {name: self.headers[name] for name in ("X-Replay", "X-User-Id") if self.headers.get(name)}
         answer = self.server.client.post(f"http://{host}:{self.server.port}{self.path}", content=body, headers=headers)
         self.send_response(answer.status_code)
         self.send_header("Content-Length", str(len(answer.content)))
@@ -123,6 +137,23 @@ class RolloutStack:
     def version_tags(self, version: str) -> Mapping[str, str]:
         """The tags of a version."""
         return self.client.get_model_version("iris", version).tags
+
+
+def roll_out(stack: RolloutStack, version: str, *, window_seconds: float = 4.0, owner: str | None = None) -> Rollout:
+    """What the DAG does."""
+    control = stack.control(owner or f"test/{version}/{time.monotonic()}")
+    number = open_rollout(control, "iris", version).rollout_id
+    steps.validate_artifact(control, number)
+    try:
+        steps.start_canary(control, number)
+        steps.wait_for_canary(control, number)
+        steps.analyse_canary(control, number, RULES, window_seconds)
+    except NoCanaryError:
+        pass
+    steps.promote(control, number)
+    steps.wait_for_fleet(control, number)
+    steps.verify_through_gateway(control, number)
+    return control.rows.read(number)
 
 
 @contextmanager

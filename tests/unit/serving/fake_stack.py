@@ -12,6 +12,7 @@ from typing import Any
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import Value
 from serving.comparison.counters import Counters, Key, Reading
+from serving.comparison.senders import Answered, Evidence, Sender
 from serving.fleet.gateway import Answer, Variant
 from serving.fleet.replicas import Challenger
 from tests.unit.serving.fake_registry import FILE, NOON, ROWS, FakeRegistryWriter, FakeRows
@@ -53,6 +54,9 @@ class FakeStack:
         self.stuck: str | None = None
         self.is_canary_absent = False
         self.seen = {"stable": Counter[str](), "canary": Counter[str]()}
+        self.people_addresses = 20
+        self.senders: dict[tuple[int, int], Sender] = {}
+        self.answers: dict[int, Answered] = {}
         self._model = OnnxModel(FILE)
 
     def champion(self) -> str | None:
@@ -78,6 +82,14 @@ class FakeStack:
     def read_figures(self, model: str) -> Mapping[str, Reading]:
         return {"all:1": {key: _make_counters(served) for key, served in self.counted.items()}}
 
+    def read_evidence(self, model: str, version: str, mark: str) -> Mapping[str, Evidence]:
+        if self.registry.model_tags.get("replay_sha256") != mark:
+            return {}
+        return {"canary": Evidence(dict(self.senders), dict(self.answers))}
+
+    def marked(self, word: str) -> FakeStack:
+        return self
+
     def predict(self, model: str, rows: Sequence[Sequence[Value]], variant: Variant | None) -> list[Answer]:
         return [self._answer(row, variant or "stable", "replay") for row in rows]
 
@@ -87,9 +99,25 @@ class FakeStack:
             for number in range(round(rate * seconds)):
                 answer = self._answer(self.person_rows[number % len(self.person_rows)], pool, "live")
                 self.seen[pool][answer.version or "none"] += 1
+                if pool == "canary" and answer.version == self.challenger():
+                    self._note(number % self.people_addresses, self.person_rows[number % len(self.person_rows)], answer)
 
     def clock(self) -> float:
         return (self.rows.now - NOON).total_seconds()
+
+    def _note(self, address: int, row: Sequence[Value], answer: Answer) -> None:
+        """What the canary's replica notes of a drawn request."""
+        behaviour, stable = self.behaviours.get(answer.version or ""), self.behaviours.get(self.champion() or "")
+        behaviour, stable = behaviour or Behaviour(), stable or Behaviour()
+        served = self.counted[answer.version or "", "live"]
+        failed, nan = answer.status != 200, _is_due(served.answered, behaviour.nan_share)
+        slow = behaviour.seconds > max(0.01, 1.2 * stable.seconds)
+        new = Sender(address, 0, 1, failed, nan, slow, 1000 * behaviour.seconds * slow, 1000 * stable.seconds * slow)
+        self.senders[address, 0] = self.senders.get((address, 0), Sender(address, 0)).plus(new)
+        if not failed:
+            beside = self._model.predict_rows([row]).values[0]
+            both = (Counters(rows=1, classes={str(label): 1}) for label in (answer.prediction, beside))
+            self.answers[address] = self.answers.get(address, Answered()).plus(Answered(*both))
 
     def _answer(self, row: Sequence[Value], pool: str, traffic: str) -> Answer:
         version = (self.challenger() if pool == "canary" else None) or self.champion() or "none"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from serving.answering.findings import ReadRows
 from serving.following.follower import Follower
 from serving.limits import MAX_BODY_BYTES
 from serving.registry.names import CHAMPION
+from serving.registry.reader import RegisteredModel
 from tests.unit.serving.app_client import ARRAYS, JSON, Ask, make_client, read
 
 OBJECTS = (
@@ -193,10 +195,26 @@ def test_an_answer_counts_for_its_version_and_a_refusal_for_none(ask: Ask, metri
     assert metrics.get_sample_value("mlops_prediction_refusals_total", {"status": "400"}) == 1
 
 
-def test_a_replay_counts_apart_from_live_traffic(ask: Ask, metrics: CollectorRegistry) -> None:
-    ask("POST", "/predict", content=ARRAYS, headers={**JSON, "X-Replay": "1"})
-    assert read(metrics, "mlops_prediction_rows_total", traffic="replay") == 1
-    assert read(metrics, "mlops_prediction_rows_total", traffic="live") is None
+@pytest.mark.parametrize(
+    ("headers", "traffic"),
+    [
+        ({}, "live"),
+        ({"X-Pool-Choice": "drawn"}, "live"),
+        ({"X-Pool-Choice": "asked"}, "asked"),
+        ({"X-Replay": "the word"}, "replay"),
+        ({"X-Replay": "the word", "X-Pool-Choice": "asked"}, "replay"),
+        ({"X-Replay": "1"}, "asked"),
+        ({"X-Replay": hashlib.sha256(b"the word").hexdigest()}, "asked"),
+    ],
+)
+def test_traffic_is_told_apart_by_who_chose_it(
+    ask: Ask, follower: Follower, metrics: CollectorRegistry, headers: dict[str, str], traffic: str
+) -> None:
+    mark = hashlib.sha256(b"the word").hexdigest()
+    follower.registered = {"iris": RegisteredModel({}, replay_mark=mark)}
+    ask("POST", "/predict", content=ARRAYS, headers={**JSON, **headers})
+    counted = {kind: read(metrics, "mlops_prediction_rows_total", traffic=kind) for kind in ("live", "asked", "replay")}
+    assert counted == {kind: 1 if kind == traffic else None for kind in counted}
 
 
 def test_a_version_that_fails_is_charged_with_it(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from serving.following.follower import Follower
+from serving.registry.reader import RegisteredModel
 from tests.unit.serving.app_client import JSON, Ask, read
 from tests.unit.serving.onnx_files import describe_training, make_classifier, make_mixed_regressor
 
@@ -101,9 +104,12 @@ def test_a_dataset_may_refuse_what_training_did_not_know(ask: Ask, metrics: Coll
 
 
 @refusing
-def test_a_rollout_may_replay_holdout_rows_that_no_training_row_is_like(ask: Ask) -> None:
-    answer = predict(ask, [[1, "incheon"]], **{"X-Replay": "1"})
+def test_a_rollout_may_replay_holdout_rows_that_no_training_row_is_like(ask: Ask, follower: Follower) -> None:
+    mark = hashlib.sha256(b"the word").hexdigest()
+    follower.registered = {"ships": RegisteredModel({}, replay_mark=mark)}
+    answer = predict(ask, [[1, "incheon"]], **{"X-Replay": "the word"})
     assert (answer.status_code, len(answer.json()["warnings"])) == (200, 1)
+    assert predict(ask, [[1, "incheon"]], **{"X-Replay": "1"}).status_code == 422
 
 
 def test_both_unicode_forms_of_a_text_are_one_category(ask: Ask) -> None:

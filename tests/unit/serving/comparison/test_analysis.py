@@ -8,7 +8,6 @@ from math import inf
 import pytest
 
 from serving.comparison.analysis import (
-    Pool,
     Rules,
     Spread,
     find_breach,
@@ -19,6 +18,7 @@ from serving.comparison.analysis import (
     spread_of_counters,
 )
 from serving.comparison.counters import Counters
+from serving.comparison.senders import Answered, Evidence
 
 HOLDOUT = Spread(52, {"0": 0.36, "1": 0.31, "2": 0.33})
 VARIED = {"0": 0.34, "1": 0.33, "2": 0.33}
@@ -40,12 +40,16 @@ def counters(
 
 
 def judge(canary: Counters, stable: Counters | None = None, rules: Rules | None = None) -> str | None:
-    return find_breach(Pool(live=canary), Pool(live=stable or counters(3600)), rules or Rules(), HOLDOUT)
+    return find_breach(canary, stable or counters(3600), Evidence(), rules or Rules(), HOLDOUT)
+
+
+def find_at_once(canary: Counters, stable: Counters | None = None) -> str | None:
+    return find_clear_breach(canary, stable or counters(3600), Evidence(), Rules(), HOLDOUT)
 
 
 def test_a_canary_like_the_stable_version_keeps_to_every_rule() -> None:
     assert judge(counters()) is None
-    assert find_clear_breach(Pool(live=counters()), Pool(live=counters(3600)), Rules(), HOLDOUT) is None
+    assert find_at_once(counters()) is None
 
 
 @pytest.mark.parametrize(("failures", "answered", "is_breach"), [(2, 100, False), (8, 400, False), (20, 400, True)])
@@ -62,6 +66,11 @@ def test_one_slow_answer_in_a_hundred_is_allowed(fast: int, is_breach: bool) -> 
     assert ("latency" in (judge(counters(fast=fast)) or "")) is is_breach
 
 
+@pytest.mark.parametrize(("slow", "is_breach"), [(1, False), (2, False), (3, True)])
+def test_of_few_answers_one_slow_one_decides_nothing(slow: int, is_breach: bool) -> None:
+    assert ("latency" in (judge(counters(60, fast=60 - slow)) or "")) is is_breach
+
+
 def test_twice_the_latency_of_a_slow_version_is_allowed() -> None:
     assert judge(counters(fast=0), counters(3600, fast=1800)) is None
 
@@ -72,13 +81,13 @@ def test_a_few_milliseconds_more_are_allowed_to_a_fast_version() -> None:
     assert judge(slower) is None
 
 
-def test_one_row_that_is_not_a_number_is_a_breach_at_the_end() -> None:
-    assert "not a number" in (judge(counters(nan_rows=1)) or "")
-
-
-def test_one_row_that_is_not_a_number_is_a_breach_at_once() -> None:
-    bad = Pool(live=counters(10, nan_rows=1))
-    assert "not a number" in (find_clear_breach(bad, Pool(), Rules(), HOLDOUT) or "")
+@pytest.mark.parametrize(("canary", "stable", "is_breach"), [(2, 0, False), (3, 0, True), (50, 49, False)])
+def test_rows_that_only_the_canary_cannot_answer_with_a_number_are_a_breach(
+    canary: int, stable: int, is_breach: bool
+) -> None:
+    for find in (judge, find_at_once):
+        found = find(counters(400, nan_rows=canary), counters(400, nan_rows=stable))
+        assert ("not a number" in (found or "")) is is_breach
 
 
 @pytest.mark.parametrize(
@@ -95,40 +104,20 @@ def test_one_row_that_is_not_a_number_is_a_breach_at_once() -> None:
 def test_answers_are_odd_where_they_are_neither_the_holdouts_nor_the_stable_versions(
     canary: Mapping[str, float], stable: Mapping[str, float], is_breach: bool
 ) -> None:
-    found = judge(counters(shares=canary), counters(3600, shares=stable))
+    evidence = Evidence(answers={0: Answered(counters(shares=canary), counters(shares=stable))})
+    found = find_breach(counters(), counters(), evidence, Rules(), HOLDOUT)
     assert ("answers" in (found or "")) is is_breach
-
-
-def test_replayed_and_live_requests_are_compared_each_with_their_own() -> None:
-    """Half of what people ask fails on either side, but the canary gets more of it than the stable version."""
-    canary = Pool(live=counters(300, failures=300), replay=counters(150))
-    stable = Pool(live=counters(100, failures=100), replay=counters(150))
-    assert find_breach(canary, stable, Rules(), HOLDOUT) is None
-
-
-def test_few_bad_live_requests_among_many_good_replays_still_count() -> None:
-    canary = Pool(live=counters(10, failures=40), replay=counters(300))
-    stable = Pool(live=counters(400), replay=counters(300))
-    assert "errors" in (find_breach(canary, stable, Rules(), HOLDOUT) or "")
 
 
 @pytest.mark.parametrize(("answered", "is_short"), [(299, True), (300, False)])
 def test_fewer_requests_than_asked_for_decide_nothing(answered: int, is_short: bool) -> None:
-    shortage = find_shortage(Pool(counters(200), counters(answered - 200)), Pool(counters(5000)), Rules(), replayed=100)
+    shortage = find_shortage(counters(answered), counters(5000), Rules())
     assert (shortage is not None) is is_short
 
 
-def test_requests_that_a_stranger_marks_as_replayed_do_not_count_as_the_rollouts_own() -> None:
-    pools = Pool(counters(100), counters(5000)), Pool(counters(4000), counters(5000))
-    assert "found 108 requests to the canary" in (find_shortage(*pools, Rules(), replayed=8) or "")
-    assert find_shortage(*pools, Rules(), replayed=200) is None
-
-
 def test_a_few_requests_are_no_clear_breach() -> None:
-    slow = Pool(live=counters(15, fast=0, failures=4))
-    assert find_clear_breach(slow, Pool(live=counters(3600)), Rules(), HOLDOUT) is None
-    slow = Pool(live=counters(30, fast=0))
-    assert "median" in (find_clear_breach(slow, Pool(live=counters(3600)), Rules(), HOLDOUT) or "")
+    assert find_at_once(counters(15, fast=0, failures=4)) is None
+    assert "median" in (find_at_once(counters(30, fast=0)) or "")
 
 
 def test_the_distance_of_values_grows_with_mean_and_width() -> None:
@@ -147,6 +136,7 @@ def test_a_regression_that_always_answers_the_same_is_constant() -> None:
     constant = Counters({inf: 200.0}, rows=200, values=(1000.0, 5000.0))
     varied = Counters({inf: 200.0}, rows=200, values=(1000.0, 9000.0))
     holdout = Spread(100, mean=5.0, deviation=4.0)
-    found = find_breach(Pool(live=constant), Pool(live=varied), Rules(), holdout)
+    odd, fine = (Evidence(answers={0: Answered(canary, varied)}) for canary in (constant, varied))
+    found = find_breach(counters(), counters(), odd, Rules(), holdout)
     assert "found the same one 200 times" in (found or "")
-    assert find_breach(Pool(live=varied), Pool(live=varied), Rules(), holdout) is None
+    assert find_breach(counters(), counters(), fine, Rules(), holdout) is None

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from serving.comparison.counters import Reading
+from serving.comparison.senders import Evidence
 from serving.errors import BreachError, FleetError
 from serving.fleet.replicas import Challenger, DnsFleet, wait_for_challenger, wait_for_version
 
@@ -28,6 +29,9 @@ class FakeFleet:
     def read_challengers(self, model: str) -> Mapping[str, Challenger]:
         versions = self.read_versions(model)
         return {address: Challenger(version, self.refused, "too bad") for address, version in versions.items()}
+
+    def read_evidence(self, model: str, version: str, mark: str) -> Mapping[str, Evidence]:
+        return {}
 
     def read_refusals(self, model: str, version: str) -> Mapping[str, str]:
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -11,36 +10,34 @@ import pytest
 
 from ml_code.model_file.spec import Value
 from serving.comparison.analysis import Rules
+from serving.comparison.replays import is_same
 from serving.errors import BreachError, FrozenModelError, InconclusiveError
 from serving.fleet.gateway import Answer, Variant
 from serving.rollout import steps
-from serving.rollout.canary import is_same
 from serving.rollout.plan import open_rollout
 from serving.rollout.promotion_log import Move
-from tests.unit.serving.fake_registry import NOON, ROWS
+from tests.unit.serving.fake_registry import NOON
 from tests.unit.serving.rollout_fakes import Table, set_table
 from tests.unit.serving.rollout_run import STEPS, assert_settled, begin, run
 
 pytestmark = pytest.mark.usefixtures("quick_validation")
 
 
-def test_a_stranger_who_marks_requests_as_replayed_does_not_spare_the_canary_its_own() -> None:
-    table = set_table("4", champion="3")
-    pause, predict, replayed = table.stack.pause, table.stack.predict, Counter[str | None]()
+def test_the_word_of_a_rollout_is_new_and_gone_at_its_end() -> None:
+    table, seen = set_table("5", champion="3"), set[str]()
+    tag_model = table.registry.tag_model
 
-    def pause_beside_a_stranger(seconds: float) -> None:
-        pause(seconds)
-        for variant in ("stable", "canary"):
-            predict("iris", ROWS * 100, variant)
+    def look_on(model: str, key: str, value: str | None) -> None:
+        if key == "replay_sha256" and value:
+            seen.add(value)
+        tag_model(model, key, value)
 
-    def count_own(model: str, rows: Sequence[Sequence[Value]], variant: Variant | None) -> list[Answer]:
-        replayed[variant] += len(rows)
-        return predict(model, rows, variant)
-
-    table.stack.pause = pause_beside_a_stranger  # type: ignore[method-assign]
-    table.stack.predict = count_own  # type: ignore[method-assign]
-    assert table.rows.read(run(table)).state == "promoted"
-    assert replayed["canary"] >= 300
+    table.registry.tag_model = look_on  # type: ignore[method-assign]
+    for version in ("4", "5"):
+        run(table, version=version)
+        assert "replay_sha256" not in table.registry.model_tags
+    assert len(seen) == 4, "one for the canary and one for the last look, in each rollout"
+    assert all(len(mark) == 64 for mark in seen)
 
 
 def test_a_champion_that_is_moved_by_hand_during_the_analysis_is_not_held_against_the_version() -> None:
@@ -135,7 +132,13 @@ def test_a_host_that_slept_opens_its_canary_again_and_goes_on() -> None:
     assert table.rows.read(number).state == "analysing"
 
 
-def test_replays_that_fail_on_their_way_to_the_canary_are_a_breach() -> None:
+@pytest.mark.parametrize(
+    ("status", "error", "state"),
+    [(502, InconclusiveError, "inconclusive"), (504, InconclusiveError, "inconclusive"), (500, BreachError, "aborted")],
+)
+def test_replays_that_nobody_answers_are_no_verdict_and_those_that_a_version_fails_are(
+    status: int, error: type[BreachError], state: str
+) -> None:
     table = set_table("4", champion="3")
     control = table.control()
     number = begin(control)
@@ -143,12 +146,31 @@ def test_replays_that_fail_on_their_way_to_the_canary_are_a_breach() -> None:
 
     def fail_canary(model: str, rows: Sequence[Sequence[Value]], variant: Variant | None) -> list[Answer]:
         answers = predict(model, rows, variant)
-        return [replace(answer, status=502) for answer in answers] if variant == "canary" else answers
+        return [replace(answer, status=status) for answer in answers] if variant == "canary" else answers
 
     table.stack.predict = fail_canary  # type: ignore[method-assign]
-    with pytest.raises(BreachError, match="8 more failures than of the stable version in 8 replayed rows"):
+    with pytest.raises(error, match="50 more failures than of the stable version in 50 replayed rows"):
         STEPS["analyse_canary"](control, number)
     assert_settled(table, "3", None)
+    assert table.registry.tags["4"]["rollout"] == state
+
+
+def test_a_version_that_fails_for_one_sender_alone_is_neither_promoted_nor_condemned() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = begin(control)
+    table.stack.people_per_second, table.stack.people_addresses = {"stable": 90.0, "canary": 10.0}, 1
+    answer = table.stack._answer
+
+    def fail_people(row: Sequence[Value], pool: str, traffic: str) -> Answer:
+        found = answer(row, pool, traffic)
+        return replace(found, status=500) if (pool, traffic) == ("canary", "live") else found
+
+    table.stack._answer = fail_people  # type: ignore[method-assign]
+    with pytest.raises(InconclusiveError, match="errors: found 200 requests that failed from 1 of 1 senders"):
+        STEPS["analyse_canary"](control, number)
+    assert_settled(table, "3", None)
+    assert table.registry.tags["4"]["rollout"] == "inconclusive"
 
 
 def test_an_answer_is_the_files_but_for_rounding() -> None:
