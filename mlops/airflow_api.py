@@ -17,6 +17,9 @@ ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"}
 """States that a task does not leave automatically."""
 
 
+PAGE_SIZE = 100
+"""Entries per call, Airflow's own limit."""
+
 IN_MOTION = ("queued", "running")
 """States of a run that has not ended."""
 
@@ -78,7 +81,7 @@ class AirflowApi:
 
     def list_dags(self) -> set[str]:
         """Ids of the DAGs that Airflow has parsed."""
-        return {dag["dag_id"] for dag in self._call("GET", "/dags", "dags", params={"limit": 1000})}
+        return {dag["dag_id"] for dag in self._read_pages("/dags", "dags")}
 
     def read_dag(self, dag_id: str) -> DagState:
         """Whether a DAG is paused, and the choices of its form."""
@@ -90,29 +93,44 @@ class AirflowApi:
 
     def list_notable_runs(self, since: datetime) -> list[RunState]:
         """Runs of all DAGs since a moment that have failed or not ended, the newest first."""
-        query = {
-            "run_after_gte": since.isoformat(),
-            "state": [*IN_MOTION, "failed"],
-            "order_by": "-run_after",
-            "limit": 100,
-        }
-        runs = self._call("GET", "/dags/~/dagRuns", "dag_runs", params=query)
+        query = {"run_after_gte": since.isoformat(), "state": [*IN_MOTION, "failed"], "order_by": "-run_after"}
+        runs = self._read_pages("/dags/~/dagRuns", "dag_runs", query)
         return [RunState(run["dag_id"], run["dag_run_id"], run["state"], run["run_after"]) for run in runs]
 
-    def list_runs(self, dag_id: str) -> dict[str, str]:
-        """The state of every run of a DAG by the run's id, the newest first."""
-        query = {"order_by": "-run_after", "limit": 100}
-        runs = self._call("GET", f"/dags/{dag_id}/dagRuns", "dag_runs", params=query)
+    def list_runs(self, dag_id: str, since: datetime) -> dict[str, str]:
+        """The state of every run of a DAG since a moment, by the run's id."""
+        runs = self._read_pages(f"/dags/{dag_id}/dagRuns", "dag_runs", {"run_after_gte": since.isoformat()})
         return {run["dag_run_id"]: run["state"] for run in runs}
+
+    def read_run_state(self, dag_id: str, run_id: str) -> str | None:
+        """The state of one run, however old; None where Airflow does not have it any more."""
+        try:
+            return str(self._call("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}", "state"))
+        except RunError as error:
+            if isinstance(error.__cause__, httpx.HTTPStatusError) and error.__cause__.response.status_code == 404:
+                return None
+            raise
 
     def list_tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
         """The state of each task of a run."""
         path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
-        return [_read_task(task) for task in self._call("GET", path, "task_instances", params={"limit": 1000})]
+        return [_read_task(task) for task in self._read_pages(path, "task_instances")]
 
     def close(self) -> None:
         """Closes the connections."""
         self._client.close()
+
+    def _read_pages(self, path: str, wanted: str, query: Mapping[str, object] | None = None) -> list[Any]:
+        """Every entry of a list: Airflow cuts a longer page than its own largest without a word."""
+        found: list[Any] = []
+        while True:
+            page = {"limit": PAGE_SIZE, "offset": len(found)}
+            entries, total = self._fetch(
+                "GET", path, itemgetter(wanted, "total_entries"), params={**(query or {}), **page}
+            )
+            found += entries
+            if not entries or len(found) >= total:
+                return found
 
     def _keep_token(self, answer: Mapping[str, Any]) -> None:
         self._client.headers["Authorization"] = f"Bearer {answer['access_token']}"

@@ -130,7 +130,7 @@ class Deployment:
         if not active.is_expired:
             return True
         run_id = _read_run_id(active)
-        return run_id is not None and self._place.api.list_runs(SERVE).get(run_id) in IN_MOTION
+        return run_id is not None and self._place.api.read_run_state(SERVE, run_id) in IN_MOTION
 
     def _is_wanted(self, active: Rollout, version: str | None) -> bool:
         """Whether the rollout under way takes the wanted version, or a newer one that a person requested."""
@@ -223,7 +223,7 @@ class _Watch:
             DeploymentError: a person has to approve the version.
         """
         if self.run_id:
-            self.run_state = self.place.api.list_runs(SERVE).get(self.run_id)
+            self.run_state = self.place.api.read_run_state(SERVE, self.run_id)
         self._read_row()
         self._tell_tasks()
         row = self.row

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -15,6 +16,10 @@ from mlops.errors import NoAnswerError, RunError
 TRAIN = "mlops_training_pipeline"
 SERVE = "model_serving_pipeline"
 RUN_SECONDS = 1800
+
+CLOCK_DIFFERENCE = timedelta(hours=1)
+"""Most by which the clocks of Airflow and of this machine may differ."""
+
 ROW = [[5.1, 3.5, 1.4, 0.2]]
 
 Say = Callable[[str, TaskState], None]
@@ -42,7 +47,7 @@ def follow(api: AirflowApi, dag_id: str, run_id: str, say: Say, check: Check = l
     told: set[str] = set()
 
     def has_ended() -> str | None:
-        state = api.list_runs(dag_id)[run_id]
+        state = api.read_run_state(dag_id, run_id)
         for task in api.list_tasks(dag_id, run_id):
             if task.state in ENDED and task.name not in told:
                 told.add(task.name)

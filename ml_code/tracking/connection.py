@@ -6,11 +6,12 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import mlflow
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 from requests import RequestException
 
 from ml_code.errors import DigestError, TrackingError
@@ -63,6 +64,18 @@ class Connection:
                 f"{subject}: found {error}, expected MLflow at {self._settings.mlflow_url} to accept it for the user "
                 f"{self._settings.mlflow_username}; check that it runs, and that user's password and permissions"
             ) from error
+
+
+def read_pages[Entry](fetch: Callable[[str | None], PagedList[Entry]]) -> list[Entry]:
+    """Every entry of a search: fetches page after page, each by the token of the one before."""
+    found: list[Entry] = []
+    token: str | None = None
+    while True:
+        page = fetch(token)
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 def check_digest(content: bytes, expected: str | None, subject: str) -> bytes:

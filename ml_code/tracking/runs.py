@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 
 from ml_code.errors import TrackingError
-from ml_code.tracking.connection import SHA256, Connection, check_digest, quote
+from ml_code.tracking.connection import SHA256, Connection, check_digest, quote, read_pages
 from ml_code.tracking.provenance import pin_requirements
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ BASELINE_SHA256 = "baseline.sha256"
 RUN_KEY = "mlops.run_key"
 MODEL = "model"
 """Tag of a run: its registered model."""
+PAGE_SIZE = 1000
+"""Runs per call."""
+
 PIPELINE_REQUIREMENTS = ("scikit-learn", "xgboost", "lightgbm", "numpy", "pandas", "skops")
 
 
@@ -153,11 +157,12 @@ class RunTracker(Connection):
         return self._read_file(run, BASELINE, BASELINE_SHA256, f"baseline of run {run.run_id}")
 
     def list_similar_runs(self, run_id: str, tags: Mapping[str, str]) -> list[RunRecord]:
-        """Lists the runs of a run's experiment that have these tags, the newest thousand."""
+        """Lists every run of a run's experiment that has these tags, the newest first."""
         wanted = " and ".join(f"tags.`{name}` = '{quote(value)}'" for name, value in tags.items())
         with self._explained(f"runs like {run_id}"):
             experiment_id = self._client.get_run(run_id).info.experiment_id
-            return list(map(_read_run, self._client.search_runs([experiment_id], wanted, max_results=1000)))
+            search = partial(self._client.search_runs, [experiment_id], wanted, max_results=PAGE_SIZE)
+            return [_read_run(run) for run in read_pages(lambda token: search(page_token=token))]
 
     def end_run(self, run_id: str, *, is_failed: bool = False) -> None:
         """Marks a run as ended."""

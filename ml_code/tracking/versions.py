@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from mlflow.models import ModelSignature, infer_signature
 from ml_code.errors import TrackingError
 from ml_code.model_file.feed import feed_columns
 from ml_code.model_file.onnx_model import OnnxModel
-from ml_code.tracking.connection import SHA256, Connection, check_digest, quote
+from ml_code.tracking.connection import SHA256, Connection, check_digest, quote, read_pages
 from ml_code.tracking.provenance import list_libraries, pin_requirements
+
+PAGE_SIZE = 1000
+"""Versions per call."""
 
 SERVING_REQUIREMENTS = ("onnx", "onnxruntime", "numpy", "pandas")
 
@@ -60,7 +64,10 @@ class VersionTracker(Connection):
         """Lists the versions of a model, or only those of one run, the newest first."""
         of_run = f" and run_id = '{run_id}'" if run_id else ""
         with self._explained(f"versions of {name}"):
-            found = self._client.search_model_versions(f"name = '{quote(name)}'{of_run}", max_results=1000)
+            search = partial(
+                self._client.search_model_versions, f"name = '{quote(name)}'{of_run}", max_results=PAGE_SIZE
+            )
+            found = read_pages(lambda token: search(page_token=token))
         records = [_read_version(entry) for entry in found]
         return sorted(records, key=lambda record: int(record.version), reverse=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -12,7 +13,7 @@ import httpx
 from ml_code.errors import MlopsError
 from mlops.airflow_api import AirflowApi, TaskState
 from mlops.errors import LocalStackError, RunError
-from mlops.loop import ROW, SERVE, TRAIN, follow, wait_for
+from mlops.loop import CLOCK_DIFFERENCE, ROW, SERVE, TRAIN, follow, wait_for
 from serving.errors import ServingError
 from serving.fleet.access import OPEN, Access
 from serving.registry.names import CHAMPION
@@ -96,7 +97,8 @@ class Smoke:
 
     def _train(self) -> str:
         api = self._target.api
-        self._rollouts_before = set(api.list_runs(SERVE))
+        self._since = datetime.now(UTC) - CLOCK_DIFFERENCE
+        self._rollouts_before = set(api.list_runs(SERVE, self._since))
         run_id = api.trigger(TRAIN, {"dataset": MODEL})
         follow(api, TRAIN, run_id, self._remember)
         return f"{TRAIN} {run_id}"
@@ -110,7 +112,7 @@ class Smoke:
     def _deploy(self) -> str:
         api = self._target.api
         if self._find_task("promoted").state == "success":
-            run_id = wait_for(lambda: set(api.list_runs(SERVE)) - self._rollouts_before, f"a run of {SERVE}").pop()
+            run_id = wait_for(self._find_rollout, f"a run of {SERVE}")
             follow(api, SERVE, run_id, self._remember)
         elif self._has_passed(champion := self._read_champion()):
             follow(api, SERVE, api.trigger(SERVE, {"model": MODEL, "version": champion}), self._remember)
@@ -119,6 +121,10 @@ class Smoke:
             return f"version {champion}, which a person promoted, is not rolled out again"
         self._version = self._read_champion()
         return f"version {self._version}"
+
+    def _find_rollout(self) -> str | None:
+        """The run of the rollout that the training started."""
+        return next(iter(set(self._target.api.list_runs(SERVE, self._since)) - self._rollouts_before), None)
 
     def _predict(self) -> str:
         answer = self._ask(ROW)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import UTC, datetime
 
 from mlops.airflow_api import AirflowApi
 from mlops.local.stack import LocalStack
-from mlops.loop import SERVE, TRAIN, Prediction, Say, find_version, follow, predict, wait_for
+from mlops.loop import CLOCK_DIFFERENCE, SERVE, TRAIN, Prediction, Say, find_version, follow, predict, wait_for
 
 
 def run_demo(stack: LocalStack, say: Say) -> Prediction:
@@ -28,8 +29,11 @@ def run_demo(stack: LocalStack, say: Say) -> Prediction:
             wait_for(
                 lambda: {TRAIN, SERVE} <= api.list_dags(), f"the DAGs {TRAIN} and {SERVE} to be known", check=check
             )
-            before = set(api.list_runs(SERVE))
+            since = datetime.now(UTC) - CLOCK_DIFFERENCE
+            before = set(api.list_runs(SERVE, since))
             follow(api, TRAIN, api.trigger(TRAIN, {"dataset": "iris"}), say, check)
-            rollout = wait_for(lambda: set(api.list_runs(SERVE)) - before, f"a run of {SERVE}", check=check).pop()
+            rollout = wait_for(
+                lambda: set(api.list_runs(SERVE, since)) - before, f"a run of {SERVE}", check=check
+            ).pop()
             follow(api, SERVE, rollout, say, check)
     return predict(url)

@@ -18,8 +18,8 @@ from serving.registry.names import BAD_VERDICTS, FILE_SECONDS, MODEL_FILE, ROLLE
 
 VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
-PAGE_SIZE = 100
-"""Newest versions that are searched for a candidate."""
+PAGE_SIZE = 500
+"""Versions per call; the first page has the candidate, except after as many bad versions."""
 
 
 CALL_SECONDS = 10.0
@@ -92,12 +92,7 @@ class MlflowRegistryWriter:
         Raises:
             RegistryError: MLflow does not answer as expected.
         """
-        query: dict[str, str | int] = {
-            "filter": f"name='{model}'",
-            "max_results": PAGE_SIZE,
-            "order_by": "version_number DESC",
-        }
-        for version in self._call("GET", "model-versions/search", query).get("model_versions", []):
+        for version in self._search_versions(f"name='{model}' and tags.gate='passed'"):
             tags = _read_tags(version)
             is_bad = ROLLED_BACK in tags or tags.get(VERDICT) in BAD_VERDICTS
             if tags.get("gate") == "passed" and not is_bad:
@@ -175,6 +170,20 @@ class MlflowRegistryWriter:
             self._call("DELETE", "registered-models/delete-tag", {"name": model, "key": key}, missing_ok=True)
         else:
             self._call("POST", "registered-models/set-tag", {"name": model, "key": key, "value": value})
+
+    def _search_versions(self, condition: str) -> Iterator[dict[str, Any]]:
+        """Every version that meets a condition, the newest first, a page at a time."""
+        query: dict[str, str | int] = {
+            "filter": condition,
+            "max_results": PAGE_SIZE,
+            "order_by": "version_number DESC",
+        }
+        while True:
+            answer = self._call("GET", "model-versions/search", query)
+            yield from answer.get("model_versions", [])
+            if not answer.get("next_page_token"):
+                return
+            query["page_token"] = answer["next_page_token"]
 
     @contextmanager
     def _stream(self, subject: str, query: Mapping[str, str]) -> Iterator[httpx.Response]:

@@ -50,8 +50,8 @@ class FakeAirflow:
         self.conf = conf
         return RUN
 
-    def list_runs(self, dag_id: str) -> dict[str, str]:
-        return {RUN: self.run_state}
+    def read_run_state(self, dag_id: str, run_id: str) -> str | None:
+        return {RUN: self.run_state}.get(run_id)
 
     def list_tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
         if self.run_state == "running":

@@ -15,8 +15,8 @@ class FakeApi:
     def __init__(self, *moments: tuple[str, dict[str, str]]) -> None:
         self._moments = list(moments)
 
-    def list_runs(self, dag_id: str) -> dict[str, str]:
-        return {"run": self._moments[0][0]}
+    def read_run_state(self, dag_id: str, run_id: str) -> str | None:
+        return {"run": self._moments[0][0]}[run_id]
 
     def list_tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
         _, tasks = self._moments.pop(0) if len(self._moments) > 1 else self._moments[0]

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -62,8 +63,11 @@ class FakeAirflow:
     def list_dags(self) -> set[str]:
         return self.dags
 
-    def list_runs(self, dag_id: str) -> dict[str, str]:
+    def list_runs(self, dag_id: str, since: datetime) -> dict[str, str]:
         return self.runs[dag_id]
+
+    def read_run_state(self, dag_id: str, run_id: str) -> str | None:
+        return self.runs[dag_id].get(run_id)
 
     def trigger(self, dag_id: str, conf: dict[str, object]) -> str:
         self.triggered.append((dag_id, conf))
