@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from tests.e2e.publishing import Publisher, make_good
@@ -26,6 +27,7 @@ def test_a_rollback_by_the_command_reaches_all_replicas_in_ten_seconds(
     check_report(f"rollback by the command in {seconds:.1f} s", traffic.report)
     assert seconds < 10
     assert publisher.read_model()["aliases"]["champion"] == champion != bad
+    assert read_last_mover(stack).startswith("admin (")
 
 
 def test_a_rollback_by_the_dag_reaches_all_replicas_in_thirty_seconds(
@@ -40,6 +42,12 @@ def test_a_rollback_by_the_dag_reaches_all_replicas_in_thirty_seconds(
         assert rollouts.airflow.wait_for_run("model_rollback", run_id, 120) == "success"
     check_report(f"rollback by the DAG in {seconds:.1f} s", traffic.report)
     assert seconds < 30
+    assert read_last_mover(stack) == f"admin (model_rollback/{run_id})"
+
+
+def read_last_mover(stack: Stack) -> str:
+    """Whom the log names for the last move of iris."""
+    return str(json.loads(stack.mlops("history", "iris", "--json").stdout)[0]["who"])
 
 
 def promote_another(stack: Stack, publisher: Publisher) -> str:

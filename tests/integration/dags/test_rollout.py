@@ -113,3 +113,7 @@ def test_the_way_back_is_a_dag_of_its_own(canary_environment: dict[str, str], st
     wait_until(lambda: stack.served()["stable"] == {"champion": "1"}, stack.served, 10)
     assert stack.aliases() == {"champion": "1"}
     assert stack.version_tags("2")["rolled_back"] == "only a test"
+    move = stack.control("test").log.find_last_move("iris")
+    assert move is not None
+    # The person of a run that `dag.test()` starts.
+    assert move.who.startswith("dag_test (model_rollback/")
