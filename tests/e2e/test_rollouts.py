@@ -57,7 +57,7 @@ BAD_FILES = {
 }
 
 
-def test_a_version_takes_over_by_canary_on_live_traffic_alone(
+def test_a_version_takes_over_by_canary_beside_live_traffic(
     stack: Stack, publisher: Publisher, rollouts: Rollouts, champion: str, repeat: int
 ) -> None:
     new = publisher.publish(make_good())
@@ -67,7 +67,8 @@ def test_a_version_takes_over_by_canary_on_live_traffic_alone(
         told = rollouts.run_dag(new, **rules)
         time.sleep(load_seconds(3, is_long=repeat > 0))
     assert told["state"] == "promoted", told
-    assert told["figures"]["canary"]["replayed"] == 0, told
+    assert told["figures"]["canary"]["live"] >= 200, told
+    assert told["figures"]["canary"]["replayed"] >= 300, told
     check_report(
         f"from version {champion} to {new} at 200 rps {repeat}", traffic.report, p999_ms=150 if repeat else math.inf
     )
@@ -163,18 +164,15 @@ def test_a_version_that_is_five_times_as_slow_as_a_slow_one_is_taken_back(
     publisher.serve(slow)
     slower = publisher.publish(make_bad_classifier("slow", rounds=5 * rounds))
     url, bodies = f"{stack.gateway}/predict", make_rows(longest_sepal=4.9)
-    with (
-        Traffic(url, rate_per_second=3, bodies=bodies, X_Variant="stable") as stable,
-        Traffic(url, rate_per_second=3, bodies=bodies, X_Variant="canary") as canary,
-    ):
+    # What a client forces says nothing of a canary: three of thirty requests a second are drawn for it.
+    with Traffic(url, rate_per_second=30, bodies=bodies) as traffic:
         rollouts.run_dag(slower)
         told = rollouts.wait_for_end(slower, 30)
         time.sleep(2)
     assert told["state"] == "aborted", told
     assert "latency" in told["reason"]
-    check_report(f"5x latency ({told['reason'][:100]}), stable", stable.report)
-    check_report(f"5x latency ({told['figures']}), canary", canary.report)
-    assert set(stable.report.versions) == {slow}
+    check_report(f"5x latency ({told['reason'][:100]}, {told['figures']})", traffic.report)
+    assert traffic.report.versions[slow] > traffic.report.versions[slower]
     publisher.serve(champion)
 
 
