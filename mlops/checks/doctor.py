@@ -111,7 +111,12 @@ def _ask_port(port: int, is_it: Callable[[int], bool]) -> Answer:
 
 
 def _is_gateway(port: int) -> bool:
-    return _says(port, "/rollouts", '"registry"')
+    """A gateway with TLS sends a request in clear on to HTTPS."""
+    answer = _get(port, "/rollouts")
+    if answer is None:
+        return False
+    is_safe = answer.status_code == httpx.codes.PERMANENT_REDIRECT
+    return answer.headers.get("Location", "").startswith("https://") if is_safe else '"registry"' in answer.text
 
 
 def _is_airflow(port: int) -> bool:
