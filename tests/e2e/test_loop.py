@@ -32,7 +32,7 @@ def second_training(airflow: Airflow) -> str:
 def test_every_service_is_healthy_and_every_one_shot_ended_well(stack: Stack) -> None:
     table = stack.compose("ps", "--all", "--format", "{{.Service}} {{.State}} {{.Health}} {{.ExitCode}}").stdout
     rows = {row.split(" ")[0]: row.split(" ")[1:] for row in table.strip().splitlines()}
-    one_shots = {"preflight", "airflow-init", "database-init", "storage-init"}
+    one_shots = {"preflight", "airflow-init", "database-init", "storage-init", "storage-users"}
     assert {name for name, row in rows.items() if row[0] == "exited" and row[-1] == "0"} == one_shots
     assert {name for name, row in rows.items() if row[:2] == ["running", "healthy"]} == rows.keys() - one_shots
     assert len(stack.containers("serving")) == 2
