@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.integration.serving.replica import Replica
+from tests.raw_requests import check_statuses, send_many
 
 CONFIGURATION = """
 [checks]
@@ -76,6 +77,14 @@ def test_raw_nonsense_gets_a_client_error(lone_replica: Replica, request_bytes: 
         connection.sendall(request_bytes)
         answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
+
+
+@pytest.mark.parametrize("requests", [300, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.timeout(1500)
+def test_random_bytes_are_no_failure_of_the_server(lone_replica: Replica, requests: int) -> None:
+    parts = urlsplit(lone_replica.url)
+    check_statuses(send_many((parts.hostname or "", parts.port or 0), range(requests)))
+    assert lone_replica.predict().json()["predictions"] == [0]
 
 
 def test_ten_megabytes_are_refused_and_the_replica_lives(lone_replica: Replica) -> None:
