@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mlops.commands import checks, datasets, deploying, models, predicting, stack, status, training
+from mlops.commands import checks, datasets, deploying, models, predicting, stack, status, training, users
 from mlops.host import keep_loopback_direct
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(predicting.commands)
 app.add_typer(models.commands)
 app.add_typer(status.commands)
 app.add_typer(checks.commands)
+app.add_typer(users.commands, name="users")
 app.add_typer(stack.commands)
 app.add_typer(stack.local, name="local")
 

@@ -8,6 +8,7 @@ LocalStackError
 ├── DeploymentError     a version is not served
 ├── LeftError           a person left a rollout, which goes on
 ├── InputError          rows on the command line, or a file of them, cannot be read
+├── AccountError        an account of a person cannot be made or changed
 ├── AnswerError         the gateway did not answer rows with predictions
 └── NoAnswerError       a server does not answer now
 """
@@ -45,6 +46,10 @@ class LeftError(LocalStackError):
 
 class InputError(LocalStackError):
     """Rows on the command line, or a file of them, cannot be read."""
+
+
+class AccountError(LocalStackError):
+    """An account of a person cannot be made or changed."""
 
 
 class AnswerError(LocalStackError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -19,6 +20,16 @@ TOKENS = REPOSITORY / "docker" / "nginx" / "secrets" / "tokens"
 
 AUTHORITY = REPOSITORY / "docker" / "nginx" / "authority" / "ca.crt"
 """The authority that `make tls` makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """Where Airflow and MLflow are, with the name and the password of each one's admin."""
+
+    airflow_url: str
+    airflow_login: tuple[str, str]
+    mlflow_url: str
+    mlflow_login: tuple[str, str]
 
 
 def load_host_settings(env_file: Path | None = None) -> Settings:
@@ -38,6 +49,31 @@ def load_host_settings(env_file: Path | None = None) -> Settings:
     raise SettingsError(
         f"settings: found neither {PREFIX}MLFLOW_URL in the environment nor the file {env_file}, expected one of them; "
         "run `make env` for the stack on this machine, or set the MLOPS_* variables of another one"
+    )
+
+
+def load_administration(env_file: Path | None = None) -> Administration:
+    """Reads the admins of Airflow and MLflow from the file of the stack on this machine.
+
+    Raises:
+        SettingsError: the file or a password is missing, or MLOPS_MLFLOW_URL names another stack.
+    """
+    if os.environ.get(f"{PREFIX}MLFLOW_URL"):
+        raise SettingsError(
+            f"settings: found {PREFIX}MLFLOW_URL in the environment, expected none: the admins' passwords are in the "
+            ".env of the stack; run the command there, or unset the variable"
+        )
+    settings, found = load_host_settings(env_file), read_env_file(env_file or find_env_file(), interpolate=True)
+    if settings.airflow_password is None or not found.get("MLFLOW_ADMIN_PASSWORD"):
+        raise SettingsError(
+            "settings: found no AIRFLOW_ADMIN_PASSWORD or no MLFLOW_ADMIN_PASSWORD in the file of the stack, expected "
+            "both; compare with .env.example"
+        )
+    return Administration(
+        str(settings.airflow_url),
+        (settings.airflow_username, settings.airflow_password.get_secret_value()),
+        settings.mlflow_url,
+        (found.get("MLFLOW_ADMIN_USERNAME") or "admin", found["MLFLOW_ADMIN_PASSWORD"]),
     )
 
 

@@ -56,7 +56,7 @@ SECRETS = {
         "AIRFLOW_ADMIN_PASSWORD", "KMA_SERVICE_KEY", "SLACK_WEBHOOK_URL", "WAREHOUSE_OWNER_DB_PASSWORD",
         *AIRFLOW, *TASKS,
     },
-    "airflow-apiserver": AIRFLOW,
+    "airflow-apiserver": {"OIDC_CLIENT_SECRET", *AIRFLOW},
     "airflow-scheduler": {*AIRFLOW, *TASKS},
     "airflow-dag-processor": AIRFLOW,
     "airflow-triggerer": AIRFLOW,
