@@ -5,7 +5,9 @@ and runs the gate. The gate has three outcomes:
 - passed: the version is registered and its asset is emitted, which starts `model_serving_pipeline`;
 - rejected: nothing is registered, and the label of `gate` gives the reason;
 - undecided: the version is registered but waits for a person (docs/operations.md). It does not compare with the
-  champion, the holdout is too small to tell, or `force` registers what the gate rejects.
+  champion, or the holdout is too small to tell.
+
+`force` registers what the gate does not pass, and its rollout asks another person under *Required actions*.
 
 **What starts it**:
 - by hand, with a form (dataset, model type, estimator, hyperparameters);
@@ -94,7 +96,7 @@ def retrain_with_new_params(
         "max_retrain": Param(
             0, type="integer", minimum=0, maximum=5, description="Small searches after a rejection, each gated again"
         ),
-        "force": Param(False, type="boolean", description="Register what the gate rejects; a person approves it"),
+        "force": Param(False, type="boolean", description="Register what the gate rejects; its rollout asks a person"),
     },
 )
 def mlops_training_pipeline() -> None:

@@ -25,7 +25,7 @@ class Decision:
     """The gate's outcome, its reason, and the scores of all models.
 
     `best_version` is the best champion until then on this holdout; None if a new line of models starts here.
-    `forced_by` is the person whose form forced it; another one must approve the version.
+    `forced_by` is the person whose form forced it; another one must approve its rollout.
     """
 
     dataset: str

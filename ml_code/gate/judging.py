@@ -54,8 +54,8 @@ def decide(
         run_id: id of a run with an exported file.
         trigger: cause of the run.
         force: registers the model in any case.
-        asker: whose form forces it. What the gate does not pass then waits for a person. None: the holder of the
-            stack's secrets, at a shell.
+        asker: whose form forces it. The rollout of what the gate does not pass then asks another person. None: the
+            holder of the stack's secrets, at a shell.
 
     Raises:
         GateError: no training made the run, the catalog was corrected since, or its metric cannot be measured.
@@ -74,7 +74,7 @@ def decide(
     decision = apply_gate(dataset.name, dataset.gate, evidence, comparison, trigger=trigger, force=force)
     if force and asker is not None:
         unforced = apply_gate(dataset.name, dataset.gate, evidence, comparison, trigger=trigger)
-        decision = await_approval(decision, unforced, asker)
+        decision = note_asker(decision, unforced, asker)
     _log_decision(tracker, run_id, decision)
     tracker.log_text(run_id, "slices.json", write_slices(slices))
     card = write_card(dataset, run.tags, run.params, run.metrics, decision, slices=slices)
@@ -82,11 +82,11 @@ def decide(
     return decision
 
 
-def await_approval(forced: Decision, unforced: Decision, asker: str) -> Decision:
-    """The decision on a model that a form forces: a person approves it, unless it passes without force."""
+def note_asker(forced: Decision, unforced: Decision, asker: str) -> Decision:
+    """The decision on a model that a form forces: its rollout asks a person, unless the model passes without force."""
     if unforced.is_promoted and not unforced.needs_approval:
         return unforced
-    return replace(forced, needs_approval=True, forced_by=asker)
+    return replace(forced, forced_by=asker)
 
 
 def weigh_evidence(tracker: Tracker, challenger: Challenger, slices: Sequence[Slice]) -> Evidence:

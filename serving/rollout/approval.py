@@ -13,6 +13,9 @@ from serving.rollout.control import RolloutControl
 from serving.rollout.rows import MOVING, Rollout
 from serving.settings import RolloutSettings
 
+APPROVED_BY = "approved_by"
+"""Tag of a version: who approved it."""
+
 FIGURES = {
     "live": "requests of people",
     "replayed": "replayed requests",
@@ -30,15 +33,14 @@ def read_limits(control: RolloutControl, rollout_id: int, form: Mapping[str, Any
 
 
 def needs_approval(control: RolloutControl, rollout_id: int, *, is_asked_for: bool = False) -> bool:
-    """Whether a person must approve: the form or the catalog requires it, or the gate could not decide."""
+    """Whether a person must approve: the form or the catalog requires it, or the gate did not pass the version."""
     rollout = control.read_own(rollout_id).row
     if rollout.state in MOVING:
         return False
     tags = control.registry.read_tags(rollout.model, rollout.to_version) or {}
     name = load_catalog(control.catalog_dir).list_models()[rollout.model]
-    return (
-        is_asked_for or tags.get("gate") == "needs_approval" or load_dataset(name, control.catalog_dir).require_approval
-    )
+    is_undecided = tags.get("gate") == "needs_approval" or (_find_forcer(tags) is not None and APPROVED_BY not in tags)
+    return is_asked_for or is_undecided or load_dataset(name, control.catalog_dir).require_approval
 
 
 def ask_person(
@@ -64,8 +66,7 @@ def list_askers(control: RolloutControl, rollout_id: int, starter: str | None, l
     """Who asked for what the catalog does not give: in the rollout's form, or by forcing the version past the gate."""
     row = control.read_own(rollout_id).row
     tags = control.registry.read_tags(row.model, row.to_version) or {}
-    forced_by = Decision.from_json(tags["gate.decision"]).forced_by if "gate.decision" in tags else None
-    return {person for person in (starter if looser else None, forced_by) if person}
+    return {person for person in (starter if looser else None, _find_forcer(tags)) if person}
 
 
 def refuse_asker(control: RolloutControl, rollout_id: int, person: str, askers: Collection[str]) -> None:
@@ -85,7 +86,7 @@ def refuse_asker(control: RolloutControl, rollout_id: int, person: str, askers: 
 def approve(control: RolloutControl, rollout_id: int, person: str, looser: Sequence[str] = ()) -> None:
     """Continues the rollout; a version on which the gate could not decide counts as passed from now on."""
     with control.hold(rollout_id) as held:
-        held.control.registry.tag(held.row.model, held.row.to_version, "approved_by", person)
+        held.control.registry.tag(held.row.model, held.row.to_version, APPROVED_BY, person)
         held.control.registry.tag(held.row.model, held.row.to_version, "gate", "passed")
         held.note(reason=f"approved by {person}{f', with {", ".join(looser)}' if looser else ''}")
 
@@ -122,6 +123,11 @@ def describe_canary(rollout: Rollout) -> list[str]:
         return ["**Canary**: none; it is the first version, or there is no canary pool.", ""]
     rows = [f"| {text} | {canary.get(name)} | {stable.get(name)} |" for name, text in FIGURES.items()]
     return ["**Canary**, closed until you decide:", "", "| | new | champion |", "|---|---|---|", *rows, ""]
+
+
+def _find_forcer(tags: Mapping[str, str]) -> str | None:
+    """Whose form forced the version past the gate; None for one that passed, or was forced at a shell."""
+    return Decision.from_json(tags["gate.decision"]).forced_by if "gate.decision" in tags else None
 
 
 def _list_links(rollout: Rollout, settings: RolloutSettings) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +82,18 @@ def test_who_asked_for_a_looser_value_does_not_approve_it(tasks: ModuleType, tab
     with pytest.raises(BreachError, match="another person must approve it"):
         task.execute_complete(context, answer("Approve"))
     assert table.rows.find_active("iris") is None
+
+
+def test_a_version_that_a_form_forced_is_approved_by_another_person(tasks: ModuleType, table: Table) -> None:
+    decision = {"dataset": "iris", "outcome": "promote", "reason": "forced", "metric": "accuracy", "score": 0.5}
+    decision |= {"threshold": 0.9, "holdout_rows": 53, "trigger": "manual", "forced_by": "ada"}
+    table.registry.tag("iris", "4", "gate.decision", json.dumps(decision))
+    number = open_rollout(table.control(), "iris").rollout_id
+    assert approval.needs_approval(table.control(), number)
+    approval.ask_person(table.control(), number, 3600)
+    task = tasks.RolloutApproval(task_id="approve", rollout_id=number)
+    with pytest.raises(BreachError, match="another person must approve it"):
+        task.execute_complete({"dag_run": SimpleNamespace(triggering_user_name=None)}, answer("Approve"))
 
 
 def test_the_first_administrator_may_be_alone(tasks: ModuleType, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:

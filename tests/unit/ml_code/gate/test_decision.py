@@ -8,7 +8,7 @@ import pytest
 from ml_code.datasets import Gate
 from ml_code.gate.decision import Decision, Trigger, apply_gate, verdict
 from ml_code.gate.evidence import Comparison, Evidence, Rival, Slice
-from ml_code.gate.judging import await_approval
+from ml_code.gate.judging import note_asker
 
 RULES = Gate(metric="accuracy", threshold=0.85, minimum_improvement=0.01, largest_regression=0.02)
 ERRORS = Gate(metric="rmse", threshold=10.0)
@@ -102,13 +102,10 @@ def test_a_forced_model_keeps_the_reason_of_its_refusal() -> None:
     assert "forced although 0.5 < 0.85" in verdict(decision)
 
 
-def test_what_a_form_forces_waits_for_a_person_unless_it_passes_anyway() -> None:
-    waiting = await_approval(judge(0.5, force=True), judge(0.5), "ada")
-    assert (waiting.is_promoted, waiting.needs_approval, waiting.is_forced) == (True, True, True)
-    assert waiting.forced_by == "ada"
-    small = await_approval(judge(1.0, rows=3, force=True), judge(1.0, rows=3), "ada")
-    assert small.needs_approval
-    assert await_approval(judge(0.9, force=True), judge(0.9), "ada") == judge(0.9)
+def test_what_a_form_forces_names_its_person_unless_it_passes_anyway() -> None:
+    assert note_asker(judge(0.5, force=True), judge(0.5), "ada").forced_by == "ada"
+    assert note_asker(judge(1.0, rows=3, force=True), judge(1.0, rows=3), "ada").forced_by == "ada"
+    assert note_asker(judge(0.9, force=True), judge(0.9), "ada") == judge(0.9)
 
 
 def test_force_changes_nothing_where_nothing_speaks_against_a_model() -> None:
