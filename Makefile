@@ -4,6 +4,9 @@
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 RUN := $(UV) run --no-sync
+# PROFILE=celery adds docker/celery/compose.yaml. Without it the variable COMPOSE_FILE of .env counts, if it is there.
+FILES := $(if $(PROFILE),--file docker-compose.yaml --file docker/$(PROFILE)/compose.yaml)
+COMPOSE := docker compose $(FILES)
 REQUIREMENTS := airflow mlflow serving dev docs uv
 PARTS ?= fast e2e integration
 REPEATS ?= 5
@@ -23,11 +26,11 @@ tls: ## make or renew the gateway's certificate, for TLS=on
 digests: ## pin the images of .env by digest, where their registries are reached; again after a change of a tag
 	@python3 docker/bin/digests.py
 
-up: ## build and start the stack, wait until it is healthy, print URLs and users
+up: ## build and start the stack, wait until it is healthy, print URLs and users; PROFILE=celery runs tasks in a worker
 	@docker/bin/checkout.sh
 	@docker/bin/env.sh
 	@docker/bin/ports.sh
-	docker compose up --detach --build --wait
+	$(COMPOSE) up --detach --build --wait --remove-orphans
 	@docker image prune --force --filter label=org.opencontainers.image.title=mlops-loop >/dev/null
 	@docker/bin/urls.sh
 
@@ -36,10 +39,10 @@ demo: .venv/installed ## the same loop without Docker: train, gate, deploy, pred
 
 down: ## stop the stack; data stays in the volumes
 	@docker/bin/checkout.sh
-	docker compose down
+	docker compose down --remove-orphans
 
 logs: ## follow the logs of all services
-	docker compose logs --follow --tail 50
+	$(COMPOSE) logs --follow --tail 50
 
 build: ## build the three images
 	docker compose build

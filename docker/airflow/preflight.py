@@ -34,6 +34,9 @@ MIN_LENGTHS = {
 }
 """Minimum length of each secret in characters, as the program that uses it requires; at least 8."""
 
+WORKER_MIN_LENGTHS = {"BROKER_PASSWORD": 8, "CELERY_DB_PASSWORD": 8}
+"""The same for the secrets that only docker/celery/compose.yaml needs; an older .env may lack them."""
+
 HOW_TO_SECRETS = "move .env away and run `make env`, or set it by hand"
 
 
@@ -54,10 +57,11 @@ def check_secrets(environment: Mapping[str, str]) -> tuple[list[str], list[str]]
     Returns:
         Failures, which forbid a start, and warnings.
     """
-    secrets = {name: environment.get(name, "") for name in MIN_LENGTHS}
+    lengths = MIN_LENGTHS | {name: length for name, length in WORKER_MIN_LENGTHS.items() if name in environment}
+    secrets = {name: environment.get(name, "") for name in lengths}
     failures = [
         f"{name}: expected at least {length} characters, found {len(secrets[name])}; {HOW_TO_SECRETS}"
-        for name, length in MIN_LENGTHS.items()
+        for name, length in lengths.items()
         if len(secrets[name]) < length
     ]
     bind = environment.get("BIND_ADDRESS") or "127.0.0.1"
@@ -67,7 +71,7 @@ def check_secrets(environment: Mapping[str, str]) -> tuple[list[str], list[str]]
         return [*failures, f"BIND_ADDRESS: expected an IP address, found {bind!r}"], []
     tokens = read_tokens(environment)
     known = sorted(name for name, value in {**environment, **tokens}.items() if is_published(value))
-    long = tokens | {name: value for name, value in secrets.items() if len(value) >= MIN_LENGTHS[name]}
+    long = tokens | {name: value for name, value in secrets.items() if len(value) >= lengths[name]}
     weak = find_weaknesses({name: value for name, value in long.items() if name not in known})
     if local:
         warnings = [f"{finding}; fit for loopback only" for finding in weak]

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Creates the roles and databases of airflow, mlflow and warehouse, and sets the passwords. Safe to repeat.
+# Creates the roles and databases of airflow, mlflow and warehouse, and of celery where a worker runs the tasks. Sets the
+# passwords. Safe to repeat.
 set -euo pipefail
 export PGHOST=${PGHOST:-/run/postgresql} PGUSER=postgres PGPASSWORD=$POSTGRES_PASSWORD PGCONNECT_TIMEOUT=5
 
@@ -13,7 +14,7 @@ if [[ $problem != *'"password_check" does not exist'* ]]; then
   exit 1
 fi
 
-for name in airflow mlflow warehouse_owner warehouse; do
+for name in airflow mlflow warehouse_owner warehouse ${CELERY_DB_PASSWORD:+celery}; do
   variable=${name^^}_DB_PASSWORD
   if [[ ! ${!variable} =~ ^[A-Za-z0-9_-]+$ ]]; then
     echo "FAIL: $variable: expected letters, digits, - and _ (it becomes part of an address), found other characters" >&2
@@ -23,9 +24,9 @@ for name in airflow mlflow warehouse_owner warehouse; do
   ROLE_PASSWORD=${!variable} psql -d postgres -qv ON_ERROR_STOP=1 -v name="$name" -f "$(dirname "$0")/role.sql"
 done
 
-for name in airflow mlflow warehouse; do
+for name in airflow mlflow warehouse ${CELERY_DB_PASSWORD:+celery}; do
   owner=${name/warehouse/warehouse_owner}
   psql -d postgres -qv ON_ERROR_STOP=1 -v name="$name" -v owner="$owner" -f "$(dirname "$0")/database.sql"
 done
 psql -d warehouse -qv ON_ERROR_STOP=1 -f "$(dirname "$0")/warehouse.sql"
-echo "databases airflow, mlflow and warehouse: ready"
+echo "databases airflow, mlflow, warehouse${CELERY_DB_PASSWORD:+, celery}: ready"

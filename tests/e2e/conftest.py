@@ -23,8 +23,10 @@ TOUR = (
     "test_rollbacks",
     "test_replicas",
     "test_smoke",
+    "test_secrets",
     "test_outages",
     "test_restarts",
+    "test_worker",
 )
 """One stack serves all modules: the first needs it empty, each finds what others have trained, the last ends it."""
 

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from tests.e2e.stack import IMAGES, Stack, docker
+from tests.e2e.stack import IMAGES, WITH_CELERY, Stack, docker
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAMILY = f"mlops-loop-e2e-{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]}"
@@ -60,7 +60,7 @@ def remove(name: str) -> None:
     """Removes a stack with its volumes and its images; the build cache stays."""
     # Nothing is to be kept, so no service gets the time to end well.
     down = ["down", "--volumes", "--remove-orphans", "--timeout", "1"]
-    command = ["docker", "compose", "--project-name", name, "--env-file", ".env.example", *down]
+    command = ["docker", "compose", *WITH_CELERY, "--project-name", name, "--env-file", ".env.example", *down]
     subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, timeout=300)
     docker("image", "rm", "--force", *(f"mlops-loop/{image}:{name}" for image in IMAGES), check=False)
 

@@ -15,6 +15,8 @@ import httpx
 from dotenv import dotenv_values
 
 IMAGES = ("airflow", "mlflow", "serving")
+WITH_CELERY = ("--file", "docker-compose.yaml", "--file", "docker/celery/compose.yaml")
+"""What `make up PROFILE=celery` adds to the command."""
 
 ASK_FLEET = """
 import json, socket, sys, urllib.error, urllib.request
@@ -153,6 +155,11 @@ class Stack:
     def containers(self, service: str) -> list[str]:
         """Ids of a service's running containers."""
         return self.compose("ps", "--quiet", service).stdout.split()
+
+    def list_names(self, *kind: str) -> list[str]:
+        """Ids of what the stack has of a kind: containers, volumes or networks."""
+        label = f"label=com.docker.compose.project={self.project}"
+        return docker(*kind, "--quiet", "--filter", label).stdout.split()
 
     def ask_fleet(self, path: str) -> dict[str, Any]:
         """What each replica that DNS lists answers to a path, by its address; JSON, or text, or None for silence."""

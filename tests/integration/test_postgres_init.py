@@ -22,7 +22,7 @@ from serving.rollout.promotion_log import WarehouseLog
 from serving.rollout.rows import WarehouseRollouts
 from tests.servers import PostgresServer, run_postgres
 
-NAMES = ("airflow", "mlflow", "warehouse", "warehouse_owner")
+NAMES = ("airflow", "celery", "mlflow", "warehouse", "warehouse_owner")
 PASSWORDS = {f"{name.upper()}_DB_PASSWORD": f"secret-of-{name}" for name in NAMES}
 
 # The superuser's name among the system's users is the image's; here its password stands in for it.
@@ -92,10 +92,10 @@ def task(server: PostgresServer) -> str:
     return dsn
 
 
-@pytest.mark.parametrize("role", ["airflow", "mlflow", "warehouse"])
+@pytest.mark.parametrize("role", ["airflow", "celery", "mlflow", "warehouse"])
 def test_a_role_opens_its_own_database_alone(server: PostgresServer, role: str) -> None:
     psycopg2.connect(address(server, role, role)).close()
-    for other in {"airflow", "mlflow", "warehouse", "postgres", "template1"} - {role}:
+    for other in {"airflow", "celery", "mlflow", "warehouse", "postgres", "template1"} - {role}:
         with pytest.raises(psycopg2.OperationalError, match=r"no pg_hba\.conf entry"):
             psycopg2.connect(address(server, role, other))
 

@@ -1,4 +1,4 @@
-"""Which networks and secrets each service of docker-compose.yaml has: what it needs, and nothing else.
+"""Which networks and secrets each service has, in both forms of the stack: what it needs, and nothing else.
 
 The tables are written by hand on purpose. A service that needs more changes them, and docs/security.md with them.
 """
@@ -9,9 +9,10 @@ import re
 
 import pytest
 
-from tests.repo.repository import list_services, read_compose
+from tests.repo.repository import ROOT, list_celery_services, list_services, read_compose
 
 SERVICES = list_services()
+CELERY = list_celery_services()
 
 ALL = {"control", "data", "edge"}
 
@@ -32,9 +33,13 @@ NETWORKS = {
     "serving-canary": {"control"},
     "nginx": {"control", "edge"},
 }
+CELERY_NETWORKS = NETWORKS | {"broker": {"data"}, "airflow-worker": ALL}
 
-AIRFLOW = {"AIRFLOW_DB_PASSWORD", "AIRFLOW_FERNET_KEY", "AIRFLOW_JWT_SECRET", "AIRFLOW_SECRET_KEY"}
-TASKS = {"S3_TASKS_PASSWORD", "MLFLOW_TRAINER_PASSWORD", "WAREHOUSE_DB_PASSWORD", "GATEWAY_ROLLOUT_TOKEN"}
+AIRFLOW_DATABASE = {"AIRFLOW_DB_PASSWORD", "AIRFLOW_FERNET_KEY"}
+AIRFLOW = {*AIRFLOW_DATABASE, "AIRFLOW_JWT_SECRET", "AIRFLOW_SECRET_KEY"}
+DATA = {"S3_TASKS_PASSWORD", "WAREHOUSE_DB_PASSWORD"}
+TASKS = {*DATA, "MLFLOW_TRAINER_PASSWORD", "GATEWAY_ROLLOUT_TOKEN"}
+WORKER = {"BROKER_PASSWORD", "CELERY_DB_PASSWORD"}
 DATABASES = {"AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "WAREHOUSE_DB_PASSWORD", "WAREHOUSE_OWNER_DB_PASSWORD"}
 STORE_USERS = {"S3_BACKUP_PASSWORD", "S3_MLFLOW_PASSWORD", "S3_TASKS_PASSWORD"}
 MLFLOW_USERS = {"MLFLOW_ADMIN_PASSWORD", "MLFLOW_SERVING_PASSWORD", "MLFLOW_TRAINER_PASSWORD"}
@@ -54,34 +59,88 @@ SECRETS = {
     "mlflow": {"S3_MLFLOW_PASSWORD", "MLFLOW_DB_PASSWORD", "MLFLOW_SECRET_KEY", *MLFLOW_USERS},
     "airflow-init": {
         "AIRFLOW_ADMIN_PASSWORD", "KMA_SERVICE_KEY", "SLACK_WEBHOOK_URL", "WAREHOUSE_OWNER_DB_PASSWORD",
-        *AIRFLOW, *TASKS,
+        *AIRFLOW_DATABASE, *DATA,
     },
     "airflow-apiserver": {"OIDC_CLIENT_SECRET", *AIRFLOW},
-    "airflow-scheduler": {*AIRFLOW, *TASKS},
-    "airflow-dag-processor": AIRFLOW,
-    "airflow-triggerer": AIRFLOW,
+    # Tasks are its children, so an author of DAGs can read what it holds.
+    "airflow-scheduler": {*AIRFLOW_DATABASE, "AIRFLOW_JWT_SECRET", *TASKS},
+    "airflow-dag-processor": AIRFLOW_DATABASE,
+    "airflow-triggerer": AIRFLOW_DATABASE,
     "serving": {"MLFLOW_SERVING_PASSWORD"},
     "serving-canary": {"MLFLOW_SERVING_PASSWORD"},
     "nginx": {"GATEWAY_ROLLOUT_TOKEN", "GATEWAY_TOKENS"},
 }  # fmt: skip
 
+CELERY_SECRETS = SECRETS | {
+    "preflight": {*SECRETS["preflight"], *WORKER},
+    "database-init": {*SECRETS["database-init"], "CELERY_DB_PASSWORD"},
+    "broker": {"BROKER_PASSWORD"},
+    "airflow-scheduler": {*AIRFLOW_DATABASE, "AIRFLOW_JWT_SECRET", *WORKER},
+    # No key of Airflow: each task's token is part of its message.
+    "airflow-worker": {*TASKS, *WORKER},
+}
+
 SECRET = re.compile(r"\$\{([A-Z0-9_]*(?:PASSWORD|SECRET|_KEY|TOKEN|WEBHOOK)[A-Z0-9_]*)")
+
+
+FORMS = [
+    *((name, SERVICES[name], NETWORKS[name], SECRETS[name]) for name in SERVICES),
+    *((f"{name} with celery", CELERY[name], CELERY_NETWORKS[name], CELERY_SECRETS[name]) for name in CELERY),
+]
+TABLE = re.compile(r"^\| `([A-Z_]+)` \|[^|]*\| ([^|]*) \| ([^|]*) \|$", flags=re.MULTILINE)
 
 
 def test_every_service_is_in_the_tables() -> None:
     assert set(NETWORKS) == set(SECRETS) == set(SERVICES)
+    assert set(CELERY_NETWORKS) == set(CELERY_SECRETS) == set(CELERY)
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_a_service_is_on_the_networks_that_it_needs(name: str) -> None:
-    assert set(SERVICES[name].get("networks", ())) == NETWORKS[name]
-    assert SERVICES[name].get("network_mode") == (None if NETWORKS[name] else "none")
+@pytest.mark.parametrize(("service", "networks"), [form[1:3] for form in FORMS], ids=[form[0] for form in FORMS])
+def test_a_service_is_on_the_networks_that_it_needs(service: dict, networks: set[str]) -> None:
+    assert set(service.get("networks", ())) == networks
+    assert service.get("network_mode") == (None if networks else "none")
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_a_service_holds_the_secrets_that_it_needs(name: str) -> None:
-    values = map(str, SERVICES[name].get("environment", {}).values())
-    assert {secret for value in values for secret in SECRET.findall(value)} == SECRETS[name]
+@pytest.mark.parametrize(("service", "secrets"), [form[1::2] for form in FORMS], ids=[form[0] for form in FORMS])
+def test_a_service_holds_the_secrets_that_it_needs(service: dict, secrets: set[str]) -> None:
+    values = map(str, service.get("environment", {}).values())
+    assert {secret for value in values for secret in SECRET.findall(value)} == secrets
+
+
+def test_the_page_tells_which_service_holds_each_secret() -> None:
+    rows = {name: columns for name, *columns in TABLE.findall((ROOT / "docs/security.md").read_text())}
+    expected = {
+        secret: [list_holders(SECRETS, secret) or "none", list_holders(CELERY_SECRETS, secret)]
+        for secret in set().union(*CELERY_SECRETS.values())
+    }
+    assert rows == {secret: [one, "the same" if one == other else other] for secret, (one, other) in expected.items()}
+
+
+def list_holders(services: dict[str, set[str]], secret: str) -> str:
+    """The services that hold a secret, as the page writes them; preflight holds all of them."""
+    return ", ".join(sorted(name for name, secrets in services.items() if secret in secrets and name != "preflight"))
+
+
+def test_a_task_of_a_worker_has_the_same_settings_as_one_of_the_scheduler() -> None:
+    tasks = ("MLOPS_", "ROLLOUT_", "OMP_", "MPL")
+    of = {
+        name: {key: value for key, value in services[name]["environment"].items() if key.startswith(tasks)}
+        for services, name in ((SERVICES, "airflow-scheduler"), (CELERY, "airflow-worker"))
+    }
+    assert of["airflow-worker"] == of["airflow-scheduler"] != {}
+
+
+def test_the_scheduler_keeps_its_settings_where_a_worker_runs_the_tasks() -> None:
+    """An anchor ends with its file, so the other file repeats them."""
+    before, after = (services["airflow-scheduler"]["environment"] for services in (SERVICES, CELERY))
+    kept = {name: value for name, value in before.items() if name.startswith("AIRFLOW_")}
+    added = {name: value for name, value in after.items() if "celery" not in f"{name} {value}".lower()}
+    assert added == kept
+
+
+def test_the_broker_is_not_published_and_has_a_password() -> None:
+    assert "ports" not in CELERY["broker"]
+    assert "requirepass $BROKER_PASSWORD" in (ROOT / "docker/celery/start.sh").read_text()
 
 
 def test_only_the_edge_reaches_the_outside() -> None:
@@ -93,11 +152,11 @@ def test_only_the_edge_reaches_the_outside() -> None:
     }
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", CELERY)
 def test_the_store_alone_has_capabilities(name: str) -> None:
     """Its image's own user is root, who hands the work to lesser users."""
     expected = ["CHOWN", "SETGID", "SETUID"] if name == "minio" else []
-    assert SERVICES[name].get("cap_add", []) == expected
+    assert CELERY[name].get("cap_add", []) == expected
 
 
 def test_a_replica_logs_in_as_a_reader() -> None:

@@ -1,4 +1,4 @@
-"""Rules for every service of docker-compose.yaml."""
+"""Rules for every service of docker-compose.yaml, and of `make up PROFILE=celery` where it differs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.repo.repository import ROOT, list_services, read_compose
+from tests.repo.repository import CELERY_FILE, ROOT, list_celery_services, list_services, read_compose
 
 SERVICES = list_services()
+CELERY = list_celery_services()
+CHANGED = {f"{name} with celery": service for name, service in CELERY.items() if service != SERVICES.get(name)}
+FORMS = SERVICES | CHANGED
 ONE_SHOTS = {name for name, service in SERVICES.items() if service.get("restart") == "no"}
-LONG_RUNNING = set(SERVICES) - ONE_SHOTS
+LONG_RUNNING = {name for name, service in FORMS.items() if service.get("restart") != "no"}
+FILES = [(ROOT / name).read_text() for name in ("docker-compose.yaml", CELERY_FILE)]
 
 PINNED_IMAGE = re.compile(r"\$\{([A-Z0-9]+_IMAGE):-[a-z0-9./-]+:(?!latest\})[A-Za-z0-9][A-Za-z0-9._-]*\}")
 BUILT_IMAGE = re.compile(r"mlops-loop/(airflow|mlflow|serving):\$\{IMAGE_TAG:-dev\}")
@@ -19,9 +23,9 @@ LOOPBACK_PORT = re.compile(r"\$\{(?:BIND|PROGRAMS)_ADDRESS:-127\.0\.0\.1\}:\$\{[
 SECRET = re.compile(r"PASSWORD|SECRET|_KEY|TOKEN|WEBHOOK")
 
 
-@pytest.fixture(params=sorted(SERVICES))
+@pytest.fixture(params=sorted(FORMS))
 def service(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return SERVICES[request.param]
+    return FORMS[request.param]
 
 
 def test_the_stack_has_services_of_both_kinds() -> None:
@@ -33,9 +37,9 @@ def test_every_secret_is_checked_before_a_service_is_published() -> None:
     example = (ROOT / ".env.example").read_text().splitlines()
     secrets = {line.partition("=")[0] for line in example if "=insecure-" in line and not line.startswith("#")}
     assert len(secrets) >= 13
-    assert secrets <= set(SERVICES["preflight"]["environment"])
-    firsts = [name for name, service in SERVICES.items() if not service.get("depends_on")]
-    assert firsts == ["preflight"]
+    assert secrets <= set(CELERY["preflight"]["environment"])
+    for services in (SERVICES, CELERY):
+        assert [name for name, service in services.items() if not service.get("depends_on")] == ["preflight"]
 
 
 def test_an_image_is_built_here_or_pinned_and_settable(service: dict[str, Any]) -> None:
@@ -69,9 +73,9 @@ def test_the_dockerfile_uses_no_other_image() -> None:
 
 @pytest.mark.parametrize("name", sorted(LONG_RUNNING))
 def test_a_long_running_service_is_healthchecked_and_restarted(name: str) -> None:
-    assert SERVICES[name]["healthcheck"]["test"]
-    assert SERVICES[name]["restart"] == "unless-stopped"
-    assert SERVICES[name]["stop_grace_period"]
+    assert FORMS[name]["healthcheck"]["test"]
+    assert FORMS[name]["restart"] == "unless-stopped"
+    assert FORMS[name]["stop_grace_period"]
 
 
 @pytest.mark.parametrize("name", sorted(ONE_SHOTS))
@@ -128,7 +132,7 @@ def test_serving_reaches_neither_the_database_nor_the_store() -> None:
 
 
 def test_no_docker_socket_is_mounted() -> None:
-    for file in ("docker-compose.yaml", "Dockerfile"):
+    for file in ("docker-compose.yaml", CELERY_FILE, "Dockerfile"):
         assert "docker.sock" not in (ROOT / file).read_text()
 
 
@@ -139,13 +143,13 @@ def test_source_is_mounted_read_only(service: dict[str, Any]) -> None:
 
 
 def test_a_secret_has_no_default() -> None:
-    for name, rest in re.findall(r"\$\{([A-Z0-9_]+)([^}]*)\}", (ROOT / "docker-compose.yaml").read_text()):
+    for name, rest in re.findall(r"\$\{([A-Z0-9_]+)([^}]*)\}", "\n".join(FILES)):
         if SECRET.search(name):
             assert rest.startswith(":?") or rest == ":-", f"{name}: expected :? or an empty default, found {rest!r}"
 
 
 def test_the_error_of_a_missing_variable_tells_how_to_set_it() -> None:
-    hints = set(re.findall(r":\?([^}]*)\}", (ROOT / "docker-compose.yaml").read_text()))
+    hints = set(re.findall(r":\?([^}]*)\}", "\n".join(FILES)))
     assert hints
     for hint in hints:
         assert "make env" in hint

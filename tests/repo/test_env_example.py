@@ -8,7 +8,7 @@ from tests.repo.repository import ROOT, find_files
 
 LINES = (ROOT / ".env.example").read_text().splitlines()
 VALUES = dict(line.split("=", 1) for line in LINES if re.match(r"[A-Z]", line))
-COMPOSE = (ROOT / "docker-compose.yaml").read_text()
+COMPOSE = "\n".join(file.read_text() for file in find_files("docker-compose.yaml", "docker/*/compose.yaml"))
 USED = set(re.findall(r"\$\{([A-Z0-9_]+)", COMPOSE))
 
 

@@ -29,6 +29,8 @@ SHORTEST = {
     "AIRFLOW_FERNET_KEY": 44,
     "AIRFLOW_JWT_SECRET": 64,
     "AIRFLOW_SECRET_KEY": 16,
+    "BROKER_PASSWORD": 8,
+    "CELERY_DB_PASSWORD": 8,
     "GATEWAY_ROLLOUT_TOKEN": 16,
     "MINIO_ROOT_PASSWORD": 8,
     "MLFLOW_ADMIN_PASSWORD": 12,
@@ -57,6 +59,16 @@ def test_every_secret_of_the_example_has_a_shortest_length() -> None:
 
 def test_random_secrets_on_loopback_pass_without_a_message(preflight: ModuleType, secrets: dict[str, str]) -> None:
     assert preflight.check_secrets(secrets | {"BIND_ADDRESS": "127.0.0.1"}) == ([], [])
+
+
+def test_the_secrets_of_a_worker_are_needed_only_where_there_is_one(
+    preflight: ModuleType, secrets: dict[str, str]
+) -> None:
+    of_worker = {"BROKER_PASSWORD", "CELERY_DB_PASSWORD"}
+    others = {name: secret for name, secret in secrets.items() if name not in of_worker}
+    assert preflight.check_secrets(others) == ([], [])
+    failures, _ = preflight.check_secrets(others | dict.fromkeys(of_worker, "short"))
+    assert {failure.partition(":")[0] for failure in failures} == of_worker
 
 
 def test_known_secrets_on_loopback_are_a_warning(preflight: ModuleType, secrets: dict[str, str]) -> None:

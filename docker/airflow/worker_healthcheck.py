@@ -1,0 +1,69 @@
+"""Healthy means: this worker takes tasks. It does not if a message waits for a minute while a slot is free.
+
+A worker that has lost its broker may answer a ping and take nothing. `celery inspect ping` imports Airflow for 5 s.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+QUEUE = "default"
+LONGEST_SECONDS = 60
+STATE = Path("/tmp/worker-healthcheck")  # noqa: S108  a tmpfs of this container alone
+
+
+def has_waited(message: str, state: Path, now: float) -> bool:
+    """Returns whether this was the first waiting message for longer than a minute, by the checks before."""
+    known, _, since = state.read_text().partition(" ") if state.is_file() else ("", "", "")
+    if known != message or not since:
+        state.write_text(f"{message} {now}")
+        return False
+    return now - float(since) > LONGEST_SECONDS
+
+
+def has_free_slot(parents: dict[int, int], slots: set[int]) -> bool:
+    """Returns whether a slot runs no task: a task is a child process of its slot.
+
+    Args:
+        parents: The parent of each process.
+        slots: The processes of the pool.
+    """
+    return not slots <= set(parents.values())
+
+
+def find_problem(message: str, waits: bool, parents: dict[int, int], slots: set[int]) -> str:
+    """Returns why this worker is unhealthy, or an empty text."""
+    if not slots:
+        return "no slot"
+    if message and waits and has_free_slot(parents, slots):
+        return f"a task waits while {len(slots)} slots are not all busy"
+    return ""
+
+
+def read_first_message() -> str:
+    """Returns a short name of the message that the broker hands out next, or an empty text."""
+    import hashlib
+
+    import redis
+
+    client = redis.Redis.from_url(os.environ["AIRFLOW__CELERY__BROKER_URL"], socket_timeout=5)
+    first = client.lindex(QUEUE, -1)
+    return hashlib.sha256(first).hexdigest() if first else ""
+
+
+def read_slots() -> tuple[dict[int, int], set[int]]:
+    """Returns the parent of each process of this container, and the processes of the pool."""
+    import psutil
+
+    found = [process.info for process in psutil.process_iter(["pid", "ppid", "cmdline"])]
+    slots = {info["pid"] for info in found if "ForkPoolWorker" in " ".join(info["cmdline"] or [])}
+    return {info["pid"]: info["ppid"] for info in found}, slots
+
+
+if __name__ == "__main__":
+    first = read_first_message()
+    if problem := find_problem(first, has_waited(first, STATE, time.time()), *read_slots()):
+        sys.exit(f"FAIL: worker: expected it to take tasks, found {problem}; docker compose restart airflow-worker")
