@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
-# Airflow copies the names of this list into its settings, and without a list every name.
-__all__: list[str] = []
+# Airflow copies these names into its settings, where the function replaces its own of that name.
+__all__ = ["configure_logging"]
 
 SECRET_NAME = re.compile(r"PASSWORD|SECRET|TOKEN|WEBHOOK|(?<!ACCESS)_KEY$")
 PASSWORD_IN_ADDRESS = re.compile(r"://[^/@\s]*:([^@\s]+)@|\bpassword=(\S+)")
@@ -60,6 +60,18 @@ def mask_environment(environment: Mapping[str, str]) -> None:
     forms = {form for secret in find_secrets(environment) for form in list_forms(secret)}
     for masker in (of_services(), of_tasks()):
         mask_always(masker, forms)
+
+
+def configure_logging() -> Any:
+    """Configures Airflow's logging, and masks what a process prints: a scheduler repeats the logs of its tasks."""
+    import structlog  # noqa: PLC0415
+    from airflow import logging_config  # noqa: PLC0415
+    from airflow.sdk.log import mask_logs  # noqa: PLC0415
+
+    configured = logging_config.configure_logging()
+    *processors, render = structlog.get_config()["processors"]
+    structlog.configure(processors=[*processors, mask_logs, render])
+    return configured
 
 
 def _encode(raw: bytes) -> Iterator[str]:

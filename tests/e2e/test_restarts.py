@@ -1,4 +1,4 @@
-"""Starts that must not succeed, and a power cut of the whole stack."""
+"""Starts that must not succeed, a power cut of the whole stack, and its end; nothing runs after these tests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from tests.e2e.stack import Stack, docker
 from tests.waiting import wait_until
 
 ROW = [5.1, 3.5, 1.4, 0.2]
+
+
+def list_names(stack: Stack, *kind: str) -> list[str]:
+    """What the stack has of a kind: containers, volumes or networks."""
+    label = f"label=com.docker.compose.project={stack.project}"
+    return docker(*kind, "--quiet", "--filter", label).stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -41,12 +47,16 @@ def test_a_new_env_over_old_volumes_is_detected_and_said(stack: Stack) -> None:
 
 
 @pytest.mark.usefixtures("trained")
-def test_a_stack_that_lost_its_power_comes_back_with_its_data(stack: Stack, airflow: Airflow) -> None:
+def test_a_stack_that_lost_its_power_comes_back_with_its_data_and_ends_without_a_trace(
+    stack: Stack, airflow: Airflow
+) -> None:
     versions, runs = stack.read_versions(), airflow.list_runs(TRAIN)
-    docker("kill", *stack.list_names("ps"))
+    docker("kill", *list_names(stack, "ps"))
     stack.compose("down")
     stack.compose("up", "--detach", "--wait", timeout=1500)
     wait_until(lambda: stack.predict([ROW]).status_code == 200, 60, "a prediction after the cut")
     wait_until(lambda: stack.read_versions() == versions, 60, lambda: f"{versions}; found {stack.read_versions()}")
     with closing(Airflow(stack)) as restarted:
         assert restarted.list_runs(TRAIN) == runs
+    stack.compose("down", "--volumes", "--timeout", "1")
+    assert [list_names(stack, *kind) for kind in (("ps", "--all"), ("volume", "ls"), ("network", "ls"))] == [[], [], []]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from urllib.parse import quote_plus
 
 import pytest
@@ -61,3 +65,16 @@ def test_a_masker_that_a_task_resets_knows_the_secrets_and_no_other() -> None:
     masker.add_mask("of another task")
     masker.reset_masker()
     assert masker.redact(f"{SECRET} of another task") == "*** of another task"
+
+
+def test_a_scheduler_masks_what_it_repeats_of_its_tasks_logs(tmp_path: Path) -> None:
+    """Its supervisors write each line of a task to the log of the container as well."""
+    program = "from airflow import settings; settings.initialize(); "
+    program += "from airflow.sdk.execution_time.supervisor import log; log.warning('found of-the-house in a task')"
+    environment = os.environ | {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(Path(__file__).parents[3] / "plugins"),
+        "MLOPS_MLFLOW_PASSWORD": "of-the-house",
+    }
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert "found *** in a task" in done.stdout + done.stderr
