@@ -25,6 +25,8 @@ class Replica(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Model-Version", "7")
+        if sys.argv[2] == "429":
+            self.send_header("Retry-After", "1")
         self.send_header("Set-Cookie", "session=1")
         # One write, as a replica that is killed between two would have answered half.
         self._headers_buffer.append(b"\r\n" + body)  # type: ignore[attr-defined]

@@ -30,6 +30,14 @@ def test_a_request_whose_replica_died_is_answered_by_another(fleet: Fleet) -> No
             assert client.post("/predict", json=ROWS).json()["replica"] == "two"
 
 
+def test_a_busy_replica_is_not_asked_to_be_replaced_and_says_once_when_to_come_again(fleet: Fleet) -> None:
+    fleet.start_replica("serving", "busy", status=429)
+    with httpx.Client(base_url=fleet.start_gateway(CANARY_PERCENT="0")) as client:
+        wait_until(lambda: client.post("/predict", json=ROWS).status_code == 429, "the busy replica answers")
+        answer = client.post("/predict", json=ROWS)
+    assert (answer.json()["replica"], answer.headers.get_list("Retry-After")) == ("busy", ["1"])
+
+
 def test_without_any_replica_the_answer_says_so_at_once(fleet: Fleet) -> None:
     replicas = [fleet.start_replica(service, service) for service in ("serving", "serving-canary")]
     with httpx.Client(base_url=fleet.start_gateway()) as client:
