@@ -19,6 +19,7 @@ and `rollout`; rows of `warehouse.rollout` and `warehouse.promotion_log`. No oth
 ## Triage
 - `choose_models` red: the parameters name no model of the catalog.
 - `plan` red: no version of the model has passed the gate, or MLflow was not reached. Run `mlops_training_pipeline`.
+  A version whose tags the gate did not sign counts as not passed; requested by its number, it waits for a person.
 - `plan` skipped: the version serves already, another run rolls it out, or a person has frozen the model
   (`mlops freeze`). Its log says which.
 - `validate_artifact` red: the file must not serve, and the log gives the reason. No request was answered with it.

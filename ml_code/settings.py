@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     warehouse_dsn: SecretStr | None = Field(
         default=None, description="libpq DSN of the warehouse; training runs without it"
     )
+    gate_signing_key: SecretStr | None = Field(
+        default=None, description="key with which the gate signs its decisions; without it a person must approve"
+    )
     gateway_url: str = Field(
         default="http://nginx:8000", description="the gateway that forwards requests for predictions"
     )

@@ -131,6 +131,7 @@ def _describe_stack(env_file: Path) -> dict[str, object]:
         "s3_endpoint_url": _find_object_store(found),
         "s3_access_key": found[f"{store}_USER"],
         "s3_secret_key": found[f"{store}_PASSWORD"],
+        "gate_signing_key": found.get("GATE_SIGNING_KEY"),
         "warehouse_dsn": f"{warehouse}/warehouse",
         "gateway_url": _find_gateway(found),
         "gateway_token": _find_token(found),

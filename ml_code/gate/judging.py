@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from ml_code.gate.model_card import write_card
 from ml_code.gate.slices import list_counting, measure_slices, write_slices
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Label
+from ml_code.signature import SIGNED, find_signer
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 from ml_code.workspace import Workspace
 
@@ -64,7 +65,8 @@ def decide(
     """
     tracker = workspace.tracker
     run = tracker.read_run(run_id)
-    if DECISION in run.tags and any(DECISION in made.tags for made in tracker.list_versions(run.tags[MODEL], run_id)):
+    is_own = DECISION in run.tags and is_vouched(workspace, run)
+    if is_own and any(DECISION in made.tags for made in tracker.list_versions(run.tags[MODEL], run_id)):
         return read_decision(run)
     challenger = open_challenger(workspace, run)
     dataset = challenger.dataset
@@ -75,7 +77,7 @@ def decide(
     if force and asker is not None:
         unforced = apply_gate(dataset.name, dataset.gate, evidence, comparison, trigger=trigger)
         decision = note_asker(decision, unforced, asker)
-    _log_decision(tracker, run_id, decision)
+    _log_decision(workspace, run, decision)
     tracker.log_text(run_id, "slices.json", write_slices(slices))
     card = write_card(dataset, run.tags, run.params, run.metrics, decision, slices=slices)
     tracker.log_text(run_id, "model_card.md", card)
@@ -152,7 +154,38 @@ def read_decision(run: RunRecord) -> Decision:
     return Decision.from_json(run.tags[DECISION])
 
 
-def _log_decision(tracker: Tracker, run_id: str, decision: Decision) -> None:
+def is_vouched(workspace: Workspace, run: RunRecord) -> bool:
+    """Whether the gate signed the decision on a run and its file; without a key every decision counts."""
+    signer = find_signer(workspace.settings)
+    return signer is None or signer.vouches_for_run(run.run_id, run.tags)
+
+
+def sign_version(workspace: Workspace, run: RunRecord, version: str, tags: Mapping[str, str]) -> None:
+    """Signs what the gate decided on a version; its file is that of the run.
+
+    Raises:
+        GateError: the decision on the run is not the gate's.
+    """
+    signer = find_signer(workspace.settings)
+    if signer is None:
+        log.warning("%s version %s: not signed, so a person must approve its rollout", run.tags[MODEL], version)
+        return
+    _refuse_unsigned(workspace, run)
+    facts = {**tags, SHA256: run.tags[SHA256], "holdout_id": run.tags["holdout_id"]}
+    workspace.tracker.tag_version(
+        run.tags[MODEL], version, {SIGNED: signer.sign_version(run.tags[MODEL], version, facts)}
+    )
+
+
+def _refuse_unsigned(workspace: Workspace, run: RunRecord) -> None:
+    if not is_vouched(workspace, run):
+        raise GateError(
+            f"run {run.run_id}: not signed: found another decision or file than the gate signed, expected the same; "
+            "train again by `mlops train`"
+        )
+
+
+def _log_decision(workspace: Workspace, run: RunRecord, decision: Decision) -> None:
     values = {
         "gate_score": decision.score,
         "gate_champion_score": decision.champion_score,
@@ -164,7 +197,9 @@ def _log_decision(tracker: Tracker, run_id: str, decision: Decision) -> None:
     }
     metrics = {name: value for name, value in values.items() if value is not None}
     tags = {JUDGED: decision.outcome, "gate.verdict": verdict(decision), DECISION: decision.to_json()}
-    tracker.log(run_id, metrics=metrics, tags=tags)
+    if signer := find_signer(workspace.settings):
+        tags[SIGNED] = signer.sign_run(run.run_id, {**run.tags, **tags})
+    workspace.tracker.log(run.run_id, metrics=metrics, tags=tags)
     log.info("%s", verdict(decision))
     if decision.warning:
         log.warning("%s: %s", decision.dataset, decision.warning)
@@ -229,6 +264,8 @@ def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> st
             f"run {run_id}: found the verdict {verdict(decision)!r}, expected a promotion; "
             "train a better model, or force this one by the parameter force"
         )
+    if decision:
+        _refuse_unsigned(workspace, run)
     dataset, split = read_split(workspace, run)
     content = tracker.read_candidate(run)
     tags = {
@@ -239,9 +276,12 @@ def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> st
         "model_type": run.tags["model_type"],
         "estimator": run.tags["estimator"],
     }
-    return tracker.register(
+    version = tracker.register(
         run.tags[MODEL], run_id, content, features.select_inputs(dataset, split.holdout.head(5)), tags
     )
+    if decision:
+        sign_version(workspace, run, version, tags)
+    return version
 
 
 def _name_recipe(run: RunRecord) -> tuple[str | None, ...]:

@@ -110,8 +110,11 @@ def judge_pending(workspace: Workspace, model: str, version: str, trigger: Trigg
         TrackingError: MLflow refuses.
     """
     tracker = workspace.tracker
-    decision = judging.decide(workspace, tracker.read_version(model, version).run_id, trigger=trigger)
-    tracker.tag_version(model, version, judging.describe_decision(decision))
+    run_id = tracker.read_version(model, version).run_id
+    decision = judging.decide(workspace, run_id, trigger=trigger)
+    tags = judging.describe_decision(decision)
+    tracker.tag_version(model, version, tags)
+    judging.sign_version(workspace, tracker.read_run(run_id), version, tags)
     return _refuse_held_back(decision, version if decision.is_promoted else None)
 
 
@@ -119,6 +122,6 @@ def _refuse_held_back(decision: Decision, version: str | None) -> str:
     if version is None:
         raise HeldBackError(verdict(decision))
     if decision.needs_approval:
-        text = f"{verdict(decision)}; to serve version {version}, set its tag gate to passed"
+        text = f"{verdict(decision)}; `mlops deploy {decision.dataset} {version}` asks a person"
         raise HeldBackError(text, version)
     return version

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from ml_code.signature import Signer
 from serving.errors import LateChangeError, RegistryError
 from serving.registry.names import BAD_VERDICTS, FILE_SECONDS, MODEL_FILE, ROLLED_BACK, VERDICT
 
@@ -67,7 +68,9 @@ class MlflowRegistryWriter:
     {'champion': '3', 'previous': '2'}
     """
 
-    def __init__(self, url: str, username: str, password: str) -> None:
+    def __init__(self, url: str, username: str, password: str, signer: Signer | None = None) -> None:
+        """Connects; with a signer, a version's tag `gate` is what the gate signed and not what MLflow has."""
+        self._signer = signer
         retry = httpx.HTTPTransport(retries=1)
         timeout = httpx.Timeout(CALL_SECONDS, connect=3.0)
         self._client = httpx.Client(base_url=url, auth=(username, password), timeout=timeout, transport=retry)
@@ -93,7 +96,7 @@ class MlflowRegistryWriter:
             RegistryError: MLflow does not answer as expected.
         """
         for version in self._search_versions(f"name='{model}' and tags.gate='passed'"):
-            tags = _read_tags(version)
+            tags = self._believe(model, str(version["version"]), _read_tags(version))
             is_bad = ROLLED_BACK in tags or tags.get(VERDICT) in BAD_VERDICTS
             if tags.get("gate") == "passed" and not is_bad:
                 return str(version["version"])
@@ -110,7 +113,7 @@ class MlflowRegistryWriter:
             return None
         answer = self._call("GET", "model-versions/get", {"name": model, "version": version}, missing_ok=True)
         found = answer.get("model_version")
-        return None if found is None else _read_tags(found)
+        return None if found is None else self._believe(model, version, _read_tags(found))
 
     def download(self, model: str, version: str, target: Path, limit_bytes: int) -> str:
         """Streams a version's model file to a path.
@@ -184,6 +187,10 @@ class MlflowRegistryWriter:
             if not answer.get("next_page_token"):
                 return
             query["page_token"] = answer["next_page_token"]
+
+    def _believe(self, model: str, version: str, tags: dict[str, str]) -> dict[str, str]:
+        gate = self._signer.read_gate(model, version, tags) if self._signer else tags.get("gate")
+        return tags if gate is None else {**tags, "gate": gate}
 
     @contextmanager
     def _stream(self, subject: str, query: Mapping[str, str]) -> Iterator[httpx.Response]:

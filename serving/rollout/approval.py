@@ -7,9 +7,11 @@ from typing import Any
 
 from ml_code.datasets import load_catalog, load_dataset
 from ml_code.gate.decision import Decision
+from ml_code.signature import APPROVABLE, FORGED, SIGNED, UNSIGNED
 from serving.comparison.limits import Limits, choose_limits
 from serving.errors import BreachError
 from serving.rollout.control import RolloutControl
+from serving.rollout.held import HeldRollout
 from serving.rollout.rows import MOVING, Rollout
 from serving.settings import RolloutSettings
 
@@ -39,7 +41,8 @@ def needs_approval(control: RolloutControl, rollout_id: int, *, is_asked_for: bo
         return False
     tags = control.registry.read_tags(rollout.model, rollout.to_version) or {}
     name = load_catalog(control.catalog_dir).list_models()[rollout.model]
-    is_undecided = tags.get("gate") == "needs_approval" or (_find_forcer(tags) is not None and APPROVED_BY not in tags)
+    is_forced = _find_forcer(tags) is not None and APPROVED_BY not in tags
+    is_undecided = is_forced or tags.get("gate") in {"needs_approval", UNSIGNED}
     return is_asked_for or is_undecided or load_dataset(name, control.catalog_dir).require_approval
 
 
@@ -86,9 +89,39 @@ def refuse_asker(control: RolloutControl, rollout_id: int, person: str, askers: 
 def approve(control: RolloutControl, rollout_id: int, person: str, looser: Sequence[str] = ()) -> None:
     """Continues the rollout; a version on which the gate could not decide counts as passed from now on."""
     with control.hold(rollout_id) as held:
+        sign_gate(held, "passed")
         held.control.registry.tag(held.row.model, held.row.to_version, APPROVED_BY, person)
         held.control.registry.tag(held.row.model, held.row.to_version, "gate", "passed")
         held.note(reason=f"approved by {person}{f', with {", ".join(looser)}' if looser else ''}")
+
+
+def sign_gate(held: HeldRollout, gate: str) -> None:
+    """Signs an outcome of a version, with the file that it has; one whose tags were forged stays so."""
+    control, row = held.control, held.row
+    tags = control.registry.read_tags(row.model, row.to_version) or {}
+    if control.signer is not None and tags.get("gate") in APPROVABLE:
+        token = control.signer.sign_version(row.model, row.to_version, {**tags, "gate": gate})
+        control.registry.tag(row.model, row.to_version, SIGNED, token)
+
+
+def refuse_forged(row: Rollout, tags: Mapping[str, str]) -> None:
+    """Refuses a version whose tags are not those that were signed."""
+    if tags.get("gate") == FORGED:
+        raise BreachError(
+            f"{row.name}: not signed: found other tags than those that the gate signed, expected the same; train again "
+            f"by `mlops train`, or `mlops promote {row.model} {row.to_version}` serves it in your name"
+        )
+
+
+def refuse_unsigned(held: HeldRollout) -> None:
+    """Refuses a version that neither the gate nor a person has signed as passed."""
+    row, control = held.row, held.control
+    gate = (control.registry.read_tags(row.model, row.to_version) or {}).get("gate")
+    if control.signer is None or gate == "passed":
+        return
+    reason = f"not signed: found gate={gate}, expected the signature of the gate or of a person's approval"
+    held.abort(reason, is_verdict=False)
+    raise BreachError(f"{row.name}: {reason}; train again by `mlops train`, or request it by its number and approve it")
 
 
 def reject(control: RolloutControl, rollout_id: int, person: str) -> BreachError:

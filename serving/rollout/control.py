@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_code.errors import WarehouseError
+from ml_code.errors import SettingsError, WarehouseError
 from ml_code.model_file.spec import LARGEST_FILE_MB
 from ml_code.settings import Settings, load_settings
+from ml_code.signature import Signer, find_signer
 from ml_code.warehouse import open_warehouse
 from ml_code.workspace import open_workspace
 from serving.errors import BreachError, InconclusiveError, MovedByHandError
@@ -49,6 +50,7 @@ class RolloutControl:
     lease_seconds: float = 120.0
     limit_bytes: int = LARGEST_FILE_MB * 1_000_000
     catalog_dir: Path | None = None
+    signer: Signer | None = None
     pause: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
@@ -142,12 +144,18 @@ def connect(
         SettingsError: it names no warehouse.
     """
     settings, common = settings or RolloutSettings(), load_settings()
+    signer = find_signer(common)
+    if signer is None:
+        raise SettingsError(
+            "settings: found no MLOPS_GATE_SIGNING_KEY, expected the key with which the gate signs; `make env` adds "
+            "GATE_SIGNING_KEY to .env, then `make up`"
+        )
     canary_hosts = [settings.canary_host] if settings.canary_host else []
     return connect_registry(
         common,
         owner,
         registry=MlflowRegistryWriter(
-            settings.mlflow_url, settings.mlflow_username, settings.mlflow_password.get_secret_value()
+            settings.mlflow_url, settings.mlflow_username, settings.mlflow_password.get_secret_value(), signer
         ),
         fleet=DnsFleet([settings.stable_host], canary_hosts, settings.port),
         run_url=run_url,
@@ -171,8 +179,9 @@ def connect_registry(
         SettingsError: the settings name no warehouse.
     """
     warehouse, password = open_warehouse(settings), settings.mlflow_password.get_secret_value()
+    signer = find_signer(settings)
     return RolloutControl(
-        registry or MlflowRegistryWriter(settings.mlflow_url, settings.mlflow_username, password),
+        registry or MlflowRegistryWriter(settings.mlflow_url, settings.mlflow_username, password, signer),
         WarehouseLog(warehouse),
         WarehouseRollouts(warehouse),
         fleet or DnsFleet([], [], 3000),
@@ -180,6 +189,7 @@ def connect_registry(
         lambda model, version: _read_holdout(model, version, settings),
         owner,
         catalog_dir=settings.catalog_dir,
+        signer=signer,
         **further,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from ml_code.signature import APPROVABLE
 from serving.errors import FrozenModelError, NoCandidateError, NothingNewError, UnderWayError
 from serving.registry.names import CHAMPION
 from serving.registry.writer import RegistryWriter
@@ -13,9 +14,6 @@ from serving.rollout.held import HeldRollout
 from serving.rollout.promotion_log import PromotionLog
 from serving.rollout.rollback import finish_rollback, note_moves_by_hand
 from serving.rollout.rows import MOVING, Rollout
-
-APPROVABLE = frozenset({"passed", "needs_approval"})
-"""Values of a version's tag `gate` with which it may be rolled out when it is requested by its number."""
 
 WAIT_SECONDS = 2.0
 
@@ -41,8 +39,8 @@ def choose_version(registry: RegistryWriter, log: PromotionLog, model: str, vers
     # Found out here, because `promote` moves `previous` first: the way back would be lost for a version that is not.
     if version and (registry.read_tags(model, version) or {}).get("gate") not in APPROVABLE:
         raise NoCandidateError(
-            f"{model}: found no version {version} with the tag gate=passed, expected one; leave the version empty for "
-            "the newest, or set the tag in MLflow if you vouch for it"
+            f"{model}: found no version {version} with the tag gate=passed and the gate's signature, expected one; "
+            f"train again by `mlops train`, or `mlops promote {model} {version}` serves it in your name"
         )
     champion = registry.read(model).get(CHAMPION)
     newest = registry.find_newest_passed(model)
@@ -51,7 +49,8 @@ def choose_version(registry: RegistryWriter, log: PromotionLog, model: str, vers
     target = version or unasked
     if target is None:
         raise NoCandidateError(
-            f"{model}: found no version with the tag gate=passed, expected one; run mlops_training_pipeline first"
+            f"{model}: found no version with the tag gate=passed and the gate's signature, expected one; train one by "
+            "`mlops train`, or request one by its number, so that a person approves it"
         )
     if target == champion:
         raise NothingNewError(f"{model}: found version {target} serving already, expected a newer one; nothing to do")

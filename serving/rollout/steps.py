@@ -10,6 +10,7 @@ import logging
 
 from ml_code.datasets import load_catalog
 from ml_code.gate.holdout_rows import HoldoutRows
+from ml_code.signature import UNSIGNED
 from serving.comparison.analysis import Rules
 from serving.comparison.replays import is_same
 from serving.errors import (
@@ -24,6 +25,7 @@ from serving.errors import (
 from serving.fleet.gateway import Answer, Gateway, Variant, make_word
 from serving.fleet.replicas import wait_for_challenger, wait_for_version
 from serving.registry.names import CHALLENGER, CHAMPION
+from serving.rollout.approval import refuse_forged, refuse_unsigned, sign_gate
 from serving.rollout.canary import watch_canary
 from serving.rollout.control import RolloutControl
 from serving.rollout.held import HeldRollout
@@ -52,7 +54,9 @@ def validate_artifact(control: RolloutControl, rollout_id: int, *, allow_schema_
     if row.state in MOVING:
         return _skip(row)
     held.note(state="validating", reason="the file is opened and measured in a process of its own")
+    tags = control.registry.read_tags(row.model, row.to_version) or {}
     with held.aborting():
+        refuse_forged(row, tags)
         found = validate(
             Candidate(
                 registry=control.registry,
@@ -65,6 +69,9 @@ def validate_artifact(control: RolloutControl, rollout_id: int, *, allow_schema_
             allow_schema_change=allow_schema_change,
             renew=held.renew,
         )
+    if tags.get("gate") == UNSIGNED:  # a person approves this file, and not one that replaces it until then
+        with control.hold(rollout_id) as locked:
+            sign_gate(locked, "needs_approval")
     return _say(
         row,
         f"the file is sound: opens in {found.load_seconds:.2f} s, one row takes {found.one_row_ms:.2f} ms, 1,000 rows "
@@ -148,6 +155,7 @@ def promote(control: RolloutControl, rollout_id: int) -> str:
             held.abort(reason, is_verdict=False)
             raise MovedByHandError(f"{row.name}: {reason}")
         _refuse_frozen(held)
+        refuse_unsigned(held)
         held.note(state="promoting", reason=_explain_promotion(row))
         held.move_aliases(held.row.reason)
         held.close_canary()

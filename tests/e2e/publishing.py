@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import onnx
 
+from ml_code.signature import SIGNED, Signer
 from tests.e2e.stack import Stack
 from tests.unit.serving.onnx_files import make_classifier
 from tests.waiting import wait_until
@@ -23,6 +24,7 @@ class Publisher:
     def __init__(self, stack: Stack, model: str = "iris") -> None:
         self._stack = stack
         self.model = model
+        self._signer = Signer(stack.environment["GATE_SIGNING_KEY"].encode())
         login = ("trainer", stack.environment["MLFLOW_TRAINER_PASSWORD"])
         self._client = httpx.Client(base_url=f"{stack.mlflow}/api/2.0", auth=login, timeout=60)
 
@@ -47,7 +49,10 @@ class Publisher:
             run_id=run["run_id"],
             tags=[{"key": key, "value": value} for key, value in found.items()],
         )
-        return str(created["model_version"]["version"])
+        version = str(created["model_version"]["version"])
+        token = self._signer.sign_version(self.model, version, found)
+        self._post("mlflow/model-versions/set-tag", name=self.model, version=version, key=SIGNED, value=token)
+        return version
 
     def move(self, alias: str, version: str) -> None:
         """Points an alias at a version, as by hand."""

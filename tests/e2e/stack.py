@@ -140,6 +140,7 @@ class Stack:
             "MLOPS_MLFLOW_URL": self.mlflow,
             "MLOPS_MLFLOW_USERNAME": "trainer",
             "MLOPS_MLFLOW_PASSWORD": self.environment["MLFLOW_TRAINER_PASSWORD"],
+            "MLOPS_GATE_SIGNING_KEY": self.environment["GATE_SIGNING_KEY"],
             "MLOPS_S3_ENDPOINT_URL": f"http://127.0.0.1:{self.port('MINIO_PORT')}",
             "MLOPS_S3_ACCESS_KEY": self.environment["S3_TASKS_USER"],
             "MLOPS_S3_SECRET_KEY": self.environment["S3_TASKS_PASSWORD"],

@@ -40,6 +40,7 @@ def prepare_airflow(home: Path, postgres: PostgresServer, store: ObjectStore, na
         "MLOPS_MLFLOW_URL": "http://127.0.0.1:1",
         "MLOPS_MLFLOW_USERNAME": "trainer",
         "MLOPS_MLFLOW_PASSWORD": "secret",
+        "MLOPS_GATE_SIGNING_KEY": "key-of-the-tests",
         "MLOPS_S3_ENDPOINT_URL": store.url,
         "MLOPS_S3_ACCESS_KEY": store.access_key,
         "MLOPS_S3_SECRET_KEY": store.secret_key,

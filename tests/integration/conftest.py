@@ -117,6 +117,7 @@ def settings_for(postgres: PostgresServer, object_store: ObjectStore, mlflow_ser
         mlflow_url=mlflow_server.url,
         mlflow_username="trainer",
         mlflow_password=SecretStr(mlflow_server.passwords["trainer"]),
+        gate_signing_key=SecretStr("key-of-the-tests"),
         s3_endpoint_url=object_store.url,
         s3_access_key=object_store.access_key,
         s3_secret_key=SecretStr(object_store.secret_key),

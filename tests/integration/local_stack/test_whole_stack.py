@@ -53,6 +53,7 @@ def describe_host(stack: LocalStack) -> dict[str, str]:
         "MLOPS_MLFLOW_URL": f"http://127.0.0.1:{ports['mlflow']}",
         "MLOPS_MLFLOW_USERNAME": "trainer",
         "MLOPS_MLFLOW_PASSWORD": settings["MLFLOW_TRAINER_PASSWORD"],
+        "MLOPS_GATE_SIGNING_KEY": settings["GATE_SIGNING_KEY"],
         "MLOPS_S3_ENDPOINT_URL": f"http://127.0.0.1:{ports['objects']}",
         "MLOPS_S3_ACCESS_KEY": settings["S3_TASKS_USER"],
         "MLOPS_S3_SECRET_KEY": settings["S3_TASKS_PASSWORD"],

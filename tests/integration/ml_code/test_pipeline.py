@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -17,10 +18,12 @@ from ml_code.gate.decision import verdict
 from ml_code.model_file.feed import feed_rows
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import REPOSITORY, Settings
+from ml_code.signature import find_signer
 from ml_code.tracking import Tracker
 from ml_code.training import plans, run
 from ml_code.training.plans import RunOrigin
 from ml_code.workspace import Workspace, open_workspace
+from serving.registry.writer import MlflowRegistryWriter
 from tests.servers import MlflowServer
 from tests.unit.ml_code.passengers import make_rows
 
@@ -315,6 +318,34 @@ def test_the_serving_user_reads_and_cannot_write(
             reader.find_or_create_run("iris", None, "intruder", {})
     finally:
         Tracker(workspace.settings)
+
+
+def test_a_rollout_finds_what_the_gate_signed_and_nothing_else(
+    workspace: Workspace, tracker: Tracker, snapshot_uri: str
+) -> None:
+    version = train_and_register(workspace, snapshot_uri, "sklearn", "linear")
+    login = workspace.settings.mlflow_url, "trainer", workspace.settings.mlflow_password.get_secret_value()
+    writer = MlflowRegistryWriter(*login, find_signer(workspace.settings))
+    try:
+        assert (writer.read_tags("iris", version) or {})["gate"] == "passed"
+        assert writer.find_newest_passed("iris") == version
+        tracker.tag_version("iris", version, {"sha256": "0" * 64})
+        assert (writer.read_tags("iris", version) or {})["gate"] == "forged"
+        assert writer.find_newest_passed("iris") != version
+    finally:
+        writer.close()
+
+
+def test_a_decision_that_somebody_else_wrote_registers_nothing(
+    workspace: Workspace, tracker: Tracker, snapshot_uri: str
+) -> None:
+    run_id = run.train(workspace, "iris", snapshot_uri, "sklearn", "linear")
+    judging.evaluate(workspace, run_id)
+    decision = judging.decide(workspace, run_id)
+    forged = replace(decision, outcome="promote", reason="forged").to_json()
+    tracker.log(run_id, tags={"gate.decision": forged, "gate": "promote"})
+    with pytest.raises(GateError, match=f"run {run_id}: not signed"):
+        judging.register(workspace, run_id)
 
 
 def test_the_version_carries_the_decision_and_the_libraries(

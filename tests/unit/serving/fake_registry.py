@@ -12,6 +12,7 @@ from typing import Any
 
 from ml_code.errors import WarehouseError
 from ml_code.model_file.spec import Value
+from ml_code.signature import Signer
 from serving.errors import LateChangeError, RegistryError
 from serving.rollout.promotion_log import Action, Move
 from serving.rollout.rows import Kind, Rollout, State
@@ -30,6 +31,7 @@ class FakeRegistryWriter:
         self.tags: dict[str, dict[str, str]] = {}
         self.files: dict[str, bytes | None] = {}
         self.model_tags: dict[str, str] = {}
+        self.signer: Signer | None = None
         self.late: Callable[[Callable[[], None]], bool] | None = None
         """Called with the next change of an alias, which is not answered in time, when its caller waits for it."""
         for version in range(1, int(newest_passed or 0) + 1):
@@ -51,13 +53,16 @@ class FakeRegistryWriter:
     def find_newest_passed(self, model: str) -> str | None:
         good = [
             version
-            for version, tags in self.tags.items()
+            for version, tags in ((version, self.read_tags(model, version) or {}) for version in self.tags)
             if tags.get("gate") == "passed" and "rolled_back" not in tags and tags.get("rollout") != "aborted"
         ]
         return max(good, key=int, default=None)
 
     def read_tags(self, model: str, version: str) -> dict[str, str] | None:
-        return self.tags.get(version)
+        tags = self.tags.get(version)
+        if tags is None or self.signer is None:
+            return tags
+        return tags | {"gate": self.signer.read_gate(model, version, tags) or ""}
 
     def download(self, model: str, version: str, target: Path, limit_bytes: int) -> str:
         content = self.files.get(version)

@@ -34,6 +34,7 @@ class Table:
             timeout_seconds=10.0,
             pause=self.stack.pause,
             clock=self.stack.clock,
+            signer=self.registry.signer,
         )
 
 

@@ -1,0 +1,82 @@
+"""The gate's signature under what it decided, so that a tag that somebody else wrote in MLflow decides nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ml_code.settings import Settings
+
+SIGNED = "gate.signed"
+"""Tag of a run and of a version: the facts that decide, and their HMAC."""
+
+UNSIGNED = "unsigned"
+"""Gate of a version that claims to have passed without a signature: only a person can roll it out."""
+
+FORGED = "forged"
+"""Gate of a version whose tags are not those that were signed: it is never rolled out."""
+
+CLAIMS = frozenset({"passed", "needs_approval"})
+
+APPROVABLE = CLAIMS | {UNSIGNED}
+"""Outcomes of the gate with which a version may be rolled out when it is requested by its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs facts with a key that only the tasks and the person at the stack's machine have."""
+
+    key: bytes
+
+    def sign_run(self, run_id: str, tags: Mapping[str, str]) -> str:
+        """Returns the signed facts of a run, from its tags."""
+        return self._sign(f"run {run_id}", list_facts(tags))
+
+    def sign_version(self, model: str, version: str, tags: Mapping[str, str]) -> str:
+        """Returns the signed facts of a version, from its tags; they hold for this version alone."""
+        return self._sign(f"version {model}/{version}", list_facts(tags))
+
+    def vouches_for_run(self, run_id: str, tags: Mapping[str, str]) -> bool:
+        """Whether these tags of a run are those that were signed."""
+        return self._open(f"run {run_id}", tags.get(SIGNED, "")) == list_facts(tags)
+
+    def read_gate(self, model: str, version: str, tags: Mapping[str, str]) -> str | None:
+        """The gate's outcome on a version: the signed one, whatever its tag says."""
+        claim = tags.get("gate")
+        if SIGNED not in tags:
+            return UNSIGNED if claim in CLAIMS else claim
+        facts = self._open(f"version {model}/{version}", tags[SIGNED])
+        if facts is None or facts != list_facts({**tags, "gate": facts["gate"]}):
+            return FORGED
+        return facts["gate"]
+
+    def _sign(self, subject: str, facts: dict[str, str]) -> str:
+        return json.dumps({"facts": facts, "hmac": self._compute(subject, facts)}, sort_keys=True)
+
+    def _open(self, subject: str, token: str) -> dict[str, str] | None:
+        try:
+            found = json.loads(token)
+            facts, digest = dict(found["facts"]), str(found["hmac"]).encode()
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return facts if hmac.compare_digest(digest, self._compute(subject, facts).encode()) else None
+
+    def _compute(self, subject: str, facts: dict[str, str]) -> str:
+        text = json.dumps([subject, facts], sort_keys=True)
+        return hmac.new(self.key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def list_facts(tags: Mapping[str, str]) -> dict[str, str]:
+    """The facts that decide: outcome, file, holdout, and the whole decision by its digest."""
+    decision = hashlib.sha256(tags.get("gate.decision", "").encode()).hexdigest()
+    return {name: tags.get(name, "") for name in ("gate", "sha256", "holdout_id")} | {"decision": decision}
+
+
+def find_signer(settings: Settings) -> Signer | None:
+    """Returns the signer of the settings; without a key nothing is signed, so a person must approve the version."""
+    if settings.gate_signing_key is None:
+        return None
+    return Signer(settings.gate_signing_key.get_secret_value().encode())

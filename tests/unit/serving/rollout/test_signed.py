@@ -1,0 +1,92 @@
+"""What a rollout believes of a version whose tags anybody with MLflow's password may write."""
+
+from __future__ import annotations
+
+import pytest
+
+from ml_code.signature import SIGNED, UNSIGNED, Signer
+from serving.errors import BreachError, NoCandidateError
+from serving.rollout import steps
+from serving.rollout.approval import approve, needs_approval
+from serving.rollout.plan import choose_version, open_rollout
+from tests.unit.serving.rollout_fakes import Table, set_table
+
+SIGNER = Signer(b"key of the gate")
+
+
+def set_signed_table() -> Table:
+    """Three versions: 1 serves and is older than signatures, 2 is signed, and 3 only says that it has passed."""
+    table = set_table("3", champion="1")
+    table.registry.signer = SIGNER
+    sign(table, "2")
+    return table
+
+
+def sign(table: Table, version: str, **changes: str) -> None:
+    tags = table.registry.tags[version]
+    tags[SIGNED] = SIGNER.sign_version("iris", version, tags | changes)
+
+
+def test_only_a_signed_version_is_rolled_out_automatically() -> None:
+    assert choose_version(set_signed_table().registry, set_signed_table().log, "iris").target == "2"
+
+
+def test_without_a_signed_version_there_is_nothing_to_roll_out() -> None:
+    table = set_table("3")
+    table.registry.signer = SIGNER
+    with pytest.raises(NoCandidateError, match="the gate's signature, expected one; train one by `mlops train`"):
+        choose_version(table.registry, table.log, "iris")
+
+
+def test_an_altered_version_is_refused_even_by_its_number() -> None:
+    table = set_signed_table()
+    table.registry.tags["2"]["sha256"] = "0" * 64
+    with pytest.raises(NoCandidateError, match=r"mlops train`, or `mlops promote iris 2`"):
+        choose_version(table.registry, table.log, "iris", "2")
+
+
+def test_a_signed_version_is_promoted() -> None:
+    table = set_signed_table()
+    row = open_rollout(table.control(), "iris")
+    steps.start_canary(table.control(), row.rollout_id)
+    steps.promote(table.control(), row.rollout_id)
+    assert table.registry.aliases["champion"] == "2"
+
+
+def test_a_version_that_was_altered_during_its_canary_is_not_promoted() -> None:
+    table = set_signed_table()
+    row = open_rollout(table.control(), "iris")
+    steps.start_canary(table.control(), row.rollout_id)
+    table.registry.tags["2"]["sha256"] = "0" * 64
+    with pytest.raises(BreachError, match="not signed: found gate=forged"):
+        steps.promote(table.control(), row.rollout_id)
+    assert table.registry.aliases["champion"] == "1"
+    assert table.rows.read(row.rollout_id).state == "aborted"
+
+
+def test_an_unsigned_version_needs_a_person_who_then_signs_it() -> None:
+    table = set_signed_table()
+    control = table.control()
+    row = open_rollout(control, "iris", "3")
+    assert needs_approval(control, row.rollout_id)
+    approve(control, row.rollout_id, "ada")
+    assert SIGNER.read_gate("iris", "3", table.registry.tags["3"]) == "passed"
+    steps.promote(control, row.rollout_id)
+    assert table.registry.aliases["champion"] == "3"
+
+
+def test_an_unsigned_version_is_not_promoted_without_the_person() -> None:
+    table = set_signed_table()
+    row = open_rollout(table.control(), "iris", "3")
+    with pytest.raises(BreachError, match=f"not signed: found gate={UNSIGNED}"):
+        steps.promote(table.control(), row.rollout_id)
+
+
+def test_the_approval_is_of_the_file_that_was_validated() -> None:
+    table = set_signed_table()
+    row = open_rollout(table.control(), "iris", "3")
+    sign(table, "3", gate="needs_approval")  # as its validation does
+    table.registry.tags["3"]["sha256"] = "0" * 64
+    approve(table.control(), row.rollout_id, "ada")
+    with pytest.raises(BreachError, match="not signed: found gate=forged"):
+        steps.promote(table.control(), row.rollout_id)
