@@ -87,7 +87,7 @@ def test_a_file_is_read_by_the_rules_of_its_dataset(tmp_path: Path) -> None:
     [
         ("", SourceError, "found an empty file"),
         ("size\n1\n", InputError, "found no column port in the header"),
-        ("size,port,size\n1,a,2\n", SourceError, "'size' twice"),
+        ("size,port,size\n1,a,2\n", SourceError, "one column name twice"),
         ("size,port\n1,a\n2\n", InputError, "line 3: found an invalid row, .*too few fields: found 1, expected 2"),
         ("size,port\n", SourceError, "found a header and no rows"),
     ],

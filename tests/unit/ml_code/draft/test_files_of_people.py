@@ -131,7 +131,7 @@ HEADERLESS = ["0,148,72,33.6,0", *(f"{n},148,72,33.{n},{n % 2}" for n in range(8
         (BACKSLASHES, DataCheckError, r"100 bad rows of 100 \(line 2: broken quotes"),
         (SHORT, DataCheckError, "line 3: too few fields"),
         (HALF, DataCheckError, "joined: found nothing"),
-        (["age,income,age,joined", "1,2,3,0"], SourceError, r"found the column name 'age' twice \(columns 1 and 3"),
+        (["age,income,age,joined", "1,2,3,0"], SourceError, r"found one column name twice \(columns 1 and 3"),
         (HEADERLESS, SourceError, "add a header line above it"),
         (["a,joined", *(f"{n % 7},1" for n in range(80))], DataCheckError, "found '1' in every row of joined"),
     ],

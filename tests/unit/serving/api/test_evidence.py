@@ -29,7 +29,8 @@ from tests.unit.serving.bad_files import BAD_ROWS, CALM_ROWS, Fault, make_bad_cl
 
 MARK = "a" * 64
 DRAWN = {"X-Pool": "canary", "X-Pool-Choice": "drawn"}
-SLOW_ROUNDS = 800
+SLOW_ROUNDS = 4000
+"""Tens of milliseconds: well above the time from which on an answer can be slow, on a fast machine too."""
 
 
 @dataclass
