@@ -13,7 +13,7 @@ from ml_code.datasets import METRICS, Metric
 from ml_code.errors import DataCheckError
 from ml_code.families import Task
 from ml_code.model_file.spec import Label
-from ml_code.reading.numbers import PLAIN, read_number, read_numbers, recognize_form
+from ml_code.reading.numbers import PLAIN, read_numbers, recognize_form
 from ml_code.reading.rules import NumberForm
 
 TASKS: tuple[Task, ...] = tuple(METRICS)
@@ -76,8 +76,7 @@ def judge_target(name: str, cells: pd.Series, task: str | None, *, prefers_comma
             "choose --task classification, or another target"
         )
     if form != PLAIN:
-        example = str(cells[values.notna()].iloc[0])
-        number = read_number(example, form, MISSING_MARKERS)
+        example, number = str(cells[values.notna()].iloc[0]), values.dropna().iloc[0]
         notes = [*notes, f"{name}: {example[:40]!r} is read as {number:.15g}."]
     reason = "little more than the score of always predicting the mean"
     return Target("regression", values, "r2", LEAST_R2, reason, form, [], notes)
