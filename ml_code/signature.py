@@ -80,3 +80,15 @@ def find_signer(settings: Settings) -> Signer | None:
     if settings.gate_signing_key is None:
         return None
     return Signer(settings.gate_signing_key.get_secret_value().encode())
+
+
+def is_vouched(settings: Settings, run_id: str, tags: Mapping[str, str]) -> bool:
+    """Whether the gate signed the decision on a run and its file; without a key every decision counts."""
+    signer = find_signer(settings)
+    return signer is None or signer.vouches_for_run(run_id, tags)
+
+
+def is_signed(settings: Settings, model: str, version: str, tags: Mapping[str, str]) -> bool:
+    """Whether a version's present tags are those that were signed, by the gate or after a person's approval."""
+    signer = find_signer(settings)
+    return signer is not None and SIGNED in tags and signer.read_gate(model, version, tags) in CLAIMS

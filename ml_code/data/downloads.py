@@ -106,7 +106,9 @@ def _read(answer: requests.Response, url: str, deadline: float, largest_bytes: i
                 "name a smaller file"
             )
         if time.monotonic() > deadline:
-            break  # nobody waits for it any more
+            raise SourceError(
+                f"{url}: found no end of the file in time, expected a faster server; download it yourself"
+            )
     return b"".join(pieces)
 
 

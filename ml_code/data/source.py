@@ -38,7 +38,7 @@ def load_source(workspace: Workspace, dataset: Dataset) -> SourceFile:
         StorageError: the file or object cannot be read, or lies outside of the places that may be named.
     """
     settings, files = workspace.settings, workspace.named_files
-    local = settings.datasets_dir.absolute() / f"{dataset.name}.csv" if settings.datasets_dir else None
+    local = settings.datasets_dir.resolve() / f"{dataset.name}.csv" if settings.datasets_dir else None
     if local is not None and local.is_file():
         return SourceFile(files.read_bytes(str(local)), str(local))
     match dataset.source:
@@ -47,7 +47,7 @@ def load_source(workspace: Workspace, dataset: Dataset) -> SourceFile:
         case UrlSource(url=url):
             return _load_from_internet(workspace, dataset, url)
         case FileSource(path=path):
-            file = (settings.catalog_dir or CATALOG).absolute() / path
+            file = (settings.catalog_dir or CATALOG).resolve() / path
             return SourceFile(files.read_bytes(str(file)), str(file))
         case ObjectSource(key=key):
             uri = files.resolve(key)

@@ -22,7 +22,7 @@ from ml_code.gate.model_card import write_card
 from ml_code.gate.slices import list_counting, measure_slices, write_slices
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Label
-from ml_code.signature import SIGNED, find_signer
+from ml_code.signature import SIGNED, find_signer, is_signed, is_vouched
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 from ml_code.workspace import Workspace
 
@@ -65,7 +65,7 @@ def decide(
     """
     tracker = workspace.tracker
     run = tracker.read_run(run_id)
-    is_own = DECISION in run.tags and is_vouched(workspace, run)
+    is_own = DECISION in run.tags and is_vouched(workspace.settings, run.run_id, run.tags)
     if is_own and any(DECISION in made.tags for made in tracker.list_versions(run.tags[MODEL], run_id)):
         return read_decision(run)
     challenger = open_challenger(workspace, run)
@@ -154,12 +154,6 @@ def read_decision(run: RunRecord) -> Decision:
     return Decision.from_json(run.tags[DECISION])
 
 
-def is_vouched(workspace: Workspace, run: RunRecord) -> bool:
-    """Whether the gate signed the decision on a run and its file; without a key every decision counts."""
-    signer = find_signer(workspace.settings)
-    return signer is None or signer.vouches_for_run(run.run_id, run.tags)
-
-
 def sign_version(workspace: Workspace, run: RunRecord, version: str, tags: Mapping[str, str]) -> None:
     """Signs what the gate decided on a version; its file is that of the run.
 
@@ -178,7 +172,7 @@ def sign_version(workspace: Workspace, run: RunRecord, version: str, tags: Mappi
 
 
 def _refuse_unsigned(workspace: Workspace, run: RunRecord) -> None:
-    if not is_vouched(workspace, run):
+    if not is_vouched(workspace.settings, run.run_id, run.tags):
         raise GateError(
             f"run {run.run_id}: not signed: found another decision or file than the gate signed, expected the same; "
             "train again by `mlops train`"
@@ -266,6 +260,10 @@ def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> st
         )
     if decision:
         _refuse_unsigned(workspace, run)
+    existing = next(iter(tracker.list_versions(run.tags[MODEL], run_id)), None)
+    # A task that runs again: what was signed, perhaps with a person's approval by now, stays as it is.
+    if existing and decision and is_signed(workspace.settings, existing.name, existing.version, existing.tags):
+        return existing.version
     dataset, split = read_split(workspace, run)
     content = tracker.read_candidate(run)
     tags = {
@@ -279,6 +277,8 @@ def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> st
     version = tracker.register(
         run.tags[MODEL], run_id, content, features.select_inputs(dataset, split.holdout.head(5)), tags
     )
+    if existing:
+        tracker.tag_version(run.tags[MODEL], version, tags)
     if decision:
         sign_version(workspace, run, version, tags)
     return version

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml_code.errors import WarehouseError
 from serving.errors import LateChangeError, RegistryError
 from serving.registry.names import CHALLENGER, CHAMPION, PREVIOUS
 from serving.registry.writer import RegistryWriter
@@ -173,6 +174,9 @@ def guard(control: RolloutControl, cancelled: Rollout, seconds: float) -> None:
     changes += [Change(PREVIOUS, cancelled.from_version)] if cancelled.from_version else []
     while control.clock() < until:
         control.pause(1.0)
-        found, expected = control.registry.read(model), find_expected(control, model)
-        if any(found.get(at.alias) == at.version != expected[at.alias] for at in changes):
-            repair(control, model, changes)
+        try:
+            found, expected = control.registry.read(model), find_expected(control, model)
+            if any(found.get(at.alias) == at.version != expected[at.alias] for at in changes):
+                repair(control, model, changes)
+        except (RegistryError, WarehouseError) as error:  # the move that this follows is done and logged
+            logger.warning("%s: found that a late change cannot be looked for now (%s)", model, error)

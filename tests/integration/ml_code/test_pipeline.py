@@ -336,6 +336,18 @@ def test_a_rollout_finds_what_the_gate_signed_and_nothing_else(
         writer.close()
 
 
+def test_a_version_that_is_registered_again_stays_as_it_was_signed(
+    workspace: Workspace, tracker: Tracker, snapshot_uri: str
+) -> None:
+    version = train_and_register(workspace, snapshot_uri, "sklearn", "linear")
+    record = tracker.read_version("iris", version)
+    assert judging.register(workspace, record.run_id) == version
+    assert tracker.read_version("iris", version).tags == record.tags
+    tracker.tag_version("iris", version, {"gate.decision": "another", "gate": "needs_approval"})
+    assert judging.register(workspace, record.run_id) == version
+    assert tracker.read_version("iris", version).tags == record.tags
+
+
 def test_a_decision_that_somebody_else_wrote_registers_nothing(
     workspace: Workspace, tracker: Tracker, snapshot_uri: str
 ) -> None:

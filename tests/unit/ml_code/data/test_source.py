@@ -165,6 +165,16 @@ def test_a_file_in_the_datasets_folder_goes_before_the_address(tmp_path: Path, w
     assert load_source(open_workspace(local), from_url("http://127.0.0.1:1/passengers.csv")).content == ROWS
 
 
+def test_the_datasets_folder_may_be_named_from_the_present_one(
+    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "passengers.csv").write_bytes(ROWS)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    local = workspace.settings.model_copy(update={"datasets_dir": Path("..")})
+    assert load_source(open_workspace(local), from_url("http://127.0.0.1:1/passengers.csv")).content == ROWS
+
+
 def test_without_any_of_the_three_ways_the_error_names_them_all(workspace: Workspace) -> None:
     with pytest.raises(SourceError) as raised:
         load_source(workspace, from_url("http://127.0.0.1:1/passengers.csv"))

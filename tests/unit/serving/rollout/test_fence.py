@@ -116,6 +116,23 @@ def test_a_promotion_of_a_process_that_died_is_undone_within_the_rollbacks_guard
     assert table.registry.aliases["champion"] == "3"
 
 
+def test_a_rollback_that_is_done_ends_well_though_mlflow_goes_away_afterwards(table: Table) -> None:
+    control, pause = table.control(), table.stack.pause
+    number = open_rollout(control, "iris").rollout_id
+    table.rows.write(number, lease_seconds=60, state="promoting")
+
+    def lose_mlflow(seconds: float) -> None:
+        pause(seconds)
+        table.registry.read = fail  # type: ignore[method-assign]
+
+    def fail(model: str) -> dict[str, str]:
+        raise RegistryError("MLflow: found no answer, expected one")
+
+    table.stack.pause = lose_mlflow  # type: ignore[method-assign]
+    take_back(table)
+    assert table.registry.aliases["champion"] == "3"
+
+
 def test_a_rollback_of_what_serves_for_long_does_not_wait(table: Table) -> None:
     roll_back(table.control("bob@lab"), "iris", "wrong")
     assert table.stack.clock() == 0
