@@ -30,7 +30,7 @@ LINE = re.compile(r"^([A-Z0-9_]+_IMAGE)=([^\s#]+)$", re.MULTILINE)
 REFERENCE = re.compile(r"(?P<name>[^@\s]+?):(?P<tag>[\w.-]{1,128})(?:@sha256:[0-9a-f]{64})?")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Image:
     """An image by registry, repository and tag; `name` is how .env writes it."""
 

@@ -24,7 +24,7 @@ if [[ -e $secrets/tls.crt ]] && openssl x509 -in "$secrets/tls.crt" -noout -chec
   exit 0
 fi
 openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$host" -keyout "$secrets/tls.key.new" 2>/dev/null |
-  openssl x509 -req -days 397 -CA "$authority/ca.crt" -CAkey "$authority/ca.key" -out "$secrets/tls.crt.new" 2>/dev/null \
+  openssl x509 -req -days 397 -CA "$authority/ca.crt" -CAkey "$authority/ca.key" -CAcreateserial -out "$secrets/tls.crt.new" 2>/dev/null \
     -extfile <(printf '%s\n' "subjectAltName=$names" basicConstraints=CA:FALSE extendedKeyUsage=serverAuth)
 if [[ $(id -u) == 0 ]]; then chown "$(value AIRFLOW_UID | grep . || echo 50000)" "$secrets"/tls.*.new; fi
 mv "$secrets/tls.key.new" "$secrets/tls.key"

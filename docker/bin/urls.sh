@@ -25,7 +25,8 @@ row MinIO "${programs[2]}" "$(value MINIO_ROOT_USER)" "$(password MINIO_ROOT_PAS
 row Postgres "$host:$(value POSTGRES_PORT)" warehouse "$(password WAREHOUSE_DB_PASSWORD)"
 echo
 echo "Trigger mlops_training_pipeline in Airflow. A minute later the first model answers:"
-echo "  curl -X POST $gateway/predict -H 'Content-Type: application/json' -d '[[5.1, 3.5, 1.4, 0.2]]'"
+if [[ -n $(value GATEWAY_TOKENS) ]]; then login=" -H 'Authorization: Bearer TOKEN'"; fi # one of GATEWAY_TOKENS
+echo "  curl -X POST $gateway/predict -H 'Content-Type: application/json'${login-} -d '[[5.1, 3.5, 1.4, 0.2]]'"
 if [[ $(value BIND_ADDRESS) != 127.0.0.1 && $(value TLS) != on ]]; then
   echo "WARNING: published on $(value BIND_ADDRESS): passwords travel in clear without TLS in front (docs/operations.md)"
 fi

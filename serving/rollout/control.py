@@ -148,7 +148,7 @@ def connect(
     if signer is None:
         raise SettingsError(
             "settings: found no MLOPS_GATE_SIGNING_KEY, expected the key with which the gate signs; `make env` adds "
-            "GATE_SIGNING_KEY to .env, then `make up`"
+            "GATE_SIGNING_KEY to .env, then `make up`; without Docker `mlops local down`, then `mlops local up`"
         )
     canary_hosts = [settings.canary_host] if settings.canary_host else []
     return connect_registry(
