@@ -16,6 +16,9 @@ OPENING_FACTOR = 12
 REQUESTS_BYTES = 200_000_000
 """What large requests take together; docs/budgets.md has the sum."""
 
+IDLE_BYTES = 100_000_000
+"""What a replica takes without a model and without requests."""
+
 LARGE_BLOCK_BYTES = 1_000_000
 M_MMAP_THRESHOLD = -3
 
@@ -31,6 +34,12 @@ def describe_shortage(file_bytes: int) -> str | None:
         f"{limit / 1e6:.0f} MB, because opening this file and large requests take {needed / 1e6:.0f} MB; train a "
         "smaller model, or raise the replicas' mem_limit"
     )
+
+
+def fits_alone(file_bytes: int) -> bool:
+    """Whether a replica without another model and without requests could open a file: then a shortage may pass."""
+    limit = read_limit_bytes()
+    return limit is None or IDLE_BYTES + OPENING_FACTOR * file_bytes + REQUESTS_BYTES <= limit
 
 
 def read_limit_bytes() -> int | None:

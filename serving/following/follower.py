@@ -15,7 +15,7 @@ from serving.answering.rows import RowParser
 from serving.answering.served import ServedModel, Version
 from serving.errors import RefusedModelError, RegistryError
 from serving.following.model_files import ModelFiles
-from serving.memory import describe_shortage, return_free_memory
+from serving.memory import describe_shortage, fits_alone, return_free_memory
 from serving.registry.names import CHALLENGER, CHAMPION
 from serving.registry.reader import RegisteredModel, Registry
 
@@ -262,7 +262,9 @@ class Follower:
 
     def _load(self, identity: Version, content: bytes) -> OnnxModel:
         if shortage := describe_shortage(len(content)):
-            raise RefusedModelError(f"{identity.name} version {identity.version}: {shortage}")
+            reason = f"{identity.name} version {identity.version}: {shortage}"
+            # What other models and requests take may be free again soon; that blames no version.
+            raise OSError(reason) if fits_alone(len(content)) else RefusedModelError(reason)
         with self._files.guard_load(identity):
             try:
                 model = OnnxModel(content)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import platform
+import time
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,14 @@ def test_a_version_for_which_there_is_no_memory_is_refused_before_it_is_opened(
     asyncio.run(follower.restore())
     assert not follower.slots
     assert "expected at most" in follower.failures["iris", CHAMPION].reason
+
+
+@pytest.mark.parametrize(("limit", "is_passing"), [(1_000, False), (400_000_000, True)])
+def test_a_shortage_that_may_pass_is_looked_at_again_soon(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch, limit: int, is_passing: bool
+) -> None:
+    monkeypatch.setattr("serving.memory.read_limit_bytes", lambda: limit)
+    monkeypatch.setattr("serving.memory.read_used_bytes", lambda: 390_000_000)
+    asyncio.run(follower.restore())
+    failure = follower.failures["iris", CHAMPION]
+    assert (failure.retry_at - time.monotonic() < 60) is is_passing
