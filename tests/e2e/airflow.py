@@ -146,6 +146,19 @@ class Airflow:
         body = {"chosen_options": [option], "params_input": {}}
         self.client.patch(f"{path}/{task['map_index']}/hitlDetails", json=body).raise_for_status()
 
+    def decide(self, dag_id: str, run_id: str, option: str, seconds: float) -> None:
+        """Answers a run's question until the run has ended: Airflow may lose a response, and then asks again."""
+
+        def is_over() -> bool:
+            if self._ended(dag_id, run_id):
+                return True
+            question = self.read_question(dag_id, run_id)
+            if question and not question["response_received"]:
+                self.answer(question, option)
+            return False
+
+        wait_until(is_over, seconds, lambda: f"{dag_id} {run_id} ends; {self.task_states(dag_id, run_id)}")
+
     def log(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, attempt: int = 1) -> str:
         """The text of one task's log."""
         path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/logs/{attempt}"

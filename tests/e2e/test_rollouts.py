@@ -112,8 +112,7 @@ def test_a_person_decides_in_airflow_while_the_version_before_serves_all(
         # A replica looks every two seconds.
         wait_until(lambda: rollouts.read()["rollout"]["state"] == "awaiting approval", 30, "the page says who waits")
         wait_until(lambda: ask(stack, "canary") == champion, 30, "the canary answers with the champion")
-        rollouts.airflow.answer(question, decision)
-        rollouts.airflow.wait_for_run(SERVE, run_id, 180)
+        rollouts.airflow.decide(SERVE, run_id, decision, 180)
     told = rollouts.wait_for_end(new, 30)
     check_report(f"{decision}: {told['state']} ({told['reason'][:100]})", traffic.report)
     assert question["subject"] == f"iris: version {champion} -> {new}?"

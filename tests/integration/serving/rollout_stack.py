@@ -20,6 +20,7 @@ import httpx
 from mlflow import MlflowClient
 
 from ml_code.settings import Settings
+from ml_code.signature import SIGNED, find_signer
 from ml_code.warehouse import Warehouse
 from serving.comparison.analysis import Rules
 from serving.errors import NoCanaryError
@@ -109,18 +110,18 @@ class RolloutStack:
         )
 
     def register(self, content: bytes | None, *, gate: str = "passed", digest: str | None = None) -> str:
-        """Makes a version of iris of a file as it is, or of none."""
+        """Makes a version of iris of a file as it is, or of none, signed as by the gate."""
         run = self.client.create_run(self.experiment_id)
         if content is not None:
             with _named_file(content) as file:
                 self.client.log_artifact(run.info.run_id, str(file), "model")
-        made = self.client.create_model_version(
-            "iris",
-            f"{run.info.artifact_uri}/model",
-            run.info.run_id,
-            tags={"gate": gate, "sha256": digest or hashlib.sha256(content or b"").hexdigest()},
-        )
-        return str(made.version)
+        tags = {"gate": gate, "sha256": digest or hashlib.sha256(content or b"").hexdigest()}
+        source = f"{run.info.artifact_uri}/model"
+        version = str(self.client.create_model_version("iris", source, run.info.run_id, tags=tags).version)
+        signer = find_signer(self.settings)
+        assert signer is not None
+        self.client.set_model_version_tag("iris", version, SIGNED, signer.sign_version("iris", version, tags))
+        return version
 
     def served(self) -> dict[str, dict[str, str]]:
         """The version of iris by variant, on each replica."""
