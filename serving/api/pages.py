@@ -96,7 +96,8 @@ def answer_error(error: RequestError, headers: Mapping[str, str] | None = None) 
     all_headers = {"x-request-id": request_id, **(headers or {})}
     if error.status in STATUS_HEADERS:
         name, value = STATUS_HEADERS[error.status]
-        all_headers.setdefault(name.decode(), value.decode())
+        if name.decode() not in map(str.lower, all_headers):  # Starlette's own Allow names the path's methods
+            all_headers[name.decode()] = value.decode()
     return Response(render_error(error, request_id), error.status, all_headers, media_type=JSON.decode())
 
 
