@@ -147,7 +147,7 @@ class Airflow:
         self.client.patch(f"{path}/{task['map_index']}/hitlDetails", json=body).raise_for_status()
 
     def decide(self, dag_id: str, run_id: str, option: str, seconds: float) -> None:
-        """Answers a run's question until the run has ended: Airflow may lose a response, and then asks again."""
+        """Decides as a person does until a run has ended: Airflow may lose a response, and then asks again."""
 
         def is_over() -> bool:
             if self._ended(dag_id, run_id):
