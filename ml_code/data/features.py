@@ -19,7 +19,10 @@ def select_inputs(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def name_categories(cells: pd.Series) -> pd.Series:
-    """The canonical text of each cell, "" if missing; each distinct cell is named once."""
+    """The canonical text of each cell, "" if missing; each distinct text is named once."""
+    if cells.dtype == object:  # pandas takes objects for equal that differ after a NUL, or are 1 and True
+        texts = [name_category(cell) for cell in cells.where(cells.notna(), None)]
+        return pd.Series(texts, index=cells.index, name=cells.name, dtype=object)
     codes, distinct = pd.factorize(cells, use_na_sentinel=True)
     names = np.array([*map(name_category, distinct.tolist()), ""], dtype=object)
     return pd.Series(names[codes], index=cells.index, name=cells.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ml_code.batch.answers import feed_batch
@@ -36,10 +36,16 @@ def test_training_requests_and_parquet_batches_read_one_category(cells: list[obj
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.none(), min_size=1, max_size=8))
+@example(["", "\x00"])
+@example(["a", "a\x00b"])
 def test_intake_and_batches_of_csv_read_the_same_category(cells: list[str | None]) -> None:
     """A CSV file has texts alone; `read_texts` reads them for both."""
     expected = name_categories(pd.Series(cells, dtype=object)).tolist()
     assert read_texts(pd.Series(cells, dtype="str")).fillna("").tolist() == expected
+
+
+def test_one_and_true_are_two_categories() -> None:
+    assert name_categories(pd.Series([1, True], dtype=object)).tolist() == ["1", "True"]
 
 
 @pytest.mark.parametrize(
