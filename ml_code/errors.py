@@ -16,6 +16,7 @@ MlopsError
 ├── NoChampionError         a model without a serving version
 ├── ModelFileError          a model file that cannot be read or carries no spec
 ├── GoldenMismatchError     a model file whose predictions for its golden rows have changed since the export
+├── UncollectedError        more lines wait for their collection than the disk has room for
 ├── WarehouseError          the warehouse cannot be reached, or is newer than this code
 └── WeatherError            in `etl.weather_errors`, with its own tree
 """
@@ -89,6 +90,10 @@ class ModelFileError(MlopsError):
 
 class GoldenMismatchError(MlopsError):
     """A model file whose predictions for its golden rows have changed since the export."""
+
+
+class UncollectedError(MlopsError):
+    """More lines wait for their collection than the disk has room for."""
 
 
 class WarehouseError(MlopsError):

@@ -1,0 +1,1 @@
+"""What replicas answered: blocks of rows, and the tables they become."""

@@ -1,0 +1,132 @@
+"""A block of the prediction log: one line of JSON with up to 500 rows of one version, and the ids of requests.
+
+A block names its model, version, features and sampling once, so it can be read without anything else. Its rows are
+lists in the order of `Row`. A refused request is one row of the variant `refused` without features and prediction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+FORMAT = 1
+
+MAX_ROWS = 500
+"""Rows of a block; more would delay requests by more than a third of a millisecond."""
+
+REFUSED = "refused"
+"""Variant of a request that a version refused: it has no answer."""
+
+type Task = Literal["classification", "regression"]
+
+
+class Row(NamedTuple):
+    """One row of a block; `time_ms` is UTC, and equals the time in the request's id."""
+
+    request_id: str
+    row: int
+    time_ms: int
+    client_request_id: str | None
+    unit: str | None
+    milliseconds: float
+    features: Sequence[float | str | None] | None
+    prediction: float | int | str | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What all rows of a block have in common; `features` and `kinds` are those of the logged columns.
+
+    >>> Head("iris", "3", "champion", "live", "classification", ["sepal_length"], ["numeric"]).schema
+    '14f875ec'
+    """
+
+    model: str
+    version: str
+    variant: str
+    traffic: str
+    task: Task
+    features: list[str]
+    kinds: list[str]
+    sampling: float = 1.0
+    schema: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        columns = list(zip(self.features, self.kinds, strict=True))
+        object.__setattr__(self, "schema", make_schema(self.task, columns))
+
+
+class Block(NamedTuple):
+    """A block as it was read; `dropped` are answered rows that the replica lost since its last block."""
+
+    head: Head
+    dropped: int
+    rows: list[Row]
+
+
+def render_block(head: Head, rows: Sequence[Sequence[Any]], dropped: int = 0) -> bytes:
+    """The line of a block, with its newline; a row has the members of `Row`.
+
+    Raises:
+        orjson.JSONEncodeError: a cell is no value of JSON.
+    """
+    block = {"format": FORMAT, **asdict(head), "dropped": dropped, "rows": rows}
+    # orjson writes tuples, and calls `default` for a Row.
+    return orjson.dumps(block, default=tuple, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+
+
+def read_block(line: bytes) -> Block:
+    """Reads a line.
+
+    Raises:
+        ValueError: it is no block of this format.
+    """
+    try:
+        found = orjson.loads(line)
+        if found.pop("format") != FORMAT:
+            raise ValueError("its format is another one")
+        rows = [Row(*row) for row in found.pop("rows")]
+        dropped, schema = int(found.pop("dropped")), found.pop("schema")
+        head = Head(**found)
+        if head.schema != schema:
+            raise ValueError(f"its schema is {schema}, and that of its features {head.schema}")
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ValueError(
+            f"block of the prediction log: found {line[:80]!r} ({error}), expected a line of format {FORMAT}; "
+            "collect it with the version that wrote it"
+        ) from error
+    return Block(head, dropped, rows)
+
+
+def make_schema(task: str, columns: Sequence[tuple[str, str]]) -> str:
+    """The digest of a task and of the names and kinds of its columns; rows with the same one fit into one table."""
+    canonical = orjson.dumps([task, [list(column) for column in columns]])
+    return hashlib.sha256(canonical).hexdigest()[:8]
+
+
+def make_request_id() -> str:
+    """A new UUIDv7 as 32 hex digits: it holds its time, so its hour is known without a search."""
+    free = os.urandom(9).hex()
+    # 7 is the version. The variant's digit may be 8, 9, a or b; the other 72 bits are enough for no id to come twice.
+    return f"{time.time_ns() // 1_000_000:012x}7{free[:3]}8{free[3:]}"
+
+
+def read_time(request_id: str) -> int:
+    """The time of a request in milliseconds since 1970, by its id.
+
+    Raises:
+        ValueError: it is no id of `make_request_id`.
+    """
+    digits = request_id.lower()
+    if len(digits) != 32 or not set(digits) <= set("0123456789abcdef") or digits[12] != "7" or digits[16] not in "89ab":
+        raise ValueError(
+            f"request id: found {request_id[:64]!r}, expected 32 hex digits as in the header X-Request-Id of an answer"
+        )
+    return int(digits[:12], 16)
