@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from ml_code.canary import Canary
+from ml_code.drift_rules import DriftRules
 from ml_code.errors import CatalogError, TrainingError
 from ml_code.families import FAMILIES, HyperparameterValue, Task, check_hyperparameters, find_family
 from ml_code.markdown import escape, quote_code
@@ -113,6 +114,7 @@ class Dataset(Part):
     )
     gate: Gate
     canary: Canary = Field(default_factory=Canary)
+    drift: DriftRules = Field(default_factory=DriftRules)
     require_approval: bool = Field(default=False, description="whether a person approves each version after its canary")
 
     @property
