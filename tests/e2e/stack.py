@@ -44,8 +44,16 @@ print(json.dumps(answers))
 
 
 def docker(*arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs docker; a failure says what docker said."""
-    done = subprocess.run(["docker", *arguments], input=stdin, capture_output=True, text=True, timeout=120, check=False)
+    """Runs docker; a failure says what docker said. A byte that is no text, as in a file of a container, becomes �."""
+    done = subprocess.run(
+        ["docker", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        check=False,
+    )
     if check and done.returncode != 0:
         raise AssertionError(f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}")
     return done
