@@ -28,6 +28,7 @@ digests: ## pin the images of .env by digest, where their registries are reached
 
 up: ## build and start the stack, wait until it is healthy, print URLs and users; PROFILE=celery runs tasks in a worker
 	@docker/bin/checkout.sh
+	@docker/bin/modes.sh
 	@docker/bin/env.sh
 	@docker/bin/ports.sh
 	$(COMPOSE) up --detach --build --wait --remove-orphans

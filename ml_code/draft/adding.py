@@ -31,6 +31,8 @@ def add_dataset(workspace: Workspace, path: Path, request: Request) -> tuple[Pat
     unfinished = file.with_name(f"{file.name}.unfinished")
     try:
         unfinished.write_text(draft.text, encoding="utf-8")
+        # A replica in a container reads it as a user of its own, whatever this account's umask is.
+        unfinished.chmod(0o644)
     except OSError as error:
         raise CatalogError(
             f"{file}: found {error.strerror}, expected to write it; free the disk, or correct the folder's permissions"

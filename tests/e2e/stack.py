@@ -44,7 +44,7 @@ print(json.dumps(answers))
 
 
 def docker(*arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs docker; a failure says what docker said. A byte that is no text, as in a file of a container, becomes �."""
+    """Runs docker; a failure says what docker said. Bytes that are not text are replaced."""
     done = subprocess.run(
         ["docker", *arguments],
         input=stdin,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -120,3 +121,105 @@ def _use_port(line: str, port: int) -> str:
     if not name.endswith("_PORT"):
         return line
     return f"{name}={port}\n" if name == "MLFLOW_PORT" else f"{name}={free_port()}\n"
+
+
+LIBRESSL = """#!/usr/bin/env bash
+known=" req ecparam x509 -new -x509 -sha256 -days -config -key -out -name -genkey -noout -in -text -checkend "
+known+=" -req -CA -CAkey -CAcreateserial -extfile -extensions -subj "
+for word in "$@"; do
+  if [[ $word == [a-z-]* && $word != */* && ! $word =~ ^[a-z0-9]+$ && $known != *" $word "* ]]; then
+    echo "unknown option $word" >&2
+    exit 1
+  fi
+done
+exec /usr/bin/openssl "$@"
+"""
+"""OpenSSL with the options alone that LibreSSL has as well."""
+
+
+def make_certificate(clone: Path, host: str) -> subprocess.CompletedProcess[str]:
+    (clone / "openssl").write_text(LIBRESSL)
+    (clone / "openssl").chmod(0o755)
+    (clone / ".env").write_text(f"PUBLIC_HOST={host}\nAIRFLOW_UID={os.getuid()}\n")
+    environment = {"PATH": f"{clone}:/usr/bin:/bin"}
+    command = ["docker/bin/tls.sh"]
+    return subprocess.run(command, cwd=clone, env=environment, check=False, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("host", ["localhost", "ml.example.org", "10.0.0.5", f"{'long.' * 14}example.org"])
+def test_a_certificate_is_made_and_kept_with_the_openssl_of_a_mac(clone: Path, host: str) -> None:
+    done = make_certificate(clone, host)
+    assert (done.returncode, done.stderr) == (0, "")
+    secrets, authority = clone / "docker/nginx/secrets", clone / "docker/nginx/authority/ca.crt"
+    first = (secrets / "tls.crt").read_text()
+    assert make_certificate(clone, host).stdout.endswith("found, kept; valid for a month at least\n")
+    assert (secrets / "tls.crt").read_text() == first
+    is_address = host[0].isdigit()
+    check = [
+        "openssl",
+        "verify",
+        "-x509_strict",
+        "-CAfile",
+        authority,
+        "-verify_ip" if is_address else "-verify_hostname",
+    ]
+    subprocess.run([*check, host, secrets / "tls.crt"], check=True, capture_output=True)
+    assert make_certificate(clone, "other.example").stdout.startswith(
+        "docker/nginx/secrets/tls.crt: made for other.example"
+    )
+    assert (secrets / "tls.crt").read_text() != first
+
+
+def test_a_certificate_of_ones_own_for_every_name_of_a_domain_is_kept(clone: Path) -> None:
+    own = clone / "docker/nginx/secrets/tls.crt"
+    own.parent.mkdir(exist_ok=True)
+    request = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "90",
+        "-subj",
+        "/CN=x",
+        "-keyout",
+        own,
+    ]
+    subprocess.run(
+        [*request, "-addext", "subjectAltName=DNS:*.example.org", "-out", own], check=True, capture_output=True
+    )
+    assert "found, kept" in make_certificate(clone, "ml.example.org").stdout
+
+
+def test_an_error_of_openssl_is_shown(clone: Path) -> None:
+    shutil.rmtree(clone / "docker/nginx/secrets", ignore_errors=True)
+    done = make_certificate(clone, "localhost")
+    assert done.returncode == 1
+    assert "docker/nginx/secrets/tls.key.new: expected a certificate, found: " in done.stderr
+
+
+def list_modes(clone: Path) -> set[int]:
+    """Modes of what containers read, without the folders' search bit of files."""
+    names = ("docker/postgres/pg_hba.conf", "docker/minio/users.sh", "ml_code/catalog/iris.toml", "ml_code/catalog")
+    return {(clone / name).stat().st_mode & 0o044 for name in names}
+
+
+def test_a_clone_for_its_owner_alone_is_opened_to_the_containers_and_its_secrets_are_not(clone: Path) -> None:
+    for name in ("dags", "plugins", "serving", "mlops", "ml_code/catalog"):
+        (clone / name).mkdir(parents=True)
+    for name in ("pyproject.toml", "README.md", "LICENSE", "ml_code/catalog/iris.toml"):
+        (clone / name).touch()
+    assert make_certificate(clone, "localhost").returncode == 0
+    subprocess.run(["chmod", "-R", "go-rwx", clone], check=True)
+    assert list_modes(clone) == {0}
+    done = run(clone, "modes.sh")
+    assert "made readable for the containers' users" in done.stdout
+    assert list_modes(clone) == {0o044}
+    assert (clone / "docker/nginx/secrets").stat().st_mode & 0o055 == 0o055
+    private = [clone / ".env", *clone.glob("docker/nginx/secrets/tls.*"), *clone.glob("docker/nginx/authority/*")]
+    assert len(private) >= 5
+    assert {file.stat().st_mode & 0o077 for file in private} == {0}
+    again = run(clone, "modes.sh")
+    assert (again.returncode, again.stdout) == (0, "")

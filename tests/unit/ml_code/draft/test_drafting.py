@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def test_an_added_dataset_can_be_prepared_at_once(tmp_path: Path, workspace: Wor
     frame = read_snapshot(workspace, snapshots.prepare(workspace, "ships"))
     assert len(frame) == 120
     assert features.list_classes(load_dataset("ships", tmp_path), frame) == ["tanker", "화물선"]
+
+
+def test_a_replica_with_a_user_of_its_own_may_read_the_new_file(tmp_path: Path, workspace: Workspace) -> None:
+    before = os.umask(0o077)
+    try:
+        file, _ = add_dataset(workspace, write_ships(tmp_path), Request("kind"))
+    finally:
+        os.umask(before)
+    assert file.stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize(
