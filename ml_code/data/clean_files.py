@@ -1,6 +1,7 @@
 """The accepted files of a dataset, each with its checked rows as `clean/<dataset>/<sha256>.parquet`.
 
-The file of the dataset's source is `source-<sha256>.parquet` there: only the source's present state counts.
+The file of the dataset's source is `source-<sha256>.parquet` there: only the source's present state counts. Live rows
+are `live-<sha256>.parquet`, and `pending-<sha256>.parquet` as long as no model that was trained on them is promoted.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ml_code.data.live_rows import LIVE, PENDING, describe_live
 from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine
 from ml_code.data.validation import check_rows, count_outside, refuse_missing_columns, refuse_too_many_bad
+from ml_code.data.versions import digest_rows
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
 from ml_code.reading.blocks import BadRow
@@ -52,11 +55,12 @@ class CleanFile:
     rows: int
     bad_rows: int
     outside: Mapping[str, int] = field(default_factory=dict)
+    is_live: bool = False
 
     @property
     def is_source(self) -> bool:
         """Whether it is a state of the dataset's source, which is older than every file."""
-        return self.object_tag is None
+        return self.object_tag is None and not self.is_live
 
 
 class CleanFiles:
@@ -133,25 +137,70 @@ class CleanFiles:
         good, bad = self._sort_rows(content, origin)
         rows = len(good) + len(bad)
         if bad:
-            report = self._places.locate_quarantine(self._dataset.name, sha256)
-            quarantine = Quarantine(origin)
-            quarantine.add(bad)
-            self._storage.write_bytes(report, quarantine.to_csv())
-            shown = [row.describe() for row in bad[:SHOWN_BAD_ROWS]]
-            share = self._dataset.checks.bad_rows_share
-            if len(bad) > share * rows:
+            quarantine = self._write_report(sha256, origin, bad)
+            if len(bad) > self._dataset.checks.bad_rows_share * rows:
                 refuse_other_dialect(content[:RECORD_BYTES], origin, self._dataset.reading)
-            refuse_too_many_bad(f"{self._dataset.name}: {origin} ({report})", shown, len(bad), rows, share)
-            if quarantine.is_full:
-                raise DataCheckError(
-                    f"{self._dataset.name}: {origin} ({report}): found {len(bad)} bad rows, which is more than a "
-                    f"report holds, expected at most {REPORT_ROWS} rows or {REPORT_BYTES} bytes; fix or split the file"
-                )
+            self._refuse_bad(sha256, origin, bad, rows, quarantine)
         outside = count_outside(self._dataset, good)
         accepted = CleanFile(sha256, origin, object_tag, accepted_at or _get_now(), rows, len(bad), outside)
         name = SOURCE + sha256 if object_tag is None else sha256
         self._storage.write_bytes(self._uri(name), _write_parquet(good, accepted))
         return accepted
+
+    def add_live(self, rows: pd.DataFrame, origin: str) -> str:
+        """Checks live rows by the catalog, and stores the valid ones as pending; invalid rows go to quarantine.
+
+        Args:
+            rows: the features and the target typed or as text, `LIVE_ID` and `PREDICTED_AT`.
+            origin: where they come from, for messages.
+
+        Returns:
+            The name of the file; the same rows have one name.
+
+        Raises:
+            DataCheckError: more rows are invalid than the catalog accepts.
+            StorageError: the store refuses.
+        """
+        checked = check_rows(describe_live(self._dataset), rows)
+        sha256 = hashlib.sha256(b"".join(sorted(digest_rows(rows)))).hexdigest()
+        bad = [
+            BadRow(index + 1, cell.column, cell.reason, rows.loc[index].to_json())
+            for index, cell in checked.bad.items()
+        ]
+        if bad:
+            self._refuse_bad(sha256, origin, bad, len(rows), self._write_report(sha256, origin, bad))
+        accepted = CleanFile(sha256, origin, None, _get_now(), len(rows), len(bad), is_live=True)
+        self._storage.write_bytes(self._uri(PENDING + sha256), _write_parquet(checked.good, accepted))
+        return PENDING + sha256
+
+    def confirm_live(self, name: str) -> None:
+        """Makes pending live rows count for every training; a repeated call changes nothing.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        found = self._storage.find(self._uri(name))
+        if found is not None:
+            self._storage.move(found.uri, self._uri(LIVE + name.removeprefix(PENDING)), found.tag)
+
+    def _write_report(self, sha256: str, origin: str, bad: list[BadRow]) -> Quarantine:
+        quarantine = Quarantine(origin)
+        quarantine.add(bad)
+        report = self._places.locate_quarantine(self._dataset.name, sha256)
+        self._storage.write_bytes(report, quarantine.to_csv())
+        return quarantine
+
+    def _refuse_bad(self, sha256: str, origin: str, bad: list[BadRow], rows: int, quarantine: Quarantine) -> None:
+        """Refuses a file whose bad rows are too many, or more than a report holds."""
+        report = self._places.locate_quarantine(self._dataset.name, sha256)
+        shown = [row.describe() for row in bad[:SHOWN_BAD_ROWS]]
+        share = self._dataset.checks.bad_rows_share
+        refuse_too_many_bad(f"{self._dataset.name}: {origin} ({report})", shown, len(bad), rows, share)
+        if quarantine.is_full:
+            raise DataCheckError(
+                f"{self._dataset.name}: {origin} ({report}): found {len(bad)} bad rows, which is more than a "
+                f"report holds, expected at most {REPORT_ROWS} rows or {REPORT_BYTES} bytes; fix or split the file"
+            )
 
     def _sort_rows(self, content: bytes, origin: str) -> tuple[pd.DataFrame, list[BadRow]]:
         good: list[pd.DataFrame] = []

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ml_code.cells import name_category
+from ml_code.data.live_rows import LIVE_ID, LIVE_SHARE, find_live
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
 from ml_code.model_file.spec import Label
@@ -44,14 +45,14 @@ def split_holdout(dataset: Dataset, frame: pd.DataFrame) -> Split:
     """Holds rows out by a seeded hash of their text: each row stays on its side as the dataset grows.
 
     The rows of one group have one hash and so one side. Copies of a row without a key have a hash each. A class whose
-    rows are all held out gives some of them to the training, until another of its rows is there.
+    rows are all held out gives some of them to the training, until another of its rows is there. Live rows have a share
+    and a text of their own, so they do not move the others.
 
     Raises:
         DataCheckError: one of the sides is empty, or all rows have one class.
     """
     _refuse_one_class(dataset, frame)
-    prefix = f"{dataset.holdout.seed}{CELL_SEPARATOR}"
-    positions = np.array([_position(prefix + text) for text in _name_rows(dataset, frame)], dtype=np.float64)
+    positions = _place_rows(dataset, frame)
     is_held_out = positions < dataset.holdout.share
     unheld: tuple[Label, ...] = ()
     if dataset.task == "classification":
@@ -75,6 +76,18 @@ def make_holdout_id(dataset: Dataset) -> str:
     if dataset.group is not None:
         rule["group"] = dataset.group
     return hashlib.sha256(json.dumps(rule, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _place_rows(dataset: Dataset, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """The position of each row, float64; below the dataset's share it is held out."""
+    prefix = f"{dataset.holdout.seed}{CELL_SEPARATOR}"
+    is_live = find_live(frame)
+    positions = np.empty(len(frame), dtype=np.float64)
+    positions[~is_live] = [_position(prefix + text) for text in _name_rows(dataset, frame[~is_live])]
+    if is_live.any():
+        scale = dataset.holdout.share / LIVE_SHARE
+        positions[is_live] = [scale * _position(prefix + text) for text in frame.loc[is_live, LIVE_ID].tolist()]
+    return positions
 
 
 def _holdout_columns(dataset: Dataset) -> list[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 from ml_code.data.clean_files import CleanFiles
 from ml_code.data.holdout import split_holdout
 from ml_code.data.source import load_source
-from ml_code.data.union import choose_counting, unite
+from ml_code.data.union import AcceptedFile, choose_counting, unite
 from ml_code.data.versions import PresentVersion, digest_inputs, make_version, read_present, write_present
 from ml_code.datasets import Dataset
 from ml_code.storage import StoredObject
@@ -49,6 +49,23 @@ def prepare(workspace: Workspace, dataset: str) -> str:
     return take_snapshot(workspace, described, accepted.sha256)
 
 
+def prepare_with(workspace: Workspace, dataset: str, pending: str) -> str:
+    """Prepares a dataset, and returns the URI of a snapshot that has pending live rows as well.
+
+    The other snapshots, and the record of the newest version, stay as they are.
+
+    Raises:
+        DataCheckError: the rows break the catalog's checks.
+        SourceError: the source cannot be reached or read.
+        StorageError: the store refuses, or there is no such pending file.
+    """
+    prepare(workspace, dataset)
+    described, present = workspace.load_dataset(dataset), read_present(workspace, dataset)
+    files = CleanFiles(workspace, described)
+    names = choose_counting(files.list_names(), present.source if present else "")
+    return _write_snapshot(workspace, described, [files.read(name) for name in [*names, pending]])[1]
+
+
 def take_snapshot(workspace: Workspace, dataset: Dataset, source_sha256: str) -> str:
     """Writes the snapshot of the source and of all accepted files, unless it exists, and returns its URI.
 
@@ -58,19 +75,25 @@ def take_snapshot(workspace: Workspace, dataset: Dataset, source_sha256: str) ->
         DataCheckError: no accepted file fits the present catalog.
         StorageError: the store refuses.
     """
-    files, storage = CleanFiles(workspace, dataset), workspace.storage
+    files = CleanFiles(workspace, dataset)
     # The digest comes first: a file that changes while the others are read makes the next call read again.
     names, inputs = _digest_inputs(workspace, dataset, source_sha256)
-    rows = unite(dataset, [files.read(name) for name in names])
-    version = make_version(dataset, rows)
-    uri = _locate(workspace, dataset, version)
-    if storage.find(uri) is None:
-        buffer = io.BytesIO()
-        rows.to_parquet(buffer, index=False)
-        storage.write_bytes(uri, buffer.getvalue())
-        log.info("%s: %d rows of %d accepted files, snapshot %s", dataset.name, len(rows), len(names), uri)
+    version, uri = _write_snapshot(workspace, dataset, [files.read(name) for name in names])
     write_present(workspace, dataset.name, PresentVersion(version, inputs, source_sha256))
     return uri
+
+
+def _write_snapshot(workspace: Workspace, dataset: Dataset, files: list[AcceptedFile]) -> tuple[str, str]:
+    """Writes the union of files, unless it exists; returns its version and its URI."""
+    rows = unite(dataset, files)
+    version = make_version(dataset, rows)
+    uri = _locate(workspace, dataset, version)
+    if workspace.storage.find(uri) is None:
+        buffer = io.BytesIO()
+        rows.to_parquet(buffer, index=False)
+        workspace.storage.write_bytes(uri, buffer.getvalue())
+        log.info("%s: %d rows of %d accepted files, snapshot %s", dataset.name, len(rows), len(files), uri)
+    return version, uri
 
 
 def find_newest(workspace: Workspace, dataset: Dataset) -> StoredObject | None:

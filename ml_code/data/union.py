@@ -1,7 +1,8 @@
 """The union of a dataset's source and accepted files: which of their rows count.
 
 Without a key every row counts, and each content once. With a key the newest row of each key counts. A file is newer
-than the source, however late the source changes, and newer than the files that were accepted before it.
+than the source, however late the source changes, and newer than the files that were accepted before it. Live rows have
+a key of their own, so they never replace another row.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ml_code.data.clean_files import SOURCE, CleanFile, CleanFiles
+from ml_code.data.live_rows import LIVE, LIVE_ID, PENDING, describe_live
 from ml_code.data.validation import check_rows, narrow_target
 from ml_code.data.versions import digest_rows, read_present
 from ml_code.datasets import Dataset
@@ -25,8 +27,11 @@ log = logging.getLogger(__name__)
 
 
 def choose_counting(names: Iterable[str], source_sha256: str) -> list[str]:
-    """The names of the contents that count: every file, and the source's present state unless it is one of them."""
-    files = [name for name in names if not name.startswith(SOURCE)]
+    """The names of the contents that count: every file, and the source's present state unless it is one of them.
+
+    Pending live rows count only for the retraining that wrote them.
+    """
+    files = [name for name in names if not name.startswith((SOURCE, PENDING))]
     source = SOURCE + source_sha256
     return files if source_sha256 in files or source not in names else [source, *files]
 
@@ -40,16 +45,23 @@ def unite(dataset: Dataset, files: Iterable[AcceptedFile]) -> pd.DataFrame:
         DataCheckError: no row of them fits the present catalog.
     """
     found = list(files)
-    parts = [rows for _, rows in _check_in_order(dataset, found)]
-    if not any(len(rows) for rows in parts):
+    parts = list(_check_in_order(dataset, found))
+    if not any(len(rows) for _, rows in parts):
         raise DataCheckError(
             f"{dataset.name}: found {len(found)} accepted files and no row in them that fits the catalog, "
             "expected at least one; fix the catalog, or bring a file by `mlops dataset put`"
         )
+    own = _keep_newest([rows for file, rows in parts if not file.is_live], dataset.key)
+    live = _keep_newest([rows for file, rows in parts if file.is_live], LIVE_ID)
+    return narrow_target(dataset, pd.concat([*own, *live], ignore_index=True))
+
+
+def _keep_newest(parts: list[pd.DataFrame], key: str | None) -> list[pd.DataFrame]:
+    """The parts in one, with the last row of each key; nothing of no part."""
+    if not parts:
+        return []
     rows = pd.concat(parts, ignore_index=True)
-    if dataset.key is not None:
-        rows = rows.drop_duplicates(subset=[dataset.key], keep="last", ignore_index=True)
-    return narrow_target(dataset, rows)
+    return [rows if key is None else rows.drop_duplicates(subset=[key], keep="last", ignore_index=True)]
 
 
 class CountingContent:
@@ -104,7 +116,8 @@ class CountingContent:
 
     def _digest_keys(self, names: list[str]) -> dict[Any, bytes]:
         newest: dict[Any, bytes] = {}
-        for _, rows in _check_in_order(self._dataset, [self._files.read(name) for name in names]):
+        files = [self._files.read(name) for name in names if not name.startswith(LIVE)]
+        for _, rows in _check_in_order(self._dataset, files):
             newest |= _digest_newest(str(self._dataset.key), rows)
         return newest
 
@@ -118,7 +131,7 @@ def _check_in_order(dataset: Dataset, files: Iterable[AcceptedFile]) -> Iterator
     """Yields the files from the oldest to the newest, with the rows that fit the present catalog."""
     for file, frame in sorted(files, key=lambda part: (not part[0].is_source, part[0].accepted_at, part[0].sha256)):
         try:
-            checked = check_rows(dataset, frame)
+            checked = check_rows(describe_live(dataset) if file.is_live else dataset, frame)
         except DataCheckError as error:
             log.warning("%s: %s is left out of the snapshot: %s", dataset.name, file.origin, error)
             continue
