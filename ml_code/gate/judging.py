@@ -286,7 +286,7 @@ def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> st
 
 def _name_recipe(run: RunRecord) -> tuple[str | None, ...]:
     """What decides a model's file, given its rows; a model from elsewhere is its file."""
-    recipe = run.tags.get("estimator"), run.params.get("hyperparameters")
+    recipe = run.tags.get("estimator"), run.params.get("hyperparameters"), run.params.get("mix")
     return recipe if run.tags.get("model_type") != "onnx" else (*recipe, run.tags.get(SHA256))
 
 

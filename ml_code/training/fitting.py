@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -27,8 +28,12 @@ def fit_pipeline(
     family: Family,
     hyperparameters: Mapping[str, HyperparameterValue],
     threads: int = 1,
+    *,
+    weights: npt.NDArray[np.float64] | None = None,
 ) -> Pipeline:
     """Fits preprocessing and estimator; the pipeline predicts class ids (see `list_classes`) or values.
+
+    Only the estimator weighs rows; without weights all weigh the same.
 
     Raises:
         TrainingError: the library refuses the hyperparameters or the rows.
@@ -40,8 +45,9 @@ def fit_pipeline(
         ]
     )
     target = encode_target(dataset, train, list_classes(dataset, train))
+    options = {} if weights is None else {"model__sample_weight": weights}
     try:
-        return pipeline.fit(select_inputs(dataset, train), target)
+        return pipeline.fit(select_inputs(dataset, train), target, **options)
     except ValueError as error:
         raise TrainingError(
             f"{family.name} for {dataset.name}: found that the library refuses {dict(hyperparameters)} "

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ml_code.datasets import load_dataset
 from ml_code.families import MODEL_TYPES, check_hyperparameters, find_family
@@ -14,6 +14,18 @@ from ml_code.families import MODEL_TYPES, check_hyperparameters, find_family
 if TYPE_CHECKING:
     from ml_code.tracking import Tracker
     from ml_code.workspace import Workspace
+
+
+type MixName = Literal["all", "balanced", "newest"]
+"""All rows alike; the new rows weigh as much as all older ones; new rows only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """A mix of rows by name; live rows that were predicted at `since_ms` (UTC) or later are its new rows."""
+
+    name: MixName
+    since_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +88,23 @@ def plan_retrainings(workspace: Workspace, datasets: Iterable[str]) -> list[dict
     """
     recipes = {name: read_recipe(workspace.tracker, name) for name in sorted(set(datasets))}
     return [
-        plan_training({"dataset": name, **recipe}, catalog_dir=workspace.settings.catalog_dir) | {"trigger": "data"}
+        plan_training({"dataset": name, **recipe}, catalog_dir=workspace.settings.catalog_dir)
+        | {"trigger": "data"}
+        | {name: value for name, value in recipe.items() if name == "mix"}
         for name, recipe in recipes.items()
     ]
 
 
 def training_arguments(plan: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a plan that `run.train` takes."""
-    return {name: plan[name] for name in ("dataset", "model_type", "estimator", "hyperparameters")}
+    arguments = {name: plan[name] for name in ("dataset", "model_type", "estimator", "hyperparameters")}
+    return arguments | ({"mix": Mix(**mix)} if (mix := plan.get("mix")) else {})
 
 
 def read_recipe(tracker: Tracker, name: str) -> dict[str, Any]:
-    """Reads `model_type`, `estimator` and `hyperparameters` of the champion; empty if no champion was trained here.
+    """Reads `model_type`, `estimator`, `hyperparameters` and `mix` of the champion; empty if it was not trained here.
+
+    Without the champion's mix, the next training would take back what the champion has learned of new rows.
 
     Raises:
         TrackingError: MLflow refuses.
@@ -102,4 +119,5 @@ def read_recipe(tracker: Tracker, name: str) -> dict[str, Any]:
         "model_type": model_type,
         "estimator": None if estimator == model_type else estimator,
         "hyperparameters": json.loads(params.get("hyperparameters", "{}")),
+        **({"mix": {"name": params["mix"], "since_ms": float(params["mix_since_ms"])}} if "mix" in params else {}),
     }

@@ -17,7 +17,8 @@ from ml_code.families import Family, check_hyperparameters, find_family
 from ml_code.settings import read_project_run_id
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 from ml_code.tracking.provenance import find_git_commit
-from ml_code.training.plans import RunOrigin
+from ml_code.training.mixes import mix_rows
+from ml_code.training.plans import Mix, RunOrigin
 from ml_code.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def train(
     model: str | None = None,
     experiment: str | None = None,
     origin: RunOrigin | None = None,
+    mix: Mix | None = None,
 ) -> str:
     """Fits one model, exports it, logs both, and returns the MLflow run's id.
 
@@ -55,6 +57,7 @@ def train(
         model: registered model of the version; None: the one with the dataset's name.
         experiment: of MLflow; None: the one with the dataset's name.
         origin: the running Airflow task.
+        mix: which rows count, and how much; None: all alike.
 
     Raises:
         TrainingError: a model type, estimator or hyperparameter is not offered.
@@ -84,16 +87,17 @@ def train(
     if SHA256 in run.tags:
         tracker.end_run(run.run_id)  # the previous try may have been interrupted before this line
         return run.run_id
-    params = _describe_params(described, split, family, checked, fitting.SEED)
+    params = _describe_params(described, split, family, checked, fitting.SEED) | _describe_mix(mix)
+    mixed, threads = mix_rows(split.train, mix), workspace.settings.training_threads
     is_trained = False
     try:
         # `mlflow run` has logged its own parameters, which cannot change.
         tracker.log(run.run_id, params={name: value for name, value in params.items() if name not in run.params})
         tracker.log_dataset(run.run_id, dataset, tags["dataset_version"], snapshot_uri)
-        pipeline = fitting.fit_pipeline(described, split.train, family, checked, workspace.settings.training_threads)
+        pipeline = fitting.fit_pipeline(described, mixed.rows, family, checked, threads, weights=mixed.weights)
         if family.name != "linear":
-            _log_baseline(tracker, run.run_id, described, split.train)
-        _log_model(tracker, run.run_id, described, pipeline, split.train)
+            _log_baseline(tracker, run.run_id, described, mixed.rows)
+        _log_model(tracker, run.run_id, described, pipeline, mixed.rows)
         is_trained = True
     finally:
         tracker.end_run(run.run_id, is_failed=not is_trained)
@@ -152,3 +156,7 @@ def _describe_params(
         "train_rows": len(split.train),
         "holdout_rows": len(split.holdout),
     }
+
+
+def _describe_mix(mix: Mix | None) -> dict[str, object]:
+    return {} if mix is None else {"mix": mix.name, "mix_since_ms": mix.since_ms}

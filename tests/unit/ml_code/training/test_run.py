@@ -12,7 +12,7 @@ from ml_code.gate import judging
 from ml_code.gate.decision import Decision
 from ml_code.settings import Settings
 from ml_code.tracking import RunRecord, VersionRecord
-from ml_code.training.plans import RunOrigin, plan_retrainings, plan_training, training_arguments
+from ml_code.training.plans import Mix, RunOrigin, plan_retrainings, plan_training, training_arguments
 from ml_code.workspace import Workspace, open_workspace
 from tests.unit.ml_code.passengers import PASSENGERS, make_rows
 
@@ -144,3 +144,11 @@ class FakeTracker:
 def test_tries_of_one_task_share_a_key_and_mapped_tasks_do_not() -> None:
     assert RunOrigin("d", "r", "t", 0).key == RunOrigin("d", "r", "t", 0).key
     assert RunOrigin("d", "r", "t", 0).key != RunOrigin("d", "r", "t", 1).key
+
+
+def test_new_data_is_trained_on_by_the_champions_mix_of_rows(workspace: Workspace) -> None:
+    champion = VersionRecord("iris", "3", "run", {"model_type": "sklearn", "estimator": "linear"})
+    registry = FakeRegistry(champion, {"mix": "balanced", "mix_since_ms": "1000.0"})
+    shipped = workspace.settings.model_copy(update={"catalog_dir": None})
+    [found] = plan_retrainings(Workspace(shipped, connect_tracker=lambda _: registry), ["iris"])
+    assert training_arguments(found)["mix"] == Mix("balanced", 1000.0)
