@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,15 @@ QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 type Mask = npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A part of a table by one feature: the name of the part, and a function that finds its rows."""
+
+    feature: str
+    part: str
+    find: Callable[[pd.Series], Mask]
+
+
 def measure_slices(dataset: Dataset, holdout: pd.DataFrame, prediction: Prediction) -> list[Slice]:
     """Measures the gate's metric on every slice, the worst one first.
 
@@ -38,13 +48,22 @@ def measure_slices(dataset: Dataset, holdout: pd.DataFrame, prediction: Predicti
     answers = evaluation.read_answers(dataset, holdout[dataset.target], prediction)
     score = evaluation.SCORES[dataset.gate.metric]
     found = [
-        Slice(name, part, int(mask.sum()), score(answers, mask.astype(np.float64)))
-        for name in dataset.features
-        for part, mask in _cut(dataset, holdout[name])
-        if mask.any()
+        Slice(cut.feature, cut.part, int(mask.sum()), score(answers, mask.astype(np.float64)))
+        for cut in list_cuts(dataset, holdout)
+        if (mask := cut.find(holdout[cut.feature])).any()
     ]
     sign = -1 if dataset.gate.metric in LOWER_IS_BETTER else 1
     return sorted(found, key=lambda part: -math.inf if math.isnan(part.score) else sign * part.score)
+
+
+def list_cuts(dataset: Dataset, holdout: pd.DataFrame) -> list[Cut]:
+    """The slices of a holdout, feature by feature; other rows are cut at the same edges."""
+    return [cut for name in dataset.features for cut in _cut(dataset, holdout[name])]
+
+
+def list_outer_cuts(dataset: Dataset, holdout: pd.DataFrame) -> list[Cut]:
+    """The parts that a holdout lacks: numbers above its largest one, and categories that are not among its slices."""
+    return [_cut_outside(dataset, holdout[name]) for name in dataset.features]
 
 
 def list_counting(slices: Sequence[Slice], least_rows: int) -> list[Slice]:
@@ -58,19 +77,49 @@ def write_slices(slices: Sequence[Slice]) -> str:
     return json.dumps(rows, ensure_ascii=False, indent=1)
 
 
-def _cut(dataset: Dataset, cells: pd.Series) -> Iterator[tuple[str, Mask]]:
-    """Name and rows of each slice of one feature."""
-    if str(cells.name) in dataset.categorical:
-        texts = name_categories(cells)
-        for text in texts.value_counts().index[:MOST_CATEGORIES].tolist():
-            yield f"= {text[:SHOWN_CATEGORY]}" if text else "is missing", (texts == text).to_numpy()
+def _cut(dataset: Dataset, cells: pd.Series) -> Iterator[Cut]:
+    name = str(cells.name)
+    if name in dataset.categorical:
+        for text in _list_categories(cells):
+            part = f"= {text[:SHOWN_CATEGORY]}" if text else "is missing"
+            yield Cut(name, part, partial(_is_category, text=text))
         return
-    numbers = cells.to_numpy(dtype=np.float64)
-    is_missing = np.isnan(numbers)
-    yield "is missing", is_missing
-    if is_missing.all():
+    yield Cut(name, "is missing", lambda found: np.isnan(found.to_numpy(dtype=np.float64)))
+    edges = _find_edges(cells)
+    if not len(edges):
         return
-    edges = np.unique(np.quantile(numbers[~is_missing], QUARTILES))
-    yield f"<= {edges[min(1, len(edges) - 1)]:g}", numbers <= edges[min(1, len(edges) - 1)]
+    first = edges[min(1, len(edges) - 1)]
+    yield Cut(name, f"<= {first:g}", lambda found: found.to_numpy(dtype=np.float64) <= first)
     for low, high in itertools.pairwise(edges[1:]):
-        yield f"> {low:g}, <= {high:g}", (numbers > low) & (numbers <= high)
+        yield Cut(name, f"> {low:g}, <= {high:g}", partial(_is_between, low=low, high=high))
+
+
+def _cut_outside(dataset: Dataset, cells: pd.Series) -> Cut:
+    name = str(cells.name)
+    if name in dataset.categorical:
+        known = _list_categories(cells)
+        return Cut(name, "= another category", lambda found: (~name_categories(found).isin(["", *known])).to_numpy())
+    edges = _find_edges(cells)
+    highest = float(edges[-1]) if len(edges) else math.inf
+    return Cut(name, f"> {highest:g}", lambda found: found.to_numpy(dtype=np.float64) > highest)
+
+
+def _list_categories(cells: pd.Series) -> list[str]:
+    texts: list[str] = name_categories(cells).value_counts().index[:MOST_CATEGORIES].tolist()
+    return texts
+
+
+def _find_edges(cells: pd.Series) -> npt.NDArray[np.float64]:
+    """The distinct quartiles of a number, from its smallest value to its largest; empty without values."""
+    numbers = cells.to_numpy(dtype=np.float64)
+    known = numbers[~np.isnan(numbers)]
+    return np.unique(np.quantile(known, QUARTILES)) if len(known) else known
+
+
+def _is_category(cells: pd.Series, text: str) -> Mask:
+    return (name_categories(cells) == text).to_numpy()
+
+
+def _is_between(cells: pd.Series, low: float, high: float) -> Mask:
+    numbers = cells.to_numpy(dtype=np.float64)
+    return (numbers > low) & (numbers <= high)
