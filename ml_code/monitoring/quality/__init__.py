@@ -1,0 +1,1 @@
+"""How good the answers were, by the labels that came: for each version, variant and window of prediction time."""
