@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 INCOMING = "incoming/"
 """Prefix of the keys of incoming files; the name of the dataset follows it."""
@@ -69,6 +70,14 @@ class Places:
     def locate_batch_model(self, model: str, sha256: str | None) -> str:
         """The copy of a model file that predicts batches."""
         return f"{self._locate_predictions(model)}/files/{sha256}.onnx"
+
+    def locate_log(self, model: str) -> str:
+        """Folder of a model's log of predictions."""
+        return self._locate_predictions(f"log/model={model}")
+
+    def locate_log_hour(self, model: str, schema: str, hour: datetime, name: str) -> str:
+        """One object of the log: rows of one hour, whose features have the same names and kinds."""
+        return f"{self.locate_log(model)}/schema={schema}/date={hour:%Y-%m-%d}/hour={hour:%H}/{name}.parquet"
 
     def _locate_predictions(self, model: str) -> str:
         return f"{self.predictions_uri.rstrip('/')}/{model}"

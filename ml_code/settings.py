@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     predictions_uri: str = Field(
         default="s3://predictions", description="bucket (s3://name) or folder of batches of predictions"
     )
+    prediction_log_dir: Path | None = Field(
+        default=None, description="folder in which the replicas leave their log of predictions and the labels"
+    )
     datasets_dir: Path | None = Field(
         default=None, description="folder with <dataset>.csv files; such a file replaces the dataset's own source"
     )

@@ -1,0 +1,249 @@
+"""Moves finished segments of the prediction log into the store, each row exactly once.
+
+Under a lock, the free segments are moved into a folder, which is the batch. Names and bytes of its objects follow from
+that folder alone, so a collection that is interrupted anywhere is repeated by the next one and replaces its objects by
+the same. The folder is renamed before it is deleted: a folder of which half is deleted must not be processed again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ml_code.errors import SettingsError
+from ml_code.monitoring.prediction_log.blocks import REFUSED
+from ml_code.monitoring.prediction_log.tables import Part, Parts
+from ml_code.segments import read_lines, take_free
+from ml_code.workspace import Workspace
+
+DONE = "done-"
+"""Prefix of a folder whose rows lie in the store: it only waits to be deleted."""
+
+GROUP_BYTES = 64_000_000
+"""Segments that are read at once: they take three times as much memory."""
+
+STAMP = "%Y%m%dT%H%M%S.%fZ"
+"""The name of a batch is the moment at which its collection began."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """The folders that the replicas and the collector share."""
+
+    home: Path
+
+    @property
+    def segments(self) -> Path:
+        """Where the replicas write."""
+        return self.home / "segments"
+
+    @property
+    def batches(self) -> Path:
+        """Where a collection works."""
+        return self.home / "batches"
+
+    @property
+    def unreadable(self) -> Path:
+        """Where lines are kept that are no block."""
+        return self.home / "unreadable"
+
+
+@dataclass(slots=True)
+class Found:
+    """What a batch held of one model and schema."""
+
+    rows: int = 0
+    refused: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+    size: int = 0
+
+    def add(self, table: pa.Table, size: int) -> None:
+        """Counts one object."""
+        refused = pc.sum(pc.equal(table["variant"], REFUSED)).as_py()
+        times = pc.min_max(table["time"]).as_py()
+        self.rows += table.num_rows - refused
+        self.refused += refused
+        self.first = min(filter(None, (self.first, times["min"])))
+        self.last = max(filter(None, (self.last, times["max"])))
+        self.size += size
+
+
+@dataclass(slots=True)
+class Collected:
+    """What was moved: segments, answered rows, and what was found to be missing or broken."""
+
+    segments: int = 0
+    rows: int = 0
+    dropped: int = 0
+    torn: int = 0
+    unreadable: int = 0
+    models: dict[tuple[str, str], Found] = field(default_factory=dict)
+
+    def add(self, other: Collected) -> None:
+        """Counts another batch."""
+        for name in ("segments", "rows", "dropped", "torn", "unreadable"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def describe(self) -> str:
+        """What was moved, in one sentence."""
+        lost = f", {self.dropped} rows dropped by replicas" if self.dropped else ""
+        broken = f", {self.torn} torn and {self.unreadable} unreadable lines" if self.torn or self.unreadable else ""
+        return f"{self.rows} rows of {self.segments} segments{lost}{broken}"
+
+
+def find_volume(workspace: Workspace) -> Volume:
+    """The folders of the prediction log.
+
+    Raises:
+        SettingsError: the settings name none.
+    """
+    home = workspace.settings.prediction_log_dir
+    if home is None:
+        raise SettingsError(
+            "settings: found no MLOPS_PREDICTION_LOG_DIR, expected the folder into which the replicas write their log; "
+            "set it, or run this within the stack"
+        )
+    return Volume(home)
+
+
+def collect(workspace: Workspace) -> Collected | None:
+    """Moves every segment that no replica writes any more; None where another collection is under way.
+
+    Raises:
+        StorageError: the store refuses; nothing is lost, and the next collection goes on.
+        WarehouseError: the database cannot be reached; the same.
+    """
+    volume = find_volume(workspace)
+    with hold_lock(volume.home / "collector.lock") as is_ours:
+        if not is_ours:
+            log.info("another collection is under way, nothing to do here")
+            return None
+        total = Collected()
+        for folder in list_leftovers(volume.batches):
+            total.add(_process(workspace, volume, folder))
+        began_at = datetime.now(UTC)
+        folder = volume.batches / began_at.strftime(STAMP)
+        folder.mkdir()
+        take_free(volume.segments, folder)
+        total.add(_process(workspace, volume, folder))
+    log.info("collected %s", total.describe())
+    return total
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[bool]:
+    """Whether this process holds the lock; it is free as soon as the process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(file)
+
+
+def list_leftovers(batches: Path) -> list[Path]:
+    """The batches that earlier collections have left, the oldest first; deletes those that only wait for it."""
+    batches.mkdir(parents=True, exist_ok=True)
+    for folder in batches.glob(f"{DONE}*"):
+        shutil.rmtree(folder)
+    return sorted(batches.iterdir())
+
+
+def retire(folder: Path) -> None:
+    """Deletes a batch whose rows lie in the store."""
+    done = folder.rename(folder.with_name(DONE + folder.name))
+    shutil.rmtree(done)
+
+
+def group_files(folder: Path, most_bytes: int = GROUP_BYTES) -> list[list[Path]]:
+    """The segments of a batch in groups that fit into memory; the same for the same folder."""
+    groups: list[list[Path]] = []
+    size = most_bytes
+    for path in sorted(folder.iterdir()):
+        size += path.stat().st_size
+        if size > most_bytes:
+            groups.append([])
+            size = path.stat().st_size
+        groups[-1].append(path)
+    return groups
+
+
+def _process(workspace: Workspace, volume: Volume, folder: Path) -> Collected:
+    found = Collected()
+    for number, paths in enumerate(group_files(folder)):
+        _store_group(workspace, volume, f"{folder.name}-{number}", paths, found)
+    _record(workspace, folder.name, found)
+    retire(folder)
+    return found
+
+
+def _store_group(workspace: Workspace, volume: Volume, name: str, paths: Sequence[Path], found: Collected) -> None:
+    parts = Parts()
+    for path in paths:
+        lines, torn = read_lines(path)
+        parts.add_lines(lines)
+        found.segments += 1
+        found.torn += torn
+    found.dropped += parts.dropped
+    found.unreadable += len(parts.unreadable)
+    if parts.unreadable:
+        _keep(volume.unreadable / f"{name}.jsonl", parts.unreadable)
+    for part, table in parts.list_tables():
+        counted = found.models.setdefault((part.model, part.schema), Found())
+        before = counted.rows
+        counted.add(table, _store(workspace, part, name, table))
+        found.rows += counted.rows - before
+
+
+def _store(workspace: Workspace, part: Part, name: str, table: pa.Table) -> int:
+    content = io.BytesIO()
+    pq.write_table(table, content, compression="zstd")
+    uri = workspace.places.locate_log_hour(part.model, part.schema, part.hour, name)
+    workspace.storage.write_bytes(uri, content.getvalue())
+    return content.tell()
+
+
+def _keep(path: Path, lines: Sequence[bytes]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    log.warning("%s: found %d lines that are no block of the prediction log, kept here", path, len(lines))
+
+
+def _record(workspace: Workspace, name: str, found: Collected) -> None:
+    began_at = datetime.strptime(name, STAMP).replace(tzinfo=UTC)
+    with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO warehouse.prediction_collection "
+            "(collection, began_at, segments, rows, dropped, torn, unreadable) VALUES (%s, %s, %s, %s, %s, %s, %s) "
+            "ON CONFLICT DO NOTHING",
+            (name, began_at, found.segments, found.rows, found.dropped, found.torn, found.unreadable),
+        )
+        for (model, schema), counted in sorted(found.models.items()):
+            values: tuple[Any, ...] = (counted.rows, counted.refused, counted.first, counted.last, counted.size)
+            cursor.execute(
+                "INSERT INTO warehouse.prediction_batch "
+                "(collection, model, schema, rows, refused, first_time, last_time, bytes) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                (name, model, schema, *values),
+            )
