@@ -31,6 +31,9 @@ CANDIDATE = "candidate/model.onnx"
 BASELINE = "baseline/linear.onnx"
 BASELINE_SHA256 = "baseline.sha256"
 """Tag of a run: the digest of its linear baseline's file."""
+REFERENCE = "reference.parquet"
+REFERENCE_SHA256 = "reference.sha256"
+"""Tag of a run: the digest of the rows to which its model's live rows are compared."""
 RUN_KEY = "mlops.run_key"
 MODEL = "model"
 """Tag of a run: its registered model."""
@@ -136,6 +139,18 @@ class RunTracker(Connection):
         with self._explained(f"baseline of run {run_id}"):
             return self._log_file(run_id, BASELINE, BASELINE_SHA256, content)
 
+    def log_reference(self, run_id: str, content: bytes) -> str:
+        """Stores the rows to which the model's live rows are compared, instead of older ones; returns their sha256."""
+        with self._explained(f"reference of run {run_id}"):
+            return self._log_file(run_id, REFERENCE, REFERENCE_SHA256, content)
+
+    def log_page(self, run_id: str, path: str, content: bytes) -> None:
+        """Stores a page of HTML, or any other file, under its path."""
+        with self._explained(f"{path} of run {run_id}"), tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / Path(path).name
+            file.write_bytes(content)
+            self._client.log_artifact(run_id, str(file), _name_folder(path))
+
     def read_candidate(self, run: RunRecord) -> bytes:
         """Reads the exported file of a run.
 
@@ -156,6 +171,17 @@ class RunTracker(Connection):
             return None
         return self._read_file(run, BASELINE, BASELINE_SHA256, f"baseline of run {run.run_id}")
 
+    def read_reference(self, run: RunRecord) -> bytes | None:
+        """Reads the rows to which the model's live rows are compared; None if the run stored none.
+
+        Raises:
+            TrackingError: MLflow refuses.
+            DigestError: the file's sha256 is not the stored one.
+        """
+        if REFERENCE_SHA256 not in run.tags:
+            return None
+        return self._read_file(run, REFERENCE, REFERENCE_SHA256, f"reference of run {run.run_id}")
+
     def list_similar_runs(self, run_id: str, tags: Mapping[str, str]) -> list[RunRecord]:
         """Lists every run of a run's experiment that has these tags, the newest first."""
         wanted = " and ".join(f"tags.`{name}` = '{quote(value)}'" for name, value in tags.items())
@@ -171,10 +197,7 @@ class RunTracker(Connection):
 
     def _log_file(self, run_id: str, name: str, tag: str, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(name).name
-            path.write_bytes(content)
-            self._client.log_artifact(run_id, str(path), str(Path(name).parent))
+        self.log_page(run_id, name, content)
         self._client.set_tag(run_id, tag, digest)
         return digest
 
@@ -197,6 +220,12 @@ class RunTracker(Connection):
                 f"experiment {name}: found a deleted one, expected an active one; restore or purge it in MLflow"
             )
         return str(found.experiment_id)
+
+
+def _name_folder(path: str) -> str | None:
+    """The folder of a run's file; MLflow knows the run's own folder as None."""
+    folder = str(Path(path).parent)
+    return None if folder == "." else folder
 
 
 def _read_run(run: Run) -> RunRecord:

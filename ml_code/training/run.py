@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from ml_code.data.holdout import Split, split_holdout
 from ml_code.data.snapshots import name_version, read_snapshot
 from ml_code.datasets import Dataset
 from ml_code.families import Family, check_hyperparameters, find_family
+from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import read_project_run_id
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 from ml_code.tracking.provenance import find_git_commit
@@ -97,7 +99,7 @@ def train(
         pipeline = fitting.fit_pipeline(described, mixed.rows, family, checked, threads, weights=mixed.weights)
         if family.name != "linear":
             _log_baseline(tracker, run.run_id, described, mixed.rows)
-        _log_model(tracker, run.run_id, described, pipeline, mixed.rows)
+        _log_model(tracker, run.run_id, described, pipeline, replace(split, train=mixed.rows))
         is_trained = True
     finally:
         tracker.end_run(run.run_id, is_failed=not is_trained)
@@ -121,10 +123,11 @@ def _log_baseline(tracker: Tracker, run_id: str, dataset: Dataset, train: pd.Dat
         tracker.log_baseline(run_id, content)
 
 
-def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeline, train: pd.DataFrame) -> None:
+def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeline, split: Split) -> None:
     """Exports and stores a fitted pipeline; the candidate comes last, because a retry looks for it."""
-    from ml_code.training import export, fitting, labels, plots  # noqa: PLC0415
+    from ml_code.training import export, fitting, labels, plots, reference  # noqa: PLC0415
 
+    train = split.train
     exported = export.export_pipeline(dataset, pipeline, features.list_classes(dataset, train), train)
     metrics = {
         "export_agreement": exported.agreement_share,
@@ -138,6 +141,7 @@ def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeli
     if names.key:
         tracker.log_text(run_id, "plots/feature_names.txt", names.key)
     tracker.log_pipeline(run_id, pipeline, features.select_inputs(dataset, train))
+    tracker.log_reference(run_id, reference.make_reference(dataset, split, OnnxModel(exported.content)).render())
     tracker.log_candidate(run_id, exported.content)
 
 
