@@ -59,7 +59,7 @@ class Volume:
 
     @property
     def unreadable(self) -> Path:
-        """Where lines are kept that are no block."""
+        """Where lines are kept that cannot be read as a block."""
         return self.home / "unreadable"
 
 
@@ -227,7 +227,7 @@ def _store(workspace: Workspace, part: Part, name: str, table: pa.Table) -> int:
 def _keep(path: Path, lines: Sequence[bytes]) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"".join(line + b"\n" for line in lines))
-    log.warning("%s: found %d lines that are no block of the prediction log, kept here", path, len(lines))
+    log.warning("%s: found %d lines that cannot be read as a block of the prediction log, kept here", path, len(lines))
 
 
 def _record(workspace: Workspace, name: str, found: Collected) -> None:

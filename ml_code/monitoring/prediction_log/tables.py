@@ -46,7 +46,7 @@ class Parts:
     dropped: int = 0
 
     def add_lines(self, lines: Iterable[bytes]) -> None:
-        """Adds the blocks of a segment; a line that is none is kept as it is."""
+        """Adds the blocks of a segment; any other line is kept as it is."""
         for line in lines:
             try:
                 block = read_block(line)
