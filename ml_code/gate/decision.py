@@ -25,7 +25,8 @@ class Decision:
     """The gate's outcome, its reason, and the scores of all models.
 
     `best_version` is the best champion until then on this holdout; None if a new line of models starts here.
-    `forced_by` is the person whose form forced it; another one must approve its rollout.
+    `forced_by` is the person whose form forced it; another one must approve its rollout. The `old_` numbers are those
+    of a retraining after drift: score and difference on the held-out rows from before the drift.
     """
 
     dataset: str
@@ -49,6 +50,9 @@ class Decision:
     best_score: float | None = None
     tries: int = 1
     forced_by: str | None = None
+    old_score: float | None = None
+    old_difference: float | None = None
+    old_rows: int | None = None
 
     @property
     def is_promoted(self) -> bool:

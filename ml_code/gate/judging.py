@@ -77,10 +77,7 @@ def decide(
     if force and asker is not None:
         unforced = apply_gate(dataset.name, dataset.gate, evidence, comparison, trigger=trigger)
         decision = note_asker(decision, unforced, asker)
-    _log_decision(workspace, run, decision)
-    tracker.log_text(run_id, "slices.json", write_slices(slices))
-    card = write_card(dataset, run.tags, run.params, run.metrics, decision, slices=slices)
-    tracker.log_text(run_id, "model_card.md", card)
+    record_decision(workspace, run, decision, slices)
     return decision
 
 
@@ -179,7 +176,8 @@ def _refuse_unsigned(workspace: Workspace, run: RunRecord) -> None:
         )
 
 
-def _log_decision(workspace: Workspace, run: RunRecord, decision: Decision) -> None:
+def record_decision(workspace: Workspace, run: RunRecord, decision: Decision, slices: Sequence[Slice]) -> None:
+    """Writes a decision on its run and signs it, with the slices and the model card beside it."""
     values = {
         "gate_score": decision.score,
         "gate_champion_score": decision.champion_score,
@@ -189,11 +187,14 @@ def _log_decision(workspace: Workspace, run: RunRecord, decision: Decision) -> N
         "baseline_dummy": decision.baseline_dummy,
         "baseline_linear": decision.baseline_linear,
     }
-    metrics = {name: value for name, value in values.items() if value is not None}
     tags = {JUDGED: decision.outcome, "gate.verdict": verdict(decision), DECISION: decision.to_json()}
     if signer := find_signer(workspace.settings):
         tags[SIGNED] = signer.sign_run(run.run_id, {**run.tags, **tags})
-    workspace.tracker.log(run.run_id, metrics=metrics, tags=tags)
+    tracker, dataset = workspace.tracker, workspace.load_dataset(run.tags["dataset"])
+    tracker.log(run.run_id, metrics={name: value for name, value in values.items() if value is not None}, tags=tags)
+    tracker.log_text(run.run_id, "slices.json", write_slices(slices))
+    card = write_card(dataset, run.tags, run.params, run.metrics, decision, slices=slices)
+    tracker.log_text(run.run_id, "model_card.md", card)
     log.info("%s", verdict(decision))
     if decision.warning:
         log.warning("%s: %s", decision.dataset, decision.warning)
@@ -265,7 +266,6 @@ def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> st
     if existing and decision and is_signed(workspace.settings, existing.name, existing.version, existing.tags):
         return existing.version
     dataset, split = read_split(workspace, run)
-    content = tracker.read_candidate(run)
     tags = {
         **(describe_decision(decision) if decision else {"gate": PENDING}),
         "dataset_version": run.tags["dataset_version"],
@@ -274,9 +274,8 @@ def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> st
         "model_type": run.tags["model_type"],
         "estimator": run.tags["estimator"],
     }
-    version = tracker.register(
-        run.tags[MODEL], run_id, content, features.select_inputs(dataset, split.holdout.head(5)), tags
-    )
+    example = features.select_inputs(dataset, split.holdout.head(5))
+    version = tracker.register(run.tags[MODEL], run_id, tracker.read_candidate(run), example, tags)
     if existing:
         tracker.tag_version(run.tags[MODEL], version, tags)
     if decision:

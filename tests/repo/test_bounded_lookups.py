@@ -30,6 +30,7 @@ BEHIND = {
     "serving/rollout/promotion_log.py": "`_find`: the newest row of those that the condition means",
     "serving/rollout/rows.py": "`find_rollback`: the newest one of an owner",
     "ml_code/monitoring/quality/history.py": "older windows: the caller says how many of the newest it judges",
+    "ml_code/monitoring/retraining/attempts.py": "`read_last`: the newest attempt, by which the next one is judged",
     # Not a look-up.
     "ml_code/etl/employees.py": "some examples of repeated rows, for a message",
     "serving/rollout/canary.py": "rows for a replay, from a source without end",

@@ -1,0 +1,94 @@
+"""The choice among models of several mixes, by held-out rows of the newest windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ml_code.data.live_rows import find_newest
+from ml_code.datasets import LOWER_IS_BETTER, Dataset
+from ml_code.errors import GateError
+from ml_code.gate import evaluation
+from ml_code.gate.challenger import Challenger
+from ml_code.gate.decision import ROUNDING
+from ml_code.gate.evidence import LEAST_ROWS
+from ml_code.model_file.onnx_model import Prediction
+from ml_code.training.mixes import MIXES
+from ml_code.training.plans import MixName
+
+type Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The two parts of a holdout: which rows are of the newest windows, and which are older."""
+
+    is_newest: Mask
+
+    @property
+    def is_old(self) -> Mask:
+        """The other rows."""
+        return ~self.is_newest
+
+
+def divide_holdout(holdout: pd.DataFrame, since_ms: float) -> Sides:
+    """Divides held-out rows at the time from which the world has been another.
+
+    Raises:
+        GateError: too few of the newest rows are held out.
+    """
+    sides = Sides(find_newest(holdout, since_ms))
+    if (count := int(sides.is_newest.sum())) < LEAST_ROWS:
+        raise GateError(
+            f"holdout: found {count} rows of the newest windows, expected at least {LEAST_ROWS}; "
+            "wait for more labels: a third of them is held out"
+        )
+    return sides
+
+
+def choose_mix(dataset: Dataset, truth: pd.Series, predicted: Mapping[MixName, Prediction]) -> MixName:
+    """Chooses the mildest mix that is not worse than the best one by more than 1 SE on these rows.
+
+    A model of new rows only forgets the old ones, so it must be clearly better (the one-standard-error rule of
+    L. Breiman et al., "Classification and regression trees", 1984).
+
+    Args:
+        dataset: with the gate's metric.
+        truth: true values of the newest held-out rows.
+        predicted: predictions of the same rows, by mix.
+    """
+    metric = dataset.gate.metric
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    scores = {name: sign * evaluation.measure(dataset, truth, found)[metric] for name, found in predicted.items()}
+    best = max(scores, key=lambda name: scores[name])
+    for name in _sort_mildest(scores):
+        if name == best:
+            break
+        lead = evaluation.compare(dataset, truth, predicted[best], predicted[name], metric)
+        if lead.value <= lead.standard_error + ROUNDING:
+            return name
+    return best
+
+
+def narrow_challenger(challenger: Challenger, is_wanted: Mask) -> Challenger:
+    """The challenger on some rows of its holdout."""
+    return replace(
+        challenger,
+        holdout=challenger.holdout[is_wanted].reset_index(drop=True),
+        predicted=narrow_prediction(challenger.predicted, is_wanted),
+    )
+
+
+def narrow_prediction(predicted: Prediction, is_wanted: Mask) -> Prediction:
+    """The predictions of some rows."""
+    values = [predicted.values[place] for place in np.flatnonzero(is_wanted)]
+    chances = None if predicted.probabilities is None else predicted.probabilities[is_wanted]
+    return Prediction(values, chances, predicted.classes)  # type: ignore[arg-type]
+
+
+def _sort_mildest(names: Mapping[MixName, float]) -> Sequence[MixName]:
+    return [name for name in MIXES if name in names]
