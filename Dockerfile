@@ -24,10 +24,13 @@ RUN --mount=type=tmpfs,target=/var/lib/apt/lists --mount=type=tmpfs,target=/var/
     apt-get update && apt-get install -y --no-install-recommends libgomp1 fonts-nanum \
     && find /usr/share/fonts/truetype/nanum -type f ! -name NanumGothic.ttf -delete
 # The user comes before the packages because it rarely changes. Airflow requires a passwd entry with a home. The group
-# is root, as in the official image. The log folder is created here so that its new volume belongs to the user.
+# is root, as in the official image. The log folder is created here so that its new volume belongs to the user. Replicas
+# and tasks share the volume of predictions through the group, whichever image it was filled from.
 ARG AIRFLOW_UID=50000
 RUN useradd --uid ${AIRFLOW_UID} --gid 0 --home-dir /opt/airflow --create-home airflow \
-    && install -d -m 775 -o airflow -g 0 /opt/airflow/logs /opt/airflow/dags /opt/airflow/plugins
+    && install -d -m 775 -o airflow -g 0 /opt/airflow/logs /opt/airflow/dags /opt/airflow/plugins \
+    && install -d -m 2770 -o airflow -g 0 /var/lib/prediction-log /var/lib/prediction-log/segments \
+    /var/lib/prediction-log/feedback /var/lib/prediction-log/batches
 RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,source=docker/requirements/airflow.txt,target=/tmp/requirements.txt \
     --mount=type=cache,target=/var/cache/uv,sharing=locked \
@@ -62,7 +65,9 @@ CMD ["sh", "start.sh"]
 # --- serving: answers predictions; has no training library and no MLflow client --------------------------------------
 FROM base AS serving
 # The state folder is created here so that its new volume belongs to the user, not to root.
-RUN useradd --uid 50000 --gid 0 --create-home serving && install -d -o serving -g 0 /var/lib/serving
+RUN useradd --uid 50000 --gid 0 --create-home serving && install -d -o serving -g 0 /var/lib/serving \
+    && install -d -m 2770 -o serving -g 0 /var/lib/prediction-log /var/lib/prediction-log/segments \
+    /var/lib/prediction-log/feedback /var/lib/prediction-log/batches
 RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,source=docker/requirements/serving.txt,target=/tmp/requirements.txt \
     --mount=type=cache,target=/var/cache/uv,sharing=locked \

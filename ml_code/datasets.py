@@ -45,6 +45,7 @@ class ColumnCheck(Part):
     allowed: list[Label] | None = None
     required: bool = False
     reject: bool = Field(default=True, description="False: a number outside of the range is counted, not rejected")
+    log: bool = Field(default=True, description="False: replicas do not write its cells to the prediction log")
 
 
 class Checks(Part):

@@ -8,11 +8,14 @@ since that may end in the middle of a line.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from ml_code.errors import UncollectedError
 
@@ -162,7 +165,11 @@ def take_free(folder: Path, target: Path) -> list[Path]:
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         if path.name.startswith("."):
             continue
-        with path.open("rb") as file:
+        try:
+            opened = open_segment(path)
+        except OSError:  # no file, or another writer's right
+            continue
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -178,8 +185,22 @@ def read_lines(path: Path) -> tuple[list[bytes], int]:
     Raises:
         OSError: the file cannot be read.
     """
-    *lines, rest = path.read_bytes().split(b"\n")
+    with open_segment(path) as file:
+        *lines, rest = file.read().split(b"\n")
     return lines, 1 if rest else 0
+
+
+def open_segment(path: Path) -> BinaryIO:
+    """Opens a regular file to read; whoever may write to the folder must not lead a collector to another one.
+
+    Raises:
+        OSError: it is a link, a pipe or the like, or cannot be read.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "found no regular file, expected a segment", str(path))
+    return open(file, "rb")
 
 
 def measure_folder(folder: Path) -> int:

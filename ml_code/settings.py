@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     prediction_log_dir: Path | None = Field(
         default=None, description="folder in which the replicas leave their log of predictions and the labels"
     )
+    prediction_log_days: float = Field(default=90, gt=0, description="days that the log stays in the store")
+    prediction_log_gb: float = Field(
+        default=20, gt=0, description="gigabytes of the log in the store; the oldest hours go first"
+    )
     datasets_dir: Path | None = Field(
         default=None, description="folder with <dataset>.csv files; such a file replaces the dataset's own source"
     )

@@ -23,6 +23,13 @@ LARGE_REQUESTS = 128
 LARGE_THREADS = 2
 """Large requests that are computed at once: each takes up to 100 MB, mostly Python's objects of a body of 1 MB."""
 
+LOG_ROWS = 20_000
+LOG_BYTES = 16_000_000
+"""Rows, and bytes of their objects, that wait for the prediction log; what comes beyond is dropped and counted."""
+
+OBJECT_BYTES = 8
+"""Bytes of Python's objects for each byte of a body: a number of three characters takes 24, and 8 in its list."""
+
 LONGEST_ANSWER_MS = 8_000.0
 """CPU time of the largest request; with its wait it is over before the replica gives up after ten seconds."""
 

@@ -16,14 +16,18 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ml_code.model_file.spec import LARGEST_FILE_MB
+from ml_code.segments import SegmentWriter
+from serving.answering.logged import RowMaker
 from serving.api.app import PredictionApp
 from serving.api.bentoml_seam import adapt_bentoml
 from serving.api.evidence import EvidenceBook
 from serving.api.metrics import PredictionMetrics
 from serving.api.pages import make_pages
+from serving.api.prediction_log import PredictionLog
 from serving.following.allowed import read_allowed_models
 from serving.following.follower import Follower
 from serving.following.model_files import ModelFiles
+from serving.following.unlogged import UnloggedColumns
 from serving.memory import return_large_blocks
 from serving.registry.reader import MlflowRegistry
 from serving.settings import ServingSettings
@@ -87,6 +91,7 @@ class PredictionService:
         password = settings.mlflow_password.get_secret_value()
         self._registry = MlflowRegistry(settings.mlflow_url, settings.mlflow_username, password)
         self._follower = make_follower(settings, self._registry)
+        self._log = make_log(settings)
         self._task: asyncio.Task[None] | None = None
         default_model, evidence = settings.default_model, EvidenceBook()
         pages = make_pages(
@@ -97,13 +102,21 @@ class PredictionService:
             evidence=evidence,
         )
         mounted_app.app = PredictionApp(
-            self._follower, PredictionMetrics(REGISTRY), default_model=default_model, pages=pages, evidence=evidence
+            self._follower,
+            PredictionMetrics(REGISTRY),
+            default_model=default_model,
+            pages=pages,
+            evidence=evidence,
+            log=self._log,
         )
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Opens what was served last, then follows the registry."""
         return_large_blocks()
+        if self._log is not None:
+            REGISTRY.register(self._log)
+            self._log.start()
         await self._follower.restore()
         self._task = asyncio.create_task(self._follower.follow(self._poll_seconds))
         gc.set_threshold(*COLLECT_THRESHOLDS)
@@ -111,7 +124,9 @@ class PredictionService:
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
-        """Ends the follower and its connections."""
+        """Ends the follower and its connections, and writes what waits for the prediction log."""
+        if self._log is not None:
+            await asyncio.to_thread(self._log.close)
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -129,6 +144,20 @@ def make_follower(settings: ServingSettings, registry: MlflowRegistry) -> Follow
     read_allowed = partial(read_allowed_models, settings.catalog_dir)
     limit_bytes = LARGEST_FILE_MB * 1_000_000
     return Follower(registry, files, pool=settings.pool, read_allowed=read_allowed, limit_bytes=limit_bytes)
+
+
+def make_log(settings: ServingSettings) -> PredictionLog | None:
+    """The prediction log that a replica's settings describe."""
+    room, sampling = settings.prediction_log_dir, settings.prediction_log_sampling
+    if room is None or not sampling:
+        return None
+    owner = f"{settings.pool}-{settings.replica}"
+    folder = room / "segments"
+    lines = SegmentWriter(folder, owner, rooms=(folder, room / "batches"))
+    key = settings.unit_hash_key.get_secret_value() if settings.unit_hash_key else ""
+    hidden = UnloggedColumns(settings.catalog_dir)
+    row_maker = RowMaker(sampling=sampling, unit_key=key.encode() or None, read_hidden=hidden.find)
+    return PredictionLog(lines, row_maker, sampling=sampling)
 
 
 def freeze_heap() -> None:

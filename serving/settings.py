@@ -35,6 +35,15 @@ class ServingSettings(BaseSettings):
     )
     host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104  the container's own network
     port: int = Field(default=3000, ge=0, le=65535, description="port to listen on")
+    prediction_log_dir: Path | None = Field(
+        default=None, description="folder of the prediction log, shared with its collector; none: no log"
+    )
+    prediction_log_sampling: float = Field(
+        default=1.0, ge=0, le=1, description="share of the requests that the prediction log keeps; 0: no log"
+    )
+    unit_hash_key: SecretStr | None = Field(
+        default=None, description="key of the hash of X-User-Id in the prediction log; none: no user is stored"
+    )
     catalog_dir: Path | None = Field(
         default=None, description="folder of dataset TOML files instead of the shipped one; read again at every poll"
     )

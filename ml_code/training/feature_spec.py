@@ -21,9 +21,12 @@ def name_inputs(dataset: Dataset) -> dict[str, str]:
 def name_features(dataset: Dataset, inputs: Mapping[str, str] | None = None) -> list[Feature]:
     """The features with their inputs, without a description of rows; the arguments are those of `seal`."""
     ids = inputs or {}
-    features = [Feature(name=name, kind="numeric", input=ids.get(name, name)) for name in dataset.numeric]
-    features += [Feature(name=name, kind="categorical", input=ids.get(name, name)) for name in dataset.categorical]
-    return features
+    checks, unchecked = dataset.checks.columns, ColumnCheck()
+    kinds = [*((name, "numeric") for name in dataset.numeric), *((name, "categorical") for name in dataset.categorical)]
+    return [
+        Feature(name=name, kind=kind, input=ids.get(name, name), log=checks.get(name, unchecked).log)
+        for name, kind in kinds
+    ]
 
 
 def describe_features(dataset: Dataset, rows: pd.DataFrame, inputs: Mapping[str, str] | None = None) -> list[Feature]:

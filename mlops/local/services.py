@@ -120,6 +120,7 @@ class Services:
             "SERVING_PORT": str(port),
             "SERVING_STATE_DIR": str(self._state.path / "serving"),
             "SERVING_REPLICA": "local",
+            "SERVING_PREDICTION_LOG_DIR": str(self._state.path / "prediction-log"),
             "BENTOML_HOME": str(self._state.path / "serving/bentoml"),
             "BENTOML_DO_NOT_TRACK": "true",
         }
@@ -156,7 +157,8 @@ class Services:
 
     def make_folders(self) -> None:
         """Makes the working folders of the services."""
-        for name in ("objects", "mlflow", "airflow", "serving/bentoml"):
+        log = (f"prediction-log/{name}" for name in ("segments", "feedback", "batches"))
+        for name in ("objects", "mlflow", "airflow", "serving/bentoml", *log):
             (self._state.path / name).mkdir(parents=True, exist_ok=True)
 
     def make_buckets(self) -> None:
@@ -199,6 +201,7 @@ class Services:
             environment |= {
                 "MPLCONFIGDIR": str(self._state.path / "airflow/matplotlib"),
                 "MLOPS_GATEWAY_URL": f"http://{LOOPBACK}:{self._ports['serving']}",
+                "MLOPS_PREDICTION_LOG_DIR": str(self._state.path / "prediction-log"),
                 "ROLLOUT_STABLE_HOST": LOOPBACK,
                 "ROLLOUT_CANARY_HOST": "",
                 "ROLLOUT_PORT": str(self._ports["serving"]),

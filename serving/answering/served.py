@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from ml_code.model_file.onnx_model import OnnxModel, Prediction
+from ml_code.model_file.spec import Value
 from serving.answering.findings import ReadRows
 from serving.answering.inference import PROBABILITIES, Inference
 from serving.answering.room import Room
@@ -49,10 +50,16 @@ class Timer:
 
 
 class Answer(NamedTuple):
-    """A response's body, and what it adds to the figures."""
+    """A response's body, and what it adds to the figures and to the prediction log.
+
+    `client_id` is the client's own id in the body, which only the Open Inference Protocol has.
+    """
 
     body: bytes
     tally: Tally
+    rows: Sequence[Sequence[Value]] = ()
+    prediction: Prediction | None = None
+    client_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +173,8 @@ class ServedModel:
             answer += self._render_probabilities(prediction)
         if read.warnings:
             answer += b',"warnings":' + orjson.dumps(read.list_warnings())
-        return Answer(answer + self._tail + request_id + b'"}', self._tallier.count(prediction, read.counts))
+        tally = self._tallier.count(prediction, read.counts)
+        return Answer(answer + self._tail + request_id + b'"}', tally, read.rows, prediction)
 
     def _render_probabilities(self, prediction: Prediction) -> bytes:
         if prediction.probabilities is None:
@@ -200,7 +208,7 @@ class ServedModel:
             "id": request_id.decode(),
         }
         body = self._inference.render(request, prediction, tail)
-        return Answer(body, self._tallier.count(prediction, read.counts))
+        return Answer(body, self._tallier.count(prediction, read.counts), read.rows, prediction, request.id)
 
     def _accept(self, read: ReadRows, is_replay: bool) -> ReadRows:
         if read.warnings and self.model.spec.unknown == "refuse" and not is_replay:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from functools import partial
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from ml_code.monitoring.prediction_log.blocks import make_request_id
+from serving.answering.logged import Logged
 from serving.answering.room import Room
 from serving.answering.served import Answer, ServedModel, Timer
 from serving.api.evidence import Drawn, EvidenceBook
 from serving.api.inference_pages import render_inference_error
 from serving.api.metrics import PredictionMetrics
 from serving.api.pages import JSON, render_error
+from serving.api.prediction_log import PredictionLog
 from serving.api.request import Asked, ClientGoneError, check_content, pick_version, read_body, read_query, read_size
 from serving.errors import INFERENCE_STATUSES, STATUS_HEADERS, RequestError
 from serving.figures import ASKED, REPLAY
 from serving.following.follower import Follower
-from serving.limits import LARGE_BYTES, LARGE_RESPONSE_BYTES
+from serving.limits import LARGE_BYTES, LARGE_RESPONSE_BYTES, OBJECT_BYTES
 from serving.quoting import shorten
 from serving.registry.names import CHALLENGER
 
@@ -46,12 +48,14 @@ class PredictionApp:
         default_model: str,
         pages: Any,
         evidence: EvidenceBook | None = None,
+        log: PredictionLog | None = None,
     ) -> None:
         self._follower = follower
         self._metrics = metrics
         self._default_model = default_model
         self._pages = pages
         self._evidence = evidence or EvidenceBook()
+        self._log = log
         self.room = Room()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +71,7 @@ class PredictionApp:
                 self.room.leave(asked.held_bytes)
 
     async def _serve(self, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = os.urandom(16).hex().encode()
+        request_id = make_request_id().encode()
         served = None
         try:
             served = await self._read(asked, scope, receive)
@@ -105,6 +109,7 @@ class PredictionApp:
     async def _read(self, asked: Asked, scope: Scope, receive: Receive) -> ServedModel:
         """Reads the request, and chooses the version that answers it."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        asked.client_id, asked.user = headers.get(b"x-client-request-id"), headers.get(b"x-user-id")
         asked.wants_challenger = headers.get(b"x-pool") == b"canary"
         # Most requests are drawn for the stable pool, and say nothing more.
         if asked.wants_challenger or b"x-replay" in headers or headers.get(b"x-pool-choice") == b"asked":
@@ -141,8 +146,10 @@ class PredictionApp:
                 self._hold(asked, len(answer.body))
         except RequestError as error:
             # Clients may have to send other features to the next version; where they need not, it reads the same rows.
-            if asked.sender and error.status in REFUSALS and self._reads_like_champion(served):
-                self._note(asked, asked.sender, served, None, timer)
+            if error.status in REFUSALS:
+                self._keep(asked, served, request_id, timer, None)
+                if asked.sender and self._reads_like_champion(served):
+                    self._note(asked, asked.sender, served, None, timer)
             raise
         except (Exception, asyncio.CancelledError):  # a request out of time is cancelled
             # One that waited behind others all the time is not the version's failure.
@@ -152,6 +159,7 @@ class PredictionApp:
                     self._note(asked, asked.sender, served, None, timer)
             raise
         self._metrics.observe(served, asked.traffic, timer.seconds, answer.tally)
+        self._keep(asked, served, request_id, timer, answer)
         if asked.sender:
             self._note(asked, asked.sender, served, answer, timer)
         return answer.body
@@ -188,6 +196,24 @@ class PredictionApp:
         champion = self._follower.pick(asked.name, wants_challenger=False)
         drawn = Drawn(*sender, asked.body, partial(self._ask, asked, b""))
         self._evidence.note(drawn, served, champion, registered.replay_mark, answer, timer.seconds)
+
+    def _keep(self, asked: Asked, served: ServedModel, request_id: bytes, timer: Timer, answer: Answer | None) -> None:
+        """Takes a request that was answered, or refused, for the prediction log."""
+        if self._log is None:
+            return
+        client_id, size_bytes, rows, prediction = asked.client_id, len(asked.body) * OBJECT_BYTES, None, None
+        if answer is not None and (prediction := answer.prediction) is not None:
+            rows = answer.rows
+            if prediction.probabilities is not None:
+                size_bytes += prediction.probabilities.nbytes
+            if client_id is None and answer.client_id is not None:
+                client_id = answer.client_id.encode()
+        self._log.note(
+            Logged(
+                *(served, asked.traffic, request_id.decode(), client_id, asked.user),
+                *(timer.seconds, size_bytes, rows or (), prediction),
+            )
+        )
 
     def _hold(self, asked: Asked, size_bytes: int) -> None:
         self.room.hold(size_bytes, asked.held_bytes)

@@ -22,6 +22,7 @@ class Asked:
     """One request for a prediction, with what was read of it.
 
     `sender` is the address and the user of a request that the gateway drew for the canary pool; None for any other.
+    `client_id` and `user` are what the client calls the request and its user.
     """
 
     name: str
@@ -33,6 +34,8 @@ class Asked:
     with_probabilities: bool = False
     body: bytes = b""
     held_bytes: int = 0
+    client_id: bytes | None = None
+    user: bytes | None = None
 
 
 class ClientGoneError(Exception):

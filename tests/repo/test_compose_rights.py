@@ -48,7 +48,7 @@ SECRETS = {
     # It checks every one before anything starts, and ends.
     "preflight": {
         "AIRFLOW_ADMIN_PASSWORD", "GATE_SIGNING_KEY", "GATEWAY_ROLLOUT_TOKEN", "GATEWAY_TOKENS", "MINIO_ROOT_PASSWORD",
-        "MLFLOW_SECRET_KEY", "POSTGRES_PASSWORD", *AIRFLOW, *DATABASES, *MLFLOW_USERS, *STORE_USERS,
+        "MLFLOW_SECRET_KEY", "POSTGRES_PASSWORD", "UNIT_HASH_KEY", *AIRFLOW, *DATABASES, *MLFLOW_USERS, *STORE_USERS,
     },
     "postgres": {"POSTGRES_PASSWORD"},
     "database-init": {"POSTGRES_PASSWORD", *DATABASES},
@@ -66,8 +66,8 @@ SECRETS = {
     "airflow-scheduler": {*AIRFLOW_DATABASE, "AIRFLOW_JWT_SECRET", *TASKS},
     "airflow-dag-processor": AIRFLOW_DATABASE,
     "airflow-triggerer": AIRFLOW_DATABASE,
-    "serving": {"MLFLOW_SERVING_PASSWORD"},
-    "serving-canary": {"MLFLOW_SERVING_PASSWORD"},
+    "serving": {"MLFLOW_SERVING_PASSWORD", "UNIT_HASH_KEY"},
+    "serving-canary": {"MLFLOW_SERVING_PASSWORD", "UNIT_HASH_KEY"},
     "nginx": {"GATEWAY_ROLLOUT_TOKEN", "GATEWAY_TOKENS"},
 }  # fmt: skip
 

@@ -108,7 +108,7 @@ def test_a_full_disk_takes_whole_lines_only_and_the_writer_recovers(tmp_path: Pa
         writer.write(b"a line that does not fit as a whole\n")
     writer.write(b"after\n")
     writer.close()
-    assert collect(folder, target) == [b"before", b"after"]
+    assert [read_lines(path) for path in take_free(folder, target)] == [([b"before", b"after"], 0)]
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_until_it_can(tmp_path: Path) -> None:
@@ -180,3 +180,16 @@ def test_a_folder_is_measured_with_its_folders(tmp_path: Path) -> None:
     (tmp_path / "inner" / "two").write_bytes(b"345")
     assert measure_folder(tmp_path) == 5
     assert measure_folder(tmp_path / "none") == 0
+
+
+def test_a_link_or_a_pipe_is_no_segment(tmp_path: Path) -> None:
+    folder, target = make_folders(tmp_path)
+    folder.mkdir()
+    (tmp_path / "secret").write_bytes(b"secret\n")
+    (folder / "link.jsonl").symlink_to(tmp_path / "secret")
+    os.mkfifo(folder / "pipe.jsonl")
+    (folder / "folder.jsonl").mkdir()
+    assert take_free(folder, target) == []
+    for path in folder.iterdir():
+        with pytest.raises(OSError, match=r"no regular file|symbolic links"):
+            read_lines(path)

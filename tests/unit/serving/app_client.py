@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from serving.api.app import PredictionApp
 from serving.api.metrics import PredictionMetrics
 from serving.api.pages import make_pages
+from serving.api.prediction_log import PredictionLog
 from serving.following.follower import Follower
 
 type Ask = Callable[..., httpx.Response]
@@ -20,9 +21,9 @@ ARRAYS = "[[5.1, 3.5, 1.4, 0.2]]"
 JSON = {"content-type": "application/json"}
 
 
-def make_client(follower: Follower, metrics: CollectorRegistry) -> Ask:
+def make_client(follower: Follower, metrics: CollectorRegistry, log: PredictionLog | None = None) -> Ask:
     pages = make_pages(follower, pool="stable", replica="one", default_model="iris")
-    app = PredictionApp(follower, PredictionMetrics(metrics), default_model="iris", pages=pages)
+    app = PredictionApp(follower, PredictionMetrics(metrics), default_model="iris", pages=pages, log=log)
 
     def ask(method: str, path: str, **options: Any) -> httpx.Response:
         async def send() -> httpx.Response:

@@ -87,7 +87,7 @@ def test_one_graph_answers_alike_under_any_names(graph: onnx.ModelProto, names: 
 
 
 def test_the_spec_describes_the_rows_of_the_training() -> None:
-    checks = {"columns": {"fare": {"minimum": 0, "maximum": 900}}}
+    checks = {"columns": {"fare": {"minimum": 0, "maximum": 900}, "age": {"log": False}, "sex": {"log": False}}}
     rows = make_rows(rows=200).assign(flag=(["0", "1.0"] * 100))
     dataset = make_dataset(numeric=["age", "fare", "flag"], checks=checks)
     good = check_rows(dataset, rows).good
@@ -98,6 +98,7 @@ def test_the_spec_describes_the_rows_of_the_training() -> None:
     assert (fare.minimum, fare.maximum, age.minimum, age.maximum) == (0, 900, None, None)
     assert [feature.is_flag for feature in (age, fare, flag, town, sex)] == [False, False, True, False, False]
     assert [feature.has_missing for feature in (age, fare, flag, town, sex)] == [True, False, False, True, False]
+    assert [feature.log for feature in (age, fare, flag, town, sex)] == [False, True, True, True, False]
     assert (age.categories, town.categories, sex.categories) == (None, ["C", "Q", "S"], ["female", "male"])
 
 

@@ -1,0 +1,104 @@
+"""Requests as rows of blocks, without the columns that must not be logged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from ml_code.model_file.onnx_model import Prediction
+from ml_code.model_file.spec import Value
+from ml_code.monitoring.prediction_log.blocks import read_block, render_block
+from serving.answering.logged import Logged, Part, RowMaker, cut_blocks
+from serving.answering.served import ServedModel
+from tests.unit.serving.log_fakes import make_logged, make_served
+from tests.unit.serving.onnx_files import describe_training, make_classifier, make_mixed_regressor
+
+ROW = (5.1, 3.5, 1.4, 0.2)
+
+
+@pytest.fixture(scope="module")
+def served() -> ServedModel:
+    return make_served()
+
+
+def make_maker(hidden: frozenset[str] | None = frozenset()) -> RowMaker:
+    return RowMaker(sampling=1.0, unit_key=None, read_hidden=lambda _: hidden)
+
+
+def make_ships(rows: Sequence[Sequence[Value]], content: bytes | None = None) -> Logged:
+    served = make_served(content=content or make_mixed_regressor())
+    return make_logged(served, rows)._replace(prediction=Prediction([1.0] * len(rows), None))
+
+
+def test_a_hidden_column_is_in_no_block_whether_file_or_catalog_hides_it() -> None:
+    content = describe_training(make_classifier(), sepal_width={"log": False})
+    logged = make_logged(make_served(content=content))
+    for hidden, names in (
+        (frozenset[str](), ["sepal_length", "petal_length", "petal_width"]),
+        (frozenset({"petal_length", "sepal_width", "unknown"}), ["sepal_length", "petal_width"]),
+        (None, []),
+    ):
+        head, rows = make_maker(hidden).make(Part([logged]))
+        cells = dict(zip(("sepal_length", "sepal_width", "petal_length", "petal_width"), ROW, strict=True))
+        assert head.features == names
+        assert rows[0][6] == [cells[name] for name in names]
+        assert len(head.kinds) == len(names)
+
+
+def test_a_hidden_column_changes_the_schema(served: ServedModel) -> None:
+    part = Part([make_logged(served)])
+    assert make_maker().make(part)[0].schema != make_maker(frozenset({"sepal_width"})).make(part)[0].schema
+
+
+def test_a_category_is_logged_as_the_model_read_it() -> None:
+    content = describe_training(make_mixed_regressor(), port={"categories": ["busan", "3", "1", "0"]})
+    rows: list[list[Value]] = [[1, " busan "], [1, 3], [1, True], [1, "true"], [None, ""], [1, None]]
+    _, found = make_maker().make(Part([make_ships(rows, content)], 0, 6))
+    assert [row[6] for row in found] == [
+        *([1, "busan"], [1, "3"], [1, "1"], [1, "1"], [None, None], [1, None]),
+    ]
+
+
+def test_a_score_is_the_probability_of_the_answered_class(served: ServedModel) -> None:
+    shares = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], dtype=np.float32)
+    logged = make_logged(served, [ROW, ROW])._replace(prediction=Prediction([1, 2], shares, [0, 1, 2]))
+    _, rows = make_maker().make(Part([logged], 0, 2))
+    assert [float(row[8]) for row in rows] == pytest.approx([0.3, 0.7])
+    _, rows = make_maker().make(Part([make_ships([[1, "busan"]])]))
+    assert rows[0][8] is None
+
+
+def test_an_answer_that_is_no_number_is_logged_as_missing(served: ServedModel) -> None:
+    shares = np.full((1, 3), np.nan, dtype=np.float32)
+    logged = make_logged(served)._replace(prediction=Prediction([0], shares, [0, 1, 2]))
+    [row] = read_block(render_block(*make_maker().make(Part([logged])))).rows
+    assert (row.features, row.prediction, row.score) == (list(ROW), 0, None)
+
+
+@pytest.mark.parametrize(
+    ("client_id", "stored"),
+    [(b"order-1", "order-1"), ("주문".encode(), "주문"), (b"\xe9", "é"), (b"", None), (b"x" * 129, None)],
+    ids=["text", "korean", "latin", "empty", "long"],
+)
+def test_the_clients_own_id_is_stored_whole_or_not_at_all(
+    served: ServedModel, client_id: bytes, stored: str | None
+) -> None:
+    _, rows = make_maker().make(Part([make_logged(served, client_id=client_id)]))
+    assert rows[0][3] == stored
+
+
+def test_wide_requests_share_no_large_block(served: ServedModel) -> None:
+    parts = list(cut_blocks([make_logged(served, size_bytes=800_000) for _ in range(9)]))
+    assert max(len(part.requests) for part in parts) <= 2
+    assert sum(part.rows for part in parts) == 9
+    assert sum(part.done_bytes for part in parts) == 7_200_000
+
+
+def test_a_large_request_is_done_with_its_last_row(served: ServedModel) -> None:
+    parts = list(cut_blocks([make_logged(served, [ROW] * 1001, size_bytes=7_000_000)]))
+    assert [part.rows for part in parts] == [286, 286, 286, 143]
+    assert [part.done_bytes for part in parts] == [0, 0, 0, 7_000_000]
+    [part] = cut_blocks([make_logged(served, [ROW] * 2, size_bytes=0)])
+    assert (part.rows, part.done_bytes) == (2, 0)

@@ -1,0 +1,107 @@
+"""Which requests the app logs, and how."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ml_code.monitoring.prediction_log.blocks import Block, Row, read_time
+from serving.api.prediction_log import PredictionLog
+from serving.following.follower import Follower
+from tests.unit.serving.app_client import ARRAYS, JSON, Ask, make_client
+from tests.unit.serving.log_fakes import FakeLines, make_log
+
+TENSORS = {
+    "id": "order-7",
+    "inputs": [
+        {"name": "size", "shape": [2], "datatype": "FP32", "data": [1.0, 2.0]},
+        {"name": "port", "shape": [2], "datatype": "BYTES", "data": ["busan", None]},
+    ],
+}
+
+
+@pytest.fixture
+def lines() -> FakeLines:
+    return FakeLines()
+
+
+@pytest.fixture
+def log(lines: FakeLines) -> PredictionLog:
+    return make_log(lines)
+
+
+@pytest.fixture
+def ask(follower: Follower, metrics: CollectorRegistry, log: PredictionLog) -> Ask:
+    asyncio.run(follower.restore())
+    return make_client(follower, metrics, log)
+
+
+def read_rows(log: PredictionLog, lines: FakeLines) -> list[tuple[Block, Row]]:
+    log.flush()
+    return [(block, row) for block in lines.list_blocks() for row in block.rows]
+
+
+def test_an_answer_carries_the_id_under_which_it_is_logged(ask: Ask, log: PredictionLog, lines: FakeLines) -> None:
+    headers = JSON | {"x-client-request-id": "order-1", "x-user-id": "kim"}
+    response = ask("POST", "/predict", content=ARRAYS, headers=headers)
+    [(block, row)] = read_rows(log, lines)
+    assert row.request_id == response.headers["x-request-id"] == response.json()["request_id"]
+    assert row.time_ms == read_time(row.request_id)
+    assert (block.head.model, block.head.version, block.head.variant) == ("iris", "7", "champion")
+    assert (row.client_request_id, row.unit, row.features) == ("order-1", None, [5.1, 3.5, 1.4, 0.2])
+    assert row.prediction == response.json()["predictions"][0]
+    assert row.milliseconds > 0
+
+
+def test_the_other_protocol_is_logged_as_well_with_the_id_in_its_body(
+    ask: Ask, log: PredictionLog, lines: FakeLines
+) -> None:
+    response = ask("POST", "/v2/models/ships/infer", json=TENSORS)
+    rows = read_rows(log, lines)
+    assert {row.request_id for _, row in rows} == {response.headers["x-request-id"]}
+    assert [(row.client_request_id, row.features, row.prediction) for _, row in rows] == [
+        ("order-7", [1.0, "busan"], 110.0),
+        ("order-7", [2.0, None], 20.0),
+    ]
+    assert rows[0][0].head.kinds == ["numeric", "categorical"]
+
+
+def test_a_refused_request_is_logged_without_its_cells(ask: Ask, log: PredictionLog, lines: FakeLines) -> None:
+    response = ask("POST", "/predict", content='[["a secret", 1, 2, 3]]', headers=JSON)
+    assert response.status_code == 422
+    [(block, row)] = read_rows(log, lines)
+    assert (block.head.variant, row.request_id) == ("refused", response.headers["x-request-id"])
+    assert (row.features, row.prediction) == (None, None)
+    assert b"secret" not in b"".join(lines.content)
+
+
+@pytest.mark.parametrize(
+    ("path", "options"),
+    [
+        ("/models/nobody/predict", {"content": ARRAYS, "headers": JSON}),
+        ("/models/housing/predict", {"content": ARRAYS, "headers": JSON}),
+        ("/predict", {"content": ARRAYS, "headers": {"content-type": "text/plain"}}),
+        ("/predict?probabilities=maybe", {"content": ARRAYS, "headers": JSON}),
+    ],
+    ids=["no-model", "no-version", "no-json", "query"],
+)
+def test_what_reaches_no_version_is_not_logged(
+    ask: Ask, log: PredictionLog, lines: FakeLines, path: str, options: dict[str, object]
+) -> None:
+    assert ask("POST", path, **options).status_code >= 400
+    assert read_rows(log, lines) == []
+
+
+def test_traffic_that_claims_to_be_a_rollout_is_logged_as_such(ask: Ask, log: PredictionLog, lines: FakeLines) -> None:
+    ask("POST", "/predict", content=ARRAYS, headers=JSON | {"x-replay": "1"})
+    [(block, _)] = read_rows(log, lines)
+    assert block.head.traffic == "asked"
+
+
+def test_an_answer_does_not_depend_on_the_disk_of_the_log(ask: Ask, log: PredictionLog, lines: FakeLines) -> None:
+    before = ask("POST", "/predict", content=ARRAYS, headers=JSON).json()["predictions"]
+    lines.error = OSError("No space left on device")
+    log.flush()
+    assert ask("POST", "/predict", content=ARRAYS, headers=JSON).json()["predictions"] == before
