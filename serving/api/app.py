@@ -22,6 +22,7 @@ from serving.api.request import Asked, ClientGoneError, check_content, pick_vers
 from serving.errors import INFERENCE_STATUSES, STATUS_HEADERS, RequestError
 from serving.figures import ASKED, REPLAY
 from serving.following.follower import Follower
+from serving.following.share import is_in_share
 from serving.limits import LARGE_BYTES, LARGE_RESPONSE_BYTES, OBJECT_BYTES
 from serving.quoting import shorten
 from serving.registry.names import CHALLENGER
@@ -135,7 +136,16 @@ class PredictionApp:
         elif choice == b"asked":
             asked.traffic = ASKED
         elif choice == b"drawn" and asked.wants_challenger:
-            asked.sender = headers.get(b"x-forwarded-for", b""), headers.get(b"x-user-id", b"")
+            user = headers.get(b"x-user-id", b"")
+            asked.wants_challenger = self._is_in_share(asked.name, user or headers.get(b"x-request-id", b""))
+            if asked.wants_challenger:
+                asked.sender = headers.get(b"x-forwarded-for", b""), user
+
+    def _is_in_share(self, name: str, unit: bytes) -> bool:
+        registered = self._follower.registered.get(name)
+        if registered is None or registered.canary_share >= 100:
+            return True
+        return is_in_share(name, registered.aliases.get(CHALLENGER, ""), unit, registered.canary_share)
 
     async def _answer(self, asked: Asked, served: ServedModel, request_id: bytes) -> bytes:
         """Computes the response, and counts its outcome."""

@@ -12,11 +12,14 @@ ROLLED_BACK = "rolled_back"
 VERDICT = "rollout"
 """Tag of a version: how its rollout ended. Tag of a model: how far its rollout is, as JSON."""
 
-BAD_VERDICTS = frozenset({"aborted"})
-"""A version with one of these is never picked automatically; an inconclusive one may be tried again."""
+BAD_VERDICTS = frozenset({"aborted", "compared"})
+"""One of these is never picked automatically: it did worse, or an A/B test left the choice to a person."""
 
 REPLAY_MARK = "replay_sha256"
 """Tag of a model: the sha256 of the word that the rollout under way sends with its own requests."""
+
+CANARY_SHARE = "canary_share"
+"""Tag of a model: how many per cent of the canary pool's users get the challenger; all of them without the tag."""
 
 MODEL_FILE = "model.onnx"
 """Path of the ONNX file among a version's artifacts, as mlflow.onnx names it."""

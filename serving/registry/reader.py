@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import httpx
 
 from serving.errors import RefusedModelError, RegistryError
-from serving.registry.names import FILE_SECONDS, MODEL_FILE, REPLAY_MARK
+from serving.registry.names import CANARY_SHARE, FILE_SECONDS, MODEL_FILE, REPLAY_MARK
 
 SEARCH_LIMIT = 1000
 """Registered models per call, MLflow's own limit; a user who may only read may still create any number of models."""
@@ -25,13 +25,15 @@ class RegisteredModel:
     """A model's aliases, each with the version that it names, and what a rollout has written on it.
 
     `canary_until` is the moment until which a challenger may answer; `rollout` is its progress as JSON; `replay_mark`
-    is the sha256 of the word that a rollout sends with its own requests.
+    is the sha256 of the word that a rollout sends with its own requests. `canary_share` is the per cent of the canary
+    pool's users who get the challenger.
     """
 
     aliases: Mapping[str, str]
     canary_until: datetime | None = None
     rollout: str | None = None
     replay_mark: str | None = None
+    canary_share: float = 100.0
 
     def is_replay(self, word: bytes) -> bool:
         """Whether a request with this word is the rollout's own."""
@@ -158,11 +160,24 @@ class MlflowRegistry:
 def _read_model(model: Mapping[str, Any]) -> RegisteredModel:
     aliases = {entry["alias"]: str(entry["version"]) for entry in model.get("aliases", [])}
     tags = _read_tags(model)
-    return RegisteredModel(aliases, _read_moment(tags.get("canary_until")), tags.get("rollout"), tags.get(REPLAY_MARK))
+    return RegisteredModel(
+        aliases,
+        _read_moment(tags.get("canary_until")),
+        tags.get("rollout"),
+        tags.get(REPLAY_MARK),
+        _read_share(tags.get(CANARY_SHARE)),
+    )
 
 
 def _read_tags(entity: Mapping[str, Any]) -> dict[str, str]:
     return {tag["key"]: tag.get("value", "") for tag in entity.get("tags", [])}
+
+
+def _read_share(text: str | None) -> float:
+    """From 0 to 100; what cannot be read counts as 0, so that a broken tag gives no user the challenger."""
+    if text is None:
+        return 100.0
+    return float(text) if text.isdigit() and len(text) <= 3 else 0.0
 
 
 def _read_moment(text: str | None) -> datetime | None:

@@ -49,12 +49,24 @@ WARM_UP_SECONDS = 30.0
 REPLAY_ROWS = 50
 """Rows that are replayed to each pool between two looks."""
 
+SHARES = (10, 50, 100)
+"""Per cent of the canary pool's users who get the challenger, in parts of the window that are equally long.
+
+A version that is bad for everybody so meets 1 % of the users, where the pool has 10 %.
+"""
+
 VARIANTS: tuple[Variant, Variant] = ("stable", "canary")
 
 logger = logging.getLogger("serving")
 
 
-def watch_canary(held: HeldRollout, rules: Rules, window_seconds: float, holdout: HoldoutRows) -> dict[str, Any]:
+def watch_canary(
+    held: HeldRollout,
+    rules: Rules,
+    window_seconds: float,
+    holdout: HoldoutRows,
+    shares: Sequence[int] = SHARES,
+) -> dict[str, Any]:
     """Watches until the window is over and enough was seen; returns the figures.
 
     Raises:
@@ -64,7 +76,7 @@ def watch_canary(held: HeldRollout, rules: Rules, window_seconds: float, holdout
     """
     spread = spread_of_answers(holdout.answers, are_classes=holdout.spec.task == "classification")
     word = make_word()
-    watch = Watch(held, rules, spread, _repeat(holdout), held.control.gateway.marked(word), word)
+    watch = Watch(held, rules, spread, _repeat(holdout), held.control.gateway.marked(word), word, shares)
     try:
         watch.run(window_seconds)
     except BreachError:
@@ -90,10 +102,12 @@ class Watch:
     rows: Iterator[tuple[list[Value], Any]]
     gateway: Gateway
     word: str
+    shares: Sequence[int] = SHARES
     totals: Totals = field(default_factory=lambda: Totals({}))
     looks: int = 0
     absent: int = 0
     evidence: dict[str, Evidence] = field(default_factory=dict)
+    share: int | None = None
     replays: Replays = field(init=False)
 
     def __post_init__(self) -> None:
@@ -122,8 +136,9 @@ class Watch:
         control = self.held.control
         self.warm_up()
         self.totals = Totals(control.fleet.read_figures(self.held.row.model))
-        deadline = control.clock() + window_seconds
-        while control.clock() < deadline:
+        began_at = control.clock()
+        while (passed := control.clock() - began_at) < window_seconds:
+            self._widen(self.shares[int(len(self.shares) * passed / window_seconds)])
             control.pause(LOOK_SECONDS)
             self.look()
             self.judge()
@@ -174,6 +189,17 @@ class Watch:
                     f"expected at least {self.rules.minimum_requests} each; the replicas do not know this rollout's"
                 )
             control.pause(LOOK_SECONDS)
+
+    def _widen(self, share: int) -> None:
+        """Gives the challenger its share of the pool's users; where the registry is away, the next look tries again."""
+        if share == self.share:
+            return
+        try:
+            self.held.share_canary(share)
+        except RegistryError as error:
+            logger.warning("%s: the registry is not reached, it is tried again: %s", self.held.row.name, error)
+        else:
+            self.share = share
 
     def _mark(self) -> bool:
         """Tells the replicas by what they know this rollout's requests; False where the registry is away."""

@@ -16,7 +16,7 @@ from ml_code.errors import WarehouseError
 from serving.errors import LateChangeError, RegistryError
 from serving.registry.names import CHALLENGER, CHAMPION, PREVIOUS
 from serving.registry.writer import RegistryWriter
-from serving.rollout.rows import Rollout
+from serving.rollout.rows import OPEN, Rollout
 
 if TYPE_CHECKING:
     from serving.rollout.control import RolloutControl
@@ -159,7 +159,7 @@ def find_expected(control: RolloutControl, model: str) -> dict[str, str | None]:
     last, active = control.log.find_last_move(model), control.rows.find_active(model)
     champion = last.to_version if last else None
     promotion = control.log.find_promotion(model, champion) if champion else None
-    has_canary = active is not None and active.state in {"canary", "analysing"}
+    has_canary = active is not None and active.state in OPEN
     return {
         CHAMPION: champion,
         PREVIOUS: promotion.from_version if promotion else None,

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from serving.errors import BreachError, RolloutLostError
-from serving.registry.names import BAD_VERDICTS, CHALLENGER, CHAMPION, PREVIOUS, REPLAY_MARK, VERDICT
+from serving.registry.names import BAD_VERDICTS, CANARY_SHARE, CHALLENGER, CHAMPION, PREVIOUS, REPLAY_MARK, VERDICT
 from serving.rollout.promotion_log import Action
-from serving.rollout.rows import MOVING, Rollout, State
+from serving.rollout.rows import MOVING, OPEN, Rollout, State
 
 if TYPE_CHECKING:
     from serving.rollout.control import RolloutControl
@@ -64,7 +64,7 @@ class HeldRollout:
             RegistryError: MLflow refuses.
         """
         self.write(only_of=self.control.owner)
-        if self.row.state in {"canary", "analysing"}:
+        if self.row.state in OPEN:
             self.keep_canary_open()
 
     def pause(self, seconds: float) -> None:
@@ -76,6 +76,14 @@ class HeldRollout:
         """Serves the challenger from the canary pool for one more lease."""
         until = datetime.now(UTC) + timedelta(seconds=self.control.lease_seconds)
         self.control.registry.tag_model(self.row.model, CANARY_UNTIL, until.isoformat(timespec="seconds"))
+
+    def share_canary(self, percent: int) -> None:
+        """Gives the challenger this share of the canary pool's users, from the replicas' next reading on.
+
+        Raises:
+            RegistryError: MLflow refuses.
+        """
+        self.control.registry.tag_model(self.row.model, CANARY_SHARE, str(percent))
 
     def mark_replays(self, word: str) -> None:
         """Tells the replicas the sha256 of the word that this rollout's own requests carry; nobody reads the word.
@@ -90,6 +98,7 @@ class HeldRollout:
         registry, model = self.control.registry, self.row.model
         if registry.read(model).get(CHALLENGER) in {None, self.row.to_version}:
             registry.tag_model(model, CANARY_UNTIL, None)
+            registry.tag_model(model, CANARY_SHARE, None)
             registry.delete(model, CHALLENGER)
 
     def move_aliases(self, why: str) -> None:

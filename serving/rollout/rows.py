@@ -16,6 +16,7 @@ type State = Literal[
     "validating",
     "canary",
     "analysing",
+    "comparing",
     "awaiting approval",
     "promoting",
     "verifying",
@@ -23,10 +24,14 @@ type State = Literal[
     "aborted",
     "inconclusive",
     "rolled back",
+    "compared",
 ]
 
 MOVING: frozenset[State] = frozenset({"promoting", "verifying"})
 """States in which the aliases may name the new version already."""
+
+OPEN: frozenset[State] = frozenset({"canary", "analysing", "comparing"})
+"""States in which the canary pool answers with the version."""
 
 LOCK_SECONDS = 60
 """Longest wait for another process that moves aliases of the same model: longer than one may take."""

@@ -26,7 +26,7 @@ from serving.fleet.gateway import Answer, Gateway, Variant, make_word
 from serving.fleet.replicas import wait_for_challenger, wait_for_version
 from serving.registry.names import CHALLENGER, CHAMPION
 from serving.rollout.approval import refuse_forged, refuse_unsigned, sign_gate
-from serving.rollout.canary import watch_canary
+from serving.rollout.canary import SHARES, watch_canary
 from serving.rollout.control import RolloutControl
 from serving.rollout.held import HeldRollout
 from serving.rollout.rows import MOVING, Rollout
@@ -93,7 +93,8 @@ def start_canary(control: RolloutControl, rollout_id: int) -> str:
         if row.from_version is None or not control.fleet.has_canary_pool:
             why = "it is the first version" if row.from_version is None else "there is no canary pool"
             raise NoCanaryError(f"{row.name}: {why}, so it goes straight to the replicas")
-        # In this order: a challenger that another run left there must not answer.
+        # In this order: a challenger that another run left there must not answer, and this one few users at first.
+        held.share_canary(SHARES[0])
         held.control.registry.move(row.model, CHALLENGER, row.to_version)
         held.keep_canary_open()
         held.note(state="canary", reason="the canary pool fetches the version")

@@ -67,8 +67,8 @@ def test_a_version_takes_over_by_canary_beside_live_traffic(
         told = rollouts.run_dag(new, **rules)
         time.sleep(load_seconds(3, is_long=repeat > 0))
     assert told["state"] == "promoted", told
-    # A tenth of the requests of five seconds is drawn for the canary.
-    assert told["figures"]["canary"]["live"] >= 50, told
+    # A tenth of the requests of five seconds is drawn for the canary; a tenth, a half and all of them get the version.
+    assert told["figures"]["canary"]["live"] >= 20, told
     assert told["figures"]["canary"]["replayed"] >= 100, told
     check_report(
         f"from version {champion} to {new} at 200 rps {repeat}", traffic.report, p999_ms=150 if repeat else math.inf

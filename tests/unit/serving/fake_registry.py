@@ -14,6 +14,7 @@ from ml_code.errors import WarehouseError
 from ml_code.model_file.spec import Value
 from ml_code.signature import Signer
 from serving.errors import LateChangeError, RegistryError
+from serving.registry.names import BAD_VERDICTS
 from serving.rollout.promotion_log import Action, Move
 from serving.rollout.rows import Kind, Rollout, State
 from tests.unit.serving.onnx_files import make_classifier
@@ -54,7 +55,7 @@ class FakeRegistryWriter:
         good = [
             version
             for version, tags in ((version, self.read_tags(model, version) or {}) for version in self.tags)
-            if tags.get("gate") == "passed" and "rolled_back" not in tags and tags.get("rollout") != "aborted"
+            if tags.get("gate") == "passed" and "rolled_back" not in tags and tags.get("rollout") not in BAD_VERDICTS
         ]
         return max(good, key=int, default=None)
 

@@ -67,6 +67,10 @@ class FakeStack:
         found = self.registry.aliases.get("challenger") if is_open else None
         return None if found in self.refused else found
 
+    def share(self) -> int:
+        """Per cent of the canary pool's people who get the challenger."""
+        return int(self.registry.model_tags.get("canary_share", "100"))
+
     def read_versions(self, model: str) -> Mapping[str, str | None]:
         return {"stable:1": self.champion(), "canary:1": self.champion()}
 
@@ -97,7 +101,8 @@ class FakeStack:
         self.rows.now += timedelta(seconds=seconds)
         for pool, rate in self.people_per_second.items():
             for number in range(round(rate * seconds)):
-                answer = self._answer(self.person_rows[number % len(self.person_rows)], pool, "live")
+                asked = pool if number % 10 * 10 < self.share() else "stable"
+                answer = self._answer(self.person_rows[number % len(self.person_rows)], asked, "live")
                 self.seen[pool][answer.version or "none"] += 1
                 if pool == "canary" and answer.version == self.challenger():
                     self._note(number % self.people_addresses, self.person_rows[number % len(self.person_rows)], answer)

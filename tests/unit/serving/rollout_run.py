@@ -29,5 +29,5 @@ def begin(control: RolloutControl, last: str = "wait_for_canary") -> int:
 def assert_settled(table: Table, champion: str, previous: str | None) -> None:
     expected = {"champion": champion} | ({"previous": previous} if previous else {})
     assert table.registry.aliases == expected
-    assert "canary_until" not in table.registry.model_tags
+    assert not {"canary_until", "canary_share"} & table.registry.model_tags.keys()
     assert table.rows.find_active("iris") is None

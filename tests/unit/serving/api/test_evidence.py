@@ -23,6 +23,7 @@ from serving.api.metrics import PredictionMetrics
 from serving.api.pages import make_pages
 from serving.comparison.senders import Evidence, read_evidence
 from serving.following.follower import Follower
+from serving.following.share import is_in_share
 from serving.registry.names import CHALLENGER
 from serving.registry.reader import RegisteredModel
 from tests.unit.serving.bad_files import BAD_ROWS, CALM_ROWS, Fault, make_bad_classifier
@@ -109,6 +110,24 @@ def test_what_the_gateway_did_not_draw_for_the_canary_is_no_evidence(canary: Can
     assert canary.read() is None
     canary.ask([CALM_ROWS[0]])
     assert canary.sum("requests") == 1
+
+
+def test_of_the_users_drawn_for_the_canary_those_in_its_share_get_the_challenger(canary: Canary) -> None:
+    canary.follower.registered = {"iris": RegisteredModel({CHALLENGER: "8"}, replay_mark=MARK, canary_share=20)}
+    users = [f"user-{number}" for number in range(40)]
+    chosen = sum(is_in_share("iris", "8", user.encode(), 20) for user in users)
+    assert 0 < chosen < len(users)
+    for user in users:
+        assert canary.ask([CALM_ROWS[0]], **{"X-User-Id": user}) == [200]
+    assert canary.sum("requests") == chosen
+
+
+def test_without_a_user_the_gateways_request_id_decides(canary: Canary) -> None:
+    canary.follower.registered = {"iris": RegisteredModel({CHALLENGER: "8"}, replay_mark=MARK, canary_share=20)}
+    requests = [f"request-{number}" for number in range(40)]
+    for request in requests:
+        canary.ask([CALM_ROWS[0]], **{"X-Request-Id": request})
+    assert canary.sum("requests") == sum(is_in_share("iris", "8", request.encode(), 20) for request in requests)
 
 
 def test_a_sender_is_an_address_and_a_user_however_much_it_sends(canary: Canary) -> None:

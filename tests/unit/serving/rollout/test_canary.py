@@ -11,7 +11,7 @@ import pytest
 from ml_code.model_file.spec import Value
 from serving.comparison.analysis import Rules
 from serving.comparison.replays import is_same
-from serving.errors import BreachError, FrozenModelError, InconclusiveError
+from serving.errors import BreachError, FrozenModelError, InconclusiveError, RegistryError
 from serving.fleet.gateway import Answer, Variant
 from serving.rollout import steps
 from serving.rollout.plan import open_rollout
@@ -167,7 +167,7 @@ def test_a_version_that_fails_for_one_sender_alone_is_neither_promoted_nor_conde
         return replace(found, status=500) if (pool, traffic) == ("canary", "live") else found
 
     table.stack._answer = fail_people  # type: ignore[method-assign]
-    with pytest.raises(InconclusiveError, match="errors: found 200 requests that failed from 1 of 1 senders"):
+    with pytest.raises(InconclusiveError, match="errors: found 98 requests that failed from 1 of 1 senders"):
         STEPS["analyse_canary"](control, number)
     assert_settled(table, "3", None)
     assert table.registry.tags["4"]["rollout"] == "inconclusive"
@@ -199,3 +199,37 @@ def test_a_canary_that_closed_before_a_second_try_is_opened_again() -> None:
     del table.registry.model_tags["canary_until"]
     STEPS["analyse_canary"](control, number)
     assert table.rows.read(number).figures["canary"]["replayed"] == 300
+
+
+def test_few_users_meet_a_version_at_first_and_all_of_the_pool_in_the_end() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = begin(control)
+    assert table.stack.share() == 10, "before anything was compared"
+    shares: list[int] = []
+
+    def note_share(seconds: float) -> None:
+        table.stack.pause(seconds)
+        shares.append(table.stack.share())
+
+    STEPS["analyse_canary"](replace(control, pause=note_share), number)
+    assert shares == sorted(shares)
+    assert set(shares) == {10, 50, 100}
+    assert shares.count(10) >= 3
+
+
+def test_a_registry_that_is_away_holds_the_share_back_and_not_the_analysis() -> None:
+    table = set_table("4", champion="3")
+    control = table.control()
+    number = begin(control)
+    tag_model, refused = table.registry.tag_model, iter(range(2))
+
+    def refuse_two(model: str, key: str, value: str | None) -> None:
+        if key == "canary_share" and value == "50" and next(refused, None) is not None:
+            raise RegistryError("MLflow is away")
+        tag_model(model, key, value)
+
+    table.registry.tag_model = refuse_two  # type: ignore[method-assign]
+    STEPS["analyse_canary"](control, number)
+    assert next(refused, None) is None
+    assert table.stack.share() == 100
