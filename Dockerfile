@@ -28,7 +28,7 @@ RUN --mount=type=tmpfs,target=/var/lib/apt/lists --mount=type=tmpfs,target=/var/
 # and tasks share the volume of predictions through the group, whichever image it was filled from.
 ARG AIRFLOW_UID=50000
 RUN useradd --uid ${AIRFLOW_UID} --gid 0 --home-dir /opt/airflow --create-home airflow \
-    && install -d -m 775 -o airflow -g 0 /opt/airflow/logs /opt/airflow/dags /opt/airflow/plugins \
+    && install -d -m 775 -o airflow -g 0 /opt/airflow/logs /opt/airflow/dags /opt/airflow/plugins /var/lib/loop-status \
     && install -d -m 2770 -o airflow -g 0 /var/lib/prediction-log /var/lib/prediction-log/segments \
     /var/lib/prediction-log/feedback /var/lib/prediction-log/batches
 RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \

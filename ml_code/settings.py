@@ -75,6 +75,9 @@ class Settings(BaseSettings):
         pattern=r"^(s3://[a-z0-9][a-z0-9.-]+(/[^\s,]*)?(,|$))*$",
         description="further buckets or prefixes that a form may name, separated by commas: s3://sales,s3://lake/new",
     )
+    loop_status_dir: Path | None = Field(
+        default=None, description="folder of the state of the loop, which the gateway shows; without it none is written"
+    )
     catalog_dir: Path | None = Field(
         default=None, description="folder of dataset TOML files instead of the shipped one"
     )

@@ -31,6 +31,7 @@ BEHIND = {
     "serving/rollout/rows.py": "`find_rollback`: the newest one of an owner",
     "ml_code/monitoring/quality/history.py": "older windows: the caller says how many of the newest it judges",
     "ml_code/monitoring/retraining/attempts.py": "`read_last`: the newest attempt, by which the next one is judged",
+    "ml_code/monitoring/status.py": "the start page draws the newest windows; one row is the last attempt",
     # Not a look-up.
     "ml_code/etl/employees.py": "some examples of repeated rows, for a message",
     "serving/rollout/canary.py": "rows for a replay, from a source without end",

@@ -80,6 +80,7 @@ function makeModelCard(model, percent) {
   card.querySelector("h3").textContent = model.name;
   card.querySelector(".serves").textContent = describeServing(model, percent, isOpen);
   fillShare(card.querySelector(".share"), model, percent, isOpen);
+  fillLoop(card.querySelector(".state"), model.loop);
   fillRollout(card.querySelector(".rollout"), model.rollout);
   return card;
 }

@@ -1,5 +1,5 @@
-// Fills the start page: which programs are up, their addresses, and the models that serve (models.js). Refreshes every 5
-// seconds. A program that does not respond is shown as down and never stops the page.
+// Fills the start page: which programs are up, their addresses, and the models that serve (models.js, loop.js). It
+// refreshes every 5 seconds. A program that does not respond is shown as down and never stops the page.
 "use strict";
 
 const REFRESH_MILLISECONDS = 5000;
@@ -40,6 +40,8 @@ async function checkModels() {
     const answer = await get("rollouts");
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     const { models, registry } = await answer.json();
+    const states = await readLoop();
+    for (const model of models) model.loop = states.get(model.name);
     const serving = models.filter((model) => model.champion).length;
     const lack = serving ? "MLflow cannot be read; the last versions serve" : "no model yet";
     showHealth("api", serving && registry.reachable ? "up" : "partly", serving && registry.reachable ? "" : lack);
@@ -49,6 +51,16 @@ async function checkModels() {
     showHealth("api", "down");
     showModelCards([], canaryPercent);
     showNoModels("No replica answers. They start after MLflow: docker compose ps serving serving-canary");
+  }
+}
+
+// A page without these figures still shows the models.
+async function readLoop() {
+  try {
+    const { models } = await (await get("status/loop")).json();
+    return new Map(models.map((model) => [model.name, model]));
+  } catch {
+    return new Map();
   }
 }
 

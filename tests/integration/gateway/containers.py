@@ -72,9 +72,12 @@ class Fleet:
         alias = ["--network-alias", service, "--volume", mount]
         return self._run([*alias, PYTHON_IMAGE, "python", "/replica.py", name, str(status), str(port)])
 
-    def start_gateway(self, secrets_folder: Path | None = None, **settings: str) -> str:
+    def start_gateway(
+        self, secrets_folder: Path | None = None, loop_folder: Path | None = None, **settings: str
+    ) -> str:
         """Starts a gateway as compose does and returns its address, or raises its log."""
         mount = [f"--volume={secrets_folder}:/etc/nginx/secrets:ro"] if secrets_folder else []
+        mount += [f"--volume={loop_folder}:/var/lib/loop-status:ro"] if loop_folder else []
         self.gateway = self._run([*HARDENED, *USER, *mount, "--publish", "127.0.0.1::8000", *_configure(settings)])
         url = f"http{'s' if settings.get('TLS') == 'on' else ''}://{docker('port', self.gateway, '8000')}"
         wait_until(lambda: _is_alive(url), "the gateway answers", explain=lambda: read_log(self.gateway))

@@ -7,6 +7,7 @@ import http.client
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -183,9 +184,29 @@ def test_the_start_page_runs_no_script_but_its_own(gateway: httpx.Client) -> Non
     assert "script-src 'self';" in policy
     assert "unsafe" not in policy
     assert page.headers["X-Content-Type-Options"] == "nosniff"
-    for name in ("start.css", "start.js", "models.js"):
+    for name in ("start.css", "start.js", "models.js", "loop.js"):
         assert name in page.text
         assert gateway.get(f"/{name}").status_code == 200
+
+
+def test_the_state_of_the_loop_is_empty_before_it_was_first_written(gateway: httpx.Client) -> None:
+    answer = gateway.get("/status/loop")
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json() == {"made_at": None, "models": []}
+    assert gateway.post("/status/loop").status_code == 405
+    assert gateway.get("/_no_loop").status_code == 404
+
+
+def test_the_state_of_the_loop_is_the_file_that_the_tasks_write(full_fleet: Fleet, tmp_path: Path) -> None:
+    (tmp_path / "loop.json").write_text('{"made_at":"now","models":[]}')
+    (tmp_path / "other.json").write_text("{}")
+    tmp_path.chmod(0o755)
+    url = full_fleet.start_gateway(loop_folder=tmp_path)
+    answer = httpx.get(f"{url}/status/loop")
+    assert (answer.headers["Content-Type"], answer.json()["made_at"]) == ("application/json", "now")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert httpx.get(f"{url}/status/other.json").status_code == 404
+    assert httpx.get(f"{url}/loop.json").status_code == 404
 
 
 def test_the_start_page_learns_ports_and_the_share_of_the_canary(gateway: httpx.Client) -> None:

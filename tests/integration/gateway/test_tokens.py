@@ -85,7 +85,9 @@ def test_what_describes_the_columns_needs_a_token(door: httpx.Client) -> None:
         assert door.get(path, headers=bear(TOKEN)).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/models", "/rollouts", "/stack.json", "/healthz", "/v2/health/ready", "/docs"])
+@pytest.mark.parametrize(
+    "path", ["/", "/models", "/rollouts", "/stack.json", "/status/loop", "/healthz", "/v2/health/ready", "/docs"]
+)
 def test_states_and_versions_need_no_token(door: httpx.Client, path: str) -> None:
     assert door.get(path).status_code == 200
 
