@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -36,6 +37,9 @@ MIN_LENGTHS = {
 }
 """Minimum length of each secret in characters, as the program that uses it requires; at least 8."""
 
+TOKENS = Path("/etc/nginx/secrets/tokens")
+"""The file docker/nginx/secrets/tokens, which the gateway reads beside GATEWAY_TOKENS."""
+
 WORKER_MIN_LENGTHS = {"BROKER_PASSWORD": 8, "CELERY_DB_PASSWORD": 8}
 """The same for the secrets that only docker/celery/compose.yaml needs; an older .env may lack them."""
 
@@ -47,13 +51,17 @@ def is_loopback(address: str) -> bool:
     return address == "localhost" or ip_address(address.removeprefix("[").removesuffix("]")).is_loopback
 
 
-def read_tokens(environment: Mapping[str, str]) -> dict[str, str]:
-    """The gateway's tokens by `GATEWAY_TOKENS` and their names; the gateway itself checks how they are written."""
-    entries = [entry.strip().partition(":") for entry in environment.get("GATEWAY_TOKENS", "").split(",")]
+def read_tokens(environment: Mapping[str, str], file: Path = TOKENS) -> dict[str, str]:
+    """The gateway's tokens by setting and name, of .env and of a file; the gateway checks how they are written."""
+    listed = environment.get("GATEWAY_TOKENS", "").replace(",", "\n")
+    with suppress(OSError):
+        listed += f"\n{file.read_text()}"
+    lines = [line.strip() for line in listed.splitlines()]
+    entries = [line.partition(":") for line in lines if not line.startswith("#")]
     return {f"GATEWAY_TOKENS {name}": token for name, _, token in entries if token}
 
 
-def check_secrets(environment: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def check_secrets(environment: Mapping[str, str], tokens_file: Path = TOKENS) -> tuple[list[str], list[str]]:
     """Checks the secrets of .env against the address that the stack is published on.
 
     Returns:
@@ -71,7 +79,7 @@ def check_secrets(environment: Mapping[str, str]) -> tuple[list[str], list[str]]
         local = is_loopback(bind)
     except ValueError:
         return [*failures, f"BIND_ADDRESS: expected an IP address, found {bind!r}"], []
-    tokens = read_tokens(environment)
+    tokens = read_tokens(environment, tokens_file)
     known = sorted(name for name, value in {**environment, **tokens}.items() if is_published(value))
     long = tokens | {name: value for name, value in secrets.items() if len(value) >= lengths[name]}
     weak = find_weaknesses({name: value for name, value in long.items() if name not in known})
@@ -83,6 +91,11 @@ def check_secrets(environment: Mapping[str, str]) -> tuple[list[str], list[str]]
     if known:
         failures.append(f"BIND_ADDRESS {bind} with published secrets: {', '.join(known)}; {HOW_TO_SECRETS}")
     failures += [f"BIND_ADDRESS {bind} with {finding}; {HOW_TO_SECRETS}" for finding in weak]
+    if not tokens:
+        failures.append(
+            f"GATEWAY_TOKENS: expected a token for predictions, because BIND_ADDRESS is {bind}, found none; set "
+            "GATEWAY_TOKENS=name:token in .env, with a token of `openssl rand -hex 32`"
+        )
     if environment.get("TLS") == "on":
         return failures, []
     return failures, [f"BIND_ADDRESS {bind} is not loopback: passwords travel in clear without TLS in front"]

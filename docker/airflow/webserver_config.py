@@ -24,12 +24,13 @@ ROLE_CLAIM = os.environ.get("OIDC_ROLE_CLAIM") or "groups"
 BEGINNING = "oidc_"
 ROLES = {"viewer": "Viewer", "operator": "User", "admin": "Admin"}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+IS_BEHIND_TLS = os.environ.get("TLS") == "on" or os.environ.get("TLS_BY_PROXY") == "yes"
 
 WTF_CSRF_ENABLED = True
 SESSION_COOKIE_HTTPONLY = True
 # `Strict` would drop the cookie of a sign-on at its return from the issuer.
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_SECURE = os.environ.get("TLS") == "on" or os.environ.get("TLS_BY_PROXY") == "yes"
+SESSION_COOKIE_SECURE = IS_BEHIND_TLS
 AUTH_TYPE = AUTH_OAUTH if ISSUER else AUTH_DB
 AUTH_USER_REGISTRATION = bool(ISSUER)
 AUTH_ROLES_SYNC_AT_LOGIN = True
@@ -115,3 +116,7 @@ if ISSUER:
     SECURITY_MANAGER_CLASS = SecurityManager
     OAUTH_PROVIDERS = [_describe_issuer()]
     AUTH_ROLES_MAPPING = _read_roles(os.environ.get("OIDC_ROLES", ""))
+
+if IS_BEHIND_TLS:
+    # The issuer sends people back to the address that the proxy names, and the limit of tries sees its clients.
+    os.environ["AIRFLOW__FAB__ENABLE_PROXY_FIX"] = "True"

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -22,6 +21,9 @@ from tests.waiting import wait_until
 type SignOn = Callable[..., httpx.Client]
 
 PASSWORD = secrets.token_hex(16)
+DOOR = "https://airflow.ml.example:8443"
+"""Where browsers reach Airflow: behind a proxy that does TLS."""
+
 RUN = f"/dags/{DAG}/dagRuns"
 TASK = f"{RUN}/none/taskInstances/print_world_0"
 VARIABLE = {"key": "k", "value": "v"}
@@ -99,6 +101,8 @@ def airflow(
         "OIDC_CLIENT_ID": CLIENT_ID,
         "OIDC_CLIENT_SECRET": CLIENT_SECRET,
         "OIDC_ROLES": "readers=viewer, runners=operator, chiefs=admin",
+        "AIRFLOW__API__BASE_URL": DOOR,
+        "TLS": "on",
     }
     with run_airflow_server(tmp_path_factory.mktemp("airflow"), postgres, "airflow_people", settings) as server:
         yield server
@@ -189,13 +193,31 @@ def test_a_person_is_listed_and_removed_in_both(
     assert "bob" not in [person.name for person in people.list_all()]
 
 
+class Proxy(httpx.BaseTransport):
+    """Passes on what comes to DOOR as the gateway does, with the headers that a client may write as it likes."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._server = httpx.URL(url), httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        place = request.url.netloc.decode()
+        forwarded = {"X-Forwarded-Host": place, "X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
+        of_client = {"X-Forwarded-Port": "9", "X-Forwarded-Prefix": "/evil"}
+        url = request.url.copy_with(scheme="http", host=self._url.host, port=self._url.port)
+        headers = {**request.headers, **forwarded, **of_client}
+        return self._server.handle_request(httpx.Request(request.method, url, headers=headers, stream=request.stream))
+
+    def close(self) -> None:
+        self._server.close()
+
+
 @pytest.fixture
 def sign_on(airflow: AirflowServer, provider: OidcProvider) -> Iterator[SignOn]:
     """Signs the provider's person on in a new browser, which is closed in the end."""
     with ExitStack() as browsers:
 
         def sign_on(*, tampers: bool = False) -> httpx.Client:
-            browser = browsers.enter_context(httpx.Client(base_url=airflow.url, timeout=60))
+            browser = browsers.enter_context(httpx.Client(base_url=DOOR, transport=Proxy(airflow.url), timeout=60))
             return go_round(browser, provider, tampers=tampers)
 
         yield sign_on
@@ -206,7 +228,7 @@ def go_round(browser: httpx.Client, provider: OidcProvider, *, tampers: bool) ->
     to_provider = browser.get("/auth/login/oidc").headers["Location"]
     assert to_provider.startswith(f"{provider.issuer}/authorization")
     back = httpx.get(to_provider).headers["Location"]
-    assert urlsplit(back).path == "/auth/oauth-authorized/oidc"
+    assert back.startswith(f"{DOOR}/auth/oauth-authorized/oidc?")
     if tampers:
         back = back.replace("state=", "state=x")
     answer = browser.get(back)

@@ -51,7 +51,8 @@ SHORTEST = {
 
 @pytest.fixture
 def secrets() -> dict[str, str]:
-    return {name: token_hex(64)[: max(length, 32)] for name, length in SHORTEST.items()}
+    tokens = {"GATEWAY_TOKENS": f"ann:{token_hex(16)}"}
+    return tokens | {name: token_hex(64)[: max(length, 32)] for name, length in SHORTEST.items()}
 
 
 def test_every_secret_of_the_example_has_a_shortest_length() -> None:
@@ -120,7 +121,8 @@ def test_an_address_in_another_form_forbids_a_start(preflight: ModuleType, secre
 
 def test_what_make_env_writes_passes_on_every_address(preflight: ModuleType, tmp_path: Path) -> None:
     subprocess.run([FILE.parents[1] / "bin/env.sh", tmp_path / "env"], check=True, capture_output=True)
-    failures, _ = preflight.check_secrets(read_env_file(tmp_path / "env") | {"BIND_ADDRESS": "0.0.0.0"})
+    tokens = {"BIND_ADDRESS": "0.0.0.0", "GATEWAY_TOKENS": f"ann:{token_hex(16)}"}
+    failures, _ = preflight.check_secrets(read_env_file(tmp_path / "env") | tokens)
     assert failures == []
 
 
@@ -215,3 +217,25 @@ def test_a_guessable_token_is_refused_off_loopback_by_its_name(
     assert len(failures) == 1
     assert "GATEWAY_TOKENS bob" in failures[0]
     assert token not in failures[0]
+
+
+def test_off_loopback_predictions_need_a_token_of_the_settings_or_of_the_file(
+    preflight: ModuleType, secrets: dict[str, str], tmp_path: Path
+) -> None:
+    none, file = secrets | {"GATEWAY_TOKENS": ""}, tmp_path / "tokens"
+    assert preflight.check_secrets(none, file) == ([], [])
+    wide = none | {"BIND_ADDRESS": "0.0.0.0", "TLS": "on"}
+    [failure], _ = preflight.check_secrets(wide, file)
+    assert failure.startswith("GATEWAY_TOKENS: expected a token for predictions, because BIND_ADDRESS is 0.0.0.0")
+    file.write_text("# no entry\n")
+    assert len(preflight.check_secrets(wide, file)[0]) == 1
+    file.write_text(f"# programs\n shop:{token_hex(16)}\n")
+    assert preflight.check_secrets(wide, file) == ([], [])
+
+
+def test_a_guessable_token_of_the_file_is_refused_as_well(
+    preflight: ModuleType, secrets: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "tokens").write_text("shop:password-password\n")
+    [failure], _ = preflight.check_secrets(secrets | {"BIND_ADDRESS": "0.0.0.0", "TLS": "on"}, tmp_path / "tokens")
+    assert "with GATEWAY_TOKENS shop: expected a random secret" in failure

@@ -223,3 +223,28 @@ def test_a_clone_for_its_owner_alone_is_opened_to_the_containers_and_its_secrets
     assert {file.stat().st_mode & 0o077 for file in private} == {0}
     again = run(clone, "modes.sh")
     assert (again.returncode, again.stdout) == (0, "")
+
+
+START = ["sh", ROOT / "docker/airflow/start.sh", "sh", "-c", "echo $AIRFLOW__API__BASE_URL $ROLLOUT_MLFLOW_PUBLIC_URL"]
+IN_CLEAR = {
+    "AIRFLOW__API__BASE_URL": "http://ml.example:8080",
+    "ROLLOUT_MLFLOW_PUBLIC_URL": "http://ml.example:5000",
+    "PUBLIC_HOST": "ml.example",
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "links"),
+    [
+        ({}, "http://ml.example:8080 http://ml.example:5000"),
+        ({"TLS": "off", "GATEWAY_PORT": "443"}, "http://ml.example:8080 http://ml.example:5000"),
+        ({"TLS": "on", "GATEWAY_PORT": "443"}, "https://airflow.ml.example https://mlflow.ml.example"),
+        ({"TLS": "on", "GATEWAY_PORT": "8443"}, "https://airflow.ml.example:8443 https://mlflow.ml.example:8443"),
+        ({"TLS": "on", "GATEWAY_PORT": "443", "ROLLOUT_MLFLOW_PUBLIC_URL": ""}, "https://airflow.ml.example"),
+    ],
+    ids=["nothing", "off", "443", "another port", "no rollouts here"],
+)
+def test_links_have_the_address_that_a_browser_reaches(settings: dict[str, str], links: str) -> None:
+    environment = {"PATH": "/usr/bin:/bin", **IN_CLEAR, **settings}
+    done = subprocess.run(START, env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == links
