@@ -92,6 +92,12 @@ class Publisher:
             "tags": {tag["key"]: tag["value"] for tag in model.get("tags", [])},
         }
 
+    def list_runs(self) -> list[str]:
+        """The run that made each of the newest thousand versions."""
+        asked = {"filter": f"name='{self.model}'", "max_results": 1000}
+        answer = self._client.get("/mlflow/model-versions/search", params=asked).raise_for_status()
+        return [version["run_id"] for version in answer.json()["model_versions"]]
+
     def read_fleet(self) -> set[str | None]:
         """The champions that the replicas answer with: one, when all agree."""
         return {find_version(state, self.model) for state in self._stack.ask_fleet("/readyz").values()}
