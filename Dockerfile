@@ -24,13 +24,10 @@ RUN --mount=type=tmpfs,target=/var/lib/apt/lists --mount=type=tmpfs,target=/var/
     apt-get update && apt-get install -y --no-install-recommends libgomp1 fonts-nanum \
     && find /usr/share/fonts/truetype/nanum -type f ! -name NanumGothic.ttf -delete
 # The user comes before the packages because it rarely changes. Airflow requires a passwd entry with a home. The group
-# is root, as in the official image. The log folder is created here so that its new volume belongs to the user. Replicas
-# and tasks share the volume of predictions through the group, whichever image it was filled from.
+# is root, as in the official image. The log folder is created here so that its new volume belongs to the user.
 ARG AIRFLOW_UID=50000
 RUN useradd --uid ${AIRFLOW_UID} --gid 0 --home-dir /opt/airflow --create-home airflow \
-    && install -d -m 775 -o airflow -g 0 /opt/airflow/logs /opt/airflow/dags /opt/airflow/plugins /var/lib/loop-status \
-    && install -d -m 2770 -o airflow -g 0 /var/lib/prediction-log /var/lib/prediction-log/segments \
-    /var/lib/prediction-log/feedback /var/lib/prediction-log/batches
+    && install -d -m 775 -o airflow -g 0 /opt/airflow/logs /opt/airflow/dags /opt/airflow/plugins
 RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,source=docker/requirements/airflow.txt,target=/tmp/requirements.txt \
     --mount=type=cache,target=/var/cache/uv,sharing=locked \
@@ -46,6 +43,10 @@ RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv 
 COPY dags/ /opt/airflow/dags/
 COPY plugins/ /opt/airflow/plugins/
 COPY docker/airflow/ /opt/airflow/
+# Tasks and replicas share the volume of predictions through the group, whichever image filled it first.
+RUN install -d -m 2770 -o airflow -g 0 /var/lib/prediction-log /var/lib/prediction-log/segments \
+    /var/lib/prediction-log/feedback /var/lib/prediction-log/batches \
+    && install -d -m 775 -o airflow -g 0 /var/lib/loop-status
 ENV AIRFLOW_HOME=/opt/airflow
 USER airflow
 WORKDIR /opt/airflow
@@ -65,9 +66,7 @@ CMD ["sh", "start.sh"]
 # --- serving: answers predictions; has no training library and no MLflow client --------------------------------------
 FROM base AS serving
 # The state folder is created here so that its new volume belongs to the user, not to root.
-RUN useradd --uid 50000 --gid 0 --create-home serving && install -d -o serving -g 0 /var/lib/serving \
-    && install -d -m 2770 -o serving -g 0 /var/lib/prediction-log /var/lib/prediction-log/segments \
-    /var/lib/prediction-log/feedback /var/lib/prediction-log/batches
+RUN useradd --uid 50000 --gid 0 --create-home serving && install -d -o serving -g 0 /var/lib/serving
 RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,source=docker/requirements/serving.txt,target=/tmp/requirements.txt \
     --mount=type=cache,target=/var/cache/uv,sharing=locked \
@@ -80,6 +79,8 @@ COPY mlops/__init__.py mlops/
 RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=cache,target=/var/cache/uv,sharing=locked \
     uv pip install --offline --no-deps -e . && rm /usr/local/bin/mlops
+RUN install -d -m 2770 -o serving -g 0 /var/lib/prediction-log /var/lib/prediction-log/segments \
+    /var/lib/prediction-log/feedback /var/lib/prediction-log/batches
 USER serving
 ENV BENTOML_DO_NOT_TRACK=true BENTOML_HOME=/tmp/bentoml
 CMD ["python", "-m", "serving"]

@@ -21,6 +21,9 @@ LONGEST_ID = 128
 BLOCK_BYTES = 2_000_000
 """Bytes of objects in one block: five hundred wide rows would delay other requests by tens of milliseconds."""
 
+GROUPED_ROWS = 100
+"""Requests of more rows have blocks of their own."""
+
 UNIT_BYTES = 16
 KNOWN_UNITS = 4096
 
@@ -43,7 +46,7 @@ class Logged(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Rows for one block: of many requests with one row each, or the rows `start` to `stop` of one request."""
+    """Rows for one block: all of some requests with `stop` rows each, or the rows `start` to `stop` of one request."""
 
     requests: Sequence[Logged]
     start: int = 0
@@ -72,20 +75,22 @@ def count_rows(logged: Logged) -> int:
 
 def cut_blocks(requests: Sequence[Logged]) -> Iterator[Part]:
     """Groups requests by what a block has in common, and cuts the groups into blocks."""
-    groups: dict[tuple[int, str, bool], list[Logged]] = {}
+    groups: dict[tuple[int, str, bool, int], list[Logged]] = {}
     for logged in requests:
         served, traffic, _, _, _, _, _, rows, prediction = logged
-        if len(rows) > 1:
-            yield from _cut_rows(logged)
-            continue
-        key = (id(served), traffic, prediction is None)
+        key = (id(served), traffic, prediction is None, len(rows))
         if key in groups:
             groups[key].append(logged)
         else:
             groups[key] = [logged]
-    for group in groups.values():
-        for start in range(0, len(group), MAX_ROWS):
-            yield from _cut_requests(group[start : start + MAX_ROWS])
+    for (*_, rows_each), group in groups.items():
+        if rows_each > GROUPED_ROWS:
+            for logged in group:
+                yield from _cut_rows(logged)
+        else:
+            step = MAX_ROWS // max(rows_each, 1)
+            for start in range(0, len(group), step):
+                yield from _cut_requests(group[start : start + step])
 
 
 class RowMaker:
@@ -131,8 +136,14 @@ class RowMaker:
             return [(*self._describe(logged), None, None, None) for logged in part.requests]
         if len(first.rows) == 1:
             return self._list_requests(part.requests, kept, places)
-        request_id, _, *rest = self._describe(first)
-        prediction, rows = first.prediction, first.rows[part.start : part.stop]
+        return [row for logged in part.requests for row in self._list_part(logged, part, kept, places)]
+
+    def _list_part(
+        self, logged: Logged, part: Part, kept: list[tuple[int, Feature]] | None, places: Mapping[Any, int]
+    ) -> list[tuple[Any, ...]]:
+        request_id, _, *rest = self._describe(logged)
+        prediction, rows = logged.prediction, logged.rows[part.start : part.stop]
+        assert prediction is not None  # noqa: S101  a part holds either answers or refusals
         return [
             (request_id, number, *rest, cells, prediction.values[number], _read_score(prediction, places, number))
             for number, cells in enumerate(_select(rows, kept), part.start)
@@ -181,7 +192,7 @@ def _cut_requests(requests: Sequence[Logged]) -> Iterator[Part]:
         yield from _cut_requests(requests[:half])
         yield from _cut_requests(requests[half:])
     else:
-        yield Part(requests)
+        yield Part(requests, 0, count_rows(requests[0]))
 
 
 def _cut_rows(logged: Logged) -> Iterator[Part]:

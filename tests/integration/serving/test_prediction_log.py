@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import random
 import signal
+import statistics
 import threading
 import time
 from collections import Counter
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from ml_code.monitoring.prediction_log.blocks import Block, read_block, read_time
@@ -131,3 +134,42 @@ def test_the_figures_and_the_blocks_tell_the_same(folder: Path) -> None:
 def _read_figures(replica: Replica, names: dict[str, float]) -> dict[str, float]:
     lines = httpx.get(f"{replica.url}/metrics").text.splitlines()
     return {line.split()[0]: float(line.split()[1]) for line in lines if line.split()[0] in names}
+
+
+@pytest.mark.long
+def test_the_log_costs_a_request_at_most_a_twentieth(tmp_path: Path) -> None:
+    """Both replicas in turn; the least CPU time of a round, which other work on the machine only adds to."""
+    folders = [tmp_path / name for name in ("off", "on")]
+    for folder in folders:
+        folder.mkdir()
+        store_models(folder)
+    off, on = (tmp_path / name for name in ("off", "on"))
+    catalog = {"SERVING_CATALOG_DIR": str(off / "catalog")}
+    with run_replica(off, "http://127.0.0.1:1", "nothing", **catalog) as without, start(on) as with_log:
+        replicas = [without, with_log]
+        for replica in replicas:
+            _ask(replica, 500)
+        rounds = [[_ask(replica, 2000) for replica in replicas] for _ in range(7)]
+    cpu = [min(found[which][0] for found in rounds) for which in (0, 1)]
+    p50 = [statistics.median(found[which][1] for found in rounds) for which in (0, 1)]
+    print(f"CPU {cpu[0]:.0f} and {cpu[1]:.0f} us a request, p50 {p50[0]:.3f} and {p50[1]:.3f} ms")
+    assert cpu[1] <= cpu[0] * 1.05
+    assert p50[1] <= p50[0] + 0.1
+
+
+def _ask(replica: Replica, requests: int) -> tuple[float, float]:
+    """CPU time of a request in microseconds, and the median of the latencies in milliseconds."""
+    body = b"[[5.1, 3.5, 1.4, 0.2]]"
+    connection = http.client.HTTPConnection(replica.url.removeprefix("http://"))
+    process = psutil.Process(replica.process_id)
+    before, latencies = process.cpu_times(), []
+    for _ in range(requests):
+        began = time.perf_counter()
+        connection.request("POST", "/predict", body, {"content-type": "application/json"})
+        connection.getresponse().read()
+        latencies.append(time.perf_counter() - began)
+    time.sleep(0.3)  # the log writes what waits
+    after = process.cpu_times()
+    connection.close()
+    used = after.user + after.system - before.user - before.system
+    return used / requests * 1e6, statistics.median(latencies) * 1000
