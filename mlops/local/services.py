@@ -158,7 +158,7 @@ class Services:
     def make_folders(self) -> None:
         """Makes the working folders of the services."""
         log = (f"prediction-log/{name}" for name in ("segments", "feedback", "batches"))
-        for name in ("objects", "mlflow", "airflow", "serving/bentoml", *log):
+        for name in ("objects", "mlflow", "airflow", "serving/bentoml", "loop-status", *log):
             (self._state.path / name).mkdir(parents=True, exist_ok=True)
 
     def make_buckets(self) -> None:
@@ -202,6 +202,7 @@ class Services:
                 "MPLCONFIGDIR": str(self._state.path / "airflow/matplotlib"),
                 "MLOPS_GATEWAY_URL": f"http://{LOOPBACK}:{self._ports['serving']}",
                 "MLOPS_PREDICTION_LOG_DIR": str(self._state.path / "prediction-log"),
+                "MLOPS_LOOP_STATUS_DIR": str(self._state.path / "loop-status"),
                 "ROLLOUT_STABLE_HOST": LOOPBACK,
                 "ROLLOUT_CANARY_HOST": "",
                 "ROLLOUT_PORT": str(self._ports["serving"]),
