@@ -79,6 +79,10 @@ class Places:
         """One object of the log: rows of one hour, whose features have the same names and kinds."""
         return f"{self.locate_log(model)}/schema={schema}/date={hour:%Y-%m-%d}/hour={hour:%H}/{name}.parquet"
 
+    def locate_drift_page(self, model: str, version: str, name: str) -> str:
+        """The page of a window of a version."""
+        return self._locate_predictions(f"drift/model={model}/version={version}/{name}")
+
     def _locate_predictions(self, model: str) -> str:
         return f"{self.predictions_uri.rstrip('/')}/{model}"
 

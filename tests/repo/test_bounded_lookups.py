@@ -30,6 +30,7 @@ BEHIND = {
     "serving/rollout/promotion_log.py": "`_find`: the newest row of those that the condition means",
     "serving/rollout/rows.py": "`find_rollback`: the newest one of an owner",
     "ml_code/monitoring/quality/history.py": "older windows: the caller says how many of the newest it judges",
+    "ml_code/monitoring/drift/history.py": "older windows, which do not count for an alarm",
     "ml_code/monitoring/retraining/attempts.py": "`read_last`: the newest attempt, by which the next one is judged",
     "ml_code/monitoring/status.py": "the start page draws the newest windows; one row is the last attempt",
     # Not a look-up.

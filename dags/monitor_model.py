@@ -1,0 +1,72 @@
+"""Watches what the champions answer, and alarms when live rows differ from those that a version was made for.
+
+**What it does**: looks at each model with a champion. `watch_drift` judges each window of the prediction log once, when
+the log is complete for it. A window is a whole day in UTC, unless `[drift]` in the dataset's TOML file changes it. The
+task compares features, predictions and scores with the version's reference. The verdict is one of four:
+- clean;
+- drift: a test and the size of the difference agree, or a classifier tells the rows from the reference;
+- quality: missing cells, new categories, values outside of the catalog's range, a feature that stands still, or refused
+  requests. A person is told, and nothing is retrained while it lasts;
+- no verdict: fewer than 50 rows count, or the version has no reference.
+
+Two windows of the last five that drift, the newest among them, are an alarm.
+
+**What starts it**: every hour, at minute 20.
+
+**What it writes**: a row of `warehouse.drift_window` for each window, and a page with plots. The page is in the bucket
+`predictions` (`drift/`), and among the files of the version's run in MLflow. An alarm emits the asset `drift/<model>`,
+and sends a notice.
+
+## Triage
+- `choose_models` red: MLflow was not reached. Safe to clear.
+- `choose_models` without a model, `watch_drift` skipped: no model has a champion yet.
+- `watch_drift` labelled "no collected log": `collect_predictions` has not run, or the log is switched off.
+- `watch_drift` labelled "no closed window": every window is judged, or `collect_predictions` is late.
+- `watch_drift` labelled "no verdict": the row's figures say why. A file that was trained elsewhere has no reference.
+- `watch_drift` labelled "quality": its notice names the columns. Correct the program that sends the requests.
+- `watch_drift` red: MLflow, the store or the warehouse was not reached. Safe to clear: judged windows stay as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import Asset, AssetAlias, dag, get_current_context, task, timezone
+from notices import tell_person
+from task_defaults import make_task_defaults
+
+
+@dag(
+    schedule="20 * * * *",
+    start_date=timezone.datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=False,
+    tags=["ml", "monitoring"],
+    doc_md=__doc__,
+    default_args=make_task_defaults(),
+)
+def monitor_model() -> None:
+    @task
+    def choose_models() -> list[str]:
+        from ml_code.monitoring.drift import watching
+        from ml_code.workspace import open_workspace
+
+        return watching.list_watched(open_workspace())
+
+    @task(map_index_template="{{ label }}", outlets=[AssetAlias("drift-alarm")])
+    def watch_drift(model: str, ti: Any = None, outlet_events: Any = None) -> None:
+        from ml_code.monitoring.drift import watching
+        from ml_code.workspace import open_workspace
+
+        watched = watching.watch_model(open_workspace(), model, is_retry=ti.try_number > 1)
+        get_current_context()["label"] = watched.label
+        if watched.alarm:
+            outlet_events[AssetAlias("drift-alarm")].add(Asset(f"drift/{model}"))
+        for notice in watched.notices:
+            tell_person(notice)
+
+    watch_drift.expand(model=choose_models())
+
+
+monitor_model()
