@@ -106,6 +106,19 @@ def test_each_program_has_a_name_of_its_own_at_the_same_port(
     assert (headers["x-forwarded-proto"], headers["x-forwarded-host"]) == ("https", own)
 
 
+@pytest.mark.parametrize(
+    ("name", "paths"),
+    [("airflow", ["/auth/token", "/auth//token/cli", "/auth/%74oken"]), ("minio", ["/api/v1/login"])],
+)
+def test_who_guesses_passwords_is_slowed_down(door: httpx.Client, port: int, name: str, paths: list[str]) -> None:
+    own = {"Host": f"{name}.localhost:{port}"}
+    tries = [door.post(path, headers=own, json={"username": "admin"}).status_code for path in paths * 20]
+    assert tries.count(429) >= len(tries) - 18
+    refused = door.post(paths[0], headers=own)
+    assert (refused.status_code, "try again in a minute" in refused.text) == (429, True)
+    assert {door.post("/api/v2/dags/x/dagRuns", headers=own).status_code for _ in range(20)} == {200}
+
+
 def test_another_name_is_the_gateways(door: httpx.Client) -> None:
     assert door.get("/", headers={"Host": "postgres.localhost"}).headers["Content-Type"].startswith("text/html")
 
