@@ -13,6 +13,9 @@ from ml_code.settings import Settings
 SIGNED = "gate.signed"
 """Tag of a run and of a version: the facts that decide, and their HMAC."""
 
+APPROVED = "approved_by.signed"
+"""Tag of a version: who approved it and what, and the HMAC."""
+
 UNSIGNED = "unsigned"
 """Gate of a version that claims to have passed without a signature: only a person can roll it out."""
 
@@ -53,6 +56,17 @@ class Signer:
             return FORGED
         return facts["gate"]
 
+    def sign_approval(self, model: str, version: str, person: str, tags: Mapping[str, str]) -> str:
+        """Returns a person's signed approval of a version, from its tags: of this file with this decision alone."""
+        return self._sign(f"approval {model}/{version}", {"person": person, **_list_approved(tags)})
+
+    def read_approver(self, model: str, version: str, tags: Mapping[str, str]) -> str | None:
+        """Who approved a version as it is; None where nobody did, or nobody signed it."""
+        facts = self._open(f"approval {model}/{version}", tags.get(APPROVED, ""))
+        if facts is None or {**facts, **_list_approved(tags)} != facts:
+            return None
+        return facts.get("person")
+
     def _sign(self, subject: str, facts: dict[str, str]) -> str:
         return json.dumps({"facts": facts, "hmac": self._compute(subject, facts)}, sort_keys=True)
 
@@ -73,6 +87,11 @@ def list_facts(tags: Mapping[str, str]) -> dict[str, str]:
     """The facts that decide: outcome, file, holdout, and the whole decision by its digest."""
     decision = hashlib.sha256(tags.get("gate.decision", "").encode()).hexdigest()
     return {name: tags.get(name, "") for name in ("gate", "sha256", "holdout_id")} | {"decision": decision}
+
+
+def _list_approved(tags: Mapping[str, str]) -> dict[str, str]:
+    """The facts that a person approves; the approval itself changes the outcome."""
+    return {name: fact for name, fact in list_facts(tags).items() if name != "gate"}
 
 
 def find_signer(settings: Settings) -> Signer | None:

@@ -136,7 +136,7 @@ class Deployment:
         """Whether the rollout under way takes the wanted version, or a newer one that a person requested."""
         if active.kind != "rollout":
             return False
-        wanted = version or self._place.control.registry.find_newest_passed(self._model)
+        wanted = version or self._place.control.find_newest_passed(self._model)
         if version is None and (wanted is None or int(wanted) < int(active.to_version)):
             return True
         return wanted == active.to_version
@@ -145,7 +145,7 @@ class Deployment:
         """The version to roll out; None if it serves already."""
         control = self._place.control
         try:
-            return choose_version(control.registry, control.log, self._model, version).target
+            return choose_version(control, self._model, version).target
         except NothingNewError:
             self._progress.say(f"{self._model}: version {self._read_champion()} serves already")
             return None

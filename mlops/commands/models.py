@@ -112,7 +112,7 @@ def _describe_model(control: RolloutControl, name: str) -> dict[str, str | None]
         "model": name,
         "champion": found.get(CHAMPION),
         "previous": found.get(PREVIOUS),
-        "newest passed": control.registry.find_newest_passed(name),
+        "newest passed": control.find_newest_passed(name),
         "under way": f"{active.state}: version {active.to_version}" if active else None,
         "frozen": f"{frozen.who}: {frozen.why}" if frozen else None,
     }

@@ -6,7 +6,7 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,8 +39,8 @@ class RegistryWriter(Protocol):
     def read(self, model: str) -> dict[str, str]:
         """The version that each alias names."""
 
-    def find_newest_passed(self, model: str) -> str | None:
-        """The newest version that passed the gate and that no rollout has failed."""
+    def find_newest_passed(self, model: str, taken_back: Collection[str] = ()) -> str | None:
+        """The newest version that passed the gate, is not among those taken back, and that no rollout has failed."""
 
     def read_tags(self, model: str, version: str) -> dict[str, str] | None:
         """The tags of a version; None where it does not exist."""
@@ -89,17 +89,18 @@ class MlflowRegistryWriter:
         entries = answer.get("registered_model", {}).get("aliases", [])
         return {entry["alias"]: str(entry["version"]) for entry in entries}
 
-    def find_newest_passed(self, model: str) -> str | None:
+    def find_newest_passed(self, model: str, taken_back: Collection[str] = ()) -> str | None:
         """Finds the newest version with the tag `gate=passed` that was neither rolled back nor failed by a rollout.
 
         Raises:
             RegistryError: MLflow does not answer as expected.
         """
         for version in self._search_versions(f"name='{model}' and tags.gate='passed'"):
-            tags = self._believe(model, str(version["version"]), _read_tags(version))
-            is_bad = ROLLED_BACK in tags or tags.get(VERDICT) in BAD_VERDICTS
+            number = str(version["version"])
+            tags = self._believe(model, number, _read_tags(version))
+            is_bad = number in taken_back or ROLLED_BACK in tags or tags.get(VERDICT) in BAD_VERDICTS
             if tags.get("gate") == "passed" and not is_bad:
-                return str(version["version"])
+                return number
         return None
 
     def read_tags(self, model: str, version: str) -> dict[str, str] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_code.datasets import load_catalog, load_dataset
 from ml_code.gate.decision import Decision
-from ml_code.signature import APPROVABLE, FORGED, SIGNED, UNSIGNED
+from ml_code.signature import APPROVABLE, APPROVED, FORGED, SIGNED, UNSIGNED
 from serving.comparison.limits import Limits, choose_limits
 from serving.errors import BreachError
 from serving.rollout.control import RolloutControl
@@ -41,7 +41,7 @@ def needs_approval(control: RolloutControl, rollout_id: int, *, is_asked_for: bo
         return False
     tags = control.registry.read_tags(rollout.model, rollout.to_version) or {}
     name = load_catalog(control.catalog_dir).list_models()[rollout.model]
-    is_forced = _find_forcer(tags) is not None and APPROVED_BY not in tags
+    is_forced = _find_forcer(tags) is not None and _find_approver(control, rollout, tags) is None
     is_undecided = is_forced or tags.get("gate") in {"needs_approval", UNSIGNED}
     return is_asked_for or is_undecided or load_dataset(name, control.catalog_dir).require_approval
 
@@ -90,7 +90,7 @@ def approve(control: RolloutControl, rollout_id: int, person: str, looser: Seque
     """Continues the rollout; a version on which the gate could not decide counts as passed from now on."""
     with control.hold(rollout_id) as held:
         sign_gate(held, "passed")
-        held.control.registry.tag(held.row.model, held.row.to_version, APPROVED_BY, person)
+        _sign_approval(held, person)
         held.control.registry.tag(held.row.model, held.row.to_version, "gate", "passed")
         held.note(reason=f"approved by {person}{f', with {", ".join(looser)}' if looser else ''}")
 
@@ -102,6 +102,22 @@ def sign_gate(held: HeldRollout, gate: str) -> None:
     if control.signer is not None and tags.get("gate") in APPROVABLE:
         token = control.signer.sign_version(row.model, row.to_version, {**tags, "gate": gate})
         control.registry.tag(row.model, row.to_version, SIGNED, token)
+
+
+def _sign_approval(held: HeldRollout, person: str) -> None:
+    control, row = held.control, held.row
+    control.registry.tag(row.model, row.to_version, APPROVED_BY, person)
+    if control.signer is not None:
+        tags = control.registry.read_tags(row.model, row.to_version) or {}
+        token = control.signer.sign_approval(row.model, row.to_version, person, tags)
+        control.registry.tag(row.model, row.to_version, APPROVED, token)
+
+
+def _find_approver(control: RolloutControl, row: Rollout, tags: Mapping[str, str]) -> str | None:
+    """Who approved the version as it is; a name that nobody signed is nobody's approval."""
+    if control.signer is None:
+        return tags.get(APPROVED_BY)
+    return control.signer.read_approver(row.model, row.to_version, tags)
 
 
 def refuse_forged(row: Rollout, tags: Mapping[str, str]) -> None:

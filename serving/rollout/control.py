@@ -98,6 +98,13 @@ class RolloutControl:
             raise explain_loss(found)
         return HeldRollout(self, found)
 
+    def find_newest_passed(self, model: str) -> str | None:
+        """The newest version that passed the gate, that no rollout has failed and no rollback has taken back.
+
+        The warehouse says what was taken back: whoever writes tags in MLflow may delete one.
+        """
+        return self.registry.find_newest_passed(model, self.rows.list_taken_back(model))
+
     def find_active(self, model: str) -> HeldRollout | None:
         """The rollout of the model that has not ended, whoever drives it; the caller holds the model's lock."""
         found = self.rows.find_active(model)

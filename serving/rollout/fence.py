@@ -7,7 +7,7 @@ that the lock was lost, or that a call came late, puts right what it overwrote.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,10 +60,10 @@ class FencedRegistry:
         self._check()
         return self.registry.read(model)
 
-    def find_newest_passed(self, model: str) -> str | None:
-        """The newest version that passed the gate and that no rollout has failed."""
+    def find_newest_passed(self, model: str, taken_back: Collection[str] = ()) -> str | None:
+        """The newest version that passed the gate, not taken back, and that no rollout has failed."""
         self._check()
-        return self.registry.find_newest_passed(model)
+        return self.registry.find_newest_passed(model, taken_back)
 
     def read_tags(self, model: str, version: str) -> dict[str, str] | None:
         """The tags of a version; None where it does not exist."""

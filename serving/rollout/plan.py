@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from ml_code.signature import APPROVABLE
 from serving.errors import FrozenModelError, NoCandidateError, NothingNewError, UnderWayError
 from serving.registry.names import CHAMPION
-from serving.registry.writer import RegistryWriter
 from serving.rollout.control import RolloutControl
 from serving.rollout.held import HeldRollout
-from serving.rollout.promotion_log import PromotionLog
 from serving.rollout.rollback import finish_rollback, note_moves_by_hand
 from serving.rollout.rows import MOVING, Rollout
 
@@ -28,7 +26,7 @@ class Choice:
     target: str
 
 
-def choose_version(registry: RegistryWriter, log: PromotionLog, model: str, version: str | None = None) -> Choice:
+def choose_version(control: RolloutControl, model: str, version: str | None = None) -> Choice:
     """Decides what to roll out: the requested version, or the newest that passed the gate.
 
     Raises:
@@ -36,6 +34,7 @@ def choose_version(registry: RegistryWriter, log: PromotionLog, model: str, vers
         FrozenModelError: no version was requested, and a person has frozen the model.
         NothingNewError: the version serves already.
     """
+    registry = control.registry
     # Found out here, because `promote` moves `previous` first: the way back would be lost for a version that is not.
     if version and (registry.read_tags(model, version) or {}).get("gate") not in APPROVABLE:
         raise NoCandidateError(
@@ -43,7 +42,7 @@ def choose_version(registry: RegistryWriter, log: PromotionLog, model: str, vers
             f"train again by `mlops train`, or `mlops promote {model} {version}` serves it in your name"
         )
     champion = registry.read(model).get(CHAMPION)
-    newest = registry.find_newest_passed(model)
+    newest = control.find_newest_passed(model)
     # Without a request, no rollout goes back: a champion that a person chose over the newest stays.
     unasked = champion if champion and (newest is None or int(newest) < int(champion)) else newest
     target = version or unasked
@@ -54,7 +53,7 @@ def choose_version(registry: RegistryWriter, log: PromotionLog, model: str, vers
         )
     if target == champion:
         raise NothingNewError(f"{model}: found version {target} serving already, expected a newer one; nothing to do")
-    if version is None and (freeze := log.find_freeze(model)):
+    if version is None and (freeze := control.log.find_freeze(model)):
         raise FrozenModelError(
             f"{model}: found it frozen by {freeze.who} ({freeze.why}), expected no freeze; version {target} waits: "
             f"`mlops unfreeze {model}`, or `mlops promote {model} {target}`"
@@ -88,7 +87,7 @@ def open_rollout(control: RolloutControl, model: str, version: str | None = None
 
 def _open(control: RolloutControl, model: str, version: str | None) -> Rollout:
     note_moves_by_hand(control, model)
-    choice = choose_version(control.registry, control.log, model, version)
+    choice = choose_version(control, model, version)
     opened = control.open(model, "rollout", from_version=choice.champion, to_version=choice.target, state="validating")
     logger.info("%s: opened", opened.row.name)
     opened.tell()
@@ -101,7 +100,7 @@ def _claim(held: HeldRollout, version: str | None, first: Rollout) -> bool:
     if active.owner == control.owner and active.kind == "rollout":
         held.take_over()
         return True
-    wanted = version or control.registry.find_newest_passed(active.model)
+    wanted = version or control.find_newest_passed(active.model)
     if active.is_expired:
         if active.kind == "rollout" and wanted == active.to_version:
             held.take_over()
@@ -130,7 +129,7 @@ def _replace(held: HeldRollout, version: str | None, wanted: str | None, first: 
         return
     if version is None and (wanted is None or int(wanted) < int(active.to_version)):
         raise UnderWayError(f"{active.name}: found it {active.state} by {active.owner}, which is newer; nothing to do")
-    choose_version(control.registry, control.log, active.model, version)  # raises where no version takes its place
+    choose_version(control, active.model, version)  # raises where no version takes its place
     held.abort(f"version {wanted} takes its place ({control.who})", is_verdict=False)
 
 

@@ -61,6 +61,10 @@ UPDATE = f"""
     WHERE rollout_id = %s AND ended_at IS NULL AND (%s IS NULL OR owner = %s)
     RETURNING {COLUMNS}
 """  # noqa: S608  from this module
+TAKEN_BACK = """
+    SELECT DISTINCT from_version FROM warehouse.rollout
+    WHERE model = %s AND kind = 'rollback' AND state = 'rolled back' AND from_version IS NOT NULL
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,9 @@ class RolloutRows(Protocol):
 
     def find_rollback(self, model: str, owner: str) -> Rollout | None:
         """The last rollback of the model that this owner has brought to its end."""
+
+    def list_taken_back(self, model: str) -> frozenset[str]:
+        """The versions that rollbacks have replaced."""
 
     def read(self, rollout_id: int) -> Rollout:
         """A row by its number."""
@@ -186,6 +193,16 @@ class WarehouseRollouts:
             model,
             owner,
         )
+
+    def list_taken_back(self, model: str) -> frozenset[str]:
+        """The versions that rollbacks have replaced, however long ago.
+
+        Raises:
+            WarehouseError: the database cannot be reached.
+        """
+        with self._warehouse.transaction() as connection, connection.cursor() as cursor:
+            cursor.execute(TAKEN_BACK, (model,))
+            return frozenset(version for (version,) in cursor.fetchall())
 
     def read(self, rollout_id: int) -> Rollout:
         """A row by its number.

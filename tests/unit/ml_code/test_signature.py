@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ml_code.signature import FORGED, SIGNED, UNSIGNED, Signer
+from ml_code.signature import APPROVED, FORGED, SIGNED, UNSIGNED, Signer
 
 SIGNER = Signer(b"key of the gate")
 TAGS = {"gate": "passed", "sha256": "a" * 64, "holdout_id": "h1", "gate.decision": '{"outcome": "promote"}'}
@@ -66,3 +66,14 @@ def test_a_run_is_vouched_for_with_the_tags_that_were_signed() -> None:
     assert not SIGNER.vouches_for_run("r2", {**RUN, SIGNED: token})
     assert not SIGNER.vouches_for_run("r1", {**RUN, SIGNED: token, "sha256": "b" * 64})
     assert not SIGNER.vouches_for_run("r1", RUN)
+
+
+def test_an_approval_is_of_one_file_with_one_decision() -> None:
+    approved = {**TAGS, APPROVED: SIGNER.sign_approval("iris", "3", "ada", TAGS)}
+    assert SIGNER.read_approver("iris", "3", approved) == "ada"
+    assert SIGNER.read_approver("iris", "3", {**approved, "gate": "needs_approval"}) == "ada"
+    for name in ("sha256", "holdout_id", "gate.decision"):
+        assert SIGNER.read_approver("iris", "3", {**approved, name: "b" * 64}) is None
+    assert SIGNER.read_approver("iris", "4", approved) is None
+    assert SIGNER.read_approver("iris", "3", {**TAGS, APPROVED: SIGNER.sign_version("iris", "3", TAGS)}) is None
+    assert SIGNER.read_approver("iris", "3", {**TAGS, "approved_by": "ada"}) is None

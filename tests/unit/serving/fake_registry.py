@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -51,11 +51,14 @@ class FakeRegistryWriter:
     def read(self, model: str) -> dict[str, str]:
         return dict(self.aliases)
 
-    def find_newest_passed(self, model: str) -> str | None:
+    def find_newest_passed(self, model: str, taken_back: Collection[str] = ()) -> str | None:
         good = [
             version
             for version, tags in ((version, self.read_tags(model, version) or {}) for version in self.tags)
-            if tags.get("gate") == "passed" and "rolled_back" not in tags and tags.get("rollout") not in BAD_VERDICTS
+            if version not in taken_back
+            and tags.get("gate") == "passed"
+            and "rolled_back" not in tags
+            and tags.get("rollout") not in BAD_VERDICTS
         ]
         return max(good, key=int, default=None)
 
@@ -181,6 +184,10 @@ class FakeRows:
     def find_rollback(self, model: str, owner: str) -> Rollout | None:
         ended = [row for row in self.rows.values() if row.model == model and row.owner == owner and row.ended_at]
         return next((row for row in reversed(ended) if row.kind == "rollback"), None)
+
+    def list_taken_back(self, model: str) -> frozenset[str]:
+        done = [row for row in self.rows.values() if row.model == model and row.state == "rolled back"]
+        return frozenset(row.from_version for row in done if row.from_version)
 
     def read(self, rollout_id: int) -> Rollout:
         found = self.rows[rollout_id]

@@ -14,7 +14,7 @@ from tests.unit.serving.rollout_fakes import Table, promote_in_turn, set_table
 
 
 def choose(table: Table, version: str | None = None) -> Choice:
-    return choose_version(table.registry, table.log, "iris", version)
+    return choose_version(table.control(), "iris", version)
 
 
 def test_the_newest_passed_version_is_rolled_out() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from ml_code.signature import SIGNED, UNSIGNED, Signer
-from serving.errors import BreachError, NoCandidateError
+from ml_code.gate.decision import Decision
+from ml_code.signature import APPROVED, SIGNED, UNSIGNED, Signer
+from serving.errors import BreachError, NoCandidateError, NothingNewError
 from serving.rollout import steps
 from serving.rollout.approval import approve, needs_approval
 from serving.rollout.plan import choose_version, open_rollout
+from serving.rollout.rollback import roll_back
 from tests.unit.serving.rollout_fakes import Table, set_table
 
 SIGNER = Signer(b"key of the gate")
@@ -28,21 +30,21 @@ def sign(table: Table, version: str, **changes: str) -> None:
 
 
 def test_only_a_signed_version_is_rolled_out_automatically() -> None:
-    assert choose_version(set_signed_table().registry, set_signed_table().log, "iris").target == "2"
+    assert choose_version(set_signed_table().control(), "iris").target == "2"
 
 
 def test_without_a_signed_version_there_is_nothing_to_roll_out() -> None:
     table = set_table("3")
     table.registry.signer = SIGNER
     with pytest.raises(NoCandidateError, match="the gate's signature, expected one; train one by `mlops train`"):
-        choose_version(table.registry, table.log, "iris")
+        choose_version(table.control(), "iris")
 
 
 def test_an_altered_version_is_refused_even_by_its_number() -> None:
     table = set_signed_table()
     table.registry.tags["2"]["sha256"] = "0" * 64
     with pytest.raises(NoCandidateError, match=r"mlops train`, or `mlops promote iris 2`"):
-        choose_version(table.registry, table.log, "iris", "2")
+        choose_version(table.control(), "iris", "2")
 
 
 def test_a_signed_version_is_promoted() -> None:
@@ -90,3 +92,43 @@ def test_the_approval_is_of_the_file_that_was_validated() -> None:
     approve(table.control(), row.rollout_id, "ada")
     with pytest.raises(BreachError, match="not signed: found gate=forged"):
         steps.promote(table.control(), row.rollout_id)
+
+
+def test_who_deletes_the_tag_of_a_rollback_does_not_bring_the_version_back() -> None:
+    table = set_table("4", champion="4", previous="3")
+    roll_back(table.control("ada@lab"), "iris", "wrong")
+    del table.registry.tags["4"]["rolled_back"]
+    with pytest.raises(NothingNewError, match="version 3 serving already"):
+        choose_version(table.control(), "iris")
+    assert choose_version(table.control(), "iris", "4").target == "4"
+
+
+def open_forced(version: str = "2") -> tuple[Table, int]:
+    """A rollout of a signed version whose form forced it past the gate."""
+    table = set_signed_table()
+    decision = Decision("iris", "promote", "forced", "accuracy", 0.5, 0.85, 53, "manual", forced_by="bob")
+    table.registry.tags[version]["gate.decision"] = decision.to_json()
+    sign(table, version)
+    return table, open_rollout(table.control(), "iris", version).rollout_id
+
+
+def test_an_approval_that_a_person_signed_is_not_asked_for_again() -> None:
+    table, number = open_forced()
+    assert needs_approval(table.control(), number)
+    approve(table.control(), number, "ada")
+    assert not needs_approval(table.control(), number)
+
+
+def test_a_name_that_somebody_wrote_into_mlflow_approves_nothing() -> None:
+    table, number = open_forced()
+    table.registry.tags["2"]["approved_by"] = "ada"
+    assert needs_approval(table.control(), number)
+
+
+def test_an_approval_is_not_carried_to_another_version() -> None:
+    table, number = open_forced()
+    approve(table.control(), number, "ada")
+    of_another = {name: table.registry.tags["2"][name] for name in ("approved_by", APPROVED)}
+    table, number = open_forced("3")
+    table.registry.tags["3"] |= of_another
+    assert needs_approval(table.control(), number)
