@@ -21,6 +21,10 @@ MAX_ROWS = 10_000
 """Largest plausible count: an issue has about 60 rows, and a wrong count would cause endless paging."""
 
 
+LONGEST_QUOTE = 50
+"""Most characters of a message with values of the service, which may answer anything."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A cell of the KMA's grid of 5 km; Seoul's city hall is nx=60, ny=127.
@@ -67,7 +71,7 @@ def count_rows(subject: str, text: str) -> tuple[int, int]:
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise answer_error(subject, "no such JSON", "response.body with items and totalCount") from None
     if not 0 <= total <= MAX_ROWS:
-        raise answer_error(subject, f"the totalCount {total}", f"at most {MAX_ROWS}")
+        raise answer_error(subject, f"the totalCount {_shorten(total)}", f"at most {MAX_ROWS}")
     return count, total
 
 
@@ -87,9 +91,9 @@ def read_items(document: bytes) -> list[ForecastItem]:
     except KeyError as error:
         raise answer_error(subject, f"no field {error}", "the fields of the guide") from None
     except (TypeError, ValueError, OverflowError, RecursionError, WeatherRequestError) as error:
-        raise answer_error(subject, f"{type(error).__name__}: {str(error)[:200]}", "pages as in the guide") from None
+        raise answer_error(subject, f"{type(error).__name__}: {_shorten(error)}", "pages as in the guide") from None
     if totals != {len(items)}:
-        raise answer_error(subject, f"{len(items)} rows", f"the totalCount {sorted(totals)}")
+        raise answer_error(subject, f"{len(items)} rows", f"the totalCount {_shorten(sorted(totals))}")
     if len({(item.forecast_at, item.category) for item in items}) != len(items):
         raise answer_error(subject, "a value twice", "one for each time and category")
     return items
@@ -98,6 +102,11 @@ def read_items(document: bytes) -> list[ForecastItem]:
 def answer_error(subject: str, found: str, expected: str) -> WeatherAnswerError:
     """Makes the error for a response that is not as in the guide."""
     return WeatherAnswerError(f"{subject}: found {found}, expected {expected}; try again later")
+
+
+def _shorten(found: object) -> str:
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(found))
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
 
 
 def _rows_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:

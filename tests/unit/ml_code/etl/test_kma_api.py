@@ -180,6 +180,23 @@ def test_a_response_without_a_forecast_is_described(kma: KmaServer, answer: Answ
     assert found in str(error)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fcstDate": "x" * 4000},
+        {"nx": "9" * 4000},
+        {"nx": "\x1b[31m" * 900},
+        {"category": "\n" * 4000},
+        {"totalCount": 10**4000},
+    ],
+    ids=["date", "number", "colours", "lines", "count"],
+)
+def test_of_what_the_service_answers_little_is_quoted(kma: KmaServer, changes: dict[str, object]) -> None:
+    message = str(fail(kma, page_with(**changes)))
+    assert message.isprintable()
+    assert len(message) < 250
+
+
 def test_items_as_empty_text_are_no_rows_yet(kma: KmaServer) -> None:
     empty = {"response": {"header": {"resultCode": "00"}, "body": {"items": "", "totalCount": 0}}}
     assert type(fail(kma, Answer(json.dumps(empty)))) is weather_errors.WeatherNotReadyError
