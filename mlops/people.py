@@ -54,6 +54,7 @@ class People:
 
         Raises:
             AccountError: the name cannot be used, or one system refused; then what was done before is undone.
+            NoAnswerError: one system does not answer; the same.
         """
         self._refuse_name(name)
         check_password(name, password)
@@ -70,7 +71,7 @@ class People:
                 if is_new:
                     system.set_password(name, password)
             except LocalStackError as error:
-                raise AccountError(f"{name}: {error}; {_undo(undo)}; repeat the command") from error
+                raise type(error)(f"{name}: {error}; {_undo(undo)}; repeat the command") from error
         return is_new
 
     def set_password(self, name: str, password: str) -> None:
@@ -78,6 +79,7 @@ class People:
 
         Raises:
             AccountError: the person is missing in a system, or a system refused.
+            NoAnswerError: a system does not answer.
         """
         self._refuse_name(name)
         check_password(name, password)
@@ -89,6 +91,7 @@ class People:
 
         Raises:
             AccountError: no system has the person, or one refused.
+            NoAnswerError: one does not answer.
         """
         self._refuse_name(name)
         self._refuse_stranger(name, missing_in=any)
@@ -101,7 +104,7 @@ class People:
                 change(system)
             except LocalStackError as error:
                 so_far = f"{what} in {', '.join(done)} alone" if done else "nothing changed"
-                raise AccountError(f"{name}: {so_far}: {error}; repeat the command") from error
+                raise type(error)(f"{name}: {so_far}: {error}; repeat the command") from error
             done.append(system.system)
 
     def _refuse_name(self, name: str) -> None:

@@ -88,7 +88,7 @@ def test_a_missing_account_is_made_and_both_get_one_password(
 
 def test_what_the_second_refuses_is_undone_in_both(people: People, airflow: System, mlflow: System) -> None:
     mlflow.refuses = {"create"}
-    with pytest.raises(AccountError, match="anna: MLflow: no answer; new accounts were undone; repeat the command"):
+    with pytest.raises(NoAnswerError, match="anna: MLflow: no answer; new accounts were undone; repeat the command"):
         people.add("anna", "viewer", PASSWORD)
     assert "anna" not in airflow.accounts
     assert "anna" not in mlflow.accounts
@@ -96,7 +96,7 @@ def test_what_the_second_refuses_is_undone_in_both(people: People, airflow: Syst
 
 def test_a_failed_undoing_is_said(people: People, airflow: System, mlflow: System) -> None:
     mlflow.refuses, airflow.refuses = {"create"}, {"remove"}
-    with pytest.raises(AccountError, match="undoing it failed as well: Airflow: no answer; repeat the command"):
+    with pytest.raises(NoAnswerError, match="undoing it failed as well: Airflow: no answer; repeat the command"):
         people.add("anna", "viewer", PASSWORD)
     mlflow.refuses = airflow.refuses = set()
     assert people.add("anna", "viewer", PASSWORD)
@@ -112,14 +112,14 @@ def test_a_reset_password_counts_in_both(people: People, airflow: System, mlflow
 def test_a_half_reset_password_tells_where_it_counts(people: People, mlflow: System) -> None:
     people.add("anna", "viewer", PASSWORD)
     mlflow.refuses = {"set_password"}
-    with pytest.raises(AccountError, match="anna: password set in Airflow alone: MLflow: no answer; repeat"):
+    with pytest.raises(NoAnswerError, match="anna: password set in Airflow alone: MLflow: no answer; repeat"):
         people.set_password("anna", "another-long-password")
 
 
 def test_a_removal_can_be_repeated_after_a_failure(people: People, airflow: System, mlflow: System) -> None:
     people.add("anna", "viewer", PASSWORD)
     mlflow.refuses = {"remove"}
-    with pytest.raises(AccountError, match="anna: removed in Airflow alone"):
+    with pytest.raises(NoAnswerError, match="anna: removed in Airflow alone"):
         people.remove("anna")
     mlflow.refuses = set()
     people.remove("anna")
