@@ -7,7 +7,8 @@ import pytest
 
 from ml_code.data import versions
 from ml_code.data.clean_files import CleanFiles
-from ml_code.data.snapshots import find_newest, name_version, prepare, read_snapshot, take_snapshot
+from ml_code.data.holdout import split_holdout
+from ml_code.data.snapshots import find_newest, name_version, prepare, read_holdout, read_snapshot, take_snapshot
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
 from ml_code.settings import Settings
@@ -176,3 +177,15 @@ def test_files_without_a_fitting_row_make_no_snapshot(workspace: Workspace) -> N
     source = accept(make_dataset(), workspace, make_rows())
     with pytest.raises(DataCheckError, match="found 1 accepted files and no row in them that fits"):
         take_snapshot(workspace, make_dataset(numeric=["age", "fare", "tip"]), source)
+
+
+def test_the_holdout_of_a_run_is_what_its_training_did_not_see(settings: Settings) -> None:
+    workspace = open_workspace(settings.model_copy(update={"catalog_dir": None}))
+    dataset = workspace.load_dataset("iris")
+    rows = pd.DataFrame({name: [1 + index / 100 for index in range(300)] for name in dataset.numeric})
+    uri = take_snapshot(
+        workspace, dataset, accept(dataset, workspace, rows.assign(species=[index % 3 for index in range(300)]))
+    )
+    _, holdout = read_holdout(workspace, {"dataset": "iris", "snapshot_uri": uri})
+    assert set(holdout.index) == set(split_holdout(dataset, read_snapshot(workspace, uri)).holdout.index)
+    assert len(holdout) < 150
