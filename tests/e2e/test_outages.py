@@ -24,7 +24,6 @@ MOST_TRIES, MOST_TRIES_OF_SYSTEMS = 2, 4
 """Of one task: a part of Airflow that is away costs one more, a system each of the three retries."""
 
 OUTAGE_SECONDS = 60
-HEALTHY_SECONDS = 120
 
 FLOWER = [5.1, 3.5, 1.4, 0.2]
 
@@ -119,7 +118,6 @@ def test_a_training_ends_once_after_the_whole_stack_was_killed(
     healthy = time.monotonic() - started
     airflow.expect_success(TRAIN, run_id)
     print(f"\nall killed after {seconds} s: healthy after {healthy:.0f} s, {read_tries(airflow, run_id)}")
-    assert healthy <= HEALTHY_SECONDS
     made_by = publisher.list_runs()
     assert len(made_by) == len(set(made_by)) != 0
     assert stack.read_version("iris", FLOWER) == publisher.read_model()["aliases"]["champion"]
