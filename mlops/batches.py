@@ -15,10 +15,7 @@ from ml_code.reading.rules import Reading
 from ml_code.reading.table import open_table
 from mlops.errors import AnswerError, InputError
 from mlops.gateway import LONGEST_TEXT, SHOWN, FeatureKind, Gateway, Note, RefusedRowsError
-
-MAX_ROWS = 10_000
-MAX_BODY_BYTES = 1_000_000
-"""What the gateway takes in one request."""
+from serving.limits import MAX_BODY_BYTES, MAX_ROWS
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,9 @@ import pytest
 
 from ml_code.errors import SourceError
 from ml_code.reading.rules import NumberForm, Reading
-from mlops import batches
 from mlops.batches import Source, predict_batch, read_cell, read_json, read_table, split
 from mlops.errors import AnswerError, InputError, NoAnswerError
 from mlops.gateway import FeatureKind, Gateway
-from serving import limits
 from tests.unit.mlops.conftest import AppServer
 
 PLAIN = Reading()
@@ -106,7 +104,6 @@ def test_a_text_that_is_not_rows_is_refused(text: str) -> None:
 
 
 def test_rows_are_split_into_what_the_gateway_takes() -> None:
-    assert (batches.MAX_ROWS, batches.MAX_BODY_BYTES) == (limits.MAX_ROWS, limits.MAX_BODY_BYTES)
     rows = [Source(b"x" * 10, "line") for _ in range(7)]
     assert [len(batch) for batch in split(rows, max_rows=3)] == [3, 3, 1]
     by_bytes = list(split(rows, max_bytes=35))

@@ -10,6 +10,7 @@ from ml_code.datasets import CATALOG
 from ml_code.settings import Settings
 from mlops import batches
 from mlops.app import app
+from serving.limits import MAX_BODY_BYTES
 from tests.unit.mlops.conftest import AppServer
 
 HEADER = "sepal_length,sepal_width,petal_length,petal_width,species\n"
@@ -39,7 +40,7 @@ def file(tmp_path: Path) -> Path:
 def test_a_file_is_predicted_in_parts_and_printed_as_csv(
     file: Path, gateway: AppServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches.split, "__defaults__", (2, batches.MAX_BODY_BYTES))
+    monkeypatch.setattr(batches.split, "__defaults__", (2, MAX_BODY_BYTES))
     done = run("iris", str(file))
     assert (done.exit_code, done.stdout) == (0, "prediction\n0\n1\n0\n"), done.output
     assert [len(json.loads(body)) for body in gateway.bodies] == [2, 1]
