@@ -15,7 +15,7 @@ Two windows of the last five that drift, the newest among them, are an alarm.
 
 **What it writes**: a row of `warehouse.drift_window` for each window, and a page with plots. The page is in the bucket
 `predictions` (`drift/`), and among the files of the version's run in MLflow. An alarm emits the asset `drift/<model>`,
-and sends a notice.
+and sends a notice. `show_state` writes the file that the start page shows as the state of each model.
 
 ## Triage
 - `choose_models` red: MLflow was not reached. Safe to clear.
@@ -25,6 +25,8 @@ and sends a notice.
 - `watch_drift` labelled "no verdict": the row's figures say why. A file that was trained elsewhere has no reference.
 - `watch_drift` labelled "quality": its notice names the columns. Correct the program that sends the requests.
 - `watch_drift` red: MLflow, the store or the warehouse was not reached. Safe to clear: judged windows stay as they are.
+- `show_state` red: the warehouse was not reached, or the volume `loop-status` cannot be written. Until then the start
+  page shows the state of an earlier hour. Safe to clear.
 """
 
 from __future__ import annotations
@@ -66,7 +68,14 @@ def monitor_model() -> None:
         for notice in watched.notices:
             tell_person(notice)
 
-    watch_drift.expand(model=choose_models())
+    @task(trigger_rule="none_failed")
+    def show_state() -> None:
+        from ml_code.monitoring import status
+        from ml_code.workspace import open_workspace
+
+        status.write_status(open_workspace(), timezone.utcnow())
+
+    watch_drift.expand(model=choose_models()) >> show_state()
 
 
 monitor_model()

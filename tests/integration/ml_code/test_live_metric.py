@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,8 +24,10 @@ from ml_code.monitoring.quality.history import (
 )
 from ml_code.monitoring.quality.intervals import Estimate
 from ml_code.monitoring.quality.windows import Window
+from ml_code.monitoring.status import write_status
 from ml_code.warehouse import Warehouse
 from ml_code.workspace import Workspace
+from tests.log_rows import make_log_workspace
 from tests.servers import PostgresServer
 
 MIDNIGHT = datetime(2026, 11, 20, tzinfo=UTC)
@@ -30,8 +37,8 @@ HOLDOUT = Estimate(0.95, 0.9, 0.98)
 
 
 @pytest.fixture
-def workspace(postgres: PostgresServer, request: pytest.FixtureRequest) -> Workspace:
-    warehouse = Warehouse(postgres.create_database(f"live_{len(request.node.name)}"))
+def workspace(postgres: PostgresServer) -> Workspace:
+    warehouse = Warehouse(postgres.create_database(f"live_{secrets.token_hex(4)}"))
     warehouse.migrate()
     return Workspace(None, connect_warehouse=lambda _: warehouse)  # type: ignore[arg-type]
 
@@ -86,3 +93,33 @@ def test_a_measured_window_tells_its_labels_and_its_answers_without_shadows(work
     assert found[0] == DAYS[0]
     assert (found[1].labels_digest, found[1].rows, found[1].has_few_labels) == ("d1", 200, True)
     assert read_measured(workspace.warehouse, "iris", DAYS[0].end) == {}
+
+
+def test_the_start_page_shows_quality_and_drift_of_the_champion(workspace: Workspace, tmp_path: Path) -> None:
+    write_window(workspace.warehouse, "iris", DAYS[0], [make(DAYS[0])])
+    with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
+        for day, verdict in zip(DAYS, ("clean", "quality", "drift"), strict=True):
+            cursor.execute(
+                "INSERT INTO warehouse.drift_window (model, version, window_start, window_end, verdict, rows, figures) "
+                "VALUES ('iris', '3', %s, %s, %s, 100, '{}')",
+                (day.start, day.end, verdict),
+            )
+        cursor.execute(
+            "INSERT INTO warehouse.retraining (model, owner, cause, reason, since, until, labels, outcome) "
+            "VALUES ('iris', 'run', 'drift', 'rows moved', %s, %s, 250, 'rejected')",
+            (DAYS[0].start - DAY, DAYS[0].start),
+        )
+    registry: Any = SimpleNamespace(read_aliases=lambda model: {"champion": "3"} if model == "iris" else {})
+    made = make_log_workspace(tmp_path, workspace.warehouse)
+    settings = made.settings.model_copy(update={"loop_status_dir": tmp_path})
+    path = write_status(
+        Workspace(settings, connect_tracker=lambda _: registry, connect_warehouse=lambda _: workspace.warehouse),
+        MIDNIGHT,
+    )
+    assert path is not None
+    found = {model["name"]: model for model in json.loads(path.read_text())["models"]}
+    assert not [model for model in found.values() if "problem" in model]
+    assert [window["verdict"] for window in found["iris"]["drift"]] == ["clean", "quality", "drift"]
+    assert (found["iris"]["quality"]["score"], found["iris"]["decline"]) == (0.9, None)
+    assert found["iris"]["labels"] == {"found": 40, "needed": 500, "missing": 460}
+    assert (found["titanic"]["quality"], found["titanic"]["drift"]) == (None, [])
