@@ -71,6 +71,10 @@ class Places:
         """The copy of a model file that predicts batches."""
         return f"{self._locate_predictions(model)}/files/{sha256}.onnx"
 
+    def list_dated(self) -> list[str]:
+        """Folders whose objects are deleted when their hour is too old: the log of predictions, and their labels."""
+        return [f"{self._locate_predictions(name)}/" for name in ("log", "labels")]
+
     def locate_log(self, model: str) -> str:
         """Folder of a model's log of predictions."""
         return self._locate_predictions(f"log/model={model}")

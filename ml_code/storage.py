@@ -156,6 +156,19 @@ class Storage:
                 if not entry["Key"].endswith("/")
             ]
 
+    def delete(self, uri: str) -> None:
+        """Deletes an object; it may be gone already.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        with _explained(uri):
+            if not uri.startswith(SCHEME):
+                Path(uri).unlink(missing_ok=True)
+                return
+            bucket, key = _split(uri)
+            self._client.delete_object(Bucket=bucket, Key=key)
+
     def move(self, source: str, target: str, tag: str) -> bool:
         """Moves an object within one store; returns False if the object is gone or has another tag.
 

@@ -59,7 +59,7 @@ def test_every_dag_file_parses(airflow: Airflow) -> None:
     running = {dag["dag_id"]: dag["next_dagrun_run_after"] for dag in airflow.get("/dags", paused=False)["dags"]}
     assert {TRAIN, SERVE} <= running.keys()
     clocked = {dag_id for dag_id, is_due in running.items() if is_due}
-    assert clocked == {"minio_reconcile", "monitor_model"}, "what a clock starts"
+    assert clocked == {"minio_reconcile", "monitor_model", "collect_predictions"}, "what a clock starts"
 
 
 def test_a_wrong_password_does_not_log_in(stack: Stack) -> None:

@@ -32,6 +32,9 @@ from ml_code.workspace import Workspace
 DONE = "done-"
 """Prefix of a folder whose rows lie in the store: it only waits to be deleted."""
 
+TAKING = "taking"
+"""Name of a batch while segments are moved into it."""
+
 GROUP_BYTES = 64_000_000
 """Segments that are read at once: they take three times as much memory."""
 
@@ -137,11 +140,7 @@ def collect(workspace: Workspace) -> Collected | None:
         total = Collected()
         for folder in list_leftovers(volume.batches):
             total.add(_process(workspace, volume, folder))
-        began_at = datetime.now(UTC)
-        folder = volume.batches / began_at.strftime(STAMP)
-        folder.mkdir()
-        take_free(volume.segments, folder)
-        total.add(_process(workspace, volume, folder))
+        total.add(_process(workspace, volume, _take(volume)))
     log.info("collected %s", total.describe())
     return total
 
@@ -167,7 +166,7 @@ def list_leftovers(batches: Path) -> list[Path]:
     batches.mkdir(parents=True, exist_ok=True)
     for folder in batches.glob(f"{DONE}*"):
         shutil.rmtree(folder)
-    return sorted(batches.iterdir())
+    return sorted(folder for folder in batches.iterdir() if folder.name != TAKING)
 
 
 def retire(folder: Path) -> None:
@@ -187,6 +186,18 @@ def group_files(folder: Path, most_bytes: int = GROUP_BYTES) -> list[list[Path]]
             size = path.stat().st_size
         groups[-1].append(path)
     return groups
+
+
+def _take(volume: Volume) -> Path:
+    """Moves all free segments into a new batch, together with those of a collection that was killed at it.
+
+    The batch gets its time when it holds all of them: after a part, it would say that the log is complete until then.
+    """
+    began_at = datetime.now(UTC)
+    taking = volume.batches / TAKING
+    taking.mkdir(exist_ok=True)
+    take_free(volume.segments, taking)
+    return taking.rename(volume.batches / began_at.strftime(STAMP))
 
 
 def _process(workspace: Workspace, volume: Volume, folder: Path) -> Collected:

@@ -206,6 +206,27 @@ def test_a_batch_that_waits_keeps_the_watermark_back(
     assert read_watermark(workspace) != before
 
 
+def test_a_collection_that_was_killed_between_two_segments_says_nothing_of_the_others(
+    workspace: Workspace, volume: collection.Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(volume, 1)
+    real = collection.take_free
+
+    def take_one(folder: Path, target: Path) -> list[Path]:
+        real(folder, target)
+        raise KilledError
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(collection, "take_free", take_one)
+            with pytest.raises(KilledError):
+                collect(workspace)
+        assert read_watermark(workspace) is None
+    collect(workspace)
+    assert read_watermark(workspace) is not None
+    assert read_numbers(workspace) == [0]
+
+
 def test_features_named_as_columns_and_partitions_and_a_kind_that_changes_are_read_back(
     workspace: Workspace, volume: collection.Volume
 ) -> None:

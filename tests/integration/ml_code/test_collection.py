@@ -1,0 +1,171 @@
+"""The collection of the prediction log, with a real store and Postgres: killed, doubled, and without its store."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from ml_code import s3_client
+from ml_code.errors import StorageError
+from ml_code.monitoring.prediction_log import collection
+from ml_code.monitoring.prediction_log.collection import collect
+from ml_code.monitoring.prediction_log.reading import list_models, read_log, read_watermark
+from ml_code.monitoring.prediction_log.retention import prune
+from ml_code.segments import SegmentWriter
+from ml_code.settings import Settings
+from ml_code.warehouse import Warehouse
+from ml_code.workspace import Workspace, open_workspace
+from tests.faulty_proxy import RESET, FaultyProxy
+from tests.log_rows import IRIS, NOON, make_rows, render_lines
+from tests.servers import ObjectStore, PostgresServer
+
+DAY = (NOON - timedelta(hours=12), NOON + timedelta(hours=12))
+
+
+@pytest.fixture(scope="module")
+def dsn(postgres: PostgresServer) -> str:
+    dsn = postgres.create_database("prediction_log")
+    Warehouse(dsn).migrate()
+    return dsn
+
+
+@pytest.fixture
+def settings(dsn: str, object_store: ObjectStore, tmp_path: Path) -> Iterator[Settings]:
+    """A log of its own for each test, in the shared store."""
+    yield Settings(
+        mlflow_url="http://127.0.0.1:1",
+        mlflow_username="trainer",
+        mlflow_password=SecretStr("secret"),
+        s3_endpoint_url=object_store.url,
+        s3_access_key=object_store.access_key,
+        s3_secret_key=SecretStr(object_store.secret_key),
+        warehouse_dsn=SecretStr(dsn),
+        predictions_uri=f"s3://predictions/{tmp_path.name}",
+        prediction_log_dir=tmp_path,
+    )
+    with Warehouse(dsn).transaction() as connection, connection.cursor() as cursor:
+        cursor.execute("TRUNCATE warehouse.prediction_collection, warehouse.prediction_batch")
+
+
+def answer(settings: Settings, first: int, count: int = 4) -> None:
+    """A replica answers rows half an hour apart, and closes its segment."""
+    rows = make_rows([[5.1, 3.5, 1.4, 0.2]] * count, [0] * count, pause=timedelta(minutes=30), first=first)
+    assert settings.prediction_log_dir is not None
+    writer = SegmentWriter(settings.prediction_log_dir / "segments", f"stable-{first}")
+    writer.write(render_lines(IRIS, rows))
+    writer.close()
+
+
+def read_numbers(settings: Settings) -> list[int]:
+    """The numbers of all logged requests; one that is there twice comes twice."""
+    tables = read_log(open_workspace(settings), "iris", *DAY, columns=["client_request_id"]).values()
+    return sorted(
+        int(text.removeprefix("order-")) for table in tables for text in table["client_request_id"].to_pylist()
+    )
+
+
+def count_recorded(settings: Settings) -> tuple[Any, ...]:
+    """Rows by collections, and by batches."""
+    with open_workspace(settings).warehouse.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT sum(rows) FROM warehouse.prediction_collection), "
+            "(SELECT sum(rows) FROM warehouse.prediction_batch)"
+        )
+        [counts] = cursor.fetchall()
+    return tuple(counts)
+
+
+def fork(work: Callable[[], object]) -> int:
+    """Runs it in a process of its own, which ends without a word to the tests' own, and returns its id."""
+    if pid := os.fork():
+        return pid
+    try:
+        work()
+        os._exit(0)
+    except BaseException:
+        os._exit(1)
+
+
+def wait_for(pid: int) -> int:
+    """How a process ended: its exit code, or minus its signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize("step", ["take_free", "_store", "_record", "retire"])
+def test_killed_behind_a_step_twice_in_a_row_every_row_is_stored_and_counted_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    real = getattr(collection, step)
+
+    def do_and_die(*arguments: object) -> None:
+        real(*arguments)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    for first in (0, 4):
+        answer(settings, first)
+        with monkeypatch.context() as patch:
+            patch.setattr(collection, step, do_and_die)
+            assert wait_for(fork(lambda: collect(open_workspace(settings)))) == -signal.SIGKILL
+    collect(open_workspace(settings))
+    assert read_numbers(settings) == list(range(8))
+    assert count_recorded(settings) == (8, 8)
+
+
+def test_two_collections_at_once_ten_times_store_every_row_once(settings: Settings) -> None:
+    for first in range(0, 40, 4):
+        answer(settings, first)
+        children = [fork(lambda: collect(open_workspace(settings))) for _ in range(2)]
+        assert [wait_for(pid) for pid in children] == [0, 0]
+    collect(open_workspace(settings))
+    assert read_numbers(settings) == list(range(40))
+    assert count_recorded(settings) == (40, 40)
+
+
+@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.long)])
+def test_a_store_that_is_away_delays_rows_and_loses_none(
+    settings: Settings, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    monkeypatch.setattr(s3_client, "TRIES", 1)
+    with FaultyProxy("127.0.0.1", int(object_store.url.rpartition(":")[2])) as proxy:
+        far = settings.model_copy(update={"s3_endpoint_url": proxy.url})
+        proxy.fault = RESET
+        back = threading.Timer(seconds, lambda: setattr(proxy, "fault", None))
+        back.start()
+        failures, first = 0, 0
+        while failures == 0 or back.is_alive():
+            answer(settings, first)
+            first += 4
+            try:
+                collect(open_workspace(far))
+            except StorageError:
+                failures += 1
+                assert read_watermark(open_workspace(settings)) is None
+            time.sleep(seconds / 4)
+        collect(open_workspace(far))
+    assert failures
+    assert read_numbers(settings) == list(range(first))
+    assert count_recorded(settings) == (first, first)
+
+
+def test_the_log_is_complete_and_named_after_a_collection_and_old_hours_leave_the_store(settings: Settings) -> None:
+    workspace = open_workspace(settings)
+    assert collect(workspace) is not None
+    assert read_watermark(workspace) is not None
+    assert list_models(workspace) == []
+    answer(settings, 0)
+    collect(workspace)
+    assert list_models(workspace) == ["iris"]
+    short = Workspace(settings.model_copy(update={"prediction_log_days": 1}))
+    assert prune(short, NOON + timedelta(hours=24, minutes=30)).objects == 0
+    assert prune(short, NOON + timedelta(hours=25)).objects == 1
+    assert read_numbers(settings) == [2, 3]
+    assert prune(short, NOON + timedelta(hours=25)).objects == 0
