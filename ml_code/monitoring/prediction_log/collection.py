@@ -35,8 +35,8 @@ DONE = "done-"
 TAKING = "taking"
 """Name of a batch while segments are moved into it."""
 
-GROUP_BYTES = 64_000_000
-"""Segments that are read at once: they take three times as much memory."""
+GROUP_BYTES = 32_000_000
+"""Segments that are read at once: one of full size. They take four times as much memory."""
 
 STAMP = "%Y%m%dT%H%M%S.%fZ"
 """The name of a batch is the moment at which its collection began."""
