@@ -212,10 +212,8 @@ def _process(workspace: Workspace, volume: Volume, folder: Path) -> Collected:
 def _store_group(workspace: Workspace, volume: Volume, name: str, paths: Sequence[Path], found: Collected) -> None:
     parts = Parts()
     for path in paths:
-        lines, torn = read_lines(path)
-        parts.add_lines(lines)
         found.segments += 1
-        found.torn += torn
+        found.torn += _read_segment(path, parts)
     found.dropped += parts.dropped
     found.unreadable += len(parts.unreadable)
     if parts.unreadable:
@@ -225,6 +223,13 @@ def _store_group(workspace: Workspace, volume: Volume, name: str, paths: Sequenc
         before = counted.rows
         counted.add(table, _store(workspace, part, name, table))
         found.rows += counted.rows - before
+
+
+def _read_segment(path: Path, parts: Parts) -> int:
+    """Adds the rows of a segment, and returns its torn lines; on return its text leaves the memory."""
+    lines, torn = read_lines(path)
+    parts.add_lines(lines)
+    return torn
 
 
 def _store(workspace: Workspace, part: Part, name: str, table: pa.Table) -> int:
