@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install env digests tls up demo down logs build check fast test test-long newcomer docs mutants screenshots bench bench-stack lock images-publish kma-live
+.PHONY: help install env digests tls up demo down logs build check fast test test-long newcomer docs mutants statistics screenshots bench bench-stack lock images-publish kma-live
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -75,6 +75,9 @@ newcomer: ## run `make demo` from a clean checkout in an empty container, then w
 
 mutants: .venv/installed ## break one line at a time and show which test notices; ONLY=gate for one list
 	$(RUN) python -m tests.mutants $(ONLY)
+
+statistics: .venv/installed ## simulate windows with and without drift, and print the tables of docs/figures.md
+	$(RUN) python -m tests.statistics
 
 docs: ## write docs/dags.md from the docstrings of the DAG files
 	@python3 docs/dags.py
