@@ -70,6 +70,15 @@ INFERENCE_STATUSES = STATUSES | {
 """The same for the Open Inference Protocol, which has 400 where /predict has 422."""
 del INFERENCE_STATUSES[422]
 
+FEEDBACK_STATUSES = STATUSES | {
+    401: "no token that may send labels",
+    422: "labels that are not valid; nothing is kept",
+    429: "too many labels at once",
+    503: "labels cannot be written now",
+}
+"""The same for labels; the gateway answers 401."""
+del FEEDBACK_STATUSES[404]
+
 STATUS_HEADERS = {405: (b"allow", b"POST"), 429: (b"retry-after", b"1"), 503: (b"retry-after", b"2")}
 """The header that a status brings along."""
 

@@ -21,6 +21,7 @@ from serving.answering.logged import RowMaker
 from serving.api.app import PredictionApp
 from serving.api.bentoml_seam import adapt_bentoml
 from serving.api.evidence import EvidenceBook
+from serving.api.feedback import FeedbackDesk
 from serving.api.metrics import PredictionMetrics
 from serving.api.pages import make_pages
 from serving.api.prediction_log import PredictionLog
@@ -92,6 +93,7 @@ class PredictionService:
         self._registry = MlflowRegistry(settings.mlflow_url, settings.mlflow_username, password)
         self._follower = make_follower(settings, self._registry)
         self._log = make_log(settings)
+        self._feedback = make_desk(settings)
         self._task: asyncio.Task[None] | None = None
         default_model, evidence = settings.default_model, EvidenceBook()
         pages = make_pages(
@@ -100,6 +102,7 @@ class PredictionService:
             replica=settings.replica,
             default_model=default_model,
             evidence=evidence,
+            feedback=self._feedback,
         )
         mounted_app.app = PredictionApp(
             self._follower,
@@ -127,6 +130,8 @@ class PredictionService:
         """Ends the follower and its connections, and writes what waits for the prediction log."""
         if self._log is not None:
             await asyncio.to_thread(self._log.close)
+        if self._feedback is not None:
+            self._feedback.close()
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -158,6 +163,14 @@ def make_log(settings: ServingSettings) -> PredictionLog | None:
     hidden = UnloggedColumns(settings.catalog_dir)
     row_maker = RowMaker(sampling=sampling, unit_key=key.encode() or None, read_hidden=hidden.find)
     return PredictionLog(lines, row_maker, sampling=sampling)
+
+
+def make_desk(settings: ServingSettings) -> FeedbackDesk | None:
+    """Where a replica takes labels; its settings name no folder for them where there is no log."""
+    room = settings.prediction_log_dir
+    if room is None:
+        return None
+    return FeedbackDesk(SegmentWriter(room / "feedback", f"{settings.pool}-{settings.replica}"))
 
 
 def freeze_heap() -> None:

@@ -9,8 +9,9 @@ from ml_code.model_file.spec import ModelSpec, Value
 from serving.answering.cells import make_reader
 from serving.answering.findings import MAX_PROBLEMS
 from serving.answering.served import ServedModel
+from serving.api.feedback import PATH, describe_feedback
 from serving.api.openapi_inference import describe_inference_model, describe_inference_server
-from serving.errors import STATUSES
+from serving.errors import FEEDBACK_STATUSES, STATUSES
 from serving.following.follower import Slot
 from serving.limits import MAX_ROWS
 from serving.registry.names import CHAMPION
@@ -113,6 +114,7 @@ def describe_api(slots: Mapping[Slot, ServedModel], default_model: str) -> dict[
         "/predict": {"post": _describe_prediction(default_model, specs.get(default_model), "predict")},
         "/models": {"get": _describe_listing("list_models", "List what serves", MODELS_SCHEMA)},
         "/rollouts": {"get": _describe_listing("list_rollouts", "Tell how far rollouts are", ROLLOUTS_SCHEMA)},
+        PATH: {"post": _add_errors(describe_feedback())},
         **describe_inference_server(),
     }
     for name, spec in specs.items():
@@ -193,6 +195,10 @@ def _describe_listing(operation: str, summary: str, schema: Mapping[str, Any]) -
         "summary": summary,
         "responses": {"200": answer, **_describe_errors({status: STATUSES[status] for status in (405, 429)})},
     }
+
+
+def _add_errors(operation: dict[str, Any]) -> dict[str, Any]:
+    return operation | {"responses": operation["responses"] | _describe_errors(FEEDBACK_STATUSES)}
 
 
 def _describe_errors(errors: Mapping[int, str]) -> dict[str, Any]:

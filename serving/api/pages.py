@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from serving.api.evidence import EvidenceBook
+from serving.api.feedback import FeedbackDesk, make_feedback_route
 from serving.api.inference_pages import answer_inference_error, make_inference_routes
 from serving.api.openapi import describe_api
 from serving.api.status import describe_readiness, describe_rollouts, list_served
@@ -44,7 +45,13 @@ DOCS_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'se
 
 
 def make_pages(
-    follower: Follower, *, pool: str, replica: str, default_model: str, evidence: EvidenceBook | None = None
+    follower: Follower,
+    *,
+    pool: str,
+    replica: str,
+    default_model: str,
+    evidence: EvidenceBook | None = None,
+    feedback: FeedbackDesk | None = None,
 ) -> Starlette:
     """The app of all paths but predictions."""
 
@@ -70,6 +77,7 @@ def make_pages(
             Route("/rollouts", list_rollouts),
             Route("/readyz", show_readiness),
             Route(EVIDENCE_PATH, show_evidence),
+            make_feedback_route(feedback),
             *make_inference_routes(follower),
             Route("/openapi.json", show_openapi),
             Route("/docs", _show_docs),
@@ -77,7 +85,11 @@ def make_pages(
             Route("/docs/start.js", _show_docs_script),
             Mount("/docs/assets", StaticFiles(directory=_find_assets())),
         ],
-        exception_handlers={HTTPException: _answer_http_error, Exception: _answer_failure},
+        exception_handlers={
+            HTTPException: _answer_http_error,
+            RequestError: _answer_request_error,
+            Exception: _answer_failure,
+        },
     )
     # Starlette would redirect to an absolute address made of the header Host, which any client can set.
     pages.router.redirect_slashes = False
@@ -113,6 +125,10 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     if request.url.path.startswith("/v2"):
         return answer_inference_error(problem, headers)
     return answer_error(problem, headers)
+
+
+async def _answer_request_error(_: Request, error: Exception) -> Response:
+    return answer_error(error) if isinstance(error, RequestError) else await _answer_failure(_, error)
 
 
 async def _answer_failure(_: Request, error: Exception) -> Response:

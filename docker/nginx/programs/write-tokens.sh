@@ -31,10 +31,10 @@ done
   echo "split_clients \"$salt\$bearer\" \$token_name { $parts }"
   echo "map \$token_name \$token_digest { default \"\";"
   while read -r name token; do echo "$name $(digest "$salt$token");"; done <<<"$tokens"
-  echo "}"
-  echo "map \$token_name \$token_name_hash { default \"\";"
+  echo "} map \$token_name \$token_name_hash { default \"\";"
   while read -r name _; do echo "$name $(printf %s "$name" | sha256sum | cut -c 1-12);"; done <<<"$tokens"
   printf '%s\n' "}" "secure_link \$token_digest;" "secure_link_md5 \"$salt\$bearer\";" \
-    "map \$secure_link \$is_stranger { default \"${is_demanded:+1}\"; 1 \"\"; }"
+    "map \$secure_link \$is_stranger { default \"${is_demanded:+1}\"; 1 \"\"; }" \
+    "map \$token_of_labels \$is_stranger_to_labels { default \"\"; \"\" \"${is_demanded:+1}\"; }"
 } >"$out.new"
 mv "$out.new" "$out"

@@ -44,6 +44,12 @@ def test_the_inference_protocol_is_let_through(gateway: httpx.Client, path: str)
     assert gateway.get(path).json()["path"] == path
 
 
+def test_labels_reach_the_stable_pool_without_a_name_that_a_client_made_up(gateway: httpx.Client) -> None:
+    received = gateway.post("/feedback", json={"label": 1}, headers={"X-Token-Name": "forged"}).json()
+    assert (received["path"], received["headers"]["x-pool"]) == ("/feedback", "stable")
+    assert "x-token-name" not in received["headers"]
+
+
 @pytest.mark.parametrize("path", ["/models", "/rollouts", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css"])
 def test_a_page_of_the_replicas_is_shown(gateway: httpx.Client, path: str) -> None:
     assert gateway.get(path).json()["path"] == path
@@ -97,6 +103,7 @@ def test_json_with_a_charset_is_json(gateway: httpx.Client) -> None:
     ("method", "path", "allowed"),
     [
         ("GET", "/predict", "POST"),
+        ("GET", "/feedback", "POST"),
         ("PUT", "/models/iris/predict", "POST"),
         ("POST", "/models", "GET, HEAD"),
         ("PUT", "/rollouts", "GET, HEAD"),

@@ -79,6 +79,15 @@ def test_a_prediction_without_a_token_is_refused_as_json(door: httpx.Client, pat
     assert door.post(path, json=ROWS, headers=bear(TOKEN)).status_code == 200
 
 
+def test_labels_need_a_token_which_is_not_that_of_the_rollouts(door: httpx.Client) -> None:
+    for headers in ({}, bear(ROLLOUT), bear("a" * 32)):
+        refused = door.post("/feedback", json=ROWS, headers=headers)
+        assert refused.status_code == 401
+        assert "labels need one of the GATEWAY_TOKENS" in refused.json()["error"]
+    received = door.post("/feedback", json=ROWS, headers=bear(TOKEN) | {"X-Token-Name": "forged"}).json()["headers"]
+    assert (received["x-token-name"], "authorization" in received) == ("user-7", False)
+
+
 def test_what_describes_the_columns_needs_a_token(door: httpx.Client) -> None:
     for path in ("/openapi.json", "/v2/models/iris"):
         assert door.get(path).status_code == 401

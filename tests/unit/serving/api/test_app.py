@@ -163,7 +163,7 @@ def test_a_replica_without_models_is_not_ready_and_says_so(follower: Follower, m
 def test_the_api_describes_the_rows_of_each_model_that_serves(ask: Ask) -> None:
     paths = ask("GET", "/openapi.json").json()["paths"]
     plain = {path for path in paths if not path.startswith("/v2")}
-    assert plain == {"/predict", "/models", "/rollouts", "/models/iris/predict", "/models/ships/predict"}
+    assert plain == {"/predict", "/models", "/rollouts", "/feedback", "/models/iris/predict", "/models/ships/predict"}
     assert {"/v2", "/v2/models/iris/infer", "/v2/models/ships/ready"} <= set(paths)
     body = paths["/models/ships/predict"]["post"]["requestBody"]["content"]["application/json"]
     by_name = body["schema"]["items"]["anyOf"][1]
