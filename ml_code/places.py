@@ -87,6 +87,28 @@ class Places:
         """The page of a window of a version."""
         return self._locate_predictions(f"drift/model={model}/version={version}/{name}")
 
+    def locate_labels(self, model: str) -> str:
+        """Folder of the labels of a model's predictions."""
+        return self._locate_predictions(f"labels/model={model}")
+
+    def locate_label_hour(self, model: str, hour: datetime, name: str) -> str:
+        """One object of labels, by the hour of the predictions."""
+        return f"{self.locate_labels(model)}/date={hour:%Y-%m-%d}/hour={hour:%H}/{name}.parquet"
+
+    def locate_unused_labels(self, name: str) -> str:
+        """The labels of one batch that have no row or do not fit it, with the reasons."""
+        return self._locate_predictions(f"labels/unused/{name}.jsonl")
+
+    @property
+    def feedback(self) -> str:
+        """Folder of the CSV files of labels; each model has a folder there."""
+        return self._locate_predictions("feedback")
+
+    def locate_filed_labels(self, model: str, name: str, *, is_rejected: bool) -> str:
+        """A CSV file of labels after it was read."""
+        outcome = "rejected" if is_rejected else "processed"
+        return f"{self.feedback}/{model}/{outcome}/{name}"
+
     def _locate_predictions(self, model: str) -> str:
         return f"{self.predictions_uri.rstrip('/')}/{model}"
 
