@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from mlops.commands import checks, datasets, deploying, models, predicting, replaying, stack, status, training, users
+from mlops.commands import (
+    checks,
+    datasets,
+    deploying,
+    feedback,
+    models,
+    predicting,
+    replaying,
+    stack,
+    status,
+    training,
+    users,
+)
 from mlops.host import keep_loopback_direct
 
 app = typer.Typer(
@@ -22,6 +34,7 @@ app.add_typer(deploying.commands)
 app.add_typer(predicting.commands)
 app.add_typer(replaying.commands)
 app.add_typer(models.commands)
+app.add_typer(feedback.commands)
 app.add_typer(status.commands)
 app.add_typer(checks.commands)
 app.add_typer(users.commands, name="users")
