@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -189,6 +190,18 @@ class RunTracker(Connection):
             experiment_id = self._client.get_run(run_id).info.experiment_id
             search = partial(self._client.search_runs, [experiment_id], wanted, max_results=PAGE_SIZE)
             return [_read_run(run) for run in read_pages(lambda token: search(page_token=token))]
+
+    def list_running(self, experiment: str, model: str, began_after: datetime) -> list[str]:
+        """Lists the ids of trainings of a model that are under way; an interrupted one counts until it is this old."""
+        since_ms = int(began_after.timestamp() * 1000)
+        running = f"attributes.status = 'RUNNING' and attributes.start_time > {since_ms}"
+        wanted = f"{running} and tags.`{MODEL}` = '{quote(model)}'"
+        with self._explained(f"running trainings of {model}"):
+            found = self._client.get_experiment_by_name(experiment)
+            if found is None:
+                return []
+            search = partial(self._client.search_runs, [found.experiment_id], wanted, max_results=PAGE_SIZE)
+            return [run.info.run_id for run in read_pages(lambda token: search(page_token=token))]
 
     def end_run(self, run_id: str, *, is_failed: bool = False) -> None:
         """Marks a run as ended."""

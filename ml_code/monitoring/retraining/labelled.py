@@ -1,0 +1,102 @@
+"""Answered rows of the log with their true labels, as live rows to train on.
+
+Own predictions are never labels. Replayed and asked requests, and a shadow's second answer to a request, stay out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import pandas as pd
+import pyarrow as pa
+
+from ml_code.data.features import name_categories
+from ml_code.data.frames import replace_columns
+from ml_code.data.live_rows import LIVE_ID, PREDICTED_AT
+from ml_code.datasets import Dataset
+from ml_code.model_file.spec import Label
+from ml_code.monitoring.feedback.labels import read_labels
+from ml_code.monitoring.prediction_log.reading import read_log
+from ml_code.monitoring.quality.answered import flatten_features
+from ml_code.workspace import Workspace
+
+COLUMNS = ("request_id", "row", "time", "features")
+
+RECEIVED_AT = "mlops_received_at"
+"""Column of labelled rows: when the label came."""
+
+
+def list_unlogged(dataset: Dataset) -> list[str]:
+    """The features that the prediction log leaves out."""
+    checks = dataset.checks.columns
+    return [name for name in dataset.features if name in checks and not checks[name].log]
+
+
+def read_live(workspace: Workspace, model: str, dataset: Dataset, start: datetime, end: datetime) -> pd.DataFrame:
+    """Answered rows of the log: `LIVE_ID`, `PREDICTED_AT` and the features; each request's row once.
+
+    Rows whose features have other names or kinds than the catalog's are left out.
+
+    Raises:
+        StorageError: the store refuses.
+    """
+    tables = read_log(workspace, model, start, end, columns=COLUMNS)
+    return _unite(dataset, [_read_table(dataset, table) for table in tables.values() if _fits(dataset, table)])
+
+
+def read_labelled(workspace: Workspace, model: str, dataset: Dataset, start: datetime, end: datetime) -> pd.DataFrame:
+    """Answered rows that have a label: those of `read_live`, the target, and `RECEIVED_AT`.
+
+    Raises:
+        StorageError: the store refuses.
+        WarehouseError: the database cannot be reached.
+    """
+    live = read_live(workspace, model, dataset, start, end)
+    found = read_labels(workspace, model, start, end)
+    labels = pd.DataFrame({
+        LIVE_ID: _name_rows(found),
+        dataset.target: pd.Series(found["label"].to_pylist(), dtype=object),
+        RECEIVED_AT: pd.Series(found["received_at"].to_pylist(), dtype=object),
+    })  # fmt: skip
+    rows = live.merge(labels, on=LIVE_ID, how="inner")
+    if dataset.task == "regression":
+        return replace_columns(rows, {dataset.target: pd.to_numeric(rows[dataset.target], errors="coerce")})
+    return rows
+
+
+def choose_new(rows: pd.DataFrame, since_ms: float, after: datetime | None) -> pd.DataFrame:
+    """Labelled rows that were predicted from a time on and whose label came after another one."""
+    chosen = rows[rows[PREDICTED_AT] >= since_ms]
+    return chosen if after is None else chosen[[moment > after for moment in chosen[RECEIVED_AT]]]
+
+
+def count_classes(dataset: Dataset, rows: pd.DataFrame, classes: Sequence[Label]) -> dict[str, int]:
+    """Labels of each class; empty for a regression."""
+    if dataset.task == "regression":
+        return {}
+    found = name_categories(rows[dataset.target]).value_counts()
+    return {str(name): int(found.get(str(name), 0)) for name in classes}
+
+
+def _fits(dataset: Dataset, table: pa.Table) -> bool:
+    kinds = {field.name: pa.types.is_floating(field.type) for field in table.schema.field("features").type}
+    return all(kinds.get(name) == (name in dataset.numeric) for name in dataset.features)
+
+
+def _read_table(dataset: Dataset, table: pa.Table) -> pd.DataFrame:
+    times = table["time"].cast(pa.int64()).to_pandas().astype("float64")
+    columns = pd.DataFrame({LIVE_ID: _name_rows(table), PREDICTED_AT: times})
+    return pd.concat([flatten_features(table)[dataset.features], columns], axis=1)
+
+
+def _unite(dataset: Dataset, parts: list[pd.DataFrame]) -> pd.DataFrame:
+    if not parts:
+        return pd.DataFrame(columns=[*dataset.features, LIVE_ID, PREDICTED_AT])
+    return pd.concat(parts, ignore_index=True).drop_duplicates(LIVE_ID, ignore_index=True)
+
+
+def _name_rows(table: pa.Table) -> list[str]:
+    """The id of each live row."""
+    ids, rows = table["request_id"].to_pylist(), table["row"].to_pylist()
+    return [f"{name.hex()}-{row}" for name, row in zip(ids, rows, strict=True)]
