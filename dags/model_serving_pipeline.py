@@ -55,9 +55,17 @@ from airflow.sdk import (
     task_group,
     timezone,
 )
-from airflow.sdk.exceptions import AirflowSkipException
 from notices import send
-from rollout_tasks import RolloutApproval, control_rollout, describe_end
+from rollout_tasks import (
+    RolloutApproval,
+    abort,
+    analyse_canary,
+    control_rollout,
+    describe_end,
+    start_canary,
+    validate_artifact,
+    wait_for_canary,
+)
 from task_defaults import make_task_defaults
 
 from ml_code.canary import Canary
@@ -84,39 +92,6 @@ FINAL_ERRORS = (
     "serving.errors.RolloutLostError",
     "airflow.providers.standard.exceptions.HITLTimeoutError",
 )
-
-
-@task
-def validate_artifact(rollout_id: int, params: dict[str, Any]) -> str:
-    from serving.rollout import steps
-
-    with control_rollout() as control:
-        return steps.validate_artifact(control, rollout_id, allow_schema_change=params["allow_schema_change"])
-
-
-@task
-def start_canary(rollout_id: int) -> str:
-    from serving.rollout import steps
-
-    with control_rollout() as control:
-        return steps.start_canary(control, rollout_id)
-
-
-@task
-def wait_for_canary(rollout_id: int) -> str:
-    from serving.rollout import steps
-
-    with control_rollout() as control:
-        return steps.wait_for_canary(control, rollout_id)
-
-
-@task
-def analyse_canary(rollout_id: int, params: dict[str, Any]) -> str:
-    from serving.rollout import approval, steps
-
-    with control_rollout() as control:
-        limits = approval.read_limits(control, rollout_id, params)
-        return steps.analyse_canary(control, rollout_id, limits.rules, limits.window_seconds)
 
 
 @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
@@ -147,17 +122,6 @@ def verify_through_gateway(rollout_id: int) -> str:
 def notify(rollout_id: int) -> None:
     with control_rollout() as control:
         send(describe_end(control.rows.read(rollout_id)))
-
-
-# Sends no notice: the failed task has sent one.
-@task(trigger_rule=TriggerRule.ONE_FAILED)
-def abort(rollout_id: int | None) -> str:
-    from serving.rollout import steps
-
-    if rollout_id is None:
-        raise AirflowSkipException("no rollout was opened")
-    with control_rollout() as control:
-        return steps.clean_up(control, rollout_id, "a step failed; its log says why")
 
 
 @dag(

@@ -1,4 +1,4 @@
-"""What the tasks of the rollout DAGs share: their connections, how they skip, and how a person approves."""
+"""What the DAGs of rollouts and A/B tests share: connections, the steps of a canary, and how a person approves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, override
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import get_current_context
+from airflow.sdk import TriggerRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import escape, send
 
@@ -41,6 +41,55 @@ def describe_end(rollout: Rollout) -> str:
     """How a rollout ended, in Slack's markup."""
     link = f"\n<{escape(rollout.run_url)}|open in Airflow>" if rollout.run_url else ""
     return f"*{escape(rollout.name)}* {rollout.state}\n{escape(rollout.reason)}{link}"
+
+
+@task
+def validate_artifact(rollout_id: int, params: dict[str, Any]) -> str:
+    """Opens and measures the version's file in a process of its own."""
+    from serving.rollout import steps
+
+    with control_rollout() as control:
+        return steps.validate_artifact(control, rollout_id, allow_schema_change=bool(params.get("allow_schema_change")))
+
+
+@task
+def start_canary(rollout_id: int) -> str:
+    """Serves the version from the canary pool."""
+    from serving.rollout import steps
+
+    with control_rollout() as control:
+        return steps.start_canary(control, rollout_id)
+
+
+@task
+def wait_for_canary(rollout_id: int) -> str:
+    """Waits until the canary pool answers with the version."""
+    from serving.rollout import steps
+
+    with control_rollout() as control:
+        return steps.wait_for_canary(control, rollout_id)
+
+
+@task
+def analyse_canary(rollout_id: int, params: dict[str, Any]) -> str:
+    """Compares failures, latency and answers of both versions for the canary's window."""
+    from serving.rollout import approval, steps
+
+    with control_rollout() as control:
+        limits = approval.read_limits(control, rollout_id, params)
+        return steps.analyse_canary(control, rollout_id, limits.rules, limits.window_seconds)
+
+
+# Sends no notice: the failed task has sent one.
+@task(trigger_rule=TriggerRule.ONE_FAILED)
+def abort(rollout_id: int | None) -> str:
+    """Ends what a failed step has left under way."""
+    from serving.rollout import steps
+
+    if rollout_id is None:
+        raise AirflowSkipException("no rollout was opened")
+    with control_rollout() as control:
+        return steps.clean_up(control, rollout_id, "a step failed; its log says why")
 
 
 class RolloutApproval(ApprovalOperator):

@@ -64,6 +64,7 @@ class RolloutSettings(BaseSettings):
     stable_host: str = Field(default="serving", description="host name that lists every stable replica")
     canary_host: str | None = Field(default="serving-canary", description="the same for the canary pool; empty: none")
     port: int = Field(default=3000, gt=0, le=65535, description="port that the replicas listen on")
+    canary_percent: int = Field(default=10, ge=0, le=100, description="share of the users whom the canary pool answers")
     timeout_seconds: float = Field(default=120.0, gt=0, description="longest wait for the replicas to follow")
     lease_seconds: float = Field(
         default=120.0, gt=0, description="after this time without a sign of life a canary closes and may be taken over"

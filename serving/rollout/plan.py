@@ -106,9 +106,27 @@ def _claim(held: HeldRollout, version: str | None, first: Rollout) -> bool:
             held.take_over()
             return True
         settle(held)
+    elif active.kind == "ab":
+        _replace_test(held, version)
     elif active.kind == "rollout" and active.state not in MOVING:
         _replace(held, version, wanted, first)
     return False
+
+
+def _replace_test(held: HeldRollout, version: str | None) -> None:
+    """Aborts an A/B test whose place a version takes that a person requests.
+
+    Raises:
+        UnderWayError: nobody requests a version; the end of the test starts a rollout of what is newer by then.
+    """
+    control, active = held.control, held.row
+    if version is None:
+        raise UnderWayError(
+            f"{active.name}: found it {active.state} by {active.owner}, expected no A/B test; a newer version waits "
+            "for its end, and one that is requested by its number takes its place"
+        )
+    choose_version(control, active.model, version)  # raises where no version takes its place
+    held.abort(f"version {version} takes its place ({control.who})", is_verdict=False)
 
 
 def _replace(held: HeldRollout, version: str | None, wanted: str | None, first: Rollout) -> None:

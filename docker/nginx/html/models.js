@@ -2,8 +2,9 @@
 // the registry are shown as text only: a writer of the registry could otherwise put markup into this page.
 "use strict";
 
-const RUNNING = ["validating", "canary", "analysing", "awaiting approval", "promoting", "verifying"];
-const MOODS = { promoted: "up", "awaiting approval": "partly", inconclusive: "partly", aborted: "down", "rolled back": "down" };
+const RUNNING = ["validating", "canary", "analysing", "comparing", "awaiting approval", "promoting", "verifying"];
+const SOMETIMES = ["comparing", "awaiting approval"];
+const MOODS = { promoted: "up", "awaiting approval": "partly", inconclusive: "partly", compared: "partly", aborted: "down", "rolled back": "down" };
 const VERBS = { rollout: "Rollout", rollback: "Rollback", ab: "A/B test" };
 const FIGURES = ["live", "replayed", "failures", "p99_ms", "nan_rows"];
 
@@ -35,7 +36,7 @@ function fillShare(share, model, percent, isOpen) {
 
 function fillSteps(list, state) {
   list.hidden = !RUNNING.includes(state);
-  const steps = RUNNING.filter((step) => step !== "awaiting approval" || step === state);
+  const steps = RUNNING.filter((step) => !SOMETIMES.includes(step) || step === state);
   list.replaceChildren(...steps.map((step) => {
     const item = document.createElement("li");
     item.textContent = step;

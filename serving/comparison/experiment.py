@@ -1,0 +1,162 @@
+"""Compares two versions by their answers to live rows, once labels tell; pure: losses in, a verdict out.
+
+The interval holds at every look: anybody may look at any time, and labels may come late. It is the asymptotic
+confidence sequence of Waudby-Smith et al., "Time-uniform central limit theory and asymptotic confidence sequences",
+Annals of Statistics 2024. Rows of one user are not independent, so users are counted, not rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+type Verdict = Literal["better", "worse", "equivalent", "undecided"]
+
+ALPHA = 0.05
+"""The share of experiments without a difference that may ever name a winner."""
+
+POWER = 0.8
+"""The share of experiments with the planned difference that shall name the winner within the planned rows."""
+
+FEWEST_UNITS = 50
+"""Users, or rows without a user, of each version below which the normal approximation says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an experiment is planned for, fixed before its first row.
+
+    Args:
+        margin: smallest difference of the mean loss that matters; a smaller one counts as equivalent.
+        variance: of the loss of one row, as on the holdout.
+        share: of the rows that the challenger answers, above 0 and below 1.
+    """
+
+    margin: float
+    variance: float
+    share: float
+
+    @property
+    def rate(self) -> float:
+        """How much one more row adds to the variance of the weighted sum of losses."""
+        return self.variance * (1 / self.share + 1 / (1 - self.share))
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Losses of rows, and the user of each.
+
+    Args:
+        values: shape (rows,), the lower the better: 0 or 1 for a class, the absolute error for a number.
+        units: shape (rows,), a number for each user; rows without a user have one each.
+    """
+
+    values: NDArray[np.float64]
+    units: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What an experiment shows so far; the differences are the challenger's mean loss less the champion's."""
+
+    verdict: Verdict
+    difference: float
+    low: float
+    high: float
+    rows: int
+    units: int
+    rows_needed: int
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there were enough users for an interval."""
+        return math.isfinite(self.low)
+
+    def describe(self) -> Mapping[str, Any]:
+        """The figures as they are stored and shown; what is not known yet is None."""
+        return {
+            "verdict": self.verdict,
+            "difference": _round(self.difference),
+            "low": _round(self.low),
+            "high": _round(self.high),
+            "rows": self.rows,
+            "units": self.units,
+            "rows_needed": self.rows_needed,
+        }
+
+
+def compare(champion: Losses, challenger: Losses, plan: Plan) -> Comparison:
+    """Compares two versions that answered different users."""
+    rows = len(champion.values) + len(challenger.values)
+    fewest = min(_count_units(champion), _count_units(challenger))
+    if fewest < FEWEST_UNITS:
+        return _without_verdict(rows, fewest, plan)
+    difference = float(challenger.values.mean() - champion.values.mean())
+    variance = _variance_of_mean(champion) + _variance_of_mean(challenger)
+    return _judge(difference, variance, rows, fewest, plan)
+
+
+def estimate_rows(plan: Plan) -> int:
+    """The labelled rows after which a difference of the margin is found with the planned power."""
+    quantile = NormalDist().inv_cdf(POWER)
+    rows = 1.0
+    # The radius falls with the root of the rows, but for a logarithm: a few rounds are enough.
+    for _ in range(50):
+        scale = _radius(rows * plan.rate, rows, _tune(rows * plan.rate)) * math.sqrt(rows)
+        needed = ((scale + quantile * math.sqrt(plan.rate)) / plan.margin) ** 2
+        if abs(needed - rows) < 1:
+            break
+        rows = needed
+    return math.ceil(rows)
+
+
+def _judge(difference: float, variance: float, rows: int, units: int, plan: Plan) -> Comparison:
+    needed = estimate_rows(plan)
+    radius = _radius(rows * rows * variance, rows, _tune(needed * plan.rate))
+    low, high = difference - radius, difference + radius
+    verdict: Verdict = "undecided"
+    if high < 0:
+        verdict = "better"
+    elif low > 0:
+        verdict = "worse"
+    elif -plan.margin < low and high < plan.margin:
+        verdict = "equivalent"
+    return Comparison(verdict, difference, low, high, rows, units, needed)
+
+
+def _without_verdict(rows: int, units: int, plan: Plan) -> Comparison:
+    return Comparison("undecided", math.nan, -math.inf, math.inf, rows, units, estimate_rows(plan))
+
+
+def _radius(spent: float, rows: float, tuning: float) -> float:
+    """Half the width of the interval, after `spent` of variance of the sum of `rows` losses."""
+    grown = spent * tuning + 1
+    return math.sqrt(2 * grown / tuning * math.log(math.sqrt(grown) / ALPHA)) / rows
+
+
+def _tune(planned: float) -> float:
+    """The mixture's parameter with which the interval is narrowest after the planned variance."""
+    level = -2 * math.log(ALPHA)
+    return (level + math.log(level + 1)) / planned if planned > 0 else 1.0
+
+
+def _count_units(losses: Losses) -> int:
+    return len(np.unique(losses.units))
+
+
+def _variance_of_mean(losses: Losses) -> float:
+    """Variance of the mean loss by the spread of users' sums of residuals."""
+    _, positions = np.unique(losses.units, return_inverse=True)
+    sums = np.bincount(positions, weights=losses.values - losses.values.mean())
+    count = len(sums)
+    return float(np.sum(sums**2)) / len(losses.values) ** 2 * count / (count - 1)
+
+
+def _round(value: float) -> float | None:
+    return round(value, 5) if math.isfinite(value) else None
