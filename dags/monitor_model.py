@@ -9,11 +9,16 @@ task compares features, predictions and scores with the version's reference. The
   requests. A person is told, and nothing is retrained while it lasts;
 - no verdict: fewer than 50 rows count, or the version has no reference.
 
+`measure_quality` measures the same windows by the labels of feedback, by version, variant and the gate's slices. It
+measures a window again when its labels change, for as long as `label_horizon_days` of `[drift]`. A person is told of a
+window with less than half of the usual labels.
+
 Two windows of the last five that drift, the newest among them, are an alarm.
 
 **What starts it**: every hour, at minute 20.
 
-**What it writes**: a row of `warehouse.drift_window` for each window, and a page with plots. The page is in the bucket
+**What it writes**: rows of `warehouse.live_metric` and a row of `warehouse.drift_window` for each window, and a page
+with plots. The page is in the bucket
 `predictions` (`drift/`), and among the files of the version's run in MLflow. An alarm emits the asset `drift/<model>`,
 and sends a notice. `show_state` writes the file that the start page shows as the state of each model.
 
@@ -25,6 +30,7 @@ and sends a notice. `show_state` writes the file that the start page shows as th
 - `watch_drift` labelled "no verdict": the row's figures say why. A file that was trained elsewhere has no reference.
 - `watch_drift` labelled "quality": its notice names the columns. Correct the program that sends the requests.
 - `watch_drift` red: MLflow, the store or the warehouse was not reached. Safe to clear: judged windows stay as they are.
+- `measure_quality` red: MLflow, the store or the warehouse was not reached. Other models were measured. Safe to clear.
 - `show_state` red: the warehouse was not reached, or the volume `loop-status` cannot be written. Until then the start
   page shows the state of an earlier hour. Safe to clear.
 """
@@ -68,6 +74,14 @@ def monitor_model() -> None:
         for notice in watched.notices:
             tell_person(notice)
 
+    @task
+    def measure_quality() -> None:
+        from ml_code.monitoring.quality import measuring
+        from ml_code.workspace import open_workspace
+
+        for notice in measuring.measure_all(open_workspace(), timezone.utcnow()):
+            tell_person(notice)
+
     @task(trigger_rule="none_failed")
     def show_state() -> None:
         from ml_code.monitoring import status
@@ -75,7 +89,7 @@ def monitor_model() -> None:
 
         status.write_status(open_workspace(), timezone.utcnow())
 
-    watch_drift.expand(model=choose_models()) >> show_state()
+    [measure_quality(), watch_drift.expand(model=choose_models())] >> show_state()
 
 
 monitor_model()

@@ -115,7 +115,7 @@ def _alarms(random: np.random.Generator, gate: Gate, known: dict[str, float], la
     return False
 
 
-def test_ten_points_less_are_found_within_three_days_of_two_hundred_labels() -> None:
+def test_fifteen_points_less_are_found_within_three_days_of_two_hundred_labels() -> None:
     found = 0
     for seed in range(50):
         random = np.random.default_rng(seed)
