@@ -2,7 +2,7 @@
 
 **What it does**: `collect` takes the closed segments from the volume `prediction-log` and writes them as Parquet, one
 object for each model, schema and hour. `prune` deletes the hours that are older than `PREDICTION_LOG_DAYS`, and the
-oldest ones while the log is larger than `PREDICTION_LOG_GB`.
+oldest ones while the log is larger than `PREDICTION_LOG_GB`. `collect_feedback` brings labels to their predictions.
 
 **What starts it**: every ten minutes. Two collections never run at once.
 
@@ -20,6 +20,7 @@ is complete. Live quality and drift judge no later window.
 - The log counts unreadable lines: they lie in `unreadable/` of the volume. A newer replica writes a newer format.
   Update the Airflow services, then move the file into `segments/`.
 - The log counts dropped rows: a replica's disk was too slow or full. Its `/metrics` tells the reason.
+- `collect_feedback` red: as `collect`. Safe to clear; no label is lost, or counted twice.
 - `prune` red: the store was not reached. Safe to clear, and the next run deletes the same hours.
 """
 
@@ -59,7 +60,15 @@ def collect_predictions() -> None:
 
         retention.prune(open_workspace())
 
-    collect() >> prune()
+    @task
+    def collect_feedback() -> None:
+        from ml_code.monitoring.feedback.collection import collect_labels
+        from ml_code.workspace import open_workspace
+
+        if collect_labels(open_workspace()) is None:
+            raise AirflowSkipException("another collection of labels is under way")
+
+    collect() >> [prune(), collect_feedback()]
 
 
 collect_predictions()

@@ -20,6 +20,7 @@ def test_logged_rows_are_collected_once_and_a_stack_without_a_log_is_green(
     ran = run_dag({**airflow_environment, "MLOPS_PREDICTION_LOG_DIR": str(tmp_path)}, "collect_predictions")
     assert ran["tasks"]["collect[-1]"] == "success", ran["log"][-3000:]
     assert ran["tasks"]["prune[-1]"] == "success"
+    assert ran["tasks"]["collect_feedback[-1]"] == "success", ran["log"][-3000:]
     assert "collected 3 rows of 1 segments" in ran["log"]
     with Warehouse(airflow_environment["MLOPS_WAREHOUSE_DSN"]).transaction() as connection:
         cursor = connection.cursor()
