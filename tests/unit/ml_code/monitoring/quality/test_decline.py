@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -58,7 +59,8 @@ def test_small_windows_are_pooled_until_they_have_two_hundred_labels() -> None:
 
 
 def test_a_fall_within_the_largest_regression_is_none_however_sure_it_is() -> None:
-    assert judge([make_day(0, 0.935, 1_000_000)]) is None
+    day = replace(make_day(0, 0.935, 1_000_000), holdout_low=0.949, holdout_high=0.951)
+    assert judge([day]) is None
     narrow = Gate(metric="accuracy", threshold=0.5, largest_regression=0.0)
     assert judge([make_day(0, 0.92, 1_000_000)], narrow) is not None
 
