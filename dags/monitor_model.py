@@ -17,10 +17,11 @@ Two windows of the last five that drift, the newest among them, are an alarm.
 
 **What starts it**: every hour, at minute 20.
 
-**What it writes**: rows of `warehouse.live_metric` and a row of `warehouse.drift_window` for each window, and a page
-with plots. The page is in the bucket
-`predictions` (`drift/`), and among the files of the version's run in MLflow. An alarm emits the asset `drift/<model>`,
-and sends a notice. `show_state` writes the file that the start page shows as the state of each model.
+**What it writes**: rows of `warehouse.live_metric`, a row of `warehouse.drift_window` for each window, and a page with
+plots. The page is in the bucket `predictions` (`drift/`), and among the files of the version's run in MLflow. An alarm
+emits the asset `drift/<model>` and sends a notice. A live metric that is worse than at promotion emits it with the next
+window. `settle_retrainings` ends retrainings whose version a person has decided on. `show_state` writes the file that
+the start page shows as the state of each model.
 
 ## Triage
 - `choose_models` red: MLflow was not reached. Safe to clear.
@@ -31,6 +32,7 @@ and sends a notice. `show_state` writes the file that the start page shows as th
 - `watch_drift` labelled "quality": its notice names the columns. Correct the program that sends the requests.
 - `watch_drift` red: MLflow, the store or the warehouse was not reached. Safe to clear: judged windows stay as they are.
 - `measure_quality` red: MLflow, the store or the warehouse was not reached. Other models were measured. Safe to clear.
+- `settle_retrainings` red: MLflow, the store or the warehouse was not reached. Safe to clear.
 - `show_state` red: the warehouse was not reached, or the volume `loop-status` cannot be written. Until then the start
   page shows the state of an earlier hour. Safe to clear.
 """
@@ -65,13 +67,24 @@ def monitor_model() -> None:
     @task(map_index_template="{{ label }}", outlets=[AssetAlias("drift-alarm")])
     def watch_drift(model: str, ti: Any = None, outlet_events: Any = None) -> None:
         from ml_code.monitoring.drift import watching
+        from ml_code.monitoring.retraining import asking
         from ml_code.workspace import open_workspace
 
-        watched = watching.watch_model(open_workspace(), model, is_retry=ti.try_number > 1)
+        workspace = open_workspace()
+        watched = watching.watch_model(workspace, model, is_retry=ti.try_number > 1)
         get_current_context()["label"] = watched.label
-        if watched.alarm:
+        # Once for each window: a model that waits for labels would be asked about every hour otherwise.
+        if (watched.windows or watched.alarm) and asking.find_call(workspace, model):
             outlet_events[AssetAlias("drift-alarm")].add(Asset(f"drift/{model}"))
         for notice in watched.notices:
+            tell_person(notice)
+
+    @task
+    def settle_retrainings() -> None:
+        from ml_code.monitoring.retraining import asking
+        from ml_code.workspace import open_workspace
+
+        for notice in asking.settle(open_workspace()):
             tell_person(notice)
 
     @task
@@ -89,7 +102,7 @@ def monitor_model() -> None:
 
         status.write_status(open_workspace(), timezone.utcnow())
 
-    [measure_quality(), watch_drift.expand(model=choose_models())] >> show_state()
+    [measure_quality(), watch_drift.expand(model=choose_models()), settle_retrainings()] >> show_state()
 
 
 monitor_model()
