@@ -60,14 +60,16 @@ def draw(workspace: Workspace, seed: int, centimetres: float) -> pd.DataFrame:
     return rows
 
 
-def log_rows(workspace: Workspace, rows: pd.DataFrame, labels: pd.Series) -> None:
-    """Puts answered rows into the log, half an hour of each window, with their labels."""
+def log_rows(workspace: Workspace, rows: pd.DataFrame, labels: pd.Series, first: int = 0) -> None:
+    """Puts answered rows into the log, a quarter of an hour of each window, with their labels."""
     version = workspace.tracker.read_aliases(MODEL)["champion"]
     head = replace(IRIS, version=version)
     for number, window in enumerate(HOURS):
         part = rows.iloc[number::2]
         cells = part[list(head.features)].to_numpy().tolist()
-        made = make_rows(cells, ["0"] * len(part), start=window.start, pause=timedelta(seconds=5), first=number * 1000)
+        made = make_rows(
+            cells, ["0"] * len(part), start=window.start, pause=timedelta(seconds=5), first=first + number * 1000
+        )
         write_log(workspace, head, made, name=f"batch-{number}")
         received = datetime.now(UTC)
         events = {
@@ -116,7 +118,7 @@ def test_labels_that_contradict_old_rows_wait_for_a_person_and_count_once_they_s
     shifted: Workspace, mlflow_server: MlflowServer
 ) -> None:
     rows = draw(shifted, 2, 0.0)
-    log_rows(shifted, rows, rows["species"].map({0: 1, 1: 2, 2: 0}))
+    log_rows(shifted, rows, rows["species"].map({0: 1, 1: 2, 2: 0}), first=10_000)
     judged = retrain(shifted, "model_retraining/poisoned/iris")
     assert judged.outcome == "held", judged.decision.reason
     before = find_live(snapshots.read_snapshot(shifted, snapshots.prepare(shifted, MODEL))).sum()
