@@ -1,0 +1,145 @@
+"""What was answered is logged and finds its labels; rows that moved bring out a better version without a hand."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import httpx
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+
+from tests.e2e.airflow import SERVE, TRAIN, Airflow
+from tests.e2e.stack import Stack
+from tests.waiting import wait_until
+
+COLLECT, MONITOR, RETRAIN = "collect_predictions", "monitor_model", "model_retraining"
+
+WINDOW_SECONDS = 36
+SHORT_WINDOWS = f"\n[drift]\nwindow_hours = {WINDOW_SECONDS / 3600}\n"
+BATCH = 8
+"""Rows of one request of the moved traffic."""
+
+
+@pytest.fixture(autouse=True)
+def _one_version_serves(trained: str) -> None:
+    """Every test begins with a version of iris that answers."""
+
+
+def answer(stack: Stack, rows: list[list[float]], **headers: str) -> str:
+    """Asks for predictions, and returns the id of the answer."""
+    found = stack.predict(rows, **headers)
+    assert found.status_code == 200, found.text
+    return str(found.headers["X-Request-Id"])
+
+
+def label(stack: Stack, labels: list[dict[str, object]]) -> None:
+    for part in itertools.batched(labels, 1000):
+        found = httpx.post(f"{stack.gateway}/feedback", json=list(part), timeout=20)
+        assert found.status_code == 202, found.text
+
+
+def read_state(stack: Stack) -> dict[str, object]:
+    """What the start page shows of iris."""
+    found = httpx.get(f"{stack.gateway}/status/loop", timeout=10)
+    assert found.status_code == 200, found.text
+    [state] = [model for model in found.json()["models"] if model["name"] == "iris"]
+    return dict(state)
+
+
+def test_an_answer_is_logged_finds_its_label_and_is_answered_again(stack: Stack, airflow: Airflow) -> None:
+    ids = [answer(stack, [[5.1, 3.5, 1.4, 0.2]], **{"X-Request-Id": f"order-{number}"}) for number in range(20)]
+    assert stack.predict([["long", 3.5, 1.4, 0.2]]).status_code == 422
+    labels: list[dict[str, object]] = [{"request_id": request_id, "label": 0} for request_id in ids[:10]]
+    label(stack, [*labels, *({"client_request_id": f"order-{number}", "label": 1} for number in range(10, 15))])
+    # A segment is closed after a minute, or by the end of its replica.
+    stack.compose("restart", "serving", "serving-canary")
+    wait_until(lambda: stack.read_version("iris", [5.1, 3.5, 1.4, 0.2]), 60, "a replica answers again")
+
+    states = airflow.expect_success(COLLECT, airflow.trigger(COLLECT))
+    assert {name: state for name, (state, _) in states.items()}.get("collect") == "success", states
+    rows = stack.query_warehouse("SELECT sum(rows), sum(refused) FROM warehouse.prediction_batch WHERE model = 'iris'")
+    logged, refused = map(int, rows.split("|"))
+    assert logged >= 20
+    assert refused >= 1
+    told = stack.mlops("feedback", "iris")
+    assert told.returncode == 0, told.stderr
+    assert "15" in told.stdout, told.stdout
+    replayed = stack.mlops("replay-request", ids[0])
+    assert replayed.returncode == 0, replayed.stderr
+    assert "5.1" in replayed.stdout, replayed.stdout
+
+    airflow.expect_success(MONITOR, airflow.trigger(MONITOR))
+    state = read_state(stack)
+    assert "problem" not in state, state
+    assert state["champion"]
+
+
+@pytest.fixture
+def short_windows(stack: Stack) -> Iterator[None]:
+    """Windows of seconds instead of days."""
+    file = stack.folder / "ml_code/catalog/iris.toml"
+    before = file.read_text()
+    file.write_text(before + SHORT_WINDOWS)
+    yield
+    file.write_text(before)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("short_windows")
+def test_rows_that_moved_bring_out_a_better_version_without_a_hand(stack: Stack, airflow: Airflow) -> None:
+    # A forest of this stack has a reference, whatever answered before.
+    airflow.run(TRAIN, dataset="iris", model_type="sklearn", estimator="random_forest", force=True)
+    airflow.wait_for_quiet()
+    before = stack.read_version("iris", [5.1, 3.5, 1.4, 0.2])
+    started = time.monotonic()
+    labels = list(send_moved_rows(stack, windows=3))
+    label(stack, labels)
+    # The log of a window is complete when a collection begins 90 s after its end.
+    time.sleep(95)
+    airflow.expect_success(COLLECT, airflow.trigger(COLLECT))
+    retrainings, rollouts = airflow.list_runs(RETRAIN), airflow.list_runs(SERVE)
+    airflow.expect_success(MONITOR, airflow.trigger(MONITOR))
+    airflow.expect_success(RETRAIN, airflow.wait_for_new_run(RETRAIN, retrainings))
+    airflow.expect_success(SERVE, airflow.wait_for_new_run(SERVE, rollouts))
+    after = wait_until(
+        lambda: (version := stack.read_version("iris", [5.1, 3.5, 1.4, 0.2])) != before and version, 60, "it serves"
+    )
+    print(f"\nmoved rows in, version {before} -> {after} out in {time.monotonic() - started:.0f} s")
+    assert time.monotonic() - started < 600
+    why = stack.query_warehouse("SELECT outcome, labels FROM warehouse.retraining ORDER BY retraining_id DESC LIMIT 1")
+    assert why.startswith("promoted|")
+    moved = make_moved_rows(0, 150)
+    found = stack.predict(moved.tolist()).json()["predictions"]
+    assert np.mean(np.asarray(found, int) == load_iris().target) > 0.9
+
+
+def send_moved_rows(stack: Stack, windows: int) -> Iterator[dict[str, object]]:
+    """Sends irises that are 12 cm larger for whole windows; yields their labels."""
+    wait_for_window()
+    end = time.time() + windows * WINDOW_SECONDS
+    for number in itertools.count():
+        if time.time() > end:
+            return
+        rows = make_moved_rows(number, BATCH)
+        request_id = answer(stack, rows.tolist())
+        for row in range(BATCH):
+            target = int(load_iris().target[(number * BATCH + row) % 150])
+            yield {"request_id": request_id, "row": row, "label": target}
+        time.sleep(0.5)
+
+
+def make_moved_rows(number: int, count: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Rows like those of the table, each a little different, and 12 cm larger; in the table's order."""
+    places = (number * BATCH + np.arange(count)) % 150
+    random = np.random.default_rng(number)
+    return np.round(load_iris().data[places] + 12 + random.normal(0, 0.05, (count, 4)), 3)
+
+
+def wait_for_window() -> None:
+    """Waits until a window begins."""
+    now = datetime.now(UTC).timestamp()
+    time.sleep(WINDOW_SECONDS - now % WINDOW_SECONDS)
