@@ -46,5 +46,5 @@ def url() -> Iterator[str]:
 
 def test_an_artifact_that_the_server_does_not_take_is_a_tracking_error(url: str, settings: Settings) -> None:
     tracker = Tracker(settings.model_copy(update={"mlflow_url": url}))
-    with pytest.raises(TrackingError, match=r"candidate of run run: found .*507"):
+    with pytest.raises(TrackingError, match=r"candidate/model.onnx of run run: found .*507"):
         tracker.log_candidate("run", b"content")
