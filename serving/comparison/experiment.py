@@ -1,8 +1,7 @@
 """Compares two versions by their answers to live rows, once labels tell; pure: losses in, a verdict out.
 
-The interval holds at every look: anybody may look at any time, and labels may come late. It is the asymptotic
-confidence sequence of Waudby-Smith et al., "Time-uniform central limit theory and asymptotic confidence sequences",
-Annals of Statistics 2024. Rows of one user are not independent, so users are counted, not rows.
+The interval holds at every look: anybody may look at any time, and labels may come late. Rows of one user are not
+independent, so users are counted, not rows.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ml_code.confidence import find_radius
 
 type Verdict = Literal["better", "worse", "equivalent", "undecided"]
 
@@ -108,8 +109,8 @@ def estimate_rows(plan: Plan) -> int:
     rows = 1.0
     # The radius falls with the root of the rows, but for a logarithm: a few rounds are enough.
     for _ in range(50):
-        scale = _radius(rows * plan.rate, rows, _tune(rows * plan.rate)) * math.sqrt(rows)
-        needed = ((scale + quantile * math.sqrt(plan.rate)) / plan.margin) ** 2
+        radius = find_radius(math.sqrt(plan.rate / rows), 1.0, ALPHA)
+        needed = ((radius * math.sqrt(rows) + quantile * math.sqrt(plan.rate)) / plan.margin) ** 2
         if abs(needed - rows) < 1:
             break
         rows = needed
@@ -118,7 +119,7 @@ def estimate_rows(plan: Plan) -> int:
 
 def _judge(difference: float, variance: float, rows: int, units: int, plan: Plan) -> Comparison:
     needed = estimate_rows(plan)
-    radius = _radius(rows * rows * variance, rows, _tune(needed * plan.rate))
+    radius = find_radius(math.sqrt(variance), rows * rows * variance / (needed * plan.rate), ALPHA) if variance else 0.0
     low, high = difference - radius, difference + radius
     verdict: Verdict = "undecided"
     if high < 0:
@@ -132,18 +133,6 @@ def _judge(difference: float, variance: float, rows: int, units: int, plan: Plan
 
 def _without_verdict(rows: int, units: int, plan: Plan) -> Comparison:
     return Comparison("undecided", math.nan, -math.inf, math.inf, rows, units, estimate_rows(plan))
-
-
-def _radius(spent: float, rows: float, tuning: float) -> float:
-    """Half the width of the interval, after `spent` of variance of the sum of `rows` losses."""
-    grown = spent * tuning + 1
-    return math.sqrt(2 * grown / tuning * math.log(math.sqrt(grown) / ALPHA)) / rows
-
-
-def _tune(planned: float) -> float:
-    """The mixture's parameter with which the interval is narrowest after the planned variance."""
-    level = -2 * math.log(ALPHA)
-    return (level + math.log(level + 1)) / planned if planned > 0 else 1.0
 
 
 def _count_units(losses: Losses) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ml_code import confidence
 from ml_code.datasets import LOWER_IS_BETTER, Gate
 from ml_code.monitoring.quality.history import LiveMetric, read_history
 from ml_code.monitoring.quality.intervals import Z_QUANTILE
@@ -95,14 +96,11 @@ def judge_decline(gate: Gate, rows: Iterable[LiveMetric]) -> Decline | None:
 def find_radius(standard_error: float, rows: int, *, look: int) -> float:
     """Half of an interval that may be looked at as often as labels come, in the unit of the score.
 
-    It is the asymptotic confidence sequence of I. Waudby-Smith et al. ("Time-uniform central limit theory and
-    asymptotic confidence sequences", 2024, doi:10.1214/24-AOS2408), tightest at `POOLED_LABELS` rows. Each window
-    spends its own part of the error, 6 / (pi * look)^2, so that all of them together stay within it.
+    It is narrowest at `POOLED_LABELS` rows. Each window spends its own part of the error, 6 / (pi * look)^2, so that
+    all of them together stay within it.
     """
     alpha = ERROR_SHARE * 6 / (math.pi * look) ** 2
-    tightest = -2 * math.log(alpha)
-    mixture = (tightest + math.log(1 + tightest)) * rows / POOLED_LABELS
-    return standard_error * math.sqrt(2 * (mixture + 1) / mixture * math.log(math.sqrt(mixture + 1) / alpha))
+    return confidence.find_radius(standard_error, rows / POOLED_LABELS, alpha)
 
 
 def _choose_newest(judged: Sequence[LiveMetric]) -> list[LiveMetric]:
