@@ -166,9 +166,9 @@ def make_log(settings: ServingSettings) -> PredictionLog | None:
 
 
 def make_desk(settings: ServingSettings) -> FeedbackDesk | None:
-    """Where a replica takes labels; its settings name no folder for them where there is no log."""
+    """Where a replica takes labels; None where there is no log, because no label would find its row."""
     room = settings.prediction_log_dir
-    if room is None:
+    if room is None or not settings.prediction_log_sampling:
         return None
     return FeedbackDesk(SegmentWriter(room / "feedback", f"{settings.pool}-{settings.replica}"))
 

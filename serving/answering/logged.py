@@ -230,12 +230,11 @@ def _read_score(prediction: Prediction, places: Mapping[Any, int], number: int) 
 
 
 def _read_client_id(client_id: bytes) -> str | None:
-    if len(client_id) > LONGEST_ID:
-        return None
     try:
-        return client_id.decode()
+        text = client_id.decode()
     except UnicodeDecodeError:
-        return client_id.decode("latin-1")
+        text = client_id.decode("latin-1")
+    return text if len(text) <= LONGEST_ID else None
 
 
 def _make_hash(key: bytes) -> Callable[[bytes], str | None]:

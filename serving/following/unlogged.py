@@ -39,8 +39,10 @@ class UnloggedColumns:
         path = self._folder / f"{dataset}.toml"
         try:
             status = path.stat()
-        except OSError:
+        except FileNotFoundError:
             return known.columns if known else frozenset()
+        except OSError:
+            return known.columns if known else None
         stamp = (status.st_mtime_ns, status.st_size)
         if known is None or known.stamp != stamp:
             known = self._known[dataset] = Known(stamp, self._read(path, known))

@@ -18,10 +18,16 @@ from ml_code.segments import SUFFIX
 from ml_code.storage import StoredObject
 from ml_code.workspace import Workspace
 
-LARGEST_BYTES = 50_000_000
+LARGEST_BYTES = 10_000_000
 """A larger file is to be sent in parts: a collection holds one in memory."""
 
 MOST_REASONS = 100
+
+MOST_FLAWS = 1000
+"""Flaws after which a file is read no further."""
+
+LONGEST_ROW = 9
+"""Digits of the number of a row."""
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +63,8 @@ def read_file(content: bytes, entry: StoredObject, model: str, name: str) -> tup
             found = read_item(_read_cells(cells), received_ms)
             if isinstance(found, Flaw):
                 reasons.append(f"line {reader.line_num}: {found.field or 'label'}: {found.problem}")
+                if len(reasons) == MOST_FLAWS:
+                    break
                 continue
             # In the order of the lines, so that the last label of a row counts.
             event_id = f"{received_ms:012x}{number:08x}{digest[:12]}"
@@ -98,6 +106,6 @@ def _read_cells(cells: Mapping[str | None, Any]) -> dict[str, Any]:
     """The cells of a line as JSON would have them: an empty one is none, and a row is a number."""
     # Cells without a column lie under None, in a list.
     found = {name or "cells without a column": cell for name, cell in cells.items() if cell}
-    if (row := found.get("row")) is not None and row.isascii() and row.isdigit():
+    if (row := found.get("row")) is not None and row.isascii() and row.isdigit() and len(row) <= LONGEST_ROW:
         found["row"] = int(row)
     return found

@@ -11,6 +11,7 @@ import fcntl
 import io
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,9 @@ GROUP_BYTES = 32_000_000
 
 STAMP = "%Y%m%dT%H%M%S.%fZ"
 """The name of a batch is the moment at which its collection began."""
+
+BATCH = re.compile(r"\d{8}T\d{6}\.\d{6}Z(_\d+)?")
+"""The names of batches: what else a replica may have left there is no batch."""
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +170,7 @@ def list_leftovers(batches: Path) -> list[Path]:
     batches.mkdir(parents=True, exist_ok=True)
     for folder in batches.glob(f"{DONE}*"):
         shutil.rmtree(folder)
-    return sorted(folder for folder in batches.iterdir() if folder.name != TAKING)
+    return sorted(folder for folder in batches.iterdir() if BATCH.fullmatch(folder.name) and not folder.is_symlink())
 
 
 def retire(folder: Path) -> None:

@@ -70,7 +70,7 @@ def read_watermark(workspace: Workspace) -> datetime | None:
         WarehouseError: the database cannot be reached.
     """
     with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT max(began_at) FROM warehouse.prediction_collection")
+        cursor.execute("SELECT max(began_at) FROM warehouse.prediction_collection WHERE began_at <= clock_timestamp()")
         [newest] = cursor.fetchone() or (None,)
     return None if newest is None else newest - MARGIN
 

@@ -51,7 +51,7 @@ class Parts:
             try:
                 block = read_block(line)
                 batches = list(_split(block))
-            except (ValueError, TypeError, AttributeError, OverflowError, pa.ArrowException):
+            except (ValueError, TypeError, AttributeError, LookupError, OverflowError, pa.ArrowException):
                 self.unreadable.append(line)
                 continue
             self.dropped += block.dropped
@@ -107,8 +107,14 @@ def _make_features(head: Head, rows: Sequence[Sequence[Any] | None]) -> pa.Array
     empty = [None] * len(head.features)
     cells = zip(*(empty if row is None else row for row in rows), strict=True)
     fields = [pa.field(name, KINDS[kind]) for name, kind in zip(head.features, head.kinds, strict=True)]
-    arrays = [pa.array(values, column.type) for values, column in zip(cells, fields, strict=True)]
+    arrays = [_make_array(values, column.type) for values, column in zip(cells, fields, strict=True)]
     return pa.StructArray.from_arrays(arrays, fields=fields, mask=pa.array([row is None for row in rows]))
+
+
+def _make_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    # Arrow refuses a whole number that float64 does not hold, and with it all rows of the block.
+    exact = [float(value) if type(value) is int else value for value in values] if kind == pa.float64() else values
+    return pa.array(exact, kind)
 
 
 def _repeat(text: str, count: int) -> pa.Array:

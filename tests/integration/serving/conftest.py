@@ -12,5 +12,6 @@ def lone_replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
     """A replica that has no registry and serves what lies in its state directory."""
     folder = tmp_path_factory.mktemp("replica")
     catalog = store_models(folder)
-    with run_replica(folder, "http://127.0.0.1:1", "nothing", SERVING_CATALOG_DIR=str(catalog)) as replica:
+    more = {"SERVING_CATALOG_DIR": str(catalog), "SERVING_PREDICTION_LOG_DIR": str(folder / "prediction-log")}
+    with run_replica(folder, "http://127.0.0.1:1", "nothing", **more) as replica:
         yield replica

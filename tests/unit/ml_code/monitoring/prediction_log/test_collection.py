@@ -288,3 +288,39 @@ def test_without_a_volume_the_collection_says_which_setting_is_missing(tmp_path:
     bare = Workspace(workspace.settings.model_copy(update={"prediction_log_dir": None}))
     with pytest.raises(SettingsError, match="MLOPS_PREDICTION_LOG_DIR"):
         collect(bare)
+
+
+def test_a_number_that_float64_does_not_hold_takes_no_other_row_along(
+    workspace: Workspace, volume: collection.Volume
+) -> None:
+    writer = SegmentWriter(volume.segments, "stable-a")
+    writer.write(render_lines(IRIS, make_rows([[2**53 + 1, 3.5, 1.4, 0.2], [5.1, 3.5, 1.4, 0.2]], [0, 1])))
+    writer.close()
+    found = collect(workspace)
+    assert found is not None
+    assert (found.rows, found.unreadable) == (2, 0)
+    [table] = read_log(workspace, "iris", *DAY).values()
+    assert table["features"].to_pylist()[0]["sepal_length"] == float(2**53)
+
+
+def test_a_block_of_an_unknown_kind_is_kept_aside_and_stops_nothing(
+    workspace: Workspace, volume: collection.Volume
+) -> None:
+    later = Head("iris", "3", "champion", "live", "classification", ["x"], ["picture"])
+    answer(volume, 2, tail=render_lines(later, make_rows([["a"]], [0])))
+    found = collect(workspace)
+    assert found is not None
+    assert (found.rows, found.unreadable) == (2, 1)
+
+
+def test_other_entries_among_the_batches_stay_where_they_lie(
+    workspace: Workspace, volume: collection.Volume, tmp_path: Path
+) -> None:
+    volume.batches.mkdir(parents=True)
+    (volume.batches / "mine").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/secret.jsonl").write_text("key\n")
+    (volume.batches / "20261120T120000.000000Z").symlink_to(tmp_path / "elsewhere")
+    assert collect(workspace) is not None
+    assert (tmp_path / "elsewhere/secret.jsonl").exists()
+    assert not list(volume.unreadable.glob("*"))
