@@ -90,9 +90,14 @@ def plan_retrainings(workspace: Workspace, datasets: Iterable[str]) -> list[dict
     return [
         plan_training({"dataset": name, **recipe}, catalog_dir=workspace.settings.catalog_dir)
         | {"trigger": "data"}
-        | {name: value for name, value in recipe.items() if name == "mix"}
+        | {name: _take_files_too(value) for name, value in recipe.items() if name == "mix"}
         for name, recipe in recipes.items()
     ]
+
+
+def _take_files_too(mix: dict[str, Any]) -> dict[str, Any]:
+    """A mix for rows that came as a file: one of new live rows only would learn nothing of them."""
+    return mix | {"name": "balanced"} if mix["name"] == "newest" else mix
 
 
 def training_arguments(plan: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,10 @@ def read_labelled(workspace: Workspace, row: Rollout) -> Labelled:
     labels = read_labels(workspace, row.model, row.started_at, until)
     found = read_log(workspace, row.model, row.started_at, until, columns=COLUMNS)
     tables = [join_labels(table, labels) for table in found.values()]
-    labelled = [table.filter(pc.is_valid(table["label"])) for table in tables]
+    # An answer that is not a number has no loss; the canary's limits count it.
+    labelled = [
+        table.filter(pc.and_(pc.is_valid(table["label"]), pc.is_valid(table["prediction"]))) for table in tables
+    ]
     champion = _select(labelled, row.from_version, "champion")
     challenger = _select(labelled, row.to_version, "challenger")
     scale = _measure_variance(champion) if dataset.gate.metric == "r2" else 1.0

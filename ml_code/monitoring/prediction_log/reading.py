@@ -56,11 +56,19 @@ def read_log(
     tables: dict[str, list[pa.Table]] = defaultdict(list)
     for uri, schema in _find_objects(workspace, model, start, end):
         content = pa.BufferReader(workspace.storage.read_bytes(uri))
-        table = pq.read_table(content, columns=wanted)
+        table = _show_no_features(pq.read_table(content, columns=wanted))
         kept = table.filter(_select(table, start, end, variants, traffic))
         if kept.num_rows:
             tables[schema].append(kept if columns is None else kept.select(list(columns)))
     return {schema: pa.concat_tables(parts) for schema, parts in tables.items()}
+
+
+def _show_no_features(table: pa.Table) -> pa.Table:
+    """A struct without members where no feature is logged, for which Parquet has no type."""
+    if "features" not in table.column_names or not pa.types.is_null(table["features"].type):
+        return table
+    empty = pa.array([{}] * table.num_rows, pa.struct([]))
+    return table.set_column(table.column_names.index("features"), "features", empty)
 
 
 def read_watermark(workspace: Workspace) -> datetime | None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from ml_code.data.clean_files import CleanFiles
 from ml_code.datasets import Dataset
+from ml_code.errors import MlopsError
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import Label
 from ml_code.monitoring.drift.alarm import find_alarm
@@ -22,6 +23,9 @@ from ml_code.workspace import Workspace
 
 LONGEST_ATTEMPT = timedelta(hours=24)
 """An attempt without an outcome has failed by then: its task has a shorter time limit."""
+
+LONGEST_WAIT = timedelta(days=30)
+"""A version that waits for a person so long keeps no other retraining from its model."""
 
 ACTIVE_ROLLOUT = "SELECT kind, to_version FROM warehouse.rollout WHERE model = %s AND ended_at IS NULL"
 
@@ -75,7 +79,10 @@ def settle(workspace: Workspace) -> list[str]:
     found = []
     for attempt in attempts.list_active(workspace.warehouse):
         if attempt.outcome == "held" and attempt.version is not None:
-            found += _settle_held(workspace, attempt, attempt.version)
+            try:
+                found += _settle_held(workspace, attempt, attempt.version)
+            except (MlopsError, KeyError):  # such as of a version that was deleted; other models go on
+                log.exception("%s: the attempt with version %s is not settled", attempt.model, attempt.version)
         elif attempt.outcome is None and datetime.now(UTC) > attempt.asked_at + LONGEST_ATTEMPT:
             attempts.note_outcome(workspace.warehouse, attempt, "failed")
             found.append(f"{attempt.model}: the attempt of {attempt.asked_at:%Y-%m-%d %H:%M} UTC was interrupted")
@@ -132,14 +139,17 @@ def describe_situation(workspace: Workspace, call: Call, dataset: Dataset) -> Si
 
 
 def _settle_held(workspace: Workspace, attempt: Attempt, version: str) -> list[str]:
+    if datetime.now(UTC) > attempt.asked_at + LONGEST_WAIT:
+        attempts.note_outcome(workspace.warehouse, attempt, "rejected")
+        return [f"{attempt.model}: version {version} waited too long for a person"]
     champion = workspace.tracker.read_aliases(attempt.model).get("champion")
-    gate = workspace.tracker.read_version(attempt.model, version).tags.get("gate")
+    tags = workspace.tracker.read_version(attempt.model, version).tags
     if champion == version:
         confirm_rows(workspace, attempt)
         attempts.note_outcome(workspace.warehouse, attempt, "promoted")
         return [f"{attempt.model}: version {version} serves, and its live rows count from now on"]
     is_overtaken = champion is not None and champion.isdigit() and version.isdigit() and int(champion) > int(version)
-    if is_overtaken or gate == "rejected":
+    if is_overtaken or tags.get("gate") == "rejected" or tags.get("rollout") == "aborted":
         attempts.note_outcome(workspace.warehouse, attempt, "rejected")
         return [f"{attempt.model}: version {version} was not approved"]
     return []

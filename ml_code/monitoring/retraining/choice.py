@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ml_code.data.live_rows import find_newest
+from ml_code.data.live_rows import find_live, find_newest
 from ml_code.datasets import LOWER_IS_BETTER, Dataset
 from ml_code.errors import GateError
 from ml_code.gate import evaluation
@@ -25,14 +25,14 @@ type Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The two parts of a holdout: which rows are of the newest windows, and which are older."""
+    """The two parts of a holdout that judge: live rows of the newest windows, and rows of files.
+
+    Live rows before these windows judge nothing: labels that are turned round for longer than the windows would
+    speak for themselves on the old side too.
+    """
 
     is_newest: Mask
-
-    @property
-    def is_old(self) -> Mask:
-        """The other rows."""
-        return ~self.is_newest
+    is_old: Mask
 
 
 def divide_holdout(holdout: pd.DataFrame, since_ms: float) -> Sides:
@@ -41,7 +41,7 @@ def divide_holdout(holdout: pd.DataFrame, since_ms: float) -> Sides:
     Raises:
         GateError: too few of the newest rows are held out.
     """
-    sides = Sides(find_newest(holdout, since_ms))
+    sides = Sides(find_newest(holdout, since_ms), ~find_live(holdout))
     if (count := int(sides.is_newest.sum())) < LEAST_ROWS:
         raise GateError(
             f"holdout: found {count} rows of the newest windows, expected at least {LEAST_ROWS}; "

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -68,7 +69,10 @@ def read_labelled(workspace: Workspace, model: str, dataset: Dataset, start: dat
 def choose_new(rows: pd.DataFrame, since_ms: float, after: datetime | None) -> pd.DataFrame:
     """Labelled rows that were predicted from a time on and whose label came after another one."""
     chosen = rows[rows[PREDICTED_AT] >= since_ms]
-    return chosen if after is None else chosen[[moment > after for moment in chosen[RECEIVED_AT]]]
+    if after is None:
+        return chosen
+    # An array: an empty list would choose no columns instead of no rows.
+    return chosen[np.array([moment > after for moment in chosen[RECEIVED_AT]], dtype=bool)]
 
 
 def count_classes(dataset: Dataset, rows: pd.DataFrame, classes: Sequence[Label]) -> dict[str, int]:

@@ -146,9 +146,10 @@ def test_tries_of_one_task_share_a_key_and_mapped_tasks_do_not() -> None:
     assert RunOrigin("d", "r", "t", 0).key != RunOrigin("d", "r", "t", 1).key
 
 
-def test_new_data_is_trained_on_by_the_champions_mix_of_rows(workspace: Workspace) -> None:
+@pytest.mark.parametrize("mix", ["balanced", "newest"])
+def test_new_data_is_trained_on_by_the_champions_mix_of_rows_and_never_left_out(workspace: Workspace, mix: str) -> None:
     champion = VersionRecord("iris", "3", "run", {"model_type": "sklearn", "estimator": "linear"})
-    registry = FakeRegistry(champion, {"mix": "balanced", "mix_since_ms": "1000.0"})
+    registry = FakeRegistry(champion, {"mix": mix, "mix_since_ms": "1000.0"})
     shipped = workspace.settings.model_copy(update={"catalog_dir": None})
     [found] = plan_retrainings(Workspace(shipped, connect_tracker=lambda _: registry), ["iris"])
     assert training_arguments(found)["mix"] == Mix("balanced", 1000.0)

@@ -116,6 +116,13 @@ def test_with_r2_the_mean_loss_is_what_is_missing_to_one(workspace: Workspace) -
     assert found.champion.values.mean() == pytest.approx(1 - r2)
 
 
+def test_an_answer_that_was_not_a_number_has_no_loss(workspace: Workspace) -> None:
+    answer(workspace, HOUSE, [1.5, None, 2.0], ["1.0", "2.0", "3.0"], 0)
+    found = read_labelled(workspace, make_test("housing"))
+    assert len(found.champion.values) == 2
+    assert np.isfinite(found.champion.values).all()
+
+
 def test_before_the_first_collection_there_is_nothing(workspace: Workspace) -> None:
     found = read_labelled(workspace, make_test("iris", started_at=NOON + timedelta(days=1)))
     assert (len(found.champion.values), len(found.challenger.units)) == (0, 0)

@@ -144,3 +144,14 @@ def test_a_window_with_faults_is_in_the_way(world: World) -> None:
     start, end, _, *rest = world.warehouse.windows[0]
     world.warehouse.windows.insert(0, (start + HOUR, end + HOUR, "quality", *rest))
     assert not asking.ask(world.workspace, "rents", OWNER).begins
+
+
+def test_a_held_version_whose_rollout_was_aborted_is_in_nobodys_way(world: World) -> None:
+    world.answer(is_turned=True)
+    judged = world.retrain()
+    [record] = [made for made in world.tracker.versions if made.version == judged.version]
+    record.tags["rollout"] = "aborted"
+    [found] = asking.settle(world.workspace)
+    assert "was not approved" in found
+    assert world.warehouse.attempts[0]["outcome"] == "rejected"
+    assert not find_live(world.read()).any()
