@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -37,17 +37,22 @@ type Labels = Callable[[np.ndarray], np.ndarray]  # type: ignore[type-arg]
 
 
 @pytest.fixture
-def shifted(workspace: Workspace, postgres: PostgresServer, mlflow_server: MlflowServer, request: object) -> Workspace:
-    """Iris with a champion of the old rows, in a warehouse of its own."""
+def shifted(
+    workspace: Workspace, postgres: PostgresServer, mlflow_server: MlflowServer, request: object
+) -> Iterator[Workspace]:
+    """Iris with a champion of the old rows; its warehouse and its part of the store are its own."""
     name = f"retraining_{abs(hash(request.node.name)) % 10**8}"  # type: ignore[attr-defined]
     warehouse = Warehouse(postgres.create_database(name))
     warehouse.migrate()
+    own = {"datasets_uri": f"s3://datasets/{name}", "predictions_uri": f"s3://predictions/{name}"}
+    workspace = Workspace(workspace.settings.model_copy(update=own))
     uri = snapshots.prepare(workspace, MODEL)
     run_id = run.train(workspace, MODEL, uri, "sklearn", "random_forest", hyperparameters={"n_estimators": 50})
     judging.evaluate(workspace, run_id)
     judging.decide(workspace, run_id, force=True)
     mlflow_server.move_alias(MODEL, judging.register(workspace, run_id))
-    return Workspace(workspace.settings, connect_warehouse=lambda _: warehouse)
+    yield Workspace(workspace.settings, connect_warehouse=lambda _: warehouse)
+    mlflow_server.move_alias(MODEL, None)
 
 
 def draw(workspace: Workspace, seed: int, centimetres: float) -> pd.DataFrame:
