@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, override
+from typing import TYPE_CHECKING, Any
 
 from ml_code.errors import StorageError
 from ml_code.moving import Place, move_file, move_object
+from ml_code.object_parts import ObjectParts
 
 if TYPE_CHECKING:
     from ml_code.settings import Settings
@@ -82,7 +83,7 @@ class Storage:
                 return
             # Some stores send the checksum of the whole object with each part.
             bucket, key = _split(uri)
-            yield _ObjectParts(self._make_client(response_checksum_validation="when_required"), bucket, key)
+            yield ObjectParts(self._make_client(response_checksum_validation="when_required"), bucket, key)
 
     def write_bytes(self, uri: str, content: bytes) -> None:
         """Replaces the whole object at once: a reader gets the old one or the new one.
@@ -195,53 +196,6 @@ class Storage:
         from ml_code.s3_client import make_client  # noqa: PLC0415  0.5 s, which a local folder does not spend
 
         return make_client(self._settings, **options)
-
-
-class _ObjectParts(io.RawIOBase):
-    """An object as a file with random access; each read is one request for that part."""
-
-    def __init__(self, client: Any, bucket: str, key: str) -> None:
-        self._client = client
-        self._place = {"Bucket": bucket, "Key": key}
-        head = client.head_object(**self._place)
-        self._size: int = head["ContentLength"]
-        self._tag: str = head["ETag"]
-        self._position = 0
-
-    @override
-    def readable(self) -> bool:
-        return True
-
-    @override
-    def seekable(self) -> bool:
-        return True
-
-    @override
-    def tell(self) -> int:
-        return self._position
-
-    @override
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = start + offset
-        return self._position
-
-    @override
-    def readinto(self, buffer: Any) -> int:
-        end = min(self._position + len(buffer), self._size)
-        if end <= self._position:
-            return 0
-        part = f"bytes={self._position}-{end - 1}"
-        answer = self._client.get_object(**self._place, Range=part, IfMatch=self._tag)
-        if answer["ETag"] != self._tag:  # not every store supports IfMatch
-            raise StorageError(
-                f"object {SCHEME}{self._place['Bucket']}/{self._place['Key']}: found a change while it was "
-                "read, expected no change; start again"
-            )
-        content = answer["Body"].read()
-        buffer[: len(content)] = content
-        self._position += len(content)
-        return len(content)
 
 
 @contextmanager
