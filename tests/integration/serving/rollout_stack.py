@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
+import random
 import secrets
 import tempfile
 import threading
@@ -36,6 +36,7 @@ from tests.servers import MlflowServer, PostgresServer
 STABLE_HOST, CANARY_HOST = "127.0.0.1", "127.0.0.2"
 """Two addresses with one port, as the replicas of two pools have it in Docker's network."""
 
+CANARY_SHARE = 1 / 3
 
 RULES = Rules(minimum_requests=60)
 
@@ -48,12 +49,17 @@ class Gateway(ThreadingHTTPServer):
     def __init__(self, port: int) -> None:
         super().__init__((STABLE_HOST, 0), _Handler)
         self.port = port
-        self.drawn = itertools.cycle(["stable", "stable", "canary"])
+        # By chance: a fixed round falls in step with clients that take turns, and one of them meets one pool only.
+        self.draws = random.Random(3)
         self.client = httpx.Client(timeout=20)
 
     @property
     def url(self) -> str:
         return f"http://{STABLE_HOST}:{self.server_port}"
+
+    def draw_pool(self) -> str:
+        """The pool of one request."""
+        return "canary" if self.draws.random() < CANARY_SHARE else "stable"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -62,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        pool = self.headers.get("X-Variant") or next(self.server.drawn)
+        pool = self.headers.get("X-Variant") or self.server.draw_pool()
         host = CANARY_HOST if pool == "canary" else STABLE_HOST
         headers = {
             "Content-Type": "application/json",

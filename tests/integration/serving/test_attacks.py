@@ -38,8 +38,8 @@ def champion(stack: RolloutStack) -> str:
 
 
 def list_people() -> Iterator[dict[str, str]]:
-    """Four hundred people, each with a name and an address."""
-    for number in itertools.cycle(range(400)):
+    """Each with a name and an address; no multiple of the bodies, so that each of them sends all of those."""
+    for number in itertools.cycle(range(401)):
         yield {"X-User-Id": f"person-{number}", "X-Test-Address": f"198.51.{number // 200}.{number % 200}"}
 
 
@@ -93,7 +93,8 @@ def test_good_requests_of_a_stranger_do_not_hide_the_failures_of_people(
         ask(stack, CALM, DILUTIONS[attack]),
         pytest.raises(BreachError, match=r"errors: found .* of .* senders") as ended,
     ):
-        roll_out(stack, version, window_seconds=20)
+        # A clear breach ends the window: its length counts on a machine so slow that few people are answered.
+        roll_out(stack, version, window_seconds=90)
     assert not isinstance(ended.value, InconclusiveError)
     assert stack.aliases() == {"champion": champion}
     assert stack.version_tags(version)["rollout"] == "aborted"
