@@ -1,8 +1,9 @@
-"""Writes small Excel workbooks, so that tests need no library for it."""
+"""Writes small workbooks of Excel and OpenDocument, so that tests need no library for it."""
 
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
@@ -59,6 +60,86 @@ def write_workbook(sheets: Mapping[str, Sequence[Sequence[object]]]) -> bytes:
                 f"<worksheet {NAMESPACE}><sheetData>{lines}</sheetData></worksheet>",
             )
     return buffer.getvalue()
+
+
+def write_ods(rows: str) -> bytes:
+    """An OpenDocument spreadsheet with one sheet of these rows, as XML."""
+    names = " ".join(
+        f'xmlns:{short}="urn:oasis:names:tc:opendocument:xmlns:{short}:1.0"' for short in ("office", "table", "text")
+    )
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr(
+            "content.xml",
+            f"<office:document-content {names}><office:body><office:spreadsheet>"
+            f'<table:table table:name="S">{rows}</table:table>'
+            "</office:spreadsheet></office:body></office:document-content>",
+        )
+        archive.writestr("META-INF/manifest.xml", "<manifest/>")
+    return buffer.getvalue()
+
+
+def write_ods_row(*cells: str, repeated: int = 1) -> str:
+    """The XML of a row of texts; each cell stands as often as the row."""
+    kind = f'table:number-columns-repeated="{repeated}" office:value-type="string"'
+    texts = "".join(f"<table:table-cell {kind}><text:p>{escape(cell)}</text:p></table:table-cell>" for cell in cells)
+    return f'<table:table-row table:number-rows-repeated="{repeated}">{texts}</table:table-row>'
+
+
+SECTOR = 512
+END, FREE, TABLE_OF_SECTORS = 0xFFFFFFFE, 0xFFFFFFFF, 0xFFFFFFFD
+
+
+def write_container(streams: Mapping[str, bytes]) -> bytes:
+    """The container of older workbooks and of those with a password; up to three streams of 60 KB together."""
+    sectors, bodies, entries = [TABLE_OF_SECTORS, END], b"", [_write_entry("Root Entry", 5, END, 0, child=1)]
+    for number, (name, content) in enumerate(streams.items(), 1):
+        body = content.ljust(-(-max(len(content), 4096) // SECTOR) * SECTOR, b"\0")
+        first, count = len(sectors), len(body) // SECTOR
+        sectors += [*range(first + 1, first + count), END]
+        bodies += body
+        next_entry = number + 1 if number < len(streams) else FREE
+        entries.append(_write_entry(name, 2, first, len(body), following=next_entry))
+    header = struct.pack(
+        "<8s16sHHHHH6xIIIIIIIIII",
+        *(bytes.fromhex("d0cf11e0a1b11ae1"), b"", 0x3E, 3, 0xFFFE, 9, 6, 0, 1, 1, 0, 4096, END, 0, END, 0, 0),
+    ) + struct.pack("<108I", *[FREE] * 108)
+    table = struct.pack("<128I", *sectors, *[FREE] * (128 - len(sectors)))
+    return header + table + b"".join(entries).ljust(SECTOR, b"\0") + bodies
+
+
+def _write_entry(name: str, kind: int, first: int, size: int, *, child: int = FREE, following: int = FREE) -> bytes:
+    text = name.encode("utf-16-le")
+    places = (FREE, following, child, b"", 0, 0, 0, first, size)
+    return struct.pack("<64sHBBIII16sIQQIQ", text, len(text) + 2, kind, 1, *places)
+
+
+def write_xls(rows: Sequence[Sequence[str | float | None]], before: bytes = b"") -> bytes:
+    """A workbook of Excel 97 with one sheet; `before` are records at its start."""
+    start, end = _begin(5) + before, _record(0x0A, b"")
+    sheet = b"".join(
+        _record(0x204, struct.pack("<HHHHB", row, column, 0, len(cell), 0) + cell.encode("latin-1"))
+        if isinstance(cell, str)
+        else _record(0x203, struct.pack("<HHHd", row, column, 0, cell))
+        for row, cells in enumerate(rows)
+        for column, cell in enumerate(cells)
+        if cell is not None
+    )
+    place = len(start) + len(_name_sheet(0)) + len(end)
+    return write_container({"Workbook": start + _name_sheet(place) + end + _begin(0x10) + sheet + end})
+
+
+def _begin(kind: int) -> bytes:
+    return _record(0x809, struct.pack("<HHHHII", 0x600, kind, 0, 0, 0, 0x600))
+
+
+def _name_sheet(place: int) -> bytes:
+    return _record(0x85, struct.pack("<IBBBB", place, 0, 0, 1, 0) + b"S")
+
+
+def _record(kind: int, content: bytes) -> bytes:
+    return struct.pack("<HH", kind, len(content)) + content
 
 
 def write_relations(targets: Mapping[str, tuple[str, str]]) -> str:

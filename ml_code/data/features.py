@@ -8,7 +8,9 @@ import pandas as pd
 
 from ml_code.cells import name_category
 from ml_code.datasets import Dataset
+from ml_code.errors import DataCheckError
 from ml_code.model_file.spec import Label
+from ml_code.reading.numbers import read_numbers
 
 
 def select_inputs(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
@@ -16,6 +18,23 @@ def select_inputs(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
     numeric = {name: frame[name].astype(np.float32) for name in dataset.numeric}
     categorical = {name: name_categories(frame[name]).astype(object) for name in dataset.categorical}
     return pd.DataFrame({**numeric, **categorical}, index=frame.index)
+
+
+def read_as_numbers(dataset: Dataset, cells: pd.Series) -> pd.Series:
+    """A column that a model reads as numbers; one that the catalog no longer declares so has texts of people.
+
+    Raises:
+        DataCheckError: a text is not a number in the form of the dataset's files.
+    """
+    name = str(cells.name)
+    markers = dataset.reading.list_markers(name, is_number=True)
+    found = read_numbers(cells, dataset.reading.find_form(name), markers)
+    if found.is_bad.any():
+        raise DataCheckError(
+            f"column {name}: found {int(found.is_bad.sum())} texts, expected numbers, "
+            "as the model reads this column; train again"
+        )
+    return found.numbers
 
 
 def name_categories(cells: pd.Series) -> pd.Series:

@@ -132,9 +132,7 @@ def find_bad_cells(
     bad: dict[int, BadCell] = {}
     for column, check, index in zip(cases["column"], cases["check"], cases["index"], strict=True):
         expected = "expected a value" if check == "not_nullable" else check
-        found = (
-            "nothing" if check == "not_nullable" else show_cell((frame if shown is None else shown).at[index, column])
-        )
+        found = "nothing" if check == "not_nullable" else show_cell(shown.at[index, column])
         bad.setdefault(int(index), BadCell(str(column), f"found {found}, {expected}"))
     return bad
 

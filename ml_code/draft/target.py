@@ -54,7 +54,7 @@ def judge_target(name: str, cells: pd.Series, task: str | None, *, prefers_comma
 
     Args:
         name: of the column.
-        cells: float64 or texts, missing ones as None or NaN.
+        cells: texts, missing ones as None.
         task: of the person; None: guessed.
         prefers_comma: whether the file has decimal commas elsewhere.
 
@@ -84,8 +84,6 @@ def judge_target(name: str, cells: pd.Series, task: str | None, *, prefers_comma
 
 def _read_values(cells: pd.Series, *, prefers_comma: bool) -> tuple[NumberForm, pd.Series | None]:
     """The form of the target's numbers and their values; None if most cells are other texts."""
-    if pd.api.types.is_float_dtype(cells):
-        return PLAIN, cells
     texts = read_texts(cells)
     distinct = pd.Series(texts.dropna().unique())
     form = recognize_form(distinct.iloc[:5000], MISSING_MARKERS, prefers_comma=prefers_comma)
@@ -106,7 +104,7 @@ def _guess_task(name: str, cells: pd.Series, values: pd.Series | None) -> tuple[
     is_scarce = count > FEW_CLASSES and present.value_counts().min() < LEAST_ROWS_A_CLASS
     if count > 2 and (present.abs().max() > LARGEST_LABEL or is_scarce):
         return "regression", _explain_guess(name, "regression", "its few different numbers look like a quantity")
-    if not pd.api.types.is_float_dtype(cells) and read_texts(cells).str.contains("[,.']", regex=True).any():
+    if read_texts(cells).str.contains("[,.']", regex=True).any():
         return "regression", _explain_guess(name, "regression", "its numbers are written as amounts")
     return "classification", _explain_guess(name, "classification", f"it has {count} different whole numbers")
 

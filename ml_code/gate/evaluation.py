@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ml_code.data.features import select_inputs
+from ml_code.data.features import read_as_numbers, select_inputs
 from ml_code.data.frames import replace_columns
 from ml_code.datasets import LOWER_IS_BETTER, METRICS, Dataset, Metric
-from ml_code.errors import DataCheckError, GateError, ModelFileError
+from ml_code.errors import GateError, ModelFileError
 from ml_code.gate.evidence import QUOTED
 from ml_code.model_file.onnx_model import OnnxModel, Prediction
 
@@ -73,7 +73,8 @@ def predict_rows(dataset: Dataset, model: OnnxModel, frame: pd.DataFrame) -> Pre
     names = [feature.name for feature in model.spec.features]
     numeric = [feature.name for feature in model.spec.features if feature.kind == "numeric"]
     like = dataset.model_copy(update={"numeric": numeric, "categorical": [n for n in names if n not in numeric]})
-    inputs = select_inputs(like, replace_columns(frame, {name: _read_numbers(frame[name]) for name in numeric}))
+    numbers = {name: read_as_numbers(dataset, frame[name]) for name in numeric}
+    inputs = select_inputs(like, replace_columns(frame, numbers))
     columns = {name: inputs[name].tolist() for name in names}
     try:
         return model.predict_columns(columns)
@@ -153,19 +154,6 @@ def _list_metrics(dataset: Dataset, answers: Answers) -> list[Metric]:
     needing = "average_precision"
     is_known = answers.chances is not None or dataset.gate.metric == needing
     return [name for name in METRICS[dataset.task] if name != needing or is_known]
-
-
-def _read_numbers(cells: pd.Series) -> pd.Series:
-    """An older model may read a column as numbers that the catalog does not declare as such: it has texts."""
-    if pd.api.types.is_numeric_dtype(cells):
-        return cells
-    numbers = pd.to_numeric(cells, errors="coerce")
-    if (is_other := numbers.isna() & cells.notna()).any():
-        raise DataCheckError(
-            f"column {cells.name}: found {int(is_other.sum())} texts, expected numbers, "
-            "as the model reads this column; train again"
-        )
-    return numbers
 
 
 def _read_values(dataset: Dataset, values: Sequence[object]) -> npt.NDArray[np.float64]:

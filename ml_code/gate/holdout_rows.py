@@ -37,6 +37,7 @@ def read_holdout_rows(workspace: Workspace, model: str, version: str) -> Holdout
         ModelFileError: its file cannot be opened.
     """
     # Not at the top: only the replaying steps of a rollout need training's libraries.
+    from ml_code.data.features import read_as_numbers  # noqa: PLC0415
     from ml_code.data.frames import replace_columns  # noqa: PLC0415
     from ml_code.data.snapshots import read_holdout  # noqa: PLC0415
 
@@ -44,8 +45,9 @@ def read_holdout_rows(workspace: Workspace, model: str, version: str) -> Holdout
     opened = OnnxModel(tracker.read_model_file(model, version))
     names = [feature.name for feature in opened.spec.features]
     try:
-        _, frame = read_holdout(workspace, tracker.read_run(tracker.read_version(model, version).run_id).tags)
-        numbers = {f.name: frame[f.name].astype("float64") for f in opened.spec.features if f.kind == "numeric"}
+        dataset, frame = read_holdout(workspace, tracker.read_run(tracker.read_version(model, version).run_id).tags)
+        numeric = [feature.name for feature in opened.spec.features if feature.kind == "numeric"]
+        numbers = {name: read_as_numbers(dataset, frame[name]) for name in numeric}
         known = replace_columns(frame, numbers)[names].head(LARGEST_HOLDOUT)
         rows = [[_as_value(cell) for cell in row] for row in known.to_numpy().tolist()]
     except (KeyError, ValueError, StorageError, DataCheckError) as error:  # ValueError: the catalog was corrected

@@ -8,8 +8,10 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
+from xml.etree import ElementTree
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,12 +24,26 @@ from ml_code.reading.rules import Reading
 LARGEST_TABLE_MB = 500
 """Limit of the unpacked size: a megabyte of a workbook can hold gigabytes."""
 
+MOST_CELLS = 20_000_000
+"""From a sheet's first cell to its last one: all of them are held in memory, however few have a value."""
+
 ZIP = b"PK\x03\x04"
 OLE = b"\xd0\xcf\x11\xe0"
 PARQUET = b"PAR1"
 
 _FORMULA = re.compile(rb"<c\b[^>]*>\s*<f\b[^>]*?(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
 """A cell of a worksheet with a formula and without its value."""
+
+_PLACE = re.compile(rb'\br="([A-Z]{1,3})([0-9]{1,9})"')
+"""Column and row of a cell of a worksheet."""
+
+_LOCKED = re.compile(
+    "EncryptedPackage".encode("utf-16-le") + rb"|\x09\x08\x10\x00\x00\x06\x05\x00.{12}(?:\x86\x00\x00\x00)?\x2f\x00",
+    re.DOTALL,
+)
+"""What a workbook with a password has: the part of a newer one; the record FILEPASS at the start of an older one."""
+
+_TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
 
 
 def is_table_file(start: bytes) -> bool:
@@ -69,12 +85,12 @@ def convert_table(stream: BinaryIO, name: str, reading: Reading) -> bytes:
 def _read_sheet(content: bytes, name: str, sheet: str | None) -> Iterator[list[Any]]:
     if content.startswith(ZIP):
         _check_archive(content, name)
-    try:
-        book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
-    except python_calamine.PasswordError as error:
+    if content.startswith(OLE) and _LOCKED.search(content):  # the library takes it for a damaged one, or reads nonsense
         raise SourceError(
             f"file {name}: found a workbook with a password, expected one without; save it without a password"
-        ) from error
+        )
+    try:
+        book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
     except (python_calamine.CalamineError, OSError) as error:
         raise SourceError(
             f"file {name}: found an Excel workbook that cannot be opened, expected a whole one; "
@@ -105,15 +121,67 @@ def _check_archive(content: bytes, name: str) -> None:
                 raise _refuse_size(name)
             unpacked = 0
             for part in names:
-                tail = b""
+                tail, sheet = b"", _Extent()
                 with archive.open(part) as member:
                     while chunk := member.read(1_000_000):
                         unpacked += len(chunk)
                         if unpacked > LARGEST_TABLE_MB * 1_000_000:
                             raise _refuse_size(name)
+                        sheet.add(part, tail + chunk, name)
                         tail = _refuse_formulas(part, tail + chunk, name)
+            if "content.xml" in names:
+                with archive.open("content.xml") as member:
+                    _refuse_repeated(member, name)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise SourceError(f"file {name}: found a damaged workbook, expected a whole one; save it again") from error
+
+
+@dataclass(slots=True)
+class _Extent:
+    """The last row and column of a worksheet, as far as it was read."""
+
+    rows: int = 0
+    columns: int = 0
+
+    def add(self, part: str, text: bytes, name: str) -> None:
+        """Refuses a sheet whose cells lie too far apart."""
+        if not part.startswith("xl/worksheets/"):
+            return
+        places = _PLACE.findall(text)
+        self.rows = max([self.rows, *(int(row) for _, row in places)])
+        self.columns = max([self.columns, *map(_number_column, {column for column, _ in places})])
+        _refuse_extent(self.rows * self.columns, name)
+
+
+def _number_column(letters: bytes) -> int:
+    """27 of AA."""
+    number = 0
+    for letter in letters:
+        number = 26 * number + letter - ord("A") + 1
+    return number
+
+
+def _refuse_repeated(content: IO[bytes], name: str) -> None:
+    """Refuses an OpenDocument sheet in which a few repeated cells with values stand for too many."""
+    cells = 0
+    try:
+        for _, found in ElementTree.iterparse(content):  # noqa: S314  expat limits what entities grow to
+            if found.tag == f"{_TABLE}table-row":
+                filled = [cell for cell in found if len(cell)]
+                repeats = sum(int(cell.get(f"{_TABLE}number-columns-repeated", 1)) for cell in filled)
+                cells += repeats * int(found.get(f"{_TABLE}number-rows-repeated", 1))
+                _refuse_extent(cells, name)
+                found.clear()
+    except (ElementTree.ParseError, ValueError) as error:
+        raise SourceError(f"file {name}: found a damaged workbook, expected a whole one; save it again") from error
+
+
+def _refuse_extent(cells: int, name: str) -> None:
+    if cells > MOST_CELLS:
+        raise SourceError(
+            f"file {name}: found a sheet of {cells} cells from its first to its last one, expected at most "
+            f"{MOST_CELLS}; delete what lies far from the table, or save the table as CSV UTF-8"
+        )
 
 
 def _refuse_archive(parts: set[str], name: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from ml_code.errors import SourceError
 from ml_code.reading import workbooks
 from ml_code.reading.table import open_table, recognize_table
-from tests.workbooks import write_workbook
+from tests.workbooks import write_container, write_ods, write_ods_row, write_workbook, write_xls
 
 HEADER = ["id", "name", "price"]
 ROWS = [HEADER, [1, "Kim", 1.5], [2, "Lee, Jr.", 2], [3, 'Park "x"', None]]
@@ -73,7 +74,45 @@ def test_an_error_of_a_formula_is_a_marker_for_missing() -> None:
     assert rows[-1][2] in {"#DIV/0!", ""}
 
 
-def test_a_workbook_with_a_password_or_a_damaged_one_is_refused() -> None:
+def test_a_workbook_of_excel_97_is_read() -> None:
+    assert read(write_xls(ROWS), "old.xls") == READ
+
+
+def test_an_opendocument_sheet_is_read() -> None:
+    assert read(write_ods(write_ods_row("id", "name") + write_ods_row("7", "Kim")), "sheet.ods") == [["7", "Kim"]]
+
+
+FILEPASS = struct.pack("<HHHHH", 0x2F, 6, 0, 1, 2)
+"""The record of an older workbook's password."""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [write_container({"EncryptionInfo": b"x", "EncryptedPackage": b"x"}), write_xls(ROWS, FILEPASS)],
+    ids=["newer", "older"],
+)
+def test_a_workbook_with_a_password_is_refused_by_that(content: bytes) -> None:
+    with pytest.raises(SourceError, match=r"file locked.xls: found a workbook with a password, .* without a password"):
+        read(content, "locked.xls")
+
+
+def test_a_workbook_whose_last_cell_lies_at_the_end_of_the_sheet_is_refused_before_it_fills_the_memory() -> None:
+    far = '<c r="XFD1048576"><v>1</v></c>'
+    with pytest.raises(SourceError, match=r"found a sheet of 17179869184 cells .* delete what lies far"):
+        read(write_workbook({"S": ROWS, "Notes": [[far]]}))
+
+
+def test_an_opendocument_sheet_of_repeated_cells_is_refused_before_it_fills_the_memory() -> None:
+    with pytest.raises(SourceError, match=r"found a sheet of 25000001 cells .* delete what lies far"):
+        read(write_ods(write_ods_row("id") + write_ods_row("7", repeated=5000)), "bomb.ods")
+
+
+def test_empty_cells_that_an_opendocument_sheet_repeats_to_its_end_do_not_count() -> None:
+    empty = '<table:table-row table:number-rows-repeated="1048570"><table:table-cell/></table:table-row>'
+    assert read(write_ods(write_ods_row("id") + write_ods_row("7") + empty), "sheet.ods") == [["7"]]
+
+
+def test_a_damaged_workbook_is_refused() -> None:
     with pytest.raises(SourceError, match=r"found an Excel workbook that cannot be opened, .* save the sheet as CSV"):
         read(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000), "old.xls")
 
