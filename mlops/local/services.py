@@ -54,7 +54,7 @@ class Services:
 
     def postgres(self) -> Service:
         """The databases of Airflow, MLflow and the warehouse."""
-        options = ["-h", LOOPBACK, "-p", str(self._ports["postgres"]), "-c", "max_connections=150"]
+        options = ["-h", LOOPBACK, "-p", str(self._ports["postgres"]), "-c", "max_connections=200"]
         options += ["-k", str(self._socket_folder), "-c", f"hba_file={self._write_hba()}"]
         options += ["-c", "shared_buffers=64MB", "-c", "password_encryption=scram-sha-256"]
         # By default its writers wake up five times a second, even when idle.
