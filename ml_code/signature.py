@@ -107,6 +107,12 @@ def is_vouched(settings: Settings, run_id: str, tags: Mapping[str, str]) -> bool
     return signer is None or signer.vouches_for_run(run_id, tags)
 
 
+def is_forged(settings: Settings, model: str, version: str, tags: Mapping[str, str]) -> bool:
+    """Whether a version has other tags than those that were signed; one without a signature is not forged."""
+    signer = find_signer(settings)
+    return signer is not None and signer.read_gate(model, version, tags) == FORGED
+
+
 def is_signed(settings: Settings, model: str, version: str, tags: Mapping[str, str]) -> bool:
     """Whether a version's present tags are those that were signed, by the gate or after a person's approval."""
     signer = find_signer(settings)

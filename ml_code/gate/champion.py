@@ -15,7 +15,10 @@ from ml_code.gate.evaluation import predict_rows
 from ml_code.gate.evidence import QUOTED, Comparison, Rival, show_names
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import ModelSpec
+from ml_code.signature import is_forged
 from ml_code.tracking import MODEL, Tracker
+from ml_code.verdicts import list_barred
+from ml_code.workspace import Workspace
 
 DECISION = "gate.decision"
 """Tag of a run and of a version: the gate's decision as JSON."""
@@ -29,17 +32,20 @@ class _Earlier:
     rival: Rival
 
 
-def compare_with_champion(tracker: Tracker, challenger: Challenger) -> Comparison | None:
+def compare_with_champion(workspace: Workspace, challenger: Challenger) -> Comparison | None:
     """Compares a challenger with the champion, and with the best champion before it; None if there is no champion.
 
     Raises:
         TrackingError: MLflow refuses.
+        WarehouseError: the warehouse cannot be reached, which says what was taken back.
     """
-    model = challenger.run.tags[MODEL]
+    tracker, model = workspace.tracker, challenger.run.tags[MODEL]
     version = tracker.read_aliases(model).get("champion")
     if version is None:
         return None
     tags = tracker.read_version(model, version).tags
+    if is_forged(workspace.settings, model, version, tags):
+        return Comparison(version, problem="its tags are not those that the gate signed")
     champion = _open_earlier(tracker, challenger, version, tags)
     if isinstance(champion, str):
         return Comparison(version, problem=champion)
@@ -47,7 +53,7 @@ def compare_with_champion(tracker: Tracker, challenger: Challenger) -> Compariso
     if classes and _is_corrected(challenger, champion.spec):
         return Comparison(version, problem=classes)
     best_version = _read_best(tags)
-    best = _measure_best(tracker, challenger, best_version) if best_version != version else None
+    best = _measure_best(workspace, challenger, best_version) if best_version not in {None, version} else None
     is_better = best is not None and best.difference < champion.rival.difference
     return Comparison(
         version,
@@ -87,11 +93,13 @@ def _read_best(tags: Mapping[str, str]) -> str | None:
         return None
 
 
-def _measure_best(tracker: Tracker, challenger: Challenger, version: str | None) -> Rival | None:
+def _measure_best(workspace: Workspace, challenger: Challenger, version: str) -> Rival | None:
     """Measures an earlier champion again; None if it is gone, was rolled back, or has another schema."""
-    model = challenger.run.tags[MODEL]
+    tracker, model = workspace.tracker, challenger.run.tags[MODEL]
     tags = next((made.tags for made in tracker.list_versions(model) if made.version == version), None)
-    if version is None or tags is None or "rolled_back" in tags:
+    if tags is None or is_forged(workspace.settings, model, version, tags):
+        return None
+    if version in list_barred(workspace.warehouse, model):
         return None
     found = _open_earlier(tracker, challenger, version, tags)
     if isinstance(found, str) or _find_class_change(found.spec, challenger.model.spec):

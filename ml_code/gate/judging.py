@@ -72,7 +72,7 @@ def decide(
     dataset = challenger.dataset
     slices = measure_slices(dataset, challenger.holdout, challenger.predicted)
     evidence = weigh_evidence(tracker, challenger, slices)
-    comparison = compare_with_champion(tracker, challenger)
+    comparison = compare_with_champion(workspace, challenger)
     decision = apply_gate(dataset.name, dataset.gate, evidence, comparison, trigger=trigger, force=force)
     if force and asker is not None:
         unforced = apply_gate(dataset.name, dataset.gate, evidence, comparison, trigger=trigger)

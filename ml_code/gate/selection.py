@@ -87,7 +87,7 @@ def compare_pending(workspace: Workspace, model: str) -> Choice:
     if newest is None or newest.tags.get("gate") != judging.PENDING:
         return Choice(None, is_better=False, reason=f"{model}: no version is pending")
     try:
-        comparison = compare_with_champion(tracker, open_challenger(workspace, tracker.read_run(newest.run_id)))
+        comparison = compare_with_champion(workspace, open_challenger(workspace, tracker.read_run(newest.run_id)))
     except (GateError, ModelFileError) as error:
         return Choice(newest.version, is_better=False, reason=f"{model}: version {newest.version}: {error}")
     if comparison is None:

@@ -7,13 +7,16 @@ CHALLENGER = "challenger"
 PREVIOUS = "previous"
 
 ROLLED_BACK = "rolled_back"
-"""Tag of a version that was taken back, with the reason; it is never picked automatically."""
+"""Tag of a version that was taken back, with the reason; for people, as every verdict among the tags.
+
+Whether a version is picked automatically is decided by the warehouse's log (`ml_code.verdicts`).
+"""
 
 VERDICT = "rollout"
 """Tag of a version: how its rollout ended. Tag of a model: how far its rollout is, as JSON."""
 
 BAD_VERDICTS = frozenset({"aborted", "compared"})
-"""One of these is never picked automatically: it did worse, or an A/B test left the choice to a person."""
+"""An attempt that could not tell leaves one of these as it is."""
 
 REPLAY_MARK = "replay_sha256"
 """Tag of a model: the sha256 of the word that the rollout under way sends with its own requests."""

@@ -15,7 +15,7 @@ import httpx
 
 from ml_code.signature import Signer
 from serving.errors import LateChangeError, RegistryError
-from serving.registry.names import BAD_VERDICTS, FILE_SECONDS, MODEL_FILE, ROLLED_BACK, VERDICT
+from serving.registry.names import FILE_SECONDS, MODEL_FILE
 
 VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -39,8 +39,8 @@ class RegistryWriter(Protocol):
     def read(self, model: str) -> dict[str, str]:
         """The version that each alias names."""
 
-    def find_newest_passed(self, model: str, taken_back: Collection[str] = ()) -> str | None:
-        """The newest version that passed the gate, is not among those taken back, and that no rollout has failed."""
+    def find_newest_passed(self, model: str, barred: Collection[str]) -> str | None:
+        """The newest version that passed the gate and is not among the barred ones."""
 
     def read_tags(self, model: str, version: str) -> dict[str, str] | None:
         """The tags of a version; None where it does not exist."""
@@ -89,17 +89,18 @@ class MlflowRegistryWriter:
         entries = answer.get("registered_model", {}).get("aliases", [])
         return {entry["alias"]: str(entry["version"]) for entry in entries}
 
-    def find_newest_passed(self, model: str, taken_back: Collection[str] = ()) -> str | None:
-        """Finds the newest version with the tag `gate=passed` that was neither rolled back nor failed by a rollout.
+    def find_newest_passed(self, model: str, barred: Collection[str]) -> str | None:
+        """Finds the newest version that passed the gate and is not among the barred ones.
+
+        Every version is read: a condition on the tag `gate` would miss a signed one whose tag somebody changed.
 
         Raises:
             RegistryError: MLflow does not answer as expected.
         """
-        for version in self._search_versions(f"name='{model}' and tags.gate='passed'"):
+        for version in self._search_versions(f"name='{model}'"):
             number = str(version["version"])
             tags = self._believe(model, number, _read_tags(version))
-            is_bad = number in taken_back or ROLLED_BACK in tags or tags.get(VERDICT) in BAD_VERDICTS
-            if tags.get("gate") == "passed" and not is_bad:
+            if tags.get("gate") == "passed" and number not in barred:
                 return number
         return None
 

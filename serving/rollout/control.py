@@ -101,9 +101,9 @@ class RolloutControl:
     def find_newest_passed(self, model: str) -> str | None:
         """The newest version that passed the gate, that no rollout has failed and no rollback has taken back.
 
-        The warehouse says what was taken back: whoever writes tags in MLflow may delete one.
+        The warehouse says which ones were: whoever writes tags in MLflow may set or delete one.
         """
-        return self.registry.find_newest_passed(model, self.rows.list_taken_back(model))
+        return self.registry.find_newest_passed(model, self.rows.list_barred(model))
 
     def find_active(self, model: str) -> HeldRollout | None:
         """The rollout of the model that has not ended, whoever drives it; the caller holds the model's lock."""

@@ -60,10 +60,10 @@ class FencedRegistry:
         self._check()
         return self.registry.read(model)
 
-    def find_newest_passed(self, model: str, taken_back: Collection[str] = ()) -> str | None:
-        """The newest version that passed the gate, not taken back, and that no rollout has failed."""
+    def find_newest_passed(self, model: str, barred: Collection[str]) -> str | None:
+        """The newest version that passed the gate and is not among the barred ones."""
         self._check()
-        return self.registry.find_newest_passed(model, taken_back)
+        return self.registry.find_newest_passed(model, barred)
 
     def read_tags(self, model: str, version: str) -> dict[str, str] | None:
         """The tags of a version; None where it does not exist."""

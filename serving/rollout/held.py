@@ -178,7 +178,7 @@ class HeldRollout:
         self.close_canary()
         if is_verdict:
             self._tag_unless_deleted(state, reason)
-        self.end(state, reason)
+        self.end(state, reason, is_verdict=is_verdict and state in BAD_VERDICTS)
         logger.warning("%s: %s, %s", self.row.name, state, reason)
 
     def finish(self, reason: str) -> None:
@@ -188,15 +188,17 @@ class HeldRollout:
             RolloutLostError: it has ended, or another run drives it.
         """
         self._tag_version("promoted", reason)
-        self.end("promoted", reason, only_of=self.control.owner)
+        self.end("promoted", reason, only_of=self.control.owner, is_verdict=True)
         logger.info("%s: promoted, %s", self.row.name, reason)
 
-    def end(self, state: State, reason: str | None = None, *, only_of: str | None = None) -> None:
+    def end(
+        self, state: State, reason: str | None = None, *, only_of: str | None = None, is_verdict: bool = False
+    ) -> None:
         """Writes the end on the model and on the row; needs the lock."""
         self.control.registry.tag_model(self.row.model, REPLAY_MARK, None)
         # The row comes last: a step that is interrupted in between is repeated.
         self.tell(state=state, reason=reason)
-        self.write(only_of=only_of, state=state, reason=reason, is_over=True)
+        self.write(only_of=only_of, state=state, reason=reason, is_over=True, is_verdict=is_verdict)
 
     def write(self, **changes: Any) -> None:
         """Changes the row and renews its lease.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from ml_code.verdicts import list_barred
 from ml_code.warehouse import Warehouse
 
 type Kind = Literal["rollout", "ab", "rollback"]
@@ -57,14 +58,10 @@ UPDATE = f"""
       owner = COALESCE(%s, owner), who = COALESCE(%s, who), run_url = COALESCE(%s, run_url),
       state = COALESCE(%s, state), reason = COALESCE(%s, reason), figures = COALESCE(%s::jsonb, figures),
       lease_until = clock_timestamp() + make_interval(secs => %s), updated_at = clock_timestamp(),
-      ended_at = CASE WHEN %s THEN clock_timestamp() END
+      ended_at = CASE WHEN %s THEN clock_timestamp() END, is_verdict = %s
     WHERE rollout_id = %s AND ended_at IS NULL AND (%s IS NULL OR owner = %s)
     RETURNING {COLUMNS}
 """  # noqa: S608  from this module
-TAKEN_BACK = """
-    SELECT DISTINCT from_version FROM warehouse.rollout
-    WHERE model = %s AND kind = 'rollback' AND state = 'rolled back' AND from_version IS NOT NULL
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +110,8 @@ class RolloutRows(Protocol):
     def find_rollback(self, model: str, owner: str) -> Rollout | None:
         """The last rollback of the model that this owner has brought to its end."""
 
-    def list_taken_back(self, model: str) -> frozenset[str]:
-        """The versions that rollbacks have replaced."""
+    def list_barred(self, model: str) -> frozenset[str]:
+        """The versions that a rollout has failed or a rollback has replaced."""
 
     def read(self, rollout_id: int) -> Rollout:
         """A row by its number."""
@@ -147,8 +144,12 @@ class RolloutRows(Protocol):
         reason: str | None = None,
         figures: Mapping[str, Any] | None = None,
         is_over: bool = False,
+        is_verdict: bool = False,
     ) -> Rollout | None:
-        """Changes an active row, or returns None without one; `only_of` restricts it to that owner's."""
+        """Changes an active row, or returns None without one; `only_of` restricts it to that owner's.
+
+        The end of a rollout is a verdict on its version, or came from elsewhere.
+        """
 
 
 class WarehouseRollouts:
@@ -194,15 +195,13 @@ class WarehouseRollouts:
             owner,
         )
 
-    def list_taken_back(self, model: str) -> frozenset[str]:
-        """The versions that rollbacks have replaced, however long ago.
+    def list_barred(self, model: str) -> frozenset[str]:
+        """The versions that a rollout has failed or a rollback has replaced, however long ago.
 
         Raises:
             WarehouseError: the database cannot be reached.
         """
-        with self._warehouse.transaction() as connection, connection.cursor() as cursor:
-            cursor.execute(TAKEN_BACK, (model,))
-            return frozenset(version for (version,) in cursor.fetchall())
+        return list_barred(self._warehouse, model)
 
     def read(self, rollout_id: int) -> Rollout:
         """A row by its number.
@@ -251,6 +250,7 @@ class WarehouseRollouts:
         reason: str | None = None,
         figures: Mapping[str, Any] | None = None,
         is_over: bool = False,
+        is_verdict: bool = False,
     ) -> Rollout | None:
         """Changes an active row and renews its lease; columns that are not given stay.
 
@@ -267,6 +267,7 @@ class WarehouseRollouts:
             None if figures is None else json.dumps(figures),
             lease_seconds,
             is_over,
+            is_verdict,
             rollout_id,
             only_of,
             only_of,

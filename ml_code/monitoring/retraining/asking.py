@@ -19,6 +19,7 @@ from ml_code.monitoring.retraining import attempts
 from ml_code.monitoring.retraining.attempts import Attempt, Call
 from ml_code.monitoring.retraining.conditions import Situation, find_obstacle
 from ml_code.monitoring.retraining.labelled import choose_new, count_classes, list_unlogged, read_labelled
+from ml_code.verdicts import FAILED, read_verdicts
 from ml_code.workspace import Workspace
 
 LONGEST_ATTEMPT = timedelta(hours=24)
@@ -143,13 +144,12 @@ def _settle_held(workspace: Workspace, attempt: Attempt, version: str) -> list[s
         attempts.note_outcome(workspace.warehouse, attempt, "rejected")
         return [f"{attempt.model}: version {version} waited too long for a person"]
     champion = workspace.tracker.read_aliases(attempt.model).get("champion")
-    tags = workspace.tracker.read_version(attempt.model, version).tags
     if champion == version:
         confirm_rows(workspace, attempt)
         attempts.note_outcome(workspace.warehouse, attempt, "promoted")
         return [f"{attempt.model}: version {version} serves, and its live rows count from now on"]
     is_overtaken = champion is not None and champion.isdigit() and version.isdigit() and int(champion) > int(version)
-    if is_overtaken or tags.get("gate") == "rejected" or tags.get("rollout") == "aborted":
+    if is_overtaken or read_verdicts(workspace.warehouse, attempt.model).get(version) in FAILED:
         attempts.note_outcome(workspace.warehouse, attempt, "rejected")
         return [f"{attempt.model}: version {version} was not approved"]
     return []

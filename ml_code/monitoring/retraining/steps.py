@@ -138,7 +138,7 @@ def _choose_and_judge(workspace: Workspace, attempt: Attempt, run_ids: Sequence[
     ours = newest[mix]
     slices = measure_slices(dataset, ours.holdout, ours.predicted)
     evidence = judging.weigh_evidence(tracker, ours, slices)
-    comparison = compare_with_champion(tracker, ours)
+    comparison = compare_with_champion(workspace, ours)
     old = _measure_old(workspace, narrow_challenger(by_mix[mix], sides.is_old))
     decision = judge_drift(dataset.name, dataset.gate, evidence, comparison, old, unattended=dataset.drift.unattended)
     judging.record_decision(workspace, ours.run, decision, slices)
@@ -152,7 +152,7 @@ def _measure_old(workspace: Workspace, challenger: Challenger) -> OldRows | None
     """Challenger and champion on the older held-out rows; None if they do not compare."""
     if challenger.holdout.empty:
         return None
-    found = compare_with_champion(workspace.tracker, challenger)
+    found = compare_with_champion(workspace, challenger)
     if found is None or found.champion_score is None or found.difference is None:
         return None
     score = evaluation.measure(challenger.dataset, challenger.truth, challenger.predicted)[

@@ -328,10 +328,10 @@ def test_a_rollout_finds_what_the_gate_signed_and_nothing_else(
     writer = MlflowRegistryWriter(*login, find_signer(workspace.settings))
     try:
         assert (writer.read_tags("iris", version) or {})["gate"] == "passed"
-        assert writer.find_newest_passed("iris") == version
+        assert writer.find_newest_passed("iris", ()) == version
         tracker.tag_version("iris", version, {"sha256": "0" * 64})
         assert (writer.read_tags("iris", version) or {})["gate"] == "forged"
-        assert writer.find_newest_passed("iris") != version
+        assert writer.find_newest_passed("iris", ()) != version
     finally:
         writer.close()
 

@@ -6,7 +6,7 @@ import pytest
 
 from ml_code.warehouse import Warehouse
 from serving.rollout.promotion_log import WarehouseLog
-from serving.rollout.rows import Kind, State, WarehouseRollouts
+from serving.rollout.rows import WarehouseRollouts
 from tests.servers import PostgresServer
 
 
@@ -52,30 +52,6 @@ def test_a_repeated_step_of_a_rollout_adds_no_row_and_the_same_move_of_another_o
     moves = log.list_moves("iris")
     assert [move.who for move in moves] == ["bob", "ada"]
     assert moves[0].rollout_id == opened.rollout_id != moves[1].rollout_id
-
-
-def test_what_was_taken_back_is_what_a_rollback_replaced(log: WarehouseLog) -> None:
-    rows = WarehouseRollouts(log._warehouse)
-    ends: list[tuple[Kind, str, State]] = [
-        ("rollback", "3", "rolled back"),
-        ("rollback", "4", "aborted"),
-        ("rollout", "5", "promoted"),
-    ]
-    for kind, before, state in ends:
-        opened = rows.open(
-            "roses",
-            kind=kind,
-            from_version=before,
-            to_version="2",
-            state="promoting",
-            owner="a@lab",
-            who="ada",
-            run_url=None,
-            lease_seconds=60,
-        )
-        rows.write(opened.rollout_id, lease_seconds=60, state=state, is_over=True)
-    assert rows.list_taken_back("roses") == {"3"}
-    assert rows.list_taken_back("asters") == frozenset()
 
 
 def test_five_hundred_moves_and_freezes_hide_nothing(log: WarehouseLog) -> None:

@@ -14,7 +14,6 @@ from ml_code.errors import WarehouseError
 from ml_code.model_file.spec import Value
 from ml_code.signature import Signer
 from serving.errors import LateChangeError, RegistryError
-from serving.registry.names import BAD_VERDICTS
 from serving.rollout.promotion_log import Action, Move
 from serving.rollout.rows import Kind, Rollout, State
 from tests.unit.serving.onnx_files import make_classifier
@@ -51,16 +50,9 @@ class FakeRegistryWriter:
     def read(self, model: str) -> dict[str, str]:
         return dict(self.aliases)
 
-    def find_newest_passed(self, model: str, taken_back: Collection[str] = ()) -> str | None:
-        good = [
-            version
-            for version, tags in ((version, self.read_tags(model, version) or {}) for version in self.tags)
-            if version not in taken_back
-            and tags.get("gate") == "passed"
-            and "rolled_back" not in tags
-            and tags.get("rollout") not in BAD_VERDICTS
-        ]
-        return max(good, key=int, default=None)
+    def find_newest_passed(self, model: str, barred: Collection[str]) -> str | None:
+        found = [version for version in self.tags if (self.read_tags(model, version) or {}).get("gate") == "passed"]
+        return max((version for version in found if version not in barred), key=int, default=None)
 
     def read_tags(self, model: str, version: str) -> dict[str, str] | None:
         tags = self.tags.get(version)
@@ -145,6 +137,7 @@ class FakeRows:
 
     def __init__(self) -> None:
         self.rows: dict[int, Rollout] = {}
+        self.verdicts: set[int] = set()
         self.now = NOON
         self.holder: object = None
         self.proofs_left: int | None = None
@@ -185,9 +178,12 @@ class FakeRows:
         ended = [row for row in self.rows.values() if row.model == model and row.owner == owner and row.ended_at]
         return next((row for row in reversed(ended) if row.kind == "rollback"), None)
 
-    def list_taken_back(self, model: str) -> frozenset[str]:
+    def list_barred(self, model: str) -> frozenset[str]:
         done = [row for row in self.rows.values() if row.model == model and row.state == "rolled back"]
-        return frozenset(row.from_version for row in done if row.from_version)
+        judged = [self.rows[number] for number in sorted(self.verdicts) if self.rows[number].model == model]
+        last = {row.to_version: row.state for row in judged}
+        failed = {version for version, state in last.items() if state != "promoted"}
+        return frozenset(failed | {row.from_version for row in done if row.from_version})
 
     def read(self, rollout_id: int) -> Rollout:
         found = self.rows[rollout_id]
@@ -223,6 +219,7 @@ class FakeRows:
         lease_seconds: float,
         only_of: str | None = None,
         is_over: bool = False,
+        is_verdict: bool = False,
         **changes: Any,
     ) -> Rollout | None:
         row = self.read(rollout_id)
@@ -234,4 +231,6 @@ class FakeRows:
         self.rows[rollout_id] = replace(
             row, **given, lease_until=until, updated_at=self.now, ended_at=ended, is_expired=False
         )
+        if is_verdict:
+            self.verdicts.add(rollout_id)
         return self.rows[rollout_id]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import onnx
 import pandas as pd
 import pytest
+from pydantic import SecretStr
 
 from ml_code.datasets import Checks, ColumnCheck, Dataset, load_dataset
 from ml_code.errors import DataCheckError, DigestError, ModelFileError
@@ -17,9 +20,14 @@ from ml_code.gate.evaluation import predict_rows
 from ml_code.gate.evidence import Comparison
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import METADATA_KEY
+from ml_code.signature import SIGNED, Signer
 from ml_code.tracking import RunRecord, Tracker, VersionRecord
 from ml_code.training.export import export_pipeline
 from ml_code.training.fitting import fit_pipeline
+from ml_code.warehouse import Warehouse
+from ml_code.workspace import Workspace
+from tests.offline_settings import make_offline_settings
+from tests.unit.ml_code.verdicts_warehouse import VerdictsWarehouse
 from tests.unit.serving.onnx_files import make_classifier
 
 HOLDOUT = pd.DataFrame(
@@ -69,9 +77,24 @@ def challenge(
     return Challenger(run, dataset, holdout, holdout, model, predict_rows(dataset, model, holdout))
 
 
-def compare(content: bytes | Exception, holdout: pd.DataFrame = HOLDOUT, **changes: Any) -> Comparison | None:
+def connect(tracker: FakeTracker, **verdicts: str) -> Workspace:
+    """A workspace with this registry, whose gate signs; the log has these verdicts."""
+    return Workspace(
+        make_offline_settings(Path("unused"), gate_signing_key=SecretStr("key of the gate")),
+        connect_tracker=lambda _: cast(Tracker, tracker),
+        connect_warehouse=lambda _: cast(Warehouse, VerdictsWarehouse(**verdicts)),
+    )
+
+
+def compare(
+    content: bytes | Exception,
+    holdout: pd.DataFrame = HOLDOUT,
+    verdicts: Mapping[str, str] | None = None,
+    **changes: Any,
+) -> Comparison | None:
     tracker = FakeTracker(content, **({"aliases": {"champion": "3"}} | changes))
-    return compare_with_champion(cast(Tracker, tracker), replace(challenge(make_classifier()), holdout=holdout))
+    challenger = replace(challenge(make_classifier()), holdout=holdout)
+    return compare_with_champion(connect(tracker, **(verdicts or {})), challenger)
 
 
 def test_without_a_champion_there_is_nothing_to_compare() -> None:
@@ -115,7 +138,7 @@ def test_a_champion_that_reads_a_column_which_is_gone_does_not_compare() -> None
 def test_two_models_of_unknown_rows_do_not_compare() -> None:
     tracker = FakeTracker(make_classifier(), {"champion": "3"}, holdout_id=UNKNOWN_HOLDOUT)
     run = replace(RUN, tags={**RUN.tags, "holdout_id": UNKNOWN_HOLDOUT})
-    found = compare_with_champion(cast(Tracker, tracker), challenge(make_classifier(), run=run))
+    found = compare_with_champion(connect(tracker), challenge(make_classifier(), run=run))
     assert found
     assert "it held out other rows" in (found.problem or "")
 
@@ -132,7 +155,7 @@ def relabel(content: bytes, *labels: int | str) -> bytes:
 
 def measure_change(champion: bytes, challenger: bytes, dataset: Dataset | None = None) -> Comparison:
     tracker = FakeTracker(champion, {"champion": "3"})
-    found = compare_with_champion(cast(Tracker, tracker), challenge(challenger, dataset=dataset))
+    found = compare_with_champion(connect(tracker), challenge(challenger, dataset=dataset))
     assert found
     return found
 
@@ -145,7 +168,7 @@ def test_a_challenger_that_reads_other_columns_is_told_apart() -> None:
     pipeline = fit_pipeline(fewer, frame, find_family("sklearn", "linear", "classification"), {})
     content = export_pipeline(fewer, pipeline, [0, 1, 2], frame).content
     tracker = FakeTracker(make_classifier(), {"champion": "3"})
-    found = compare_with_champion(cast(Tracker, tracker), challenge(content, rows, fewer))
+    found = compare_with_champion(connect(tracker), challenge(content, rows, fewer))
     assert found
     assert found.champion_score is not None
     assert found.schema_change == "it reads other columns than the champion, version 3: without petal_width"
@@ -189,22 +212,40 @@ def test_the_best_champion_so_far_is_measured_again_if_it_is_better() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "tags"),
+    ("before", "verdicts"),
     [
         ({}, {}),  # deleted
         ({"1": make_classifier(answer=0)}, {}),  # not better than the champion
-        ({"1": make_classifier()}, {"rolled_back": "it answered nonsense"}),
+        ({"1": make_classifier()}, {"version_1": "rolled back"}),
         ({"1": b"spoilt"}, {}),
         ({"1": relabel(make_classifier(), "0", "1", "2")}, {}),
     ],
 )
 def test_an_earlier_champion_that_is_gone_or_no_better_does_not_count(
-    before: dict[str, bytes], tags: dict[str, str]
+    before: dict[str, bytes], verdicts: dict[str, str]
 ) -> None:
-    found = compare(make_classifier(answer=0), before=before, **{DECISION: DECIDED}, **tags)
+    found = compare(make_classifier(answer=0), before=before, verdicts=verdicts, **{DECISION: DECIDED})
     assert found
     assert found.best is None
     assert found.best_version is None
+
+
+def test_a_tag_that_anybody_may_write_takes_no_champion_out_of_the_comparison() -> None:
+    tags = {"rolled_back": "it answered nonsense", "rollout": "aborted"}
+    found = compare(make_classifier(answer=0), before={"1": make_classifier()}, **{DECISION: DECIDED}, **tags)
+    assert found
+    assert found.best_version == "1"
+
+
+def test_a_champion_whose_decision_was_altered_after_its_signature_does_not_compare() -> None:
+    tags = {"gate": "passed", "holdout_id": "rule", "dataset_version": "rows", DECISION: DECIDED}
+    tags[SIGNED] = Signer(b"key of the gate").sign_version("iris", "3", tags)
+    found = compare(make_classifier(), **tags)
+    assert found
+    assert found.problem is None
+    found = compare(make_classifier(), **tags | {DECISION: DECIDED.replace('"1"', "null")})
+    assert found
+    assert found.problem == "its tags are not those that the gate signed"
 
 
 def test_a_champion_without_a_readable_decision_has_no_best_before_it() -> None:
@@ -242,7 +283,7 @@ def test_a_column_that_the_champion_reads_as_numbers_and_that_is_text_now_is_nam
     assert predict_rows(iris, OnnxModel(make_classifier()), rows.replace("wide", "1.5")).values[:2] == [0, 1]
     tracker = FakeTracker(make_classifier(), {"champion": "3"})
     challenger = replace(challenge(make_classifier()), holdout=rows)
-    found = compare_with_champion(cast(Tracker, tracker), challenger)
+    found = compare_with_champion(connect(tracker), challenger)
     assert found
     assert found.problem
     assert "it cannot be measured (column petal_width: found 1 texts" in found.problem

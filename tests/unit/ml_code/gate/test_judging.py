@@ -22,6 +22,7 @@ from ml_code.settings import Settings
 from ml_code.tracking import RunRecord, VersionRecord
 from ml_code.training import baseline, run
 from ml_code.workspace import Workspace
+from tests.unit.ml_code.verdicts_warehouse import VerdictsWarehouse
 
 RENTS = """
 name = "rents"
@@ -105,7 +106,11 @@ class Loop:
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder, self.tracker = folder, FakeTracker()
-        self.workspace = Workspace(settings, connect_tracker=lambda _: self.tracker)  # type: ignore[arg-type, return-value]
+        self.workspace = Workspace(
+            settings,
+            connect_tracker=lambda _: self.tracker,  # type: ignore[arg-type, return-value]
+            connect_warehouse=lambda _: VerdictsWarehouse(),  # type: ignore[arg-type, return-value]
+        )
         self.write(RENTS)
         self.bring()
 

@@ -10,6 +10,8 @@ from serving.errors import FrozenModelError, NoCandidateError, NothingNewError, 
 from serving.rollout import steps
 from serving.rollout.approval import approve
 from serving.rollout.plan import Choice, choose_version, open_rollout
+from serving.rollout.rollback import promote_by_hand
+from serving.rollout.rows import State
 from tests.unit.serving.rollout_fakes import Table, promote_in_turn, set_table
 
 
@@ -31,17 +33,47 @@ def test_unasked_a_champion_that_is_newer_than_every_passed_version_stays(champi
         choose(set_table("9", champion=champion))
 
 
-@pytest.mark.parametrize("verdict", [{"rolled_back": "wrong"}, {"rollout": "aborted"}])
-def test_a_version_with_a_bad_verdict_is_rolled_out_only_by_hand(verdict: dict[str, str]) -> None:
+def end(table: Table, *, state: State = "aborted", **how: bool) -> None:
+    """Begins a rollout of the newest version and ends it in a state."""
+    row = open_rollout(table.control(), "iris")
+    with table.control().hold(row.rollout_id) as held:
+        held.abort("for a reason", state=state, **how)
+
+
+@pytest.mark.parametrize("state", ["aborted", "compared"])
+def test_a_version_with_a_bad_verdict_is_rolled_out_only_by_hand(state: State) -> None:
     table = set_table("4", champion="2")
-    table.registry.tags["4"] |= verdict
+    end(table, state=state)
     assert choose(table) == Choice("2", "3")
     assert choose(table, "4") == Choice("2", "4")
 
 
-def test_a_version_whose_rollout_could_not_tell_is_tried_again() -> None:
+def test_who_deletes_the_tag_of_an_aborted_rollout_does_not_start_another_one() -> None:
+    table = set_table("4", champion="2")
+    end(table)
+    del table.registry.tags["4"]["rollout"]
+    assert choose(table) == Choice("2", "3")
+
+
+@pytest.mark.parametrize("tags", [{"rolled_back": "wrong"}, {"rollout": "aborted"}, {"rollout": "compared"}])
+def test_who_writes_the_tag_of_a_verdict_keeps_no_version_back(tags: dict[str, str]) -> None:
+    table = set_table("4", champion="2")
+    table.registry.tags["4"] |= tags
+    assert choose(table) == Choice("2", "4")
+
+
+def test_a_version_that_is_promoted_after_its_abort_has_no_bad_verdict_left() -> None:
+    table = set_table("4", champion="2")
+    end(table)
+    promote_by_hand(table.control("ada@lab"), "iris", "4", "looked at it")
+    table.registry.aliases["champion"] = "2"
+    assert choose(table) == Choice("2", "4")
+
+
+@pytest.mark.parametrize(("state", "how"), [("inconclusive", {}), ("aborted", {"is_verdict": False})])
+def test_a_version_whose_rollout_could_not_tell_is_tried_again(state: State, how: dict[str, bool]) -> None:
     table = set_table("4", champion="3")
-    table.registry.tags["4"] |= {"rollout": "inconclusive"}
+    end(table, state=state, **how)
     assert choose(table) == Choice("3", "4")
 
 

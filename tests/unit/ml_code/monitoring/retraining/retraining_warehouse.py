@@ -19,6 +19,7 @@ class RetrainingWarehouse:
         self.attempts: list[dict[str, Any]] = []
         self.windows: list[tuple[Any, ...]] = []
         self.rollout: tuple[str, str] | None = None
+        self.verdicts: dict[str, str] = {}
         self.rowcount = 0
         self._found: list[tuple[Any, ...]] = []
 
@@ -36,6 +37,8 @@ class RetrainingWarehouse:
             self._retraining(statement, values)
         elif "warehouse.drift_window" in statement:
             self._found = self.windows
+        elif "is_verdict" in statement:
+            self._found = list(self.verdicts.items())
         elif "warehouse.rollout" in statement:
             self._found = [self.rollout] if self.rollout else []
 
