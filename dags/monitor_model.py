@@ -13,15 +13,22 @@ task compares features, predictions and scores with the version's reference. The
 measures a window again when its labels change, for as long as `label_horizon_days` of `[drift]`. A person is told of a
 window with less than half of the usual labels.
 
+`measure_staleness` asks the last five versions that served the newest labelled answers again, once for each closed
+window. It takes at most 10,000 of the last five labelled windows, and of these only rows that no version can have
+learnt. A version that cannot answer them is named on the page.
+
 Two windows of the last five that drift, the newest among them, are an alarm.
 
 **What starts it**: every hour, at minute 20.
 
 **What it writes**: rows of `warehouse.live_metric`, a row of `warehouse.drift_window` for each window, and a page with
-plots. The page is in the bucket `predictions` (`drift/`), and among the files of the version's run in MLflow. An alarm
-emits the asset `drift/<model>` and sends a notice. A live metric that is worse than at promotion emits it with the next
-window. `settle_retrainings` ends retrainings whose version a person has decided on. `show_state` writes the file that
-the start page shows as the state of each model.
+plots. The page is in the bucket `predictions` (`drift/`), and among the files of the version's run in MLflow. The
+figures of older versions are rows of `warehouse.staleness`, with a page in the bucket `predictions` (`staleness/`) and
+among the files of the champion's run.
+
+An alarm emits the asset `drift/<model>` and sends a notice. A live metric that is worse than at promotion emits it with
+the next window. `settle_retrainings` ends retrainings whose version a person has decided on. `show_state` writes the
+file that the start page shows as the state of each model.
 
 ## Triage
 - `choose_models` red: MLflow was not reached. Safe to clear.
@@ -32,6 +39,8 @@ the start page shows as the state of each model.
 - `watch_drift` labelled "quality": its notice names the columns. Correct the program that sends the requests.
 - `watch_drift` red: MLflow, the store or the warehouse was not reached. Safe to clear: judged windows stay as they are.
 - `measure_quality` red: MLflow, the store or the warehouse was not reached. Other models were measured. Safe to clear.
+- `measure_staleness` red: MLflow, the store or the warehouse was not reached, or the champion's file cannot be opened.
+  Other models were measured. Safe to clear: measured windows stay as they are.
 - `settle_retrainings` red: MLflow, the store or the warehouse was not reached. Safe to clear.
 - `show_state` red: the warehouse was not reached, or the volume `loop-status` cannot be written. Until then the start
   page shows the state of an earlier hour. Safe to clear.
@@ -39,6 +48,7 @@ the start page shows as the state of each model.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, dag, get_current_context, task, timezone
@@ -76,24 +86,28 @@ def monitor_model() -> None:
         # Once for each window: a model that waits for labels would be asked about every hour otherwise.
         if (watched.windows or watched.alarm) and asking.find_call(workspace, model):
             outlet_events[AssetAlias("drift-alarm")].add(Asset(f"drift/{model}"))
-        for notice in watched.notices:
-            tell_person(notice)
+        _tell_each(watched.notices)
 
     @task
     def settle_retrainings() -> None:
         from ml_code.monitoring.retraining import asking
         from ml_code.workspace import open_workspace
 
-        for notice in asking.settle(open_workspace()):
-            tell_person(notice)
+        _tell_each(asking.settle(open_workspace()))
 
     @task
     def measure_quality() -> None:
         from ml_code.monitoring.quality import measuring
         from ml_code.workspace import open_workspace
 
-        for notice in measuring.measure_all(open_workspace(), timezone.utcnow()):
-            tell_person(notice)
+        _tell_each(measuring.measure_all(open_workspace(), timezone.utcnow()))
+
+    @task
+    def measure_staleness() -> None:
+        from ml_code.monitoring.staleness import measuring
+        from ml_code.workspace import open_workspace
+
+        measuring.measure_all(open_workspace())
 
     @task(trigger_rule="none_failed")
     def show_state() -> None:
@@ -102,7 +116,16 @@ def monitor_model() -> None:
 
         status.write_status(open_workspace(), timezone.utcnow())
 
-    [measure_quality(), watch_drift.expand(model=choose_models()), settle_retrainings()] >> show_state()
+    [
+        measure_quality() >> measure_staleness(),
+        watch_drift.expand(model=choose_models()),
+        settle_retrainings(),
+    ] >> show_state()
+
+
+def _tell_each(notices: Iterable[str]) -> None:
+    for notice in notices:
+        tell_person(notice)
 
 
 monitor_model()

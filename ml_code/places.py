@@ -87,6 +87,10 @@ class Places:
         """The page of a window of a version."""
         return self._locate_predictions(f"drift/model={model}/version={version}/{name}")
 
+    def locate_staleness_page(self, model: str, name: str) -> str:
+        """The page of the last versions of a model on its newest labelled answers."""
+        return self._locate_predictions(f"staleness/model={model}/{name}")
+
     def locate_labels(self, model: str) -> str:
         """Folder of the labels of a model's predictions."""
         return self._locate_predictions(f"labels/model={model}")

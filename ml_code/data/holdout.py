@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,12 @@ def split_holdout(dataset: Dataset, frame: pd.DataFrame) -> Split:
     return Split(train, holdout, make_holdout_id(dataset), unheld)
 
 
+def find_held_live(dataset: Dataset, ids: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Whether the live rows of these ids are held out, as a boolean array; none of their labels is learnt then."""
+    prefix = _make_prefix(dataset)
+    return np.array([_position(prefix + text) < LIVE_SHARE for text in ids], dtype=bool)
+
+
 def make_holdout_id(dataset: Dataset) -> str:
     """Name of the rule that holds rows out; metrics compare only under one rule."""
     rule = {"seed": dataset.holdout.seed, "share": dataset.holdout.share, "columns": _holdout_columns(dataset)}
@@ -80,7 +87,7 @@ def make_holdout_id(dataset: Dataset) -> str:
 
 def _place_rows(dataset: Dataset, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
     """The position of each row, float64; below the dataset's share it is held out."""
-    prefix = f"{dataset.holdout.seed}{CELL_SEPARATOR}"
+    prefix = _make_prefix(dataset)
     is_live = find_live(frame)
     positions = np.empty(len(frame), dtype=np.float64)
     positions[~is_live] = [_position(prefix + text) for text in _name_rows(dataset, frame[~is_live])]
@@ -88,6 +95,11 @@ def _place_rows(dataset: Dataset, frame: pd.DataFrame) -> npt.NDArray[np.float64
         scale = dataset.holdout.share / LIVE_SHARE
         positions[is_live] = [scale * _position(prefix + text) for text in frame.loc[is_live, LIVE_ID].tolist()]
     return positions
+
+
+def _make_prefix(dataset: Dataset) -> str:
+    """What begins each row's text before it is hashed: another seed holds out other rows."""
+    return f"{dataset.holdout.seed}{CELL_SEPARATOR}"
 
 
 def _holdout_columns(dataset: Dataset) -> list[str]:

@@ -115,6 +115,7 @@ def _describe(workspace: Workspace, model: str, dataset: Dataset) -> dict[str, A
         "decline": decline.describe() if decline else None,
         "drift": _read_drift(workspace, model),
         "labels": _read_labels(workspace, model, dataset),
+        "staleness": _read_staleness(workspace, model),
     }
 
 
@@ -153,6 +154,21 @@ def _read_labels(workspace: Workspace, model: str, dataset: Dataset) -> dict[str
     )
     last = (attempts[0][0], int(attempts[0][1])) if attempts else None
     return describe_labels(dataset, int(counted[0][0]), last)
+
+
+def _read_staleness(workspace: Workspace, model: str) -> list[dict[str, Any]]:
+    """The versions of the newest measurement, the champion first."""
+    columns = "version", "age_days", "metric", "score", "low", "high", "rows"
+    found = _query(
+        workspace,
+        "warehouse.staleness",
+        "SELECT version, age_days, metric, score, low, high, rows FROM warehouse.staleness WHERE model = %s AND "
+        "window_end = (SELECT max(window_end) FROM warehouse.staleness WHERE model = %s) "
+        "ORDER BY is_champion DESC, age_days NULLS LAST, version",
+        model,
+        model,
+    )
+    return [dict(zip(columns, row, strict=True)) for row in found]
 
 
 def _query(workspace: Workspace, table: str, statement: str, *values: object) -> list[tuple[Any, ...]]:

@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class VersionRecord:
     version: str
     run_id: str
     tags: Mapping[str, str]
+    created_at: datetime | None = None
 
 
 class VersionTracker(Connection):
@@ -137,7 +139,9 @@ class VersionTracker(Connection):
 
 
 def _read_version(entry: ModelVersion) -> VersionRecord:
-    return VersionRecord(entry.name, str(entry.version), entry.run_id or "", dict(entry.tags))
+    created = entry.creation_timestamp
+    moment = None if created is None else datetime.fromtimestamp(created / 1000, UTC)
+    return VersionRecord(entry.name, str(entry.version), entry.run_id or "", dict(entry.tags), moment)
 
 
 def _list_cells(example: pd.DataFrame) -> dict[str, list[Any]]:

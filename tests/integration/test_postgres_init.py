@@ -196,20 +196,32 @@ def test_history_is_not_rewritten(server: PostgresServer, task: str, statement: 
             run_sql(address(server, "warehouse_owner", "warehouse"), statement)
 
 
-def test_a_judged_window_is_not_rewritten(task: str) -> None:
-    insert = (
-        "INSERT INTO warehouse.drift_window (model, version, window_start, window_end, verdict, rows, figures{}) "
-        "VALUES ('iris', '3', '2026-11-20', '2026-11-21', 'drift', 300, '{{}}'{})"
-    )
+@pytest.mark.parametrize(
+    ("table", "insert"),
+    [
+        (
+            "drift_window",
+            "(model, version, window_start, window_end, verdict, rows, figures{}) "
+            "VALUES ('iris', '3', '2026-11-20', '2026-11-21', 'drift', 300, '{{}}'{})",
+        ),
+        (
+            "staleness",
+            "(model, window_end, version, is_champion, metric, score, rows, rows_since, page_uri{}) "
+            "VALUES ('iris', '2026-11-21', '3', true, 'accuracy', 0.9, 300, '2026-11-20', 's3://page'{})",
+        ),
+    ],
+)
+def test_a_judged_window_is_not_rewritten(task: str, table: str, insert: str) -> None:
+    insert = f"INSERT INTO warehouse.{table} {insert}"
     run_sql(task, insert.format("", ""))
     for statement in (
         insert.format(", computed_at", ", now()"),
-        "UPDATE warehouse.drift_window SET verdict = 'clean'",
-        "DELETE FROM warehouse.drift_window",
+        f"UPDATE warehouse.{table} SET version = '4'",
+        f"DELETE FROM warehouse.{table}",
     ):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             run_sql(task, statement)
-    assert run_sql(task, "SELECT verdict FROM warehouse.drift_window") == [("drift",)]
+    assert run_sql(task, f"SELECT version FROM warehouse.{table}") == [("3",)]
 
 
 def test_a_task_works_with_the_tables_and_makes_its_own(task: str) -> None:

@@ -31,6 +31,7 @@ BEHIND = {
     "serving/rollout/rows.py": "`find_rollback`: the newest one of an owner",
     "ml_code/monitoring/quality/history.py": "older windows: the caller says how many of the newest it judges",
     "ml_code/monitoring/drift/history.py": "older windows, which do not count for an alarm",
+    "ml_code/monitoring/staleness/served.py": "versions that served before the last five: each costs a download",
     "ml_code/monitoring/retraining/attempts.py": "`read_last`: the newest attempt, by which the next one is judged",
     "ml_code/monitoring/status.py": "the start page draws the newest windows; one row is the last attempt",
     "ml_code/monitoring/retraining/asking.py": "the newest window alone tells whether the data has faults now",

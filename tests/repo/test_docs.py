@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from ml_code.drift_rules import DriftRules
 from tests.repo.repository import ROOT, find_files
 
 README, KOREAN = (ROOT / "README.md").read_text(), (ROOT / "README.ko.md").read_text()
@@ -96,3 +97,12 @@ def test_names_of_other_tutorials_lead_to_files_that_exist() -> None:
     paths = [path for row in rows for path in re.findall(r"`([\w./-]+/[\w./-]*)`", row[2])]
     assert len(paths) > 10
     assert [path for path in paths if not (ROOT / Path(path)).exists()] == []
+
+
+def test_the_table_of_drift_has_each_rule_with_its_default() -> None:
+    text = (ROOT / "docs/operations.md").read_text().partition("\n## Drift and retraining\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", text, flags=re.MULTILINE))
+    defaults = {name: field.default for name, field in DriftRules.model_fields.items()}
+    assert rows == {
+        name: str(value).lower() if isinstance(value, bool) else f"{value:g}" for name, value in defaults.items()
+    }

@@ -1,5 +1,5 @@
-// What the loop knows of each model: quality by labels, labels that are missing, and drift, from /status/loop. Values are
-// shown as text only.
+// What the loop knows of each model: quality by labels, missing labels, older versions and drift, from /status/loop.
+// Values are shown as text only.
 "use strict";
 
 const DRIFT_WORDS = { clean: "none", drift: "drift", quality: "faults in the data", "no verdict": "too few rows to tell" };
@@ -36,6 +36,17 @@ function describeLabels({ quality, labels }) {
   return parts.join("; ");
 }
 
+// The champion and older versions on the same newest labelled answers.
+function describeStaleness(versions) {
+  const older = versions?.slice(1) ?? [];
+  if (!older.length) return "No older one measured yet";
+  const texts = older.map(({ version, age_days: age, score }) => {
+    const days = typeof age === "number" ? ` (${Math.round(age)} days old)` : "";
+    return `${version}${days} ${typeof score === "number" ? formatScore(score) : "not comparable"}`;
+  });
+  return `${texts.join(", ")}; version ${versions[0].version} ${formatScore(versions[0].score)} on the same answers`;
+}
+
 function describeDrift(windows) {
   const newest = windows?.at(-1);
   if (!newest) return "No window judged yet";
@@ -61,6 +72,7 @@ function fillLoop(part, loop) {
   if (!loop) return;
   part.querySelector(".live").textContent = loop.problem ?? describeQuality(loop.quality);
   part.querySelector(".labels").textContent = loop.problem ? "" : describeLabels(loop);
+  part.querySelector(".staleness").textContent = loop.problem ? "" : describeStaleness(loop.staleness);
   part.querySelector(".drift span").textContent = loop.problem ? "" : describeDrift(loop.drift);
   fillMarks(part.querySelector(".marks"), loop.drift);
   const decline = part.querySelector(".verdict");

@@ -13,14 +13,23 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from ml_code.data.holdout import find_held_live, split_holdout
+from ml_code.data.snapshots import prepare, read_snapshot
+from ml_code.datasets import load_dataset
+from ml_code.errors import TrackingError
 from ml_code.monitoring.feedback.labels import STORED, write_events
 from ml_code.monitoring.quality.decline import find_decline
 from ml_code.monitoring.quality.history import read_history, read_newest
 from ml_code.monitoring.quality.measuring import measure_all, measure_model
+from ml_code.monitoring.staleness.history import read_versions
+from ml_code.monitoring.staleness.measuring import measure_all as measure_all_staleness
+from ml_code.monitoring.staleness.measuring import measure_model as measure_staleness
 from ml_code.tracking import RunRecord, VersionRecord
 from ml_code.warehouse import Warehouse
-from ml_code.workspace import Workspace
+from ml_code.workspace import Workspace, open_workspace
+from tests.full_tables import train_family
 from tests.log_rows import IRIS, make_log_workspace, make_rows, write_log
+from tests.offline_settings import make_offline_settings
 from tests.servers import PostgresServer
 
 MIDNIGHT = datetime(2026, 11, 20, tzinfo=UTC)
@@ -31,11 +40,24 @@ FLOWER = [5.1, 3.5, 1.4, 0.2]
 class Registry:
     """MLflow with one champion, whose holdout's score is known and whose snapshot is gone."""
 
+    content = b""
+
+    def __init__(self) -> None:
+        self.pages: list[str] = []
+
     def read_aliases(self, model: str) -> dict[str, str]:
         return {"champion": "3"} if model == "iris" else {}
 
     def read_version(self, model: str, version: str) -> VersionRecord:
-        return VersionRecord(model, version, "run", {})
+        return VersionRecord(model, version, "run", {}, MIDNIGHT - 9 * DAY if version == "3" else None)
+
+    def read_model_file(self, model: str, version: str) -> bytes:
+        if version == "1":
+            raise TrackingError("version 1 of iris: found none; a person deleted it")
+        return self.content
+
+    def log_page(self, run_id: str, path: str, content: bytes) -> None:
+        self.pages.append(path)
 
     def read_run(self, run_id: str) -> RunRecord:
         metrics = {"accuracy": 0.96, "accuracy_low": 0.94, "accuracy_high": 0.98}
@@ -95,6 +117,14 @@ def loop(postgres: PostgresServer, tmp_path: Path) -> Loop:
     warehouse.migrate()
     made = make_log_workspace(tmp_path, warehouse)
     return Loop(replace(made, connect_tracker=lambda _: Registry()))  # type: ignore[arg-type,return-value]
+
+
+def train_iris(folder: Path) -> bytes:
+    """The file of a linear model."""
+    workspace = open_workspace(make_offline_settings(folder))
+    dataset = load_dataset("iris")
+    split = split_holdout(dataset, read_snapshot(workspace, prepare(workspace, "iris")))
+    return train_family(dataset, split, "linear").content
 
 
 def test_a_closed_day_is_measured_by_version_and_variant(loop: Loop) -> None:
@@ -181,6 +211,59 @@ def test_labels_that_stay_away_are_told_once(loop: Loop) -> None:
     assert "expected about 67%" in told[0]
     assert loop.measure() == []
     assert [row.has_few_labels for row in read_history(loop.workspace, "iris")] == [True, True, False, False, False]
+
+
+def test_older_versions_are_scored_on_the_newest_labels_once_for_each_window(loop: Loop, tmp_path: Path) -> None:
+    registry: Any = loop.workspace.tracker
+    registry.content = train_iris(tmp_path / "iris")
+    with loop.workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
+        for before, after in ((None, "1"), ("1", "2"), ("2", "3")):
+            cursor.execute(
+                "INSERT INTO warehouse.promotion_log (model, action, from_version, to_version, who, why) "
+                "VALUES ('iris', 'promote', %s, %s, 'ada', 'better')",
+                (before, after),
+            )
+    ids = loop.answer(0, 300)
+    loop.answer(0, 40, variant="shadow")
+    loop.label(ids, ["0"] * 270 + ["2"] * 30, MIDNIGHT + DAY)
+    loop.complete(MIDNIGHT + DAY)
+    dataset = load_dataset("iris")
+    assert measure_staleness(loop.workspace, "iris", dataset) == []  # no window is measured yet
+    loop.measure()
+    measure_all_staleness(loop.workspace)
+    found = read_versions(loop.workspace, "iris")
+    # The age of versions 1 and 2 is unknown, so only held-out answers count.
+    held = find_held_live(dataset, [f"{name}-0" for name in ids])
+    right = held[:270].sum() / held.sum()
+    assert [(row.version, row.is_champion, row.rows) for row in found] == [
+        ("3", True, held.sum()), ("1", False, held.sum()), ("2", False, held.sum()),
+    ]  # fmt: skip
+    assert [row.score for row in found] == [pytest.approx(right), None, pytest.approx(right)]
+    assert (found[0].age_days, found[0].window_end, found[0].low is None) == (10, MIDNIGHT + DAY, False)
+    assert "a person deleted it" in str(found[1].problem)
+    assert registry.pages == ["staleness/20261121T000000Z.html"]
+    assert b"what staleness costs" in loop.workspace.storage.read_bytes(found[0].page_uri)
+    assert measure_staleness(loop.workspace, "iris", dataset) == []
+    loop.answer(1, 60)
+    loop.complete(MIDNIGHT + 2 * DAY)
+    loop.measure()
+    again = measure_staleness(loop.workspace, "iris", dataset)
+    assert [row.window_end for row in again] == [MIDNIGHT + 2 * DAY] * 3
+    assert len(registry.pages) == 2
+
+
+def test_a_few_labels_do_not_tell_versions_apart(loop: Loop, tmp_path: Path) -> None:
+    registry: Any = loop.workspace.tracker
+    registry.content = train_iris(tmp_path / "iris")
+    ids = loop.answer(0, 300)
+    loop.label(ids[:49], ["0"] * 49, MIDNIGHT + DAY)
+    loop.complete(MIDNIGHT + DAY)
+    loop.measure()
+    dataset = load_dataset("iris")
+    assert measure_staleness(loop.workspace, "iris", dataset) == []
+    loop.label(ids[49:50], ["0"], MIDNIGHT + DAY, "b")
+    (alone,) = measure_staleness(loop.workspace, "iris", dataset)
+    assert (alone.version, alone.rows, alone.score) == ("3", 50, 1.0)
 
 
 def test_a_fresh_stack_has_nothing_to_measure(loop: Loop) -> None:

@@ -122,7 +122,7 @@ def test_the_file_names_each_model_of_the_catalog(tmp_path: Path) -> None:
     assert found["models"] == [
         {
             "name": "passengers", "champion": "3", "quality": None, "decline": None, "drift": [],
-            "labels": {"found": 0, "needed": 200, "missing": 200},
+            "labels": {"found": 0, "needed": 200, "missing": 200}, "staleness": [],
         }
     ]  # fmt: skip
     assert path.stat().st_mode & 0o777 == 0o644
