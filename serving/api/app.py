@@ -10,7 +10,6 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from ml_code.monitoring.prediction_log.blocks import make_request_id
-from serving.answering.logged import Logged
 from serving.answering.room import Room
 from serving.answering.served import Answer, ServedModel, Timer
 from serving.api.evidence import Drawn, EvidenceBook
@@ -218,12 +217,8 @@ class PredictionApp:
                 size_bytes += prediction.probabilities.nbytes
             if client_id is None and answer.client_id is not None:
                 client_id = answer.client_id.encode()
-        self._log.note(
-            Logged(
-                *(served, asked.traffic, request_id.decode(), client_id, asked.user),
-                *(timer.seconds, size_bytes, rows or (), prediction),
-            )
-        )
+        known = (served, asked.traffic, request_id.decode(), client_id, asked.user)
+        self._log.note((*known, timer.seconds, size_bytes, rows or (), prediction))
 
     def _hold(self, asked: Asked, size_bytes: int) -> None:
         self.room.hold(size_bytes, asked.held_bytes)

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from ml_code.errors import UncollectedError
 from ml_code.monitoring.prediction_log.blocks import Head, render_block
-from serving.answering.logged import Logged, Part, RowMaker, cut_blocks
+from serving.answering.logged import Entry, Part, RowMaker, cut_blocks
 from serving.limits import LOG_BYTES, LOG_ROWS
 
 FLUSH_SECONDS = 0.25
@@ -75,7 +75,7 @@ class PredictionLog(Collector):
         self._is_sampled = sampling < 1
         self._kept_ids = int(sampling * 16**8)
         self._flush_seconds = flush_seconds
-        self._waiting: deque[Logged] = deque()
+        self._waiting: deque[Entry] = deque()
         self._wake = threading.Event()
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
@@ -92,24 +92,22 @@ class PredictionLog(Collector):
         """Starts the thread."""
         self._thread.start()
 
-    def note(self, logged: Logged) -> None:
+    def note(self, entry: Entry) -> None:
         """Takes one request, or drops and counts it."""
-        rows = len(logged.rows) or 1
+        _, _, request_id, _, _, _, size_bytes, rows, _ = entry
+        noted_rows, noted_bytes = self._noted_rows + (len(rows) or 1), self._noted_bytes + size_bytes
+        waiting_rows, waiting_bytes = noted_rows - self._done_rows, noted_bytes - self._done_bytes
         # The id's last digits are random: they keep or leave whole requests, alike in every replica.
-        if self._is_sampled and int(logged.request_id[-8:], 16) >= self._kept_ids:
-            self._sampled_out += len(logged.rows)
+        if self._is_sampled and int(request_id[-8:], 16) >= self._kept_ids:
+            self._sampled_out += len(rows)
         elif self._is_closed:
-            self._turned_away[CLOSED] += len(logged.rows)
-        elif (
-            self._noted_rows + rows - self._done_rows > LOG_ROWS
-            or self._noted_bytes + logged.size_bytes - self._done_bytes > LOG_BYTES
-        ):
-            self._turned_away[FULL] += len(logged.rows)
+            self._turned_away[CLOSED] += len(rows)
+        elif waiting_rows > LOG_ROWS or waiting_bytes > LOG_BYTES:
+            self._turned_away[FULL] += len(rows)
         else:
-            self._noted_rows += rows
-            self._noted_bytes += logged.size_bytes
-            self._waiting.append(logged)
-            if self._noted_rows - self._done_rows > WAKE_ROWS or self._noted_bytes - self._done_bytes > WAKE_BYTES:
+            self._noted_rows, self._noted_bytes = noted_rows, noted_bytes
+            self._waiting.append(entry)
+            if waiting_rows > WAKE_ROWS or waiting_bytes > WAKE_BYTES:
                 self._wake.set()
 
     def flush(self) -> None:
@@ -151,7 +149,7 @@ class PredictionLog(Collector):
         self._guard(self._lines.close, 0)
 
     def _log(self, part: Part) -> None:
-        answered = part.rows if part.requests[0].prediction is not None else 0
+        answered = 0 if part.is_refused else part.rows
         if self._guard(lambda: self._write(*self._row_maker.make(part)), answered):
             self._logged_rows += answered
             self._logged_refusals += part.rows - answered

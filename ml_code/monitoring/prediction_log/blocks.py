@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -63,6 +63,10 @@ class Head:
         object.__setattr__(self, "schema", make_schema(self.task, columns))
 
 
+HEAD = tuple(one.name for one in fields(Head))
+"""The members of a block that are the head's."""
+
+
 class Block(NamedTuple):
     """A block as it was read; `dropped` are answered rows that the replica lost since its last block."""
 
@@ -77,7 +81,8 @@ def render_block(head: Head, rows: Sequence[Sequence[Any]], dropped: int = 0) ->
     Raises:
         orjson.JSONEncodeError: a cell is no value of JSON.
     """
-    block = {"format": FORMAT, **asdict(head), "dropped": dropped, "rows": rows}
+    known = {name: getattr(head, name) for name in HEAD}  # `asdict` would copy the lists
+    block = {"format": FORMAT, **known, "dropped": dropped, "rows": rows}
     # orjson writes tuples, and calls `default` for a Row.
     return orjson.dumps(block, default=tuple, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Value
 from ml_code.monitoring.prediction_log.blocks import read_block, render_block
+from serving.answering import logged as logged_module
 from serving.answering.logged import Logged, Part, RowMaker, cut_blocks
 from serving.answering.served import ServedModel
 from tests.unit.serving.log_fakes import make_logged, make_served
@@ -102,3 +104,40 @@ def test_a_large_request_is_done_with_its_last_row(served: ServedModel) -> None:
     assert [part.done_bytes for part in parts] == [0, 0, 0, 7_000_000]
     [part] = cut_blocks([make_logged(served, [ROW] * 2, size_bytes=0)])
     assert (part.rows, part.done_bytes) == (2, 0)
+
+
+def test_a_column_that_is_hidden_leaves_with_the_next_block(served: ServedModel) -> None:
+    hidden: set[str] = set()
+    maker = RowMaker(sampling=1.0, unit_key=None, read_hidden=lambda _: frozenset(hidden))
+    part = Part([make_logged(served)])
+    assert len(maker.make(part)[1][0][6]) == 4
+    hidden.add("sepal_width")
+    head, [row] = maker.make(part)
+    assert ("sepal_width" in head.features, len(row[6])) == (False, 3)
+    hidden.clear()
+    assert len(maker.make(part)[1][0][6]) == 4
+
+
+def test_the_maker_forgets_versions_of_long_ago(monkeypatch: pytest.MonkeyPatch, served: ServedModel) -> None:
+    monkeypatch.setattr(logged_module, "KNOWN_HEADS", 3)
+    maker = make_maker()
+    versions = [replace(served, identity=replace(served.identity, version=str(number))) for number in range(7)]
+    for version in [*versions, served]:
+        assert maker.make(Part([make_logged(version)]))[0].version == version.identity.version
+    assert len(maker._plans) <= 3
+
+
+@pytest.mark.parametrize("size_bytes", [3_000_000 * 101, 1], ids=["one row a block", "one block"])
+def test_a_wide_request_is_cut_row_by_row(served: ServedModel, size_bytes: int) -> None:
+    logged = make_logged(served, [(float(number), 1.0, 1.0, 1.0) for number in range(101)], size_bytes=size_bytes)
+    rows = [row for part in cut_blocks([logged]) for row in make_maker().make(part)[1]]
+    assert [(row[1], row[6][0]) for row in rows] == [(number, float(number)) for number in range(101)]
+
+
+def test_requests_that_come_by_turns_keep_their_kinds_apart(served: ServedModel) -> None:
+    other = make_served("challenger")
+    kinds = [(served, 1), (other, 1), (served, 2), (served, 0)] * 3
+    parts = list(cut_blocks([make_logged(version, [ROW] * count) for version, count in kinds]))
+    assert [(part.requests[0][0].variant, part.rows, part.is_refused) for part in parts] == [
+        *(("champion", 3, False), ("challenger", 3, False), ("champion", 6, False), ("champion", 3, True)),
+    ]
