@@ -13,7 +13,8 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -179,15 +180,35 @@ def take_free(folder: Path, target: Path) -> list[Path]:
     return moved
 
 
+@dataclass(slots=True)
+class Lines:
+    """The whole lines of a segment, one by one; afterwards `torn` says how many end in their middle (0 or 1).
+
+    >>> lines = Lines(path)
+    >>> for line in lines: ...
+    """
+
+    path: Path
+    torn: int = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Reads the file; raises an OSError if that is not possible."""
+        with open_segment(self.path) as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield line[:-1]
+                else:
+                    self.torn += 1
+
+
 def read_lines(path: Path) -> tuple[list[bytes], int]:
     """The whole lines of a segment, and how many it holds that end in their middle (0 or 1).
 
     Raises:
         OSError: the file cannot be read.
     """
-    with open_segment(path) as file:
-        *lines, rest = file.read().split(b"\n")
-    return lines, 1 if rest else 0
+    lines = Lines(path)
+    return list(lines), lines.torn
 
 
 def open_segment(path: Path) -> BinaryIO:

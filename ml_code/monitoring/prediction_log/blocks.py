@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -22,6 +23,12 @@ MAX_ROWS = 500
 
 REFUSED = "refused"
 """Variant of a request that a version refused: it has no answer."""
+
+MOST_DROPPED = 10**12
+"""More rows than any replica answers; the database counts the sum of many blocks."""
+
+MODEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,199}")
+"""The names that models may have; others would be paths in the store."""
 
 type Task = Literal["classification", "regression"]
 
@@ -93,21 +100,48 @@ def read_block(line: bytes) -> Block:
     Raises:
         ValueError: it is no block of this format.
     """
+    head, dropped, rows = load_block(line)
+    try:
+        return Block(head, dropped, [Row(*row) for row in rows])
+    except TypeError as error:
+        raise _explain(line, error) from error
+
+
+def load_block(line: bytes) -> tuple[Head, int, Sequence[Sequence[Any]]]:
+    """The head of a line, its dropped rows, and its rows as they are: a collection makes columns of these.
+
+    Raises:
+        ValueError: it is no block of this format.
+    """
     try:
         found = orjson.loads(line)
         if found.pop("format") != FORMAT:
             raise ValueError("its format is another one")
-        rows = [Row(*row) for row in found.pop("rows")]
-        dropped, schema = int(found.pop("dropped")), found.pop("schema")
+        rows, dropped, schema = found.pop("rows"), found.pop("dropped"), found.pop("schema")
         head = Head(**found)
-        if head.schema != schema:
-            raise ValueError(f"its schema is {schema}, and that of its features {head.schema}")
+        _check_head(head, schema)
+        if type(dropped) is not int or not 0 <= dropped <= MOST_DROPPED:
+            raise ValueError(f"its dropped rows are {dropped!r}")
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise ValueError(
-            f"block of the prediction log: found {line[:80]!r} ({error}), expected a line of format {FORMAT}; "
-            "collect it with the version that wrote it"
-        ) from error
-    return Block(head, dropped, rows)
+        raise _explain(line, error) from error
+    return head, dropped, rows
+
+
+def _check_head(head: Head, schema: str) -> None:
+    """Refuses a head that would have its rows stored elsewhere, or that no table fits."""
+    if not isinstance(head.model, str) or not MODEL.fullmatch(head.model):
+        raise ValueError(f"its model is {head.model!r}")
+    if head.schema != schema:
+        raise ValueError(f"its schema is {schema}, and that of its features {head.schema}")
+    if len(set(head.features)) < len(head.features):
+        raise ValueError("two features have one name")
+
+
+def _explain(line: bytes, error: Exception) -> ValueError:
+    return ValueError(
+        f"block of the prediction log: found {line[:80]!r} ({error}), expected a line of format {FORMAT}; "
+        "collect it with the version that wrote it"
+    )
 
 
 def make_schema(task: str, columns: Sequence[tuple[str, str]]) -> str:

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ import pyarrow.parquet as pq
 from ml_code.errors import SettingsError
 from ml_code.monitoring.prediction_log.blocks import REFUSED
 from ml_code.monitoring.prediction_log.tables import Part, Parts
-from ml_code.segments import read_lines, take_free
+from ml_code.segments import Lines, take_free
 from ml_code.workspace import Workspace
 
 DONE = "done-"
@@ -205,35 +206,46 @@ def _take(volume: Volume) -> Path:
 
 
 def _process(workspace: Workspace, volume: Volume, folder: Path) -> Collected:
+    """Stores a batch: while the store takes one group, the next one is read."""
     found = Collected()
-    for number, paths in enumerate(group_files(folder)):
-        _store_group(workspace, volume, f"{folder.name}-{number}", paths, found)
+    with ThreadPoolExecutor(1, thread_name_prefix="store") as thread:
+        under_way: Future[None] | None = None
+        for number, paths in enumerate(group_files(folder)):
+            name = f"{folder.name}-{number}"
+            parts = _read_group(volume, name, paths, found)
+            if under_way is not None:
+                under_way.result()
+            under_way = thread.submit(_store_group, workspace, name, parts, found)
+            del parts  # or two groups would lie in memory while the next one is read
+        if under_way is not None:
+            under_way.result()
     _record(workspace, folder.name, found)
     retire(folder)
     return found
 
 
-def _store_group(workspace: Workspace, volume: Volume, name: str, paths: Sequence[Path], found: Collected) -> None:
+def _read_group(volume: Volume, name: str, paths: Sequence[Path], found: Collected) -> Parts:
+    """The rows of some segments, and what they hold besides."""
     parts = Parts()
     for path in paths:
+        lines = Lines(path)
+        parts.add_lines(lines)
         found.segments += 1
-        found.torn += _read_segment(path, parts)
+        found.torn += lines.torn
     found.dropped += parts.dropped
     found.unreadable += len(parts.unreadable)
     if parts.unreadable:
         _keep(volume.unreadable / f"{name}.jsonl", parts.unreadable)
+    return parts
+
+
+def _store_group(workspace: Workspace, name: str, parts: Parts, found: Collected) -> None:
+    """Stores the rows of a group; `found` has no other writer of these counts."""
     for part, table in parts.list_tables():
         counted = found.models.setdefault((part.model, part.schema), Found())
         before = counted.rows
         counted.add(table, _store(workspace, part, name, table))
         found.rows += counted.rows - before
-
-
-def _read_segment(path: Path, parts: Parts) -> int:
-    """Adds the rows of a segment, and returns its torn lines; on return its text leaves the memory."""
-    lines, torn = read_lines(path)
-    parts.add_lines(lines)
-    return torn
 
 
 def _store(workspace: Workspace, part: Part, name: str, table: pa.Table) -> int:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from ml_code.monitoring.prediction_log.blocks import Block, Head, Row, read_block
+from ml_code.monitoring.prediction_log.blocks import Head, load_block
 
 HOUR_MS = 3_600_000
 
@@ -18,14 +19,15 @@ KINDS: Mapping[str, pa.DataType] = {"numeric": pa.float64(), "categorical": pa.s
 PREDICTIONS: Mapping[str, pa.DataType] = {"classification": pa.string(), "regression": pa.float64()}
 
 CELLS: Mapping[str, pa.DataType] = {
-    "request_id": pa.binary(16),
     "row": pa.int32(),
     "time": pa.timestamp("ms", tz="UTC"),
     "client_request_id": pa.string(),
     "unit": pa.string(),
     "milliseconds": pa.float32(),
 }
-"""The columns of every row that its request decides."""
+"""The columns of every row that its request decides, behind `request_id`."""
+
+ID_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,12 +51,12 @@ class Parts:
         """Adds the blocks of a segment; any other line is kept as it is."""
         for line in lines:
             try:
-                block = read_block(line)
-                batches = list(_split(block))
+                head, dropped, rows = load_block(line)
+                batches = list(_split(head, rows))
             except (ValueError, TypeError, AttributeError, LookupError, OverflowError, pa.ArrowException):
                 self.unreadable.append(line)
                 continue
-            self.dropped += block.dropped
+            self.dropped += dropped
             for part, batch in batches:
                 self.batches[part].append(batch)
 
@@ -64,58 +66,81 @@ class Parts:
             yield part, pa.Table.from_batches(self.batches.pop(part))
 
 
-def make_table(head: Head, rows: Sequence[Row]) -> pa.Table:
-    """The table of some rows, whatever their hours.
-
-    Raises:
-        pa.ArrowInvalid: a cell does not fit its column.
-    """
-    return pa.Table.from_batches([_make_batch(head, rows)])
-
-
-def _split(block: Block) -> Iterator[tuple[Part, pa.RecordBatch]]:
+def _split(head: Head, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[Part, pa.RecordBatch]]:
     """The rows of a block by their hours: most blocks lie in one."""
-    by_hour: dict[int, list[Row]] = defaultdict(list)
-    for row in block.rows:
-        by_hour[row.time_ms // HOUR_MS].append(row)
-    for number, rows in by_hour.items():
-        hour = datetime.fromtimestamp(number * HOUR_MS / 1000, UTC)
-        yield Part(block.head.model, block.head.schema, hour), _make_batch(block.head, rows)
+    if not rows:
+        return
+    _, _, times, *_ = zip(*rows, strict=True)
+    hours = {time_ms // HOUR_MS for time_ms in (min(times), max(times))}
+    if len(hours) == 1:
+        yield _make_part(head, hours.pop()), _make_batch(head, rows)
+        return
+    by_hour: dict[int, list[Sequence[Any]]] = defaultdict(list)
+    for row, time_ms in zip(rows, times, strict=True):
+        by_hour[time_ms // HOUR_MS].append(row)
+    for number, of_hour in by_hour.items():
+        yield _make_part(head, number), _make_batch(head, of_hour)
 
 
-def _make_batch(head: Head, rows: Sequence[Row]) -> pa.RecordBatch:
+def _make_part(head: Head, hour: int) -> Part:
+    return Part(head.model, head.schema, datetime.fromtimestamp(hour * HOUR_MS / 1000, UTC))
+
+
+def _make_batch(head: Head, rows: Sequence[Sequence[Any]]) -> pa.RecordBatch:
     ids, numbers, times, clients, units, milliseconds, features, predictions, scores = zip(*rows, strict=True)
-    cells = ([bytes.fromhex(text) for text in ids], numbers, times, clients, units, milliseconds)
-    columns: dict[str, pa.Array] = {
+    cells = (numbers, times, clients, units, milliseconds)
+    columns = {"request_id": _make_ids(ids)} | {
         name: pa.array(values, kind) for (name, kind), values in zip(CELLS.items(), cells, strict=True)
     }
     for name in ("version", "variant", "traffic"):
-        columns[name] = _repeat(getattr(head, name), len(rows))
+        columns[name] = pa.repeat(pa.scalar(getattr(head, name), pa.string()), len(rows))
     columns["features"] = _make_features(head, features)
     kind = PREDICTIONS[head.task]
     shown = [value if value is None or head.task == "regression" else str(value) for value in predictions]
     columns["prediction"] = pa.array(shown, kind)
     columns["score"] = pa.array(scores, pa.float64())
-    columns["sampling"] = pa.array([head.sampling] * len(rows), pa.float64())
+    columns["sampling"] = pa.repeat(pa.scalar(head.sampling, pa.float64()), len(rows))
     return pa.RecordBatch.from_pydict(columns)
+
+
+def _make_ids(texts: Sequence[str]) -> pa.Array:
+    """All ids at once: one by one they would cost a sixth of a collection."""
+    content = bytes.fromhex("".join(texts))
+    # `fromhex` leaves spaces out, so the digits alone are not enough.
+    if set(map(len, texts)) != {2 * ID_BYTES} or len(content) != len(texts) * ID_BYTES:
+        raise ValueError(f"expected request ids of {2 * ID_BYTES} digits")
+    return pa.Array.from_buffers(pa.binary(ID_BYTES), len(texts), [None, pa.py_buffer(content)])
 
 
 def _make_features(head: Head, rows: Sequence[Sequence[Any] | None]) -> pa.Array:
     """One struct per row, null for a refused request; a feature may so have the name of any column."""
     if not head.features:  # Parquet has no struct without a field
         return pa.nulls(len(rows))
-    empty = [None] * len(head.features)
-    cells = zip(*(empty if row is None else row for row in rows), strict=True)
     fields = [pa.field(name, KINDS[kind]) for name, kind in zip(head.features, head.kinds, strict=True)]
+    arrays = _make_numbers(rows, len(fields)) if set(head.kinds) == {"numeric"} else None
+    if arrays is not None:
+        return pa.StructArray.from_arrays(arrays, fields=fields)
+    empty = [None] * len(fields)
+    cells = zip(*(empty if row is None else row for row in rows), strict=True)
     arrays = [_make_array(values, column.type) for values, column in zip(cells, fields, strict=True)]
     return pa.StructArray.from_arrays(arrays, fields=fields, mask=pa.array([row is None for row in rows]))
+
+
+def _make_numbers(rows: Sequence[Any], width: int) -> list[pa.Array] | None:
+    """The columns of rows in which each cell is a number, which most are; None for others.
+
+    NumPy reads all cells in half of the time that Arrow takes for them one column after the other.
+    """
+    try:
+        found = np.array(rows)
+    except ValueError:  # rows of several lengths, or some are null
+        return None
+    if found.dtype.kind not in "fiu" or found.shape != (len(rows), width):
+        return None
+    return [pa.array(column) for column in np.ascontiguousarray(found.T, np.float64)]
 
 
 def _make_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     # Arrow refuses a whole number that float64 does not hold, and with it all rows of the block.
     exact = [float(value) if type(value) is int else value for value in values] if kind == pa.float64() else values
     return pa.array(exact, kind)
-
-
-def _repeat(text: str, count: int) -> pa.Array:
-    return pa.array([text] * count, pa.string())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -88,3 +89,23 @@ def test_a_request_id_is_a_uuid_of_version_7_with_its_time() -> None:
 def test_another_text_is_no_request_id(text: str) -> None:
     with pytest.raises(ValueError, match="expected 32 hex digits"):
         read_time(text)
+
+
+@pytest.mark.parametrize(
+    "model", ["", "../iris", "a/b", "iris\n", "iris\x00", "model=x", "1", "x" * 201, 7, None], ids=ascii
+)
+def test_a_model_whose_name_would_be_another_place_in_the_store_is_refused(model: object) -> None:
+    with pytest.raises(ValueError, match="its model is"):
+        read_block(render_block(replace(HEAD, model=model), ROWS))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dropped", [-1, 10**12 + 1, 2**64 - 1, 1.5, "3", True, None], ids=repr)
+def test_a_number_of_dropped_rows_that_no_database_counts_is_refused(dropped: object) -> None:
+    with pytest.raises(ValueError, match="its dropped rows are"):
+        read_block(render_block(HEAD, ROWS, dropped))  # type: ignore[arg-type]
+
+
+def test_features_of_one_name_are_refused() -> None:
+    twice = replace(HEAD, features=["age", "age"])
+    with pytest.raises(ValueError, match="two features have one name"):
+        read_block(render_block(twice, ROWS))
