@@ -13,11 +13,12 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ml_code.disk import FULL_SHARE
 from ml_code.errors import UncollectedError
 
 SUFFIX = ".jsonl"
@@ -52,16 +53,22 @@ class SegmentWriter:
         segment_bytes: int = SEGMENT_BYTES,
         rooms: Sequence[Path] = (),
         room_bytes: int = UNCOLLECTED_BYTES,
+        measure_disk: Callable[[Path], float] | None = None,
     ) -> None:
-        """Creates nothing yet; `rooms` are the folders that together may hold `room_bytes`, this one by default."""
+        """Creates nothing yet; `rooms` are the folders that together may hold `room_bytes`, this one by default.
+
+        `measure_disk` tells how full the disk is; without it, lines may take its last byte.
+        """
         self._folder = folder
         self._owner = owner
         self._seconds = seconds
         self._segment_bytes = segment_bytes
         self._rooms = tuple(rooms) or (folder,)
         self._room_bytes = room_bytes
+        self._measure_disk = measure_disk
         self._measured_at = -MEASURE_SECONDS
         self._waiting_bytes = 0
+        self._used_share = 0.0
         self._began_ms = time.time_ns() // 1_000_000
         self._number = 0
         self._file = -1
@@ -72,7 +79,7 @@ class SegmentWriter:
         """Appends lines, each with its newline: all of them, or none.
 
         Raises:
-            OSError: the disk is full, or the folder cannot be written.
+            OSError: the disk is full or nearly so, or the folder cannot be written.
             UncollectedError: too much waits for its collection.
         """
         self.rotate()
@@ -148,7 +155,14 @@ class SegmentWriter:
         now = time.monotonic()
         if now - self._measured_at >= MEASURE_SECONDS:
             self._waiting_bytes = sum(measure_folder(room) for room in self._rooms)
+            self._used_share = _measure_share(self._measure_disk, self._folder)
             self._measured_at = now
+        if self._used_share >= FULL_SHARE:
+            raise OSError(
+                errno.ENOSPC,
+                f"found {self._used_share:.0%} of the disk used, expected less than {FULL_SHARE:.0%}; free space",
+                str(self._folder),
+            )
         if self._waiting_bytes >= self._room_bytes:
             raise UncollectedError(
                 f"{self._folder}: found {self._waiting_bytes} bytes that wait for their collection, expected fewer "
@@ -233,6 +247,15 @@ def measure_folder(folder: Path) -> int:
         except OSError:  # a collection has moved it
             continue
     return total
+
+
+def _measure_share(measure_disk: Callable[[Path], float] | None, folder: Path) -> float:
+    """How full the disk is; a folder that is not there yet lies on the disk of its parent."""
+    if measure_disk is None:
+        return 0.0
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return measure_disk(folder)
 
 
 def _write_all(file: int, content: bytes) -> None:

@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ml_code.disk import measure_disk
 from ml_code.model_file.spec import LARGEST_FILE_MB
 from ml_code.segments import SegmentWriter
 from serving.answering.logged import RowMaker
@@ -158,7 +159,7 @@ def make_log(settings: ServingSettings) -> PredictionLog | None:
         return None
     owner = f"{settings.pool}-{settings.replica}"
     folder = room / "segments"
-    lines = SegmentWriter(folder, owner, rooms=(folder, room / "batches"))
+    lines = SegmentWriter(folder, owner, rooms=(folder, room / "batches"), measure_disk=measure_disk)
     key = settings.unit_hash_key.get_secret_value() if settings.unit_hash_key else ""
     hidden = UnloggedColumns(settings.catalog_dir)
     row_maker = RowMaker(sampling=sampling, unit_key=key.encode() or None, read_hidden=hidden.find)
@@ -170,6 +171,7 @@ def make_desk(settings: ServingSettings) -> FeedbackDesk | None:
     room = settings.prediction_log_dir
     if room is None or not settings.prediction_log_sampling:
         return None
+    # Labels are few and cannot be had again: they may take the room that answers leave.
     return FeedbackDesk(SegmentWriter(room / "feedback", f"{settings.pool}-{settings.replica}"))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_code.datasets import Dataset
+from ml_code.disk import describe_disk, measure_disk
 from ml_code.errors import MlopsError, StorageError
 from ml_code.monitoring.quality.decline import judge_decline
 from ml_code.monitoring.quality.history import LiveMetric, read_history
@@ -38,7 +39,9 @@ def write_status(workspace: Workspace, now: datetime) -> Path | None:
     if folder is None:
         return None
     models = [_describe_safely(workspace, *names) for names in workspace.catalog.list_models().items()]
-    text = json.dumps({"made_at": now.isoformat(), "models": models}, ensure_ascii=False, allow_nan=False)
+    disk = describe_disk(measure_disk(folder)) if folder.is_dir() else None
+    state = {"made_at": now.isoformat(), "disk": disk, "models": models}
+    text = json.dumps(state, ensure_ascii=False, allow_nan=False)
     partial = folder / f".{FILE}.{uuid.uuid4().hex}"
     try:
         partial.write_text(text, encoding="utf-8")

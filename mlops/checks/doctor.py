@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from ml_code.disk import measure_disk
 from mlops.checks import findings
 from mlops.checks.findings import Answer, Finding
 from mlops.host import read_env_file
@@ -38,7 +39,7 @@ def examine(env_file: Path) -> list[Finding]:
     return [
         _examine_docker(),
         findings.check_memory(psutil.virtual_memory().total / GB),
-        findings.check_disk(shutil.disk_usage(REPOSITORY).free / GB),
+        findings.check_disk(shutil.disk_usage(REPOSITORY).free / GB, measure_disk(REPOSITORY)),
         findings.check_settings(values, example),
         findings.check_packages(read_pins(REPOSITORY / "docker/requirements/dev.txt"), _list_installed()),
         findings.check_openmp(is_installed=openmp.is_installed()),

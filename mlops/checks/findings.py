@@ -9,6 +9,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import Literal
 
+from ml_code.disk import FULL_SHARE, NOTABLE_SHARE
 from mlops.checks.strength import find_weaknesses
 from mlops.local.ports import LARGEST, is_port
 
@@ -60,12 +61,15 @@ def check_memory(total_gb: float) -> Finding:
     return Finding("memory", "ok", found)
 
 
-def check_disk(free_gb: float) -> Finding:
-    """Judges the free space of the repository's disk, in GB."""
-    found = f"{free_gb:.1f} GB free"
+def check_disk(free_gb: float, used_share: float) -> Finding:
+    """Judges the free space of the repository's disk, in GB and as a share."""
+    found = f"{free_gb:.1f} GB free, {used_share:.0%} used"
     if free_gb < MIN_FREE_DISK_GB:
         advice = f"expected {MIN_FREE_DISK_GB:.0f} GB; `docker system df` shows what Docker holds"
         return Finding("disk", "failure", found, advice)
+    if used_share >= NOTABLE_SHARE:
+        advice = f"from {FULL_SHARE:.0%} on no prediction is logged; lower the limits of housekeeping in .env"
+        return Finding("disk", "warning", found, advice)
     return Finding("disk", "ok", found)
 
 

@@ -57,7 +57,9 @@ async function checkModels() {
 // A page without these figures still shows the models.
 async function readLoop() {
   try {
-    const { models } = await (await get("status/loop")).json();
+    const { models, disk } = await (await get("status/loop")).json();
+    document.querySelector("#disk").textContent = disk ?? "";
+    document.querySelector("#disk").hidden = !disk;
     return new Map(models.map((model) => [model.name, model]));
   } catch {
     return new Map();

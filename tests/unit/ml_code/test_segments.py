@@ -193,3 +193,27 @@ def test_a_link_or_a_pipe_is_no_segment(tmp_path: Path) -> None:
     for path in folder.iterdir():
         with pytest.raises(OSError, match=r"no regular file|symbolic links"):
             read_lines(path)
+
+
+def test_a_disk_that_is_nearly_full_takes_no_line_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_code.segments.MEASURE_SECONDS", 0.0)
+    shares = [0.94, 0.95, 0.96, 0.5]
+    asked: list[Path] = []
+
+    def measure(folder: Path) -> float:
+        asked.append(folder)
+        return shares.pop(0)
+
+    writer = SegmentWriter(tmp_path / "segments", "stable-a", measure_disk=measure)
+    writer.write(b"one\n")
+    for share in ("95%", "96%"):
+        with pytest.raises(OSError, match=f"found {share} of the disk used, expected less than 95%"):
+            writer.write(b"dropped\n")
+    writer.write(b"two\n")
+    writer.close()
+    target = tmp_path / "batch"
+    target.mkdir()
+    assert collect(tmp_path / "segments", target) == [b"one", b"two"]
+    assert asked[0] == tmp_path  # the folder is not there yet

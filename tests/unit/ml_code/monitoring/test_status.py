@@ -114,6 +114,15 @@ def make_workspace(folder: Path | None, dataset: Dataset | None = None) -> Any:
     )
 
 
+def test_the_file_tells_that_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for share, told in ((0.5, None), (0.9, "disk: found 90% used")):
+        monkeypatch.setattr("ml_code.monitoring.status.measure_disk", lambda folder, share=share: share)
+        path = write_status(make_workspace(tmp_path, make_dataset()), NOW)
+        assert path is not None
+        found = json.loads(path.read_text())["disk"]
+        assert found == told or found.startswith(told)
+
+
 def test_the_file_names_each_model_of_the_catalog(tmp_path: Path) -> None:
     path = write_status(make_workspace(tmp_path, make_dataset()), NOW)
     assert path == tmp_path / "loop.json"

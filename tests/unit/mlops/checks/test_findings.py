@@ -30,7 +30,8 @@ def test_docker_is_missing_old_or_fine(engine: str | None, compose: str | None, 
 
 def test_memory_and_disk_that_are_too_small_are_failures() -> None:
     assert [findings.check_memory(gb).state for gb in (2.0, 3.5, 8.0)] == ["failure", "warning", "ok"]
-    assert [findings.check_disk(gb).state for gb in (0.5, 50.0)] == ["failure", "ok"]
+    assert [findings.check_disk(gb, 0.5).state for gb in (0.5, 50.0)] == ["failure", "ok"]
+    assert [findings.check_disk(50.0, share).state for share in (0.79, 0.8)] == ["ok", "warning"]
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
