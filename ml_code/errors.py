@@ -14,6 +14,7 @@ MlopsError
 ├── GateError               a model that the gate cannot judge, or rejected
 │   └── HeldBackError       a model that the gate rejected, or that awaits approval
 ├── NoChampionError         a model without a serving version
+├── HousekeepingError       a rule that would delete what serves
 ├── ModelFileError          a model file that cannot be read or carries no spec
 ├── GoldenMismatchError     a model file whose predictions for its golden rows have changed since the export
 ├── UncollectedError        more lines wait for their collection than the disk has room for
@@ -82,6 +83,10 @@ class HeldBackError(GateError):
 
 class NoChampionError(MlopsError):
     """A model without a serving version."""
+
+
+class HousekeepingError(MlopsError):
+    """A rule that would delete what serves, or served before."""
 
 
 class ModelFileError(MlopsError):

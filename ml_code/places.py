@@ -103,6 +103,14 @@ class Places:
         """The labels of one batch that have no row or do not fit it, with the reasons."""
         return self._locate_predictions(f"labels/unused/{name}.jsonl")
 
+    def list_reports(self) -> list[str]:
+        """Folders of what the loop leaves behind: pages of drift and staleness, and labels without use."""
+        return [self._locate_predictions(f"{name}/") for name in ("drift", "staleness", "labels/unused")]
+
+    def locate_batches(self, model: str) -> str:
+        """Folder of the batches of a model, and of the model files that predicted them."""
+        return f"{self._locate_predictions(model)}/"
+
     @property
     def feedback(self) -> str:
         """Folder of the CSV files of labels; each model has a folder there."""

@@ -67,6 +67,20 @@ class Settings(BaseSettings):
     prediction_log_gb: float = Field(
         default=20, gt=0, description="gigabytes of the log in the store; the oldest hours go first"
     )
+    batch_days: float = Field(default=90, gt=0, description="days that batches of predictions stay")
+    batch_gb: float = Field(default=20, gt=0, description="gigabytes of batches; the oldest go first")
+    quarantine_days: float = Field(default=90, gt=0, description="days that reports of invalid rows stay")
+    quarantine_gb: float = Field(default=5, gt=0, description="gigabytes of these reports; the oldest go first")
+    snapshot_days: float = Field(default=30, gt=0, description="days that a snapshot stays which nothing names")
+    versions_kept: int = Field(default=20, ge=1, description="newest versions of a model that stay without an alias")
+    task_logs_uri: str | None = Field(
+        default=None, description="folder of the logs of tasks in the store; none: no worker writes them there"
+    )
+    task_log_days: float = Field(default=30, gt=0, description="days that logs of tasks stay")
+    task_log_gb: float = Field(default=5, gt=0, description="gigabytes of these logs; the oldest go first")
+    backup_days: float = Field(
+        default=14, gt=0, description="days that backups stay; housekeeping deletes no younger object that one may name"
+    )
     datasets_dir: Path | None = Field(
         default=None, description="folder with <dataset>.csv files; such a file replaces the dataset's own source"
     )

@@ -10,4 +10,8 @@ if [ "${TLS:-off}" = on ]; then
   if [ "${ROLLOUT_MLFLOW_PUBLIC_URL-}" ]; then export ROLLOUT_MLFLOW_PUBLIC_URL="https://mlflow.$place"; fi
   if [ "${ROLLOUT_GATEWAY_PUBLIC_URL-}" ]; then export ROLLOUT_GATEWAY_PUBLIC_URL="https://$place"; fi
 fi
+# Tasks do not reach Airflow's database, so its old rows are deleted from here.
+if [ "${2-}" = scheduler ]; then
+  python /opt/airflow/upkeep.py "$AIRFLOW__MLOPS__TASK_LOG_DAYS" "$AIRFLOW__MLOPS__TASK_LOG_GB" &
+fi
 exec "$@"

@@ -19,6 +19,7 @@ TOUR = (
     "test_new_data",
     "test_own_data",
     "test_pipelines",
+    "test_housekeeping",
     "test_closed_loop",
     "test_rollouts",
     "test_rollbacks",

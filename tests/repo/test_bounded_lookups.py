@@ -20,6 +20,7 @@ BEHIND = {
     # Pages that are read to the last one.
     "ml_code/tracking/runs.py": "`read_pages` reads on; a key names one run",
     "ml_code/tracking/versions.py": "`read_pages` reads on",
+    "ml_code/tracking/upkeep.py": "`read_pages` reads on",
     "serving/registry/reader.py": "`read_models` reads on while MLflow names a next page",
     "serving/registry/writer.py": "`_search_versions` reads on while MLflow names a next page",
     "mlops/airflow_api.py": "`_read_pages` reads on up to `total_entries`",
@@ -34,6 +35,7 @@ BEHIND = {
     "ml_code/monitoring/staleness/served.py": "versions that served before the last five: each costs a download",
     "ml_code/monitoring/retraining/attempts.py": "`read_last`: the newest attempt, by which the next one is judged",
     "ml_code/monitoring/status.py": "the start page draws the newest windows; one row is the last attempt",
+    "ml_code/housekeeping/needed.py": "older moves of a champion, whose versions may go",
     "ml_code/monitoring/retraining/asking.py": "the newest window alone tells whether the data has faults now",
     # Not a look-up.
     "ml_code/etl/employees.py": "some examples of repeated rows, for a message",

@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 
 from ml_code.drift_rules import DriftRules
+from ml_code.housekeeping.finding import FINDERS
+from ml_code.housekeeping.rules import OURS, RULES, render_table
 from tests.repo.repository import ROOT, find_files
 
 README, KOREAN = (ROOT / "README.md").read_text(), (ROOT / "README.ko.md").read_text()
@@ -106,3 +108,10 @@ def test_the_table_of_drift_has_each_rule_with_its_default() -> None:
     assert rows == {
         name: str(value).lower() if isinstance(value, bool) else f"{value:g}" for name, value in defaults.items()
     }
+
+
+def test_the_table_of_housekeeping_is_that_of_its_rules() -> None:
+    assert render_table() in (ROOT / "docs/operations.md").read_text()
+    assert {rule.name for rule in OURS} == set(FINDERS)
+    example = (ROOT / ".env.example").read_text()
+    assert [name for rule in RULES for name in rule.limits if f"\n{name}=" not in example] == []

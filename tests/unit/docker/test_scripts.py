@@ -248,3 +248,26 @@ def test_links_have_the_address_that_a_browser_reaches(settings: dict[str, str],
     environment = {"PATH": "/usr/bin:/bin", **IN_CLEAR, **settings}
     done = subprocess.run(START, env=environment, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == links
+
+
+@pytest.mark.parametrize(
+    ("command", "calls"),
+    [("scheduler", ["/opt/airflow/upkeep.py 30 5"]), ("triggerer", [])],
+    ids=str,
+)
+def test_old_rows_are_deleted_beside_the_scheduler_alone(tmp_path: Path, command: str, calls: list[str]) -> None:
+    for name, line in (
+        ("python", f'echo "$@" > {tmp_path}/calls'),
+        ("airflow", f"until [ {len(calls)} = 0 ] || [ -s {tmp_path}/calls ]; do sleep 0.1; done"),
+    ):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{line}\n")
+        program.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "AIRFLOW__MLOPS__TASK_LOG_DAYS": "30",
+        "AIRFLOW__MLOPS__TASK_LOG_GB": "5",
+    }
+    subprocess.run([*START[:2], "airflow", command, "--skip-serve-logs"], env=environment, check=True)
+    found = (tmp_path / "calls").read_text().splitlines() if (tmp_path / "calls").exists() else []
+    assert found == calls
