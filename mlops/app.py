@@ -19,6 +19,7 @@ from mlops.commands import (
     status,
     training,
     users,
+    version,
 )
 from mlops.host import keep_loopback_direct
 
@@ -37,6 +38,7 @@ app.add_typer(models.commands)
 app.add_typer(feedback.commands)
 app.add_typer(status.commands)
 app.add_typer(checks.commands)
+app.add_typer(version.commands)
 app.add_typer(users.commands, name="users")
 app.add_typer(stack.commands)
 app.add_typer(stack.local, name="local")

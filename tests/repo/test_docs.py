@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -115,3 +116,10 @@ def test_the_table_of_housekeeping_is_that_of_its_rules() -> None:
     assert {rule.name for rule in OURS} == set(FINDERS)
     example = (ROOT / ".env.example").read_text()
     assert [name for rule in RULES for name in rule.limits if f"\n{name}=" not in example] == []
+
+
+def test_the_newest_release_of_the_changes_is_the_version_of_the_project() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    releases = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert releases[0] == version
+    assert releases == sorted(set(releases), key=lambda name: tuple(map(int, name.split("."))), reverse=True)
