@@ -2,7 +2,8 @@
 
 **What it does**: `collect` takes the closed segments from the volume `prediction-log` and writes them as Parquet, one
 object for each model, schema and hour. `prune` deletes the hours that are older than `PREDICTION_LOG_DAYS`, and the
-oldest ones while the log is larger than `PREDICTION_LOG_GB`. `collect_feedback` brings labels to their predictions.
+oldest ones while the log is larger than `PREDICTION_LOG_GB`. What was set aside goes after the same days, or beyond a
+tenth of that size. Then `collect_feedback` brings labels to their predictions.
 
 **What starts it**: every ten minutes. Two collections never run at once.
 
@@ -21,7 +22,7 @@ is complete. Live quality and drift judge no later window.
   Update the Airflow services, then move the file into `segments/`.
 - The log counts dropped rows: a replica's disk was too slow or full. Its `/metrics` tells the reason.
 - `collect_feedback` red: as `collect`. Safe to clear; no label is lost, or counted twice.
-- `prune` red: the store was not reached. Safe to clear, and the next run deletes the same hours.
+- `prune` red: the store was not reached. Safe to clear, and the next run deletes the same hours. Labels wait meanwhile.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def collect_predictions() -> None:
         if collect_labels(open_workspace()) is None:
             raise AirflowSkipException("another collection of labels is under way")
 
-    collect() >> [prune(), collect_feedback()]
+    # Not side by side: labels would miss hours that go while they are read.
+    collect() >> prune() >> collect_feedback()
 
 
 collect_predictions()

@@ -75,6 +75,10 @@ class Places:
         """Folders whose objects are deleted when their hour is too old: the log of predictions, and their labels."""
         return [f"{self._locate_predictions(name)}/" for name in ("log", "labels")]
 
+    def list_aside(self) -> list[str]:
+        """Folders of what only a person reads: labels without use, and the CSV files of labels, read or not yet."""
+        return [self._locate_predictions("labels/unused/"), f"{self.feedback}/"]
+
     def locate_log(self, model: str) -> str:
         """Folder of a model's log of predictions."""
         return self._locate_predictions(f"log/model={model}")

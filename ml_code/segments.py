@@ -258,6 +258,21 @@ def _measure_share(measure_disk: Callable[[Path], float] | None, folder: Path) -
     return measure_disk(folder)
 
 
+def write_synced(path: Path, content: bytes) -> None:
+    """Writes or replaces a file at once, and returns when the disk has it: its source may be deleted then."""
+    hidden = path.with_name(f".{path.name}")
+    with hidden.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    hidden.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)  # or a power cut leaves the file without its name
+    finally:
+        os.close(folder)
+
+
 def _write_all(file: int, content: bytes) -> None:
     """Writes all bytes: a disk that fills up takes a part of them first."""
     left = memoryview(content)

@@ -35,6 +35,8 @@ TOKEN_HEADER = b"x-token-name"
 MOST_BYTES = 8_000_000
 """Bodies under way at once, and lines that wait for the disk, each."""
 
+ENDING = "feedback: this replica ends; send the labels again"
+
 MOST_PROBLEMS = 20
 """Problems that a response names."""
 
@@ -67,6 +69,7 @@ class FeedbackDesk:
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
         self._waiting_bytes = 0
         self._body_bytes = 0
+        self._is_closed = False
         self._writing: asyncio.Task[None] | None = None
         self._ending: asyncio.TimerHandle | None = None
 
@@ -101,6 +104,8 @@ class FeedbackDesk:
         Raises:
             RequestError: 429 where too many wait, 503 where the disk refuses.
         """
+        if self._is_closed:
+            raise RequestError(503, ENDING)
         if self._waiting_bytes + len(lines) > self._most_bytes:
             raise RequestError(429, "feedback: found too many labels that wait for the disk; send them again later")
         written = asyncio.get_running_loop().create_future()
@@ -111,7 +116,10 @@ class FeedbackDesk:
         await written
 
     def close(self) -> None:
-        """Ends the segment of a replica that stops."""
+        """Ends the segment of a replica that stops; labels that no write has begun for are refused."""
+        self._is_closed = True
+        if self._ending is not None:
+            self._ending.cancel()
         self._thread.submit(self._lines.close)
         self._thread.shutdown()
 
@@ -128,12 +136,14 @@ class FeedbackDesk:
                     written.set_exception(error)
 
     async def _write(self, lines: bytes) -> RequestError | None:
+        if self._is_closed:  # its thread takes nothing more
+            return RequestError(503, ENDING)
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._thread, self._sync, lines)
         except (OSError, UncollectedError) as error:
             return RequestError(503, f"feedback: the labels could not be written ({error}); send them again later")
-        if self._ending is None:
+        if self._ending is None and not self._is_closed:
             # A collection takes only segments that nobody writes, so one ends even if no further label comes.
             self._ending = loop.call_later(self._segment_seconds, self._end_segment)
         return None

@@ -34,7 +34,7 @@ from ml_code.monitoring.prediction_log.collection import (
     retire,
 )
 from ml_code.monitoring.prediction_log.reading import read_watermark
-from ml_code.segments import SUFFIX, read_lines, take_free
+from ml_code.segments import SUFFIX, read_lines, take_free, write_synced
 from ml_code.workspace import Workspace
 
 GROUP_BYTES = 32_000_000
@@ -147,7 +147,7 @@ def _judge(workspace: Workspace, events: Sequence[Event], complete_ms: int) -> V
     newest_ms = max((event.received_at for event in events), default=0)
     logged = find_rows(
         workspace,
-        {event.request_id for event in events if event.request_id},
+        dict.fromkeys(event.request_id for event in events if event.request_id),
         {(event.model, event.client_request_id) for event in events if event.client_request_id},
         datetime.fromtimestamp(newest_ms / 1000, UTC),
     )
@@ -219,6 +219,4 @@ def _put_back(feedback: Path, name: str, waiting: Iterable[Event]) -> None:
         path.unlink(missing_ok=True)
         return
     feedback.mkdir(exist_ok=True)
-    hidden = path.with_name(f".{path.name}")
-    hidden.write_bytes(content)
-    hidden.rename(path)
+    write_synced(path, content)

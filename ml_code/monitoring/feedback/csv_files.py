@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_code.monitoring.feedback.events import FIELDS, Event, Flaw, read_item, render_event
-from ml_code.segments import SUFFIX
+from ml_code.segments import SUFFIX, write_synced
 from ml_code.storage import StoredObject
 from ml_code.workspace import Workspace
 
@@ -88,7 +88,7 @@ def _take_file(workspace: Workspace, folder: Path, entry: StoredObject, model: s
         log.warning("%s: rejected: %s", entry.uri, reasons[0])
     elif events:
         path = folder / f"csv-{events[0].event}{SUFFIX}"
-        path.write_bytes(b"".join(map(render_event, events)))
+        write_synced(path, b"".join(map(render_event, events)))
     workspace.storage.move(entry.uri, target, entry.tag)
 
 

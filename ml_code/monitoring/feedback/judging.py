@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from ml_code.cells import name_category
 from ml_code.monitoring.feedback.events import Event, Label, is_before
-from ml_code.monitoring.feedback.rows import LoggedRequest, LoggedRows
+from ml_code.monitoring.feedback.rows import LoggedRequest, LoggedRows, find_hour
 from ml_code.monitoring.prediction_log.blocks import read_time
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -78,6 +78,8 @@ class Judge:
         if request_id is None:
             # The request came before its label, so a log that is complete until then holds all that it could mean.
             return Unused(event.model or "", "unknown", event) if event.received_at < self.complete_ms else None
+        if self.logged.unread and find_hour(request_id) in self.logged.unread:
+            return None
         request = self.logged.requests.get(request_id)
         if read_time(request_id) >= self.complete_ms and (request is None or event.row not in request.rows):
             return None

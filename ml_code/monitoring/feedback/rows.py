@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,15 @@ from ml_code.workspace import Workspace
 
 CLIENT_DAYS = 30
 """A client's own id does not tell its hour, so the log is searched for it from the newest hour back so far."""
+
+CLIENT_BYTES = 1_000_000_000
+CLIENT_OBJECTS = 5_000
+"""Objects that are searched for clients' own ids at most: one that is nowhere would have the whole log read."""
+
+REQUEST_BYTES = 4_000_000_000
+"""Objects that are read for the hours of requests at most; labels of further hours wait for the next collection."""
+
+log = logging.getLogger(__name__)
 
 
 type ClientId = tuple[str | None, str]
@@ -39,14 +49,16 @@ class LoggedObject(NamedTuple):
     model: str
     hour: datetime
     uri: str
+    size_bytes: int
 
 
 @dataclass(slots=True)
 class LoggedRows:
-    """The requests of the log that some labels name."""
+    """The requests of the log that some labels name, and the hours that were not read for them."""
 
     requests: Mapping[str, LoggedRequest] = field(default_factory=dict)
     client_ids: Mapping[ClientId, str] = field(default_factory=dict)
+    unread: Collection[datetime] = ()
 
 
 def find_rows(
@@ -54,7 +66,9 @@ def find_rows(
 ) -> LoggedRows:
     """Finds the requests of ids, and of clients' ids, each with the model that its sender named, if any.
 
-    A client that sent one id twice means its last request.
+    A client that sent one id twice means its last request. What is read has a bound, since whoever sends labels makes
+    up ids at will. The hours of requests are read in the order of `request_ids`, so that the first labels are the first
+    to be judged.
 
     Raises:
         StorageError: the store refuses.
@@ -64,7 +78,10 @@ def find_rows(
         return LoggedRows()
     objects = list(_list_objects(workspace))
     found = _resolve_clients(workspace, objects, client_ids, newest)
-    return LoggedRows(_read_requests(workspace, objects, {*request_ids, *found.values()}), found)
+    ids = dict.fromkeys([*request_ids, *found.values()])
+    wanted = dict.fromkeys(map(find_hour, ids))
+    chosen, unread = _choose_hours(objects, wanted)
+    return LoggedRows(_read_requests(workspace, chosen, ids), found, unread)
 
 
 def find_hour(request_id: str) -> datetime:
@@ -77,7 +94,28 @@ def _list_objects(workspace: Workspace) -> Iterator[LoggedObject]:
         for entry in workspace.storage.list_objects(f"{workspace.places.locate_log(model)}/"):
             if match := OBJECT.search(entry.uri):
                 _, date, hour = match.groups()
-                yield LoggedObject(model, datetime.fromisoformat(f"{date}T{hour}:00:00").replace(tzinfo=UTC), entry.uri)
+                begin = datetime.fromisoformat(f"{date}T{hour}:00:00").replace(tzinfo=UTC)
+                yield LoggedObject(model, begin, entry.uri, entry.size_bytes)
+
+
+def _choose_hours(
+    objects: Collection[LoggedObject], wanted: Collection[datetime]
+) -> tuple[list[LoggedObject], set[datetime]]:
+    """The objects of the first hours, at least of one, and the hours for which there is no room."""
+    by_hour = defaultdict(list)
+    for one in objects:
+        by_hour[one.hour].append(one)
+    chosen: list[LoggedObject] = []
+    unread: set[datetime] = set()
+    size_bytes = 0
+    for hour in wanted:
+        of_hour = sum(one.size_bytes for one in by_hour[hour])
+        if unread or (chosen and size_bytes + of_hour > REQUEST_BYTES):
+            unread.add(hour)
+            continue
+        size_bytes += of_hour
+        chosen += by_hour[hour]
+    return chosen, unread
 
 
 def _resolve_clients(
@@ -91,8 +129,17 @@ def _resolve_clients(
     for one in objects:
         if newest - timedelta(days=CLIENT_DAYS) <= one.hour <= newest:
             by_hour[one.hour].append(one)
+    count = size_bytes = 0
     for hour in sorted(by_hour, reverse=True):
         if not missing:
+            break
+        count, size_bytes = count + len(by_hour[hour]), size_bytes + sum(one.size_bytes for one in by_hour[hour])
+        if count > CLIENT_OBJECTS or size_bytes > CLIENT_BYTES:
+            log.warning(
+                "labels: %d ids of clients were not found from %s on, and no earlier hour is searched: expected at "
+                "most %d objects and %d bytes; send request_id, which tells its hour",
+                *(len(missing), f"{hour + timedelta(hours=1):%Y-%m-%dT%H:%MZ}", CLIENT_OBJECTS, CLIENT_BYTES),
+            )
             break
         requests = sorted(_read_clients(workspace, by_hour[hour], {text for _, text in missing}))
         for request_id, model, client_id in requests:  # a later request replaces an earlier one
@@ -139,4 +186,5 @@ def _read_requests(
 
 
 def _read_columns(workspace: Workspace, one: LoggedObject, columns: list[str]) -> pa.Table:
-    return pq.read_table(pa.BufferReader(workspace.storage.read_bytes(one.uri)), columns=columns)
+    with workspace.storage.open_parts(one.uri) as file:
+        return pq.read_table(file, columns=columns)

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from ml_code.errors import SettingsError
 from ml_code.monitoring.prediction_log.blocks import REFUSED
 from ml_code.monitoring.prediction_log.tables import Part, Parts
-from ml_code.segments import Lines, take_free
+from ml_code.segments import Lines, take_free, write_synced
 from ml_code.workspace import Workspace
 
 DONE = "done-"
@@ -258,7 +258,7 @@ def _store(workspace: Workspace, part: Part, name: str, table: pa.Table) -> int:
 
 def _keep(path: Path, lines: Sequence[bytes]) -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    write_synced(path, b"".join(line + b"\n" for line in lines))
     log.warning("%s: found %d lines that cannot be read as a block of the prediction log, kept here", path, len(lines))
 
 

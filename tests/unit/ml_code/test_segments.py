@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ml_code.errors import UncollectedError
-from ml_code.segments import SegmentWriter, measure_folder, read_lines, take_free
+from ml_code.segments import SegmentWriter, measure_folder, read_lines, take_free, write_synced
 
 
 @contextmanager
@@ -217,3 +217,19 @@ def test_a_disk_that_is_nearly_full_takes_no_line_until_there_is_room(
     target.mkdir()
     assert collect(tmp_path / "segments", target) == [b"one", b"two"]
     assert asked[0] == tmp_path  # the folder is not there yet
+
+
+def test_a_file_has_its_name_when_the_disk_has_its_content_and_then_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced, real = tmp_path / "waiting.jsonl", list[tuple[int, bool]](), os.fsync
+    path.write_bytes(b"before")
+
+    def note(file: int) -> None:
+        real(file)
+        synced.append((os.fstat(file).st_ino, path.read_bytes() == b"line\n"))
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_synced(path, b"line\n")
+    assert synced == [(path.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+    assert [one.name for one in tmp_path.iterdir()] == ["waiting.jsonl"]

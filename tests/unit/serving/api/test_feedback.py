@@ -183,3 +183,27 @@ def test_a_segment_ends_in_time_without_further_labels() -> None:
             await asyncio.sleep(0.01)
 
     asyncio.run(run())
+
+
+def test_labels_that_come_while_a_replica_ends_are_refused_and_none_hangs() -> None:
+    disk = Disk()
+    desk = FeedbackDesk(disk, segment_seconds=0.01)
+
+    async def run() -> list[str]:
+        disk.gate.clear()
+        first = asyncio.create_task(desk.keep(b"1\n"))
+        while not disk.written:
+            await asyncio.sleep(0)
+        second = asyncio.create_task(desk.keep(b"2\n"))
+        await asyncio.sleep(0)
+        threading.Timer(0.05, disk.gate.set).start()
+        desk.close()
+        third = asyncio.create_task(desk.keep(b"3\n"))
+        found = await asyncio.wait_for(asyncio.gather(first, second, third, return_exceptions=True), 30)
+        await asyncio.sleep(0.05)  # the segment's time is over: nothing may be asked of the thread that ended
+        return [getattr(one, "message", str(one)) for one in found]
+
+    taken, *refused = asyncio.run(run())
+    assert taken == "None"
+    assert [text.partition(";")[0] for text in refused] == ["feedback: this replica ends"] * 2
+    assert (disk.written, disk.closed) == ([b"1\n"], 1)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ml_code.errors import StorageError
+from ml_code.monitoring.prediction_log.collection import hold_lock
 from ml_code.monitoring.prediction_log.retention import GB, prune
 from ml_code.workspace import Workspace
 from tests.log_rows import NOON, make_log_workspace
@@ -101,3 +102,53 @@ def test_unreadable_lines_are_kept_as_long_as_the_log(workspace: Workspace, tmp_
         os.utime(folder / f"{name}.jsonl", (moment, moment))
     prune(limit(workspace, prediction_log_days=1), NOON)
     assert [path.name for path in folder.iterdir()] == ["new.jsonl"]
+
+
+ASIDE = {
+    "labels without use": "labels/unused/{}.jsonl",
+    "a CSV file that was read": "feedback/iris/processed/{}.csv",
+    "a CSV file that was rejected": "feedback/iris/rejected/{}.csv",
+    "its reasons": "feedback/iris/rejected/{}.csv.reasons.txt",
+}
+
+
+def put_aside(workspace: Workspace, place: str, hours_old: int) -> Path:
+    path = Path(workspace.settings.predictions_uri) / place.format(hours_old)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * 100)
+    moment = (NOON - timedelta(hours=hours_old)).timestamp()
+    os.utime(path, (moment, moment))
+    return path
+
+
+@pytest.mark.parametrize("place", ASIDE.values(), ids=ASIDE)
+@pytest.mark.parametrize("limits", [{"prediction_log_days": 1}, {"prediction_log_gb": 2000 / GB}], ids=["days", "size"])
+def test_what_is_set_aside_has_a_bound_by_days_and_size(
+    workspace: Workspace, place: str, limits: dict[str, float]
+) -> None:
+    old, new, newest = (put_aside(workspace, place, hours_old) for hours_old in (30, 3, 1))
+    assert prune(limit(workspace, **limits), NOON).objects == 1
+    assert (old.exists(), new.exists(), newest.exists()) == (False, True, True)
+
+
+def test_a_csv_file_that_waits_is_never_pruned(workspace: Workspace) -> None:
+    path = put_aside(workspace, "feedback/iris/{}.csv", 10_000)
+    assert prune(limit(workspace, prediction_log_gb=0.1 / GB), NOON).objects == 0
+    assert path.exists()
+
+
+def test_unreadable_lines_have_a_bound_by_size(workspace: Workspace) -> None:
+    folder = workspace.settings.prediction_log_dir
+    assert folder
+    paths = [put_aside(workspace, f"{folder}/unreadable/{{}}.jsonl", hours_old) for hours_old in (3, 2, 1)]
+    prune(limit(workspace, prediction_log_gb=2000 / GB), NOON)
+    assert [path.exists() for path in paths] == [False, True, True]
+
+
+def test_nothing_is_deleted_while_labels_are_collected(workspace: Workspace) -> None:
+    put(workspace, 48)
+    home = workspace.settings.prediction_log_dir
+    assert home
+    with hold_lock(home / "feedback.lock"):
+        assert prune(limit(workspace, prediction_log_days=1), NOON).objects == 0
+    assert prune(limit(workspace, prediction_log_days=1), NOON).objects == 1
