@@ -79,6 +79,9 @@ def check_secrets(environment: Mapping[str, str], tokens_file: Path = TOKENS) ->
         local = is_loopback(bind)
     except ValueError:
         return [*failures, f"BIND_ADDRESS: expected an IP address, found {bind!r}"], []
+    where = f"BIND_ADDRESS {bind}"
+    if local and environment.get("TLS_BY_PROXY") == "yes":  # a proxy publishes what it reaches on loopback
+        local, where = False, "TLS_BY_PROXY=yes"
     tokens = read_tokens(environment, tokens_file)
     known = sorted(name for name, value in {**environment, **tokens}.items() if is_published(value))
     long = tokens | {name: value for name, value in secrets.items() if len(value) >= lengths[name]}
@@ -89,14 +92,14 @@ def check_secrets(environment: Mapping[str, str], tokens_file: Path = TOKENS) ->
             warnings.append(f"published secrets in use, fit for loopback only: {', '.join(known)}")
         return failures, warnings
     if known:
-        failures.append(f"BIND_ADDRESS {bind} with published secrets: {', '.join(known)}; {HOW_TO_SECRETS}")
-    failures += [f"BIND_ADDRESS {bind} with {finding}; {HOW_TO_SECRETS}" for finding in weak]
+        failures.append(f"{where} with published secrets: {', '.join(known)}; {HOW_TO_SECRETS}")
+    failures += [f"{where} with {finding}; {HOW_TO_SECRETS}" for finding in weak]
     if not tokens:
         failures.append(
-            f"GATEWAY_TOKENS: expected a token for predictions, because BIND_ADDRESS is {bind}, found none; set "
+            f"GATEWAY_TOKENS: expected a token for predictions, because {where.replace(' ', ' is ')}, found none; set "
             "GATEWAY_TOKENS=name:token in .env, with a token of `openssl rand -hex 32`"
         )
-    if environment.get("TLS") == "on":
+    if environment.get("TLS") == "on" or is_loopback(bind):
         return failures, []
     return failures, [f"BIND_ADDRESS {bind} is not loopback: passwords travel in clear without TLS in front"]
 

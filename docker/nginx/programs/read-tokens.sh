@@ -26,10 +26,12 @@ name:token with a token of 16 to 256 letters, digits or . _ ~ + / -, found anoth
   tokens[$name]=$token
 done <<<"$given"
 
-case ${BIND_ADDRESS:-127.0.0.1} in
-  127.* | localhost | ::1 | '[::1]') ;;
-  *) ((${#tokens[@]})) || fail "expected a token for predictions, because BIND_ADDRESS is $BIND_ADDRESS, found none" ;;
+case ${BIND_ADDRESS:-127.0.0.1}/${TLS_BY_PROXY-} in
+  127.*/yes | localhost/yes | ::1/yes | '[::1]/yes') reached="TLS_BY_PROXY is yes" ;; # the proxy publishes loopback
+  127.* | localhost/* | ::1/* | '[::1]/'*) reached= ;;
+  *) reached="BIND_ADDRESS is $BIND_ADDRESS" ;;
 esac
+[[ -z $reached ]] || ((${#tokens[@]})) || fail "expected a token for predictions, because $reached, found none"
 if ((${#tokens[@]})); then
   echo demanded
   [[ ${GATEWAY_ROLLOUT_TOKEN-} ]] || fail "expected GATEWAY_ROLLOUT_TOKEN beside it, found none; make env adds it"

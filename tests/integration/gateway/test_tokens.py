@@ -204,6 +204,7 @@ BAD = {
     "the rollouts' name": {"GATEWAY_TOKENS": "rollout:0123456789abcdef"},
     "a way out": {"GATEWAY_TOKENS": 'ann:0123456789abcdef";}'},
     "none off loopback": {"GATEWAY_TOKENS": "", "BIND_ADDRESS": "0.0.0.0"},
+    "none behind a proxy": {"GATEWAY_TOKENS": "", "BIND_ADDRESS": "127.0.0.1", "TLS_BY_PROXY": "yes"},
     "none of the rollouts": {"GATEWAY_ROLLOUT_TOKEN": ""},
 }
 

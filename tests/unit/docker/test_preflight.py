@@ -233,6 +233,18 @@ def test_off_loopback_predictions_need_a_token_of_the_settings_or_of_the_file(
     assert preflight.check_secrets(wide, file) == ([], [])
 
 
+@pytest.mark.parametrize("bind", ["127.0.0.1", "", "[::1]"])
+def test_behind_a_proxy_loopback_needs_a_token_and_secrets_of_its_own(
+    preflight: ModuleType, secrets: dict[str, str], tmp_path: Path, bind: str
+) -> None:
+    given = secrets | {"GATEWAY_TOKENS": "", "BIND_ADDRESS": bind, "TLS_BY_PROXY": "yes"}
+    failures, warnings = preflight.check_secrets(given, tmp_path / "tokens")
+    assert [failure.partition(",")[0] for failure in failures] == ["GATEWAY_TOKENS: expected a token for predictions"]
+    assert "because TLS_BY_PROXY=yes, found none" in failures[0]
+    assert warnings == []
+    assert preflight.check_secrets(given | {"GATEWAY_TOKENS": f"shop:{token_hex(16)}"}) == ([], [])
+
+
 def test_a_guessable_token_of_the_file_is_refused_as_well(
     preflight: ModuleType, secrets: dict[str, str], tmp_path: Path
 ) -> None:
