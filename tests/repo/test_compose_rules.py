@@ -162,3 +162,15 @@ def test_the_gateway_receives_every_setting_that_it_checks() -> None:
     for template in (ROOT / "docker/nginx/templates").iterdir():
         assert set(re.findall(r"\$\{([A-Z_]+)\}", template.read_text())) <= checked
     assert checked <= set(SERVICES["nginx"]["environment"])
+
+
+@pytest.mark.parametrize(
+    "variable", ["MLOPS_PREDICTION_LOG_DIR", "SERVING_PREDICTION_LOG_DIR", "MLOPS_LOOP_STATUS_DIR"]
+)
+def test_a_service_that_is_told_of_a_folder_mounts_its_volume_there(variable: str) -> None:
+    told = {name: service for name, service in FORMS.items() if variable in service.get("environment", {})}
+    runners = {"airflow-scheduler", "airflow-worker with celery"}
+    assert runners <= set(told) if variable.startswith("MLOPS_") else {"serving", "serving-canary"} <= set(told)
+    for name, service in told.items():
+        folder = service["environment"][variable]
+        assert f"{folder.removeprefix('/var/lib/')}:{folder}" in service.get("volumes", []), name

@@ -26,7 +26,7 @@ from ml_code.warehouse import Warehouse
 from ml_code.workspace import Workspace, open_workspace
 from tests.faulty_proxy import RESET, FaultyProxy
 from tests.log_rows import IRIS, NOON, make_rows, render_lines
-from tests.servers import ObjectStore, PostgresServer
+from tests.servers import ObjectStore, PostgresServer, describe_object_store, run_object_store_process
 
 DAY = (NOON - timedelta(hours=12), NOON + timedelta(hours=12))
 
@@ -130,10 +130,10 @@ def test_two_collections_at_once_ten_times_store_every_row_once(settings: Settin
     assert count_recorded(settings) == (40, 40)
 
 
-@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.long)])
 def test_a_store_that_is_away_delays_rows_and_loses_none(
-    settings: Settings, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seconds: int
+    settings: Settings, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    seconds = 2
     monkeypatch.setattr(s3_client, "TRIES", 1)
     with FaultyProxy("127.0.0.1", int(object_store.url.rpartition(":")[2])) as proxy:
         far = settings.model_copy(update={"s3_endpoint_url": proxy.url})
@@ -154,6 +154,31 @@ def test_a_store_that_is_away_delays_rows_and_loses_none(
     assert failures
     assert read_numbers(settings) == list(range(first))
     assert count_recorded(settings) == (first, first)
+
+
+@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.long)])
+def test_a_store_whose_process_ends_and_starts_again_has_every_row_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seconds: int
+) -> None:
+    monkeypatch.setattr(s3_client, "TRIES", 1)
+    store = describe_object_store(tmp_path / "store/objects", ["predictions"])
+    keys = {"s3_access_key": store.access_key, "s3_secret_key": SecretStr(store.secret_key)}
+    own = settings.model_copy(update={"s3_endpoint_url": store.url, **keys})
+    with run_object_store_process(store):
+        answer(own, 0)
+        collect(open_workspace(own))
+    failures, rows, end = 0, 4, time.monotonic() + seconds
+    while failures == 0 or time.monotonic() < end:
+        answer(own, rows)
+        rows += 4
+        with pytest.raises(StorageError):
+            collect(open_workspace(own))
+        failures += 1
+        time.sleep(seconds / 4)
+    with run_object_store_process(store):
+        collect(open_workspace(own))
+        assert read_numbers(own) == list(range(rows))
+    assert count_recorded(own) == (rows, rows)
 
 
 def test_the_log_is_complete_and_named_after_a_collection_and_old_hours_leave_the_store(settings: Settings) -> None:
