@@ -6,6 +6,7 @@ Events are never changed. The same label again is a duplicate, another one for t
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -30,6 +31,11 @@ LONGEST_CLIENT_ID = 128
 
 TOLERANCE_MS = 60_000
 """Clocks of two machines differ by less than this."""
+
+LATEST_MS = 250_000_000_000_000
+"""A moment in the year 9892: no calendar holds much later ones."""
+
+EVENT_ID = re.compile(r"[0-9a-f]{32}")
 
 FIELDS = ("request_id", "client_request_id", "row", "label", "observed_at")
 """What a sender writes of a label."""
@@ -102,12 +108,34 @@ def read_event(line: bytes) -> Event:
         found = orjson.loads(line)
         if found.pop("format") != FORMAT:
             raise ValueError("its format is another one")
-        return Event(**found)
+        event = Event(**found)
+        _check_event(event)
+        return event
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ValueError(
             f"label: found {line[:80]!r} ({error}), expected a line of format {FORMAT}; "
             "collect it with the version that wrote it"
         ) from error
+
+
+def _check_event(event: Event) -> None:
+    """Refuses what no replica writes: it would end each collection in which it is met."""
+    if event.request_id is None and not isinstance(event.client_request_id, str):
+        raise ValueError("it has no id of a request")
+    if not EVENT_ID.fullmatch(event.event):
+        raise ValueError(f"its own id is {event.event!r}")
+    if event.request_id is not None:
+        read_time(event.request_id)
+    times = (event.received_at, 0 if event.observed_at is None else event.observed_at)
+    if not all(type(time_ms) is int and abs(time_ms) <= LATEST_MS for time_ms in times):
+        raise ValueError(f"its times are {times}")
+    if type(event.row) is not int or not 0 <= event.row < MOST_ROWS:
+        raise ValueError(f"its row is {event.row!r}")
+    if _find_flaw_of_label({"label": event.label}):
+        raise ValueError("its label is neither a number nor a text")
+    for text in (event.client_request_id, event.token, event.model, event.source):
+        if text is not None and (not isinstance(text, str) or "\0" in text):
+            raise ValueError(f"it has {text!r} as a name")
 
 
 def _find_flaw_of_id(item: Mapping[str, Any], received_ms: int) -> Flaw | None:

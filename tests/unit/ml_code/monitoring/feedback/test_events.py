@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from ml_code.monitoring.feedback.events import Event, Flaw, read_event, read_item, render_event
+from ml_code.monitoring.prediction_log.blocks import make_request_id
 
 NOW_MS = 1_764_331_200_000  # 2025-11-28T12:00:00Z
 REQUEST = f"{NOW_MS - 3_600_000:012x}7abc8{'0' * 15}"
@@ -12,7 +13,7 @@ GOOD: dict[str, Any] = {"request_id": REQUEST, "label": 2}
 
 
 def test_an_event_is_read_as_it_was_written() -> None:
-    event = Event(REQUEST, None, 3, "versicolor", NOW_MS, NOW_MS, "lab", "e1", "iris", "may.csv")
+    event = Event(REQUEST, None, 3, "versicolor", NOW_MS, NOW_MS, "lab", "e1" * 16, "iris", "may.csv")
     assert read_event(render_event(event)) == event
 
 
@@ -81,3 +82,36 @@ def test_a_label_is_an_object() -> None:
 def test_a_line_of_another_form_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match="expected a line of format 1"):
         read_event(line)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"received_at": 10**18},
+        {"received_at": "noon"},
+        {"received_at": None},
+        {"observed_at": -(10**18)},
+        {"observed_at": 1.5},
+        {"row": -1},
+        {"row": "0"},
+        {"row": True},
+        {"request_id": "x"},
+        {"request_id": 7},
+        {"request_id": None},
+        {"client_request_id": 7},
+        {"event": "x"},
+        {"event": None},
+        {"label": None},
+        {"label": [1]},
+        {"label": "x" * 201},
+        {"model": "iris\0"},
+        {"model": 7},
+        {"token": {}},
+    ],
+    ids=str,
+)
+def test_a_line_that_no_replica_writes_is_refused(change: dict[str, Any]) -> None:
+    event = Event(make_request_id(), None, 0, 1, None, 1_795_000_000_000, "shop", make_request_id())
+    assert read_event(render_event(event)) == event
+    with pytest.raises(ValueError, match=r"label: found .* expected a line of format 1"):
+        read_event(render_event(event._replace(**change)))
