@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.completeness import Completeness, must_be_whole
 
 STARTED = time.monotonic()
+
+ANSWER_SECONDS = 120
+"""What a request of a test waits for an answer, unless it says how long: a starved machine takes more than five."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,6 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    usual: httpx.Timeout = inspect.signature(httpx.get).parameters["timeout"].default
+    usual.connect = usual.read = usual.write = usual.pool = ANSWER_SECONDS
     if config.option.everything:
         config.pluginmanager.register(Completeness(config))
 
