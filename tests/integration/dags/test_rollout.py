@@ -14,7 +14,7 @@ from tests.unit.serving.bad_files import make_bad_classifier
 pytestmark = pytest.mark.filterwarnings("ignore")
 """MLflow's client warns about its own insides."""
 
-QUICK = "\n[canary]\nwindow_seconds = 2\nminimum_requests = 60\n"
+QUICK = "\n[canary]\nwindow_seconds = 2\nminimum_requests = 60\nlatency_margin_ms = 1000\n"
 GROUP = "roll_out"
 
 
@@ -110,7 +110,7 @@ def test_a_bad_version_is_ended_and_told_of_once_with_its_cause(
 def test_the_way_back_is_a_dag_of_its_own(canary_environment: dict[str, str], stack: RolloutStack) -> None:
     ran = run_dag(canary_environment, "model_rollback", model="iris", reason="only a test")
     assert ran["state"] == "success", ran["log"][-6000:]
-    wait_until(lambda: stack.served()["stable"] == {"champion": "1"}, stack.served, 10)
+    wait_until(lambda: stack.served()["stable"] == {"champion": "1"}, stack.served)
     assert stack.aliases() == {"champion": "1"}
     assert stack.version_tags("2")["rolled_back"] == "only a test"
     move = stack.control("test").log.find_last_move("iris")

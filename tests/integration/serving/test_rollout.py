@@ -19,7 +19,13 @@ from serving.rollout.control import RolloutControl
 from serving.rollout.plan import open_rollout
 from serving.rollout.rollback import promote_by_hand, roll_back
 from tests.integration.serving.replica import wait_until
-from tests.integration.serving.rollout_stack import RolloutStack, roll_out
+from tests.integration.serving.rollout_stack import (
+    EXACT_RULES,
+    RULES,
+    RolloutStack,
+    measure_window,
+    roll_out,
+)
 from tests.unit.serving.bad_files import (
     BAD_ROWS,
     CALM_ROWS,
@@ -57,7 +63,7 @@ def people(stack: RolloutStack, rows: Sequence[Sequence[float]]) -> Iterator[Cou
     has_ended = threading.Event()
 
     def ask(rows: Iterator[Sequence[float]]) -> None:
-        with httpx.Client(timeout=20) as client:
+        with httpx.Client(timeout=60) as client:
             while not has_ended.is_set():
                 answer = client.post(f"{stack.gateway.url}/models/iris/predict", json=[list(next(rows))])
                 seen[f"{answer.headers['X-Model-Version']} {answer.status_code}"] += 1
@@ -76,7 +82,7 @@ def people(stack: RolloutStack, rows: Sequence[Sequence[float]]) -> Iterator[Cou
 def assert_old_version_serves(stack: RolloutStack, version: str, bad: str) -> None:
     assert stack.aliases()["champion"] == version
     assert "challenger" not in stack.aliases()
-    wait_until(lambda: stack.served()["canary"] == {"champion": version}, stack.served, 30)
+    wait_until(lambda: stack.served()["canary"] == {"champion": version}, stack.served)
     assert stack.served()["stable"] == {"champion": version}
     assert stack.version_tags(bad)["rollout"] in {"aborted", "inconclusive"}
     assert stack.control("test").rows.find_active("iris") is None
@@ -85,7 +91,7 @@ def assert_old_version_serves(stack: RolloutStack, version: str, bad: str) -> No
 def test_a_good_version_is_promoted_beside_people(stack: RolloutStack, champion: str) -> None:
     version = stack.register(make_bad_classifier())
     with people(stack, CALM_ROWS) as seen:
-        done = roll_out(stack, version, window_seconds=4)
+        done = roll_out(stack, version, window_seconds=measure_window(stack, 1200, least_seconds=4))
     assert done.state == "promoted"
     assert done.figures["canary"]["replayed"] == 100
     assert done.figures["canary"]["live"] >= 60
@@ -93,7 +99,7 @@ def test_a_good_version_is_promoted_beside_people(stack: RolloutStack, champion:
     assert set(seen) == {f"{champion} 200", f"{version} 200"}
     back = roll_back(stack.control("ada@lab"), "iris", "only a test")
     assert back.to_version == champion
-    wait_until(lambda: stack.served()["stable"] == {"champion": champion}, stack.served, 10)
+    wait_until(lambda: stack.served()["stable"] == {"champion": champion}, stack.served)
 
 
 def test_where_nobody_asks_the_holdout_is_replayed(stack: RolloutStack, champion: str) -> None:
@@ -103,7 +109,7 @@ def test_where_nobody_asks_the_holdout_is_replayed(stack: RolloutStack, champion
     assert (done.figures["canary"]["live"], done.figures["canary"]["replayed"]) == (0, 100)
     run = stack.control("model_rollback/one", run_url="http://airflow/one")
     assert roll_back(run, "iris", "only a test") == roll_back(run, "iris", "tried again")
-    wait_until(lambda: stack.served()["stable"] == {"champion": champion}, stack.served, 10)
+    wait_until(lambda: stack.served()["stable"] == {"champion": champion}, stack.served)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +122,10 @@ def test_a_version_that_behaves_badly_is_ended_on_the_requests_of_people(
     version = stack.register(make_bad_classifier(fault))  # type: ignore[arg-type]
     rows = [row for bad in MANY_BAD_ROWS for row in (*CALM_ROWS, bad)] if fault == "errors" else MANY_BAD_ROWS
     started = time.monotonic()
+    rules = EXACT_RULES if fault == "slow" else RULES
     with people(stack, rows) as seen, pytest.raises(BreachError, match=cause):
-        roll_out(stack, version, window_seconds=20)
+        # A clear breach ends the window: its length counts on a machine so slow that few people are answered.
+        roll_out(stack, version, window_seconds=300, rules=rules)
     print(f"\n{fault}: ended after {time.monotonic() - started:.0f} s; {dict(seen)}")
     assert_old_version_serves(stack, champion, version)
     assert cause in stack.version_tags(version)["rollout_reason"]
@@ -154,7 +162,7 @@ def test_a_bad_file_is_refused_before_anything_serves_it(
     with pytest.raises(BreachError, match=cause):
         roll_out(stack, version)
     print(f"\n{way}: ended after {time.monotonic() - started:.0f} s")
-    assert time.monotonic() - started < 90
+    assert time.monotonic() - started < 240
     assert_old_version_serves(stack, champion, version)
     with pytest.raises(StandsAsideError, match="serving already"):
         open_rollout(stack.control("test/next"), "iris")
@@ -174,7 +182,7 @@ def test_two_rollouts_at_once_have_one_outcome(stack: RolloutStack, champion: st
     assert "promoted" in outcomes, outcomes
     last = stack.aliases()["champion"]
     assert last in versions
-    wait_until(lambda: stack.served() == {"stable": {"champion": last}, "canary": {"champion": last}}, stack.served, 30)
+    wait_until(lambda: stack.served() == {"stable": {"champion": last}, "canary": {"champion": last}}, stack.served)
     assert stack.control("test").rows.find_active("iris") is None
 
 
@@ -203,9 +211,14 @@ def test_a_canary_whose_controller_died_closes_automatically(stack: RolloutStack
     champion, version = stack.aliases()["champion"], stack.register(make_bad_classifier())
     dead: RolloutControl = stack.control("test/dead", lease_seconds=4.0)
     number = open_rollout(dead, "iris", version).rollout_id
-    steps.start_canary(dead, number)
-    wait_until(lambda: stack.served()["canary"].get("challenger") == version, stack.served, 30)
-    wait_until(lambda: stack.served()["canary"] == {"champion": champion}, stack.served, 30)
+
+    def is_open() -> bool:
+        # Until it dies the controller keeps the canary open, however long a slow replica takes to fetch the version.
+        steps.start_canary(dead, number)
+        return stack.served()["canary"].get("challenger") == version
+
+    wait_until(is_open, stack.served)
+    wait_until(lambda: stack.served()["canary"] == {"champion": champion}, stack.served)
     steps.clean_up(dead, number, "only a test")
 
 
