@@ -28,11 +28,9 @@ def proxy(object_store: ObjectStore) -> Iterator[FaultyProxy]:
         yield proxy
 
 
-@pytest.fixture
-def store(proxy: FaultyProxy, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    monkeypatch.setattr(s3_client, "READ_SECONDS", 0.5)
-    monkeypatch.setattr(s3_client, "TRIES", 1)
-    settings = Settings(
+@pytest.fixture(scope="module")
+def settings(proxy: FaultyProxy, object_store: ObjectStore) -> Settings:
+    return Settings(
         mlflow_url="http://127.0.0.1:1",
         mlflow_username="nobody",
         mlflow_password=SecretStr("nothing"),
@@ -41,39 +39,57 @@ def store(proxy: FaultyProxy, object_store: ObjectStore, monkeypatch: pytest.Mon
         s3_secret_key=SecretStr(object_store.secret_key),
         warehouse_dsn=SecretStr("host=127.0.0.1"),
     )
-    yield Storage(settings)
+
+
+@pytest.fixture
+def store(settings: Settings) -> Storage:
+    """The door beside a store without faults, as patient as usual."""
+    return Storage(settings)
+
+
+@pytest.fixture
+def hasty(settings: Settings, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+    """The same door, which gives up soon: only for what meets a fault."""
+    monkeypatch.setattr(s3_client, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(s3_client, "TRIES", 1)
+    hasty = Storage(settings)
+    assert hasty._client, "it is made when it is first asked for"
+    monkeypatch.undo()
+    yield hasty
     proxy.fault = None
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("read", [Storage.read_bytes, Storage.list_objects], ids=["read", "list"])
 def test_a_broken_read_is_an_error_and_never_half_an_object(
-    store: Storage, proxy: FaultyProxy, fault: Fault, read: Callable[[Storage, str], object]
+    store: Storage, hasty: Storage, proxy: FaultyProxy, fault: Fault, read: Callable[[Storage, str], object]
 ) -> None:
     store.write_bytes(URI, CONTENT)
     whole = read(store, URI)
     proxy.fault = fault
     found = whole
     with suppress(StorageError):
-        found = read(store, URI)
+        found = read(hasty, URI)
     assert found == whole
     proxy.fault = None
     assert read(store, URI) == whole
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_a_broken_write_leaves_the_old_object_or_the_new_one(store: Storage, proxy: FaultyProxy, fault: Fault) -> None:
+def test_a_broken_write_leaves_the_old_object_or_the_new_one(
+    store: Storage, hasty: Storage, proxy: FaultyProxy, fault: Fault
+) -> None:
     store.write_bytes(URI, CONTENT)
     proxy.fault = fault
     with suppress(StorageError):
-        store.write_bytes(URI, NEWER)
+        hasty.write_bytes(URI, NEWER)
     proxy.fault = None
     assert store.read_bytes(URI) in {CONTENT, NEWER}
     store.write_bytes(URI, NEWER)
     assert store.read_bytes(URI) == NEWER
 
 
-def test_a_store_that_is_away_is_told_by_its_object(store: Storage, proxy: FaultyProxy) -> None:
+def test_a_store_that_is_away_is_told_by_its_object(hasty: Storage, proxy: FaultyProxy) -> None:
     proxy.fault = RESET
     with pytest.raises(StorageError, match=URI):
-        store.read_bytes(URI)
+        hasty.read_bytes(URI)
