@@ -53,7 +53,8 @@ def test_no_answer_of_slack_raises_an_error(
     slack_environment: dict[str, str], status: int | None, messages: int
 ) -> None:
     with run_slack(status) as slack:
-        log = notify({**slack_environment, "AIRFLOW_CONN_MY_WEBHOOK": slack.connection})
+        environment = {**slack_environment, "AIRFLOW_CONN_MY_WEBHOOK": slack.connection}
+        log = notify(environment, timeout_seconds=2 if status is None else 30)
     assert len(slack.messages) == messages, log[-3000:]
     assert "Slack notice: found" in log
     assert TOKEN not in log
@@ -72,8 +73,8 @@ def test_without_a_webhook_nothing_is_sent(slack_environment: dict[str, str], co
     assert "has no webhook, so nothing is sent" in notify({**slack_environment, **added})
 
 
-def notify(environment: dict[str, str]) -> str:
+def notify(environment: dict[str, str], timeout_seconds: int = 30) -> str:
     """Sends one notice and returns all that was logged; an error fails the test."""
-    log = run_in_airflow(environment, "tests.integration.plugins.notify:notify").log
+    log = run_in_airflow(environment, "tests.integration.plugins.notify:notify", timeout_seconds=timeout_seconds).log
     # At DEBUG Airflow prints what it asks itself to mask.
     return "\n".join(line for line in log.splitlines() if "MaskSecret" not in line)
