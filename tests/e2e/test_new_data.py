@@ -35,10 +35,10 @@ HTTPServer(("", 9099), Handler).serve_forever()
 """
 KMA = """
 if __name__ == "__main__":
-    with run_kma_server(datetime.now(KST)) as kma:
+    with run_kma_server(datetime.now(KST) + timedelta(hours=1)) as kma:
         with open("/tmp/kma.url", "w") as file:
             file.write(kma.url)
-        time.sleep(300)
+        time.sleep(3600)
 """
 # What a program of Airflow logs while a test restarts its database.
 DATABASE_AWAY = re.compile(r"OperationalError|InterfaceError|AdminShutdown")
@@ -58,7 +58,7 @@ def read_tags(stack: Stack, version: str) -> dict[str, str]:
 
 
 def run_in(stack: Stack, service: str, *arguments: str, program: str = "python", given: str = "") -> str:
-    return stack.compose("exec", "-T", service, program, *arguments, stdin=given, timeout=60).stdout
+    return stack.compose("exec", "-T", service, program, *arguments, stdin=given, timeout=300).stdout
 
 
 def read_kma_program() -> str:
@@ -148,7 +148,7 @@ def test_what_no_event_told_of_is_found_by_reconcile(stack: Stack, airflow: Airf
 def test_employees_reach_the_warehouse_once_though_postgres_restarts_in_between(stack: Stack, airflow: Airflow) -> None:
     run_id = airflow.start_by_clock("etl_example")
     wait_until(
-        lambda: airflow.task_states("etl_example", run_id)["extract"][0] in {"running", "success"}, 120, "extract runs"
+        lambda: airflow.task_states("etl_example", run_id)["extract"][0] in {"running", "success"}, 400, "extract runs"
     )
     stack.compose("restart", "--no-deps", "postgres")
     airflow.expect_success("etl_example", run_id)
@@ -168,7 +168,7 @@ def test_the_assets_and_what_makes_them_are_known(airflow: Airflow) -> None:
 def test_without_a_key_the_weather_fails_at_once_and_says_how_to_set_it(airflow: Airflow) -> None:
     try:
         run_id = airflow.start_by_clock("crawling_weather")
-        assert airflow.wait_for_run("crawling_weather", run_id, 120) == "failed"
+        assert airflow.wait_for_run("crawling_weather", run_id) == "failed"
         assert "KMA_SERVICE_KEY" in airflow.log("crawling_weather", run_id, "collect")
     finally:
         airflow.pause("crawling_weather")
@@ -180,20 +180,24 @@ def test_the_weather_of_a_place_reaches_the_warehouse_and_the_same_hour_again_ch
     run_in(stack, "airflow-scheduler", "-c", "cat > /tmp/kma.py", program="sh", given=read_kma_program())
     stack.compose("exec", "--detach", "airflow-scheduler", "python", "/tmp/kma.py")
     url = wait_until(
-        lambda: run_in(stack, "airflow-scheduler", "-c", "cat /tmp/kma.url 2>/dev/null || true", program="sh"), 60, "it"
+        lambda: run_in(stack, "airflow-scheduler", "-c", "cat /tmp/kma.url 2>/dev/null || true", program="sh"),
+        240,
+        "the address of the stand-in",
     )
     path, before = "/connections/kma_api", {"connection_id": "kma_api", "conn_type": "http"}
     airflow.client.patch(path, json=before | {"host": url, "password": DECODING_KEY}).raise_for_status()
     try:
-        counts = []
-        for _ in range(2):
+        found: list[str] = []
+        # Between two runs the next hour's issue may come out; then the third run meets the same one again.
+        while len(found) < 2 or (len(found) < 3 and found[-1] != found[-2]):
             run_id = airflow.run("crawling_weather")
-            counts.append(stack.query_warehouse("SELECT count(*) FROM warehouse.weather_forecast"))
+            found.append(stack.query_warehouse("SELECT count(*), max(collected_at) FROM warehouse.weather_forecast"))
             assert DECODING_KEY not in airflow.log("crawling_weather", run_id, "collect")
     finally:
         airflow.client.patch(path, json=before | {"host": "", "password": ""}).raise_for_status()
         airflow.pause("crawling_weather")
-    assert counts == ["60", "60"]
+    assert found[0].startswith("60|")
+    assert found[-1] == found[-2]
 
 
 def test_slack_is_told_of_the_task_that_failed_and_of_the_run_that_succeeded(stack: Stack, airflow: Airflow) -> None:
@@ -208,7 +212,7 @@ def test_slack_is_told_of_the_task_that_failed_and_of_the_run_that_succeeded(sta
         succeeded = airflow.trigger("etl_example")
         assert airflow.wait_for_run(TRAIN, failed) == "failed"
         airflow.expect_success("etl_example", succeeded)
-        failure, success = wait_until(lambda: find_messages(stack, failed, succeeded), 60, "two messages")
+        failure, success = wait_until(lambda: find_messages(stack, failed, succeeded), 240, "two messages")
     finally:
         airflow.client.patch(path, json=before | {"host": "", "password": ""}).raise_for_status()
     log = airflow.log(TRAIN, failed, "choose_datasets")
@@ -227,10 +231,10 @@ def test_a_run_outlasts_an_object_store_that_is_away(stack: Stack, airflow: Airf
         run_id = airflow.trigger(TRAIN, dataset="iris", model_type="sklearn", estimator="linear")
         wait_until(
             lambda: airflow.task_states(TRAIN, run_id).get("train_dataset.prepare[0]", ("", ""))[0] == "up_for_retry",
-            120,
+            400,
             "the run meets the outage",
         )
-        wait_until(lambda: "retrying" in read_log(stack, "airflow-triggerer"), 60, "the watcher meets it too")
+        wait_until(lambda: "retrying" in read_log(stack, "airflow-triggerer"), 240, "the watcher meets it too")
         time.sleep(seconds)
     finally:
         stack.compose("up", "--detach", "--no-deps", "--wait", "minio")
