@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -234,17 +234,18 @@ def test_a_request_that_waits_behind_others_until_its_time_is_over_is_no_failure
     app = PredictionApp(
         canary.follower, PredictionMetrics(metrics), default_model="iris", pages=pages, evidence=canary.book
     )
-    challenger = canary.follower.slots["iris", CHALLENGER]
+    challenger, is_over = canary.follower.slots["iris", CHALLENGER], threading.Event()
 
     async def send() -> None:
         thread = challenger._thread
         assert thread is not None
-        busy = asyncio.get_running_loop().run_in_executor(thread, time.sleep, 0.3)
+        busy = asyncio.get_running_loop().run_in_executor(thread, is_over.wait, 60)
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://serving") as client:
             asked = client.post("/predict", json=[CALM_ROWS[0]], headers=DRAWN)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(asked, 0.01)
+        is_over.set()
         await busy
         await canary.book.settle()
 

@@ -37,7 +37,7 @@ class Disk:
         self.written.append(lines)
 
     def sync(self) -> None:
-        self.gate.wait(10)
+        self.gate.wait(60)
         self.synced = len(self.written)
 
     def close(self) -> None:

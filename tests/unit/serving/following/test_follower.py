@@ -103,7 +103,7 @@ def test_a_file_that_never_opens_blocks_no_other_version(
 
     class EndlessModel(OnnxModel):
         def replay_golden(self) -> None:
-            is_over.wait(10)
+            is_over.wait(60)
 
     async def move_on() -> None:
         with monkeypatch.context() as patch:
