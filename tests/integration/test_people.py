@@ -308,7 +308,7 @@ def test_a_person_who_lost_the_group_loses_the_session(provider: OidcProvider, s
     assert ask(before, "GET", "/variables") == 200
     provider.person = {"preferred_username": "fred", "groups": []}
     assert ask(sign_on()) == 401
-    wait_until(lambda: ask(before, "GET", "/variables") == 403, 30, "the cached roles end")
+    wait_until(lambda: ask(before, "GET", "/variables") == 403, 120, "the cached roles end")
 
 
 def test_a_person_there_named_admin_is_not_the_admin_here(

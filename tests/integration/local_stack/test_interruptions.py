@@ -66,7 +66,7 @@ def test_killing_the_demo_takes_all_of_it_along(state: Path, said: str) -> None:
     demo = DemoProcess(state)
     demo.wait_for(said)
     demo.end(signal.SIGKILL)
-    wait_for(lambda: find_processes(state) == [], "every process to end", 120)
+    wait_for(lambda: find_processes(state) == [], "every process to end", 300)
 
 
 def test_a_second_command_meanwhile_is_told_to_wait(state: Path) -> None:
