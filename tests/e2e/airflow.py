@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 
 TRAIN = "mlops_training_pipeline"
 SERVE = "model_serving_pipeline"
-RESTART_SECONDS = 30
+RESTART_SECONDS = 90
 POLL_SECONDS = 0.5
 QUIET_SECONDS = 5
 READING_SECONDS = 3
@@ -75,7 +75,7 @@ class Airflow:
         assert state == "success", tasks
         return tasks
 
-    def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 600) -> str:
+    def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 900) -> str:
         """Waits until a run has ended and returns its state."""
         return wait_until(
             lambda: self._ended(dag_id, run_id),
@@ -89,7 +89,7 @@ class Airflow:
         answer = self.get(f"/dags/{dag_id}/dagRuns", order_by="-run_after", limit=100)
         return {run["dag_run_id"] for run in answer["dag_runs"]}
 
-    def wait_for_new_run(self, dag_id: str, before: set[str], seconds: float = 180) -> str:
+    def wait_for_new_run(self, dag_id: str, before: set[str], seconds: float = 400) -> str:
         """Waits for the one run that was not there before, and for its end; returns its id."""
         run_id = self._find_new_run(dag_id, before, seconds)
         self.wait_for_run(dag_id, run_id)
@@ -99,13 +99,13 @@ class Airflow:
         """Unpauses a DAG that a clock starts; its last time has passed, so a run begins at once. Returns its id."""
         before = self.list_runs(dag_id)
         self.unpause(dag_id)
-        return self._find_new_run(dag_id, before, 60)
+        return self._find_new_run(dag_id, before, 300)
 
     def _find_new_run(self, dag_id: str, before: set[str], seconds: float) -> str:
         [run_id] = wait_until(lambda: self.list_runs(dag_id) - before, seconds, f"a new run of {dag_id}", POLL_SECONDS)
         return run_id
 
-    def wait_for_quiet(self, seconds: float = 300) -> None:
+    def wait_for_quiet(self, seconds: float = 900) -> None:
         """Waits until no training and no rollout has run for a while: an event takes some seconds to become a run."""
         quiet_since = time.monotonic()
 

@@ -69,7 +69,7 @@ def trained(stack: Stack, airflow: Airflow) -> str:
     airflow.wait_for_quiet()
     if stack.read_version("iris", FLOWER) is None:
         airflow.run(TRAIN, dataset="iris", model_type="sklearn", estimator="linear")
-    return wait_until(lambda: stack.read_version("iris", FLOWER), 240, "a version of iris answers")
+    return wait_until(lambda: stack.read_version("iris", FLOWER), 600, "a version of iris answers")
 
 
 @pytest.fixture(scope="module")

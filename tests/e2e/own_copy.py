@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -12,19 +11,17 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tests.e2e.stack import IMAGES, WITH_CELERY, Stack, docker
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAMILY = f"mlops-loop-e2e-{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]}"
 """Begins the name of every such stack of this machine; the number of the process that made it follows."""
 
-PORTS = range(20_000, 30_000)
-"""Below those of outgoing connections, so that a port stays free until the stack takes it."""
-
 QUICK = {"INCOMING_POLL_SECONDS": "2", "HEALTH_START_INTERVAL": "2s"}
 """Settings of .env that shorten waiting and change nothing else."""
 
 
-CANARY = "\n[canary]\nwindow_seconds = 5\nminimum_requests = 60\nlatency_margin_ms = 250\n"
+CANARY = "\n[canary]\nwindow_seconds = 5\nminimum_requests = 60\nlatency_margin_ms = 1000\n"
 """Rules of the copy's iris: a form that loosened them would wait for a person."""
 
 
@@ -42,7 +39,7 @@ def make_copy(folder: Path) -> Stack:
     lines = file.read_text().splitlines()
     ports = [line.partition("=")[0] for line in lines if line.partition("=")[0].endswith("_PORT")]
     own = f"{FAMILY}-{os.getpid()}"
-    changes = {"COMPOSE_PROJECT_NAME": own, "IMAGE_TAG": own, **QUICK, **dict(zip(ports, _find_ports(), strict=False))}
+    changes = {"COMPOSE_PROJECT_NAME": own, "IMAGE_TAG": own, **QUICK, **{name: str(free_port()) for name in ports}}
     kept = [line for line in lines if line.partition("=")[0] not in changes]
     file.write_text("\n".join([*kept, *(f"{name}={value}" for name, value in changes.items())]) + "\n")
     return Stack(folder)
@@ -87,17 +84,3 @@ def _is_alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _find_ports() -> Iterator[int]:
-    """Free ports of loopback in no order, so that two runs that begin at once take others."""
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        yield port

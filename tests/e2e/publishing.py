@@ -58,7 +58,7 @@ class Publisher:
         """Points an alias at a version, as by hand."""
         self._post("mlflow/registered-models/alias", name=self.model, alias=alias, version=version)
 
-    def serve(self, version: str, seconds: float = 60) -> None:
+    def serve(self, version: str, seconds: float = 300) -> None:
         """Makes a version the champion by hand and waits until every replica answers with it."""
         self.move("champion", version)
         wait_until(lambda: self.read_fleet() == {version}, seconds, f"every replica answers with {version}")
@@ -76,7 +76,7 @@ class Publisher:
                 "DELETE", f"/mlflow/registered-models/{path}", json=body | {"name": self.model}
             )
             answer.raise_for_status()
-        wait_until(lambda: not self._read_challengers(), 30, "no replica answers with a challenger")
+        wait_until(lambda: not self._read_challengers(), 120, "no replica answers with a challenger")
 
     def exists(self) -> bool:
         """Whether the model is registered."""

@@ -25,7 +25,7 @@ class Rollouts:
     stack: Stack
     airflow: Airflow
 
-    def run_dag(self, version: str, seconds: float = 600, **params: Any) -> dict[str, Any]:
+    def run_dag(self, version: str, seconds: float = 900, **params: Any) -> dict[str, Any]:
         """Runs `model_serving_pipeline` to its end; returns the status of the rollout."""
         run_id = self.start_dag(version, **params)
         self.airflow.wait_for_run(SERVE, run_id, seconds)
@@ -43,7 +43,7 @@ class Rollouts:
         with DRIVER.open() as script:
             return subprocess.Popen(command, stdin=script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def run_steps(self, version: str, owner: str, *killed: str, seconds: float = 180) -> tuple[int, str]:
+    def run_steps(self, version: str, owner: str, *killed: str, seconds: float = 600) -> tuple[int, str]:
         """Takes the steps to their end; answers their exit code and what they said."""
         process = self.start_steps(version, owner, *killed)
         output, errors = process.communicate(timeout=seconds)
@@ -51,7 +51,7 @@ class Rollouts:
 
     def read(self) -> dict[str, Any]:
         """What is told of iris: its aliases, and the current or last rollout."""
-        models = httpx.get(f"{self.stack.gateway}/rollouts", timeout=20).raise_for_status().json()["models"]
+        models = httpx.get(f"{self.stack.gateway}/rollouts", timeout=60).raise_for_status().json()["models"]
         return next(model for model in models if model["name"] == "iris")
 
     def read_reason(self, version: str) -> str:

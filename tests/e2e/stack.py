@@ -51,7 +51,7 @@ def docker(*arguments: str, stdin: str | None = None, check: bool = True) -> sub
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=120,
+        timeout=600,
         check=False,
     )
     if check and done.returncode != 0:
@@ -113,7 +113,7 @@ class Stack:
         """Base URL of MLflow."""
         return f"http://127.0.0.1:{self.port('MLFLOW_PORT')}"
 
-    def mlops(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def mlops(self, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """What a person types on the host, whose settings and catalog are those of the copy."""
         return subprocess.run(
             self._mlops_command(arguments),
@@ -183,7 +183,7 @@ class Stack:
     def predict(self, body: object, *, model: str | None = None, **headers: str) -> httpx.Response:
         """Posts rows to /predict, or to a model's own path, through the gateway."""
         path = f"/models/{model}/predict" if model else "/predict"
-        return httpx.post(f"{self.gateway}{path}", json=body, headers=headers, timeout=20)
+        return httpx.post(f"{self.gateway}{path}", json=body, headers=headers, timeout=60)
 
     def read_version(self, model: str, row: object) -> str | None:
         """The version that answers a row; None while none does."""
@@ -197,5 +197,5 @@ class Stack:
 
     def read_versions(self) -> dict[str, str]:
         """The champion of every model that the gateway lists."""
-        models = httpx.get(f"{self.gateway}/models", timeout=10).json()["models"]
+        models = httpx.get(f"{self.gateway}/models", timeout=60).json()["models"]
         return {model["name"]: model["version"] for model in models}

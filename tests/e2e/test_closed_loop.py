@@ -40,13 +40,13 @@ def answer(stack: Stack, rows: list[list[float]], **headers: str) -> str:
 
 def label(stack: Stack, labels: list[dict[str, object]]) -> None:
     for part in itertools.batched(labels, 1000):
-        found = httpx.post(f"{stack.gateway}/feedback", json=list(part), timeout=20)
+        found = httpx.post(f"{stack.gateway}/feedback", json=list(part), timeout=60)
         assert found.status_code == 202, found.text
 
 
 def read_state(stack: Stack) -> dict[str, object]:
     """What the start page shows of iris."""
-    found = httpx.get(f"{stack.gateway}/status/loop", timeout=10)
+    found = httpx.get(f"{stack.gateway}/status/loop", timeout=60)
     assert found.status_code == 200, found.text
     [state] = [model for model in found.json()["models"] if model["name"] == "iris"]
     return dict(state)
@@ -59,7 +59,7 @@ def test_an_answer_is_logged_finds_its_label_and_is_answered_again(stack: Stack,
     label(stack, [*labels, *({"client_request_id": f"order-{number}", "label": 1} for number in range(10, 15))])
     # A segment is closed after a minute, or by the end of its replica.
     stack.compose("restart", "serving", "serving-canary")
-    wait_until(lambda: stack.read_version("iris", [5.1, 3.5, 1.4, 0.2]), 60, "a replica answers again")
+    wait_until(lambda: stack.read_version("iris", [5.1, 3.5, 1.4, 0.2]), 300, "a replica answers again")
 
     states = airflow.expect_success(COLLECT, airflow.trigger(COLLECT))
     assert {name: state for name, (state, _) in states.items()}.get("collect") == "success", states

@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 FLOWER = [5.1, 3.5, 1.4, 0.2]
 FLOWERS = [FLOWER, [6.0, 2.9, 4.5, 1.5], [6.3, 3.3, 6.0, 2.5]]
-FOLLOW_SECONDS = 240
+FOLLOW_SECONDS = 600
 SELECT = "model_selection"
 VERDICTS = {"success": "iris: promoted", "skipped": "iris: rejected"}
 """What the gate's verdict says in the log of a task that registers a model, by the task's state."""

@@ -54,8 +54,8 @@ def test_a_stack_that_lost_its_power_comes_back_with_its_data_and_ends_without_a
     docker("kill", *list_names(stack, "ps"))
     stack.compose("down")
     stack.compose("up", "--detach", "--wait", timeout=1500)
-    wait_until(lambda: stack.predict([ROW]).status_code == 200, 60, "a prediction after the cut")
-    wait_until(lambda: stack.read_versions() == versions, 60, lambda: f"{versions}; found {stack.read_versions()}")
+    wait_until(lambda: stack.predict([ROW]).status_code == 200, 300, "a prediction after the cut")
+    wait_until(lambda: stack.read_versions() == versions, 300, lambda: f"{versions}; found {stack.read_versions()}")
     with closing(Airflow(stack)) as restarted:
         assert restarted.list_runs(TRAIN) == runs
     stack.compose("down", "--volumes", "--timeout", "1")

@@ -35,7 +35,7 @@ def secrets(stack: Stack) -> dict[str, str]:
 def leaked(stack: Stack, airflow: Airflow) -> str:
     """Id of a run whose task has shown its whole environment, as far as Airflow allows."""
     shutil.copy(Path(__file__).parent / "dags/leak.py", stack.folder / "dags")
-    wait_until(lambda: airflow.client.get("/dags/leak").status_code == 200, 120, "the DAG leak appears")
+    wait_until(lambda: airflow.client.get("/dags/leak").status_code == 200, 400, "the DAG leak appears")
     airflow.unpause("leak")
     run_id = airflow.trigger("leak")
     assert airflow.wait_for_run("leak", run_id) == "failed"
