@@ -9,6 +9,7 @@ from __future__ import annotations
 from flask import Response, g, make_response, request
 from mlflow.server import auth
 from surface import READS, find_refusal
+from tries import Tries, limit
 from werkzeug.datastructures import Authorization
 
 READERS = frozenset({"serving"})
@@ -33,9 +34,15 @@ OWN_PASSWORD = "/users/update-password"  # noqa: S105  a path
 """MLflow permits a change of one's own password only."""
 
 
+# MLflow's own function: its other way in, beside this module's, calls it as well.
+auth._authenticate_cached = limit(auth._authenticate_cached, READERS | WRITERS, Tries())
+
+
 def authenticate() -> Authorization | Response:
     """Logs the request's user in, and refuses what this user or nobody may send."""
     found = auth.authenticate_request_basic_auth()
+    if "is_guessed" in g:
+        return make_response("too many wrong passwords of this user; try again in a minute", 429, {"Retry-After": "60"})
     # MLflow asks several times in a request that may go on.
     if not isinstance(found, Authorization) or "is_allowed" in g:
         return found

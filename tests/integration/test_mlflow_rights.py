@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -61,6 +62,8 @@ CLOSED = (
 )
 
 PASSWORD = secrets.token_hex(16)
+
+GUESSES = 60
 
 
 @pytest.fixture(scope="module")
@@ -268,3 +271,19 @@ def test_a_person_changes_the_own_password_and_no_other(
     for old, new in ((PASSWORD, other), (other, PASSWORD)):
         body = {"username": "viewer", "password": new, "current_password": old}
         assert ask(mlflow_server, ("viewer", old), "PATCH", path, json=body).status_code == 200
+
+
+def test_who_guesses_a_password_is_slowed_down_and_hinders_nobody_who_has_signed_in(
+    mlflow_server: MlflowServer, persons: Mapping[str, tuple[str, str]]
+) -> None:
+    path = "/api/2.0/mlflow/experiments/search?max_results=1"
+    assert ask(mlflow_server, persons["operator"], "GET", path).status_code == 200
+
+    def guess(number: int) -> int:
+        return ask(mlflow_server, ("operator", f"guess {number}"), "GET", path).status_code
+
+    with ThreadPoolExecutor(GUESSES) as pool:
+        found = list(pool.map(guess, range(GUESSES)))
+    assert set(found) == {401, 429}
+    for name in ("operator", "viewer", "trainer"):
+        assert ask(mlflow_server, persons[name], "GET", path).status_code == 200, name

@@ -76,6 +76,7 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The authorization function, behind a login that believes every name."""
     auth = ModuleType("mlflow.server.auth")
     auth.authenticate_request_basic_auth = lambda: request.authorization  # type: ignore[attr-defined]
+    auth._authenticate_cached = lambda username, password: username  # type: ignore[attr-defined]
     auth.store = Store()  # type: ignore[attr-defined]
     server = ModuleType("mlflow.server")
     server.auth = auth  # type: ignore[attr-defined]
