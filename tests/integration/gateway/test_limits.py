@@ -42,7 +42,8 @@ def test_others_are_answered_while_one_address_holds_thousands_of_connections(
     url = f"http://{docker('port', filled.gateway, '8000')}"
     attacker = filled.start_attacker(kind, connections, 90)
     wait_until(lambda: "opened" in docker("logs", attacker), f"{kind}: connections are open", seconds=60)
-    seconds = [ask(url) for _ in range(100)]
+    with httpx.Client(timeout=10, headers={"Connection": "close"}) as client:
+        seconds = [ask(client, url) for _ in range(100)]
     docker("rm", "--force", attacker)
     assert sorted(seconds)[50] < MEDIAN_SECONDS, f"{kind}: slowest {sorted(seconds)[-5:]}"
     assert docker(
@@ -50,8 +51,8 @@ def test_others_are_answered_while_one_address_holds_thousands_of_connections(
     ) == ("false 0 true")
 
 
-def ask(url: str) -> float:
-    """The seconds that a prediction takes on a connection of its own."""
+def ask(client: httpx.Client, url: str) -> float:
+    """The seconds of a prediction on a connection of its own. Making a client takes longer than that."""
     start = time.monotonic()
-    assert httpx.post(f"{url}/predict", json=ROWS, timeout=10).status_code == 200
+    assert client.post(f"{url}/predict", json=ROWS).status_code == 200
     return time.monotonic() - start

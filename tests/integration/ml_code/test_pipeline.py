@@ -329,6 +329,9 @@ def test_a_rollout_finds_what_the_gate_signed_and_nothing_else(
     try:
         assert (writer.read_tags("iris", version) or {})["gate"] == "passed"
         assert writer.find_newest_passed("iris", ()) == version
+        assert writer.find_newest_passed("iris", {version}) != version
+        tracker.tag_version("iris", version, {"gate": "rejected"})  # hides nothing: the signed outcome counts
+        assert writer.find_newest_passed("iris", ()) == version
         tracker.tag_version("iris", version, {"sha256": "0" * 64})
         assert (writer.read_tags("iris", version) or {})["gate"] == "forged"
         assert writer.find_newest_passed("iris", ()) != version
