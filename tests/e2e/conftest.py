@@ -29,6 +29,7 @@ TOUR = (
     "test_outages",
     "test_restarts",
     "test_worker",
+    "test_full_disks",
 )
 """One stack serves all modules: the first needs it empty, each finds what others have trained, the last ends it."""
 
