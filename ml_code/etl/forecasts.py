@@ -16,7 +16,7 @@ from ml_code.etl.kma_api import KmaApi, find_issue
 from ml_code.etl.kma_document import KST, ForecastItem, Place, read_items
 from ml_code.etl.weather_errors import WeatherAnswerError, WeatherValueError
 from ml_code.storage import Storage
-from ml_code.warehouse import Warehouse
+from ml_code.warehouse import Cursor
 from ml_code.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -126,10 +126,13 @@ def preprocess_and_save(workspace: Workspace, raw_uri: str) -> SavedForecast:
     items = read_items(storage.read_bytes(raw_uri))
     if not items:
         raise WeatherAnswerError(f"{raw_uri}: found no values, expected some; delete the object and collect again")
-    changed_count, rows = _save(workspace.warehouse, items)
     place, issued_at = items[0].place, items[0].issued_at.isoformat()
     csv_uri = workspace.places.locate_weather(f"{place}.csv")
-    storage.write_bytes(csv_uri, _format_csv(rows))
+    with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
+        # Runs of one place take turns until the CSV is written: otherwise the slower one replaces newer rows there.
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"weather/{place}",))
+        changed_count, rows = _save(cursor, items)
+        storage.write_bytes(csv_uri, _format_csv(rows))
     if changed_count:
         log.info("issue %s of %s: %d of %d values are new", issued_at, place, changed_count, len(items))
     else:
@@ -185,7 +188,7 @@ def _is_stored(storage: Storage, uri: str) -> bool:
         return False
 
 
-def _save(warehouse: Warehouse, items: Sequence[ForecastItem]) -> tuple[int, list[TableRow]]:
+def _save(cursor: Cursor, items: Sequence[ForecastItem]) -> tuple[int, list[TableRow]]:
     """Saves the values; returns the number of changed rows, and all rows of the place afterwards."""
     place = items[0].place
     columns = (
@@ -195,11 +198,10 @@ def _save(warehouse: Warehouse, items: Sequence[ForecastItem]) -> tuple[int, lis
         [CATEGORIES[item.category].unit if item.category in CATEGORIES else None for item in items],
         [item.raw for item in items],
     )
-    with warehouse.transaction() as connection, connection.cursor() as cursor:
-        cursor.execute(UPSERT, (place.nx, place.ny, items[0].issued_at, *columns))
-        changed_count = cursor.rowcount
-        cursor.execute(SELECT_PLACE, (place.nx, place.ny))
-        return changed_count, cursor.fetchall()
+    cursor.execute(UPSERT, (place.nx, place.ny, items[0].issued_at, *columns))
+    changed_count = cursor.rowcount
+    cursor.execute(SELECT_PLACE, (place.nx, place.ny))
+    return changed_count, cursor.fetchall()
 
 
 def _format_csv(rows: Iterable[TableRow]) -> bytes:

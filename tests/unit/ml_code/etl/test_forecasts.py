@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -12,6 +15,7 @@ from ml_code.etl import forecasts
 from ml_code.etl.forecasts import CATEGORIES, read_value
 from ml_code.etl.kma_document import KST
 from ml_code.etl.weather_errors import WeatherAnswerError, WeatherValueError
+from ml_code.warehouse import Warehouse
 from ml_code.workspace import Workspace, open_workspace
 from tests.kma_server import DECODING_KEY, VALUES, Answer, KmaServer, run_kma_server
 from tests.offline_settings import make_offline_settings
@@ -137,3 +141,37 @@ def test_without_a_warehouse_it_says_which_setting_is_missing(tmp_path: Path) ->
         uri = collect(kma, workspace)
     with pytest.raises(SettingsError, match="MLOPS_WAREHOUSE_DSN"):
         forecasts.preprocess_and_save(workspace, uri)
+
+
+class Turns:
+    """A warehouse that notes what a run does while it has its place to itself, and when that ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.seen: list[str] = []
+        self.rowcount = 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[Turns]:
+        yield self
+        self.seen.append("end with CSV" if list(self.folder.rglob("*.csv")) else "end without CSV")
+
+    @contextmanager
+    def cursor(self) -> Iterator[Turns]:
+        yield self
+
+    def execute(self, statement: str, values: tuple[object, ...]) -> None:
+        words = {"lock": "pg_advisory_xact_lock", "write": "INSERT", "read": "ORDER BY"}
+        self.seen += [name for name, word in words.items() if word in statement]
+
+    def fetchall(self) -> list[object]:
+        return []
+
+
+def test_runs_of_one_place_take_turns_until_the_csv_is_written(tmp_path: Path) -> None:
+    turns = Turns(tmp_path)
+    workspace = Workspace(make_offline_settings(tmp_path), connect_warehouse=lambda _: cast(Warehouse, turns))
+    with run_kma_server(NOON) as kma:
+        uri = collect(kma, workspace)
+    forecasts.preprocess_and_save(workspace, uri)
+    assert turns.seen == ["lock", "write", "read", "end with CSV"]
