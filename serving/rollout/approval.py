@@ -148,12 +148,14 @@ def reject(control: RolloutControl, rollout_id: int, person: str) -> BreachError
 
 
 def describe_gate(tags: dict[str, str]) -> list[str]:
-    """The figures of both versions on the holdout, as Markdown."""
+    """The figures of both versions on the holdout, as Markdown; of an unsigned version they may be anybody's."""
     if "gate.decision" not in tags:
         return ["The gate has not judged this version.", ""]
+    doubt = ["**Not signed by the gate**: anybody who writes in MLflow may have written these figures.", ""]
     decision = Decision.from_json(tags["gate.decision"])
     before = "none" if decision.champion_score is None else f"{decision.champion_score:.4g}"
     return [
+        *(doubt if tags.get("gate") == UNSIGNED else []),
         f"**Gate**: {decision.reason}{f' ({decision.warning})' if decision.warning else ''}",
         "",
         f"| {decision.metric} on {decision.holdout_rows} holdout rows | |",

@@ -71,7 +71,7 @@ def validate_artifact(control: RolloutControl, rollout_id: int, *, allow_schema_
         )
     if tags.get("gate") == UNSIGNED:  # a person approves this file, and not one that replaces it until then
         with control.hold(rollout_id) as locked:
-            sign_gate(locked, "needs_approval")
+            sign_gate(locked, UNSIGNED)
     return _say(
         row,
         f"the file is sound: opens in {found.load_seconds:.2f} s, one row takes {found.one_row_ms:.2f} ms, 1,000 rows "

@@ -8,7 +8,7 @@ from ml_code.gate.decision import Decision
 from ml_code.signature import APPROVED, SIGNED, UNSIGNED, Signer
 from serving.errors import BreachError, NoCandidateError, NothingNewError
 from serving.rollout import steps
-from serving.rollout.approval import approve, needs_approval
+from serving.rollout.approval import approve, describe_gate, needs_approval, sign_gate
 from serving.rollout.plan import choose_version, open_rollout
 from serving.rollout.rollback import roll_back
 from tests.unit.serving.rollout_fakes import Table, set_table
@@ -77,6 +77,23 @@ def test_an_unsigned_version_needs_a_person_who_then_signs_it() -> None:
     assert table.registry.aliases["champion"] == "3"
 
 
+@pytest.mark.parametrize(("version", "is_told"), [("2", False), ("3", True)])
+def test_the_person_is_told_that_the_gate_did_not_sign_what_they_see(version: str, is_told: bool) -> None:
+    table = set_signed_table()
+    decision = Decision("iris", "promote", "0.99 >= 0.9", "accuracy", 0.99, 0.9, 53, "manual")
+    table.registry.tags[version]["gate.decision"] = decision.to_json()
+    if version == "2":
+        sign(table, version)
+    control = table.control()
+    row = open_rollout(control, "iris", version)
+    with control.hold(row.rollout_id) as held:
+        sign_gate(held, UNSIGNED if is_told else "passed")  # as the validation does
+    assert needs_approval(control, row.rollout_id) == is_told
+    shown = "\n".join(describe_gate(table.registry.read_tags("iris", version) or {}))
+    assert ("Not signed by the gate" in shown) == is_told
+    assert "0.99" in shown
+
+
 def test_an_unsigned_version_is_not_promoted_without_the_person() -> None:
     table = set_signed_table()
     row = open_rollout(table.control(), "iris", "3")
@@ -87,7 +104,7 @@ def test_an_unsigned_version_is_not_promoted_without_the_person() -> None:
 def test_the_approval_is_of_the_file_that_was_validated() -> None:
     table = set_signed_table()
     row = open_rollout(table.control(), "iris", "3")
-    sign(table, "3", gate="needs_approval")  # as its validation does
+    sign(table, "3", gate=UNSIGNED)  # as its validation does
     table.registry.tags["3"]["sha256"] = "0" * 64
     approve(table.control(), row.rollout_id, "ada")
     with pytest.raises(BreachError, match="not signed: found gate=forged"):
