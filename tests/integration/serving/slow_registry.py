@@ -49,7 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
         if is_held:
             server.holds_next = False
             server.is_held.set()
-            assert server.release.wait(60)
+            assert server.release.wait(300)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_HEADERS}
         answer = server.client.request(self.command, f"{server.upstream}{self.path}", content=body, headers=headers)
         if is_held:
