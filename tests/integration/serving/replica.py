@@ -105,6 +105,6 @@ def wait_until(is_true: Callable[[], bool], describe: Callable[[], object], seco
 
 def _is_alive(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/healthz", timeout=5).status_code == 200
+        return httpx.get(f"{url}/healthz", timeout=30).status_code == 200
     except httpx.HTTPError:
         return False

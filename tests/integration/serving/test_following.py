@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import mlflow
@@ -24,6 +27,31 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 """MLflow's client warns about its own insides."""
 
 BODY = b"[[5.1, 3.5, 1.4, 0.2]]"
+
+
+OPTIONS: dict[str, Any] = {"rate_per_second": 100, "seconds": 600, "connections": 4}
+
+
+class Load:
+    """How far a load is, which ends when a test says so: a slow machine takes longer to change a version."""
+
+    def __init__(self) -> None:
+        self._end = threading.Event()
+        self._begun = 0
+
+    def is_over(self) -> bool:
+        """Each connection asks this before each of its requests."""
+        self._begun += 1
+        return self._end.is_set()
+
+    def close(self) -> None:
+        """Ends it."""
+        self._end.set()
+
+    def wait_for_requests(self, count: int = 50) -> None:
+        """Waits for so many more requests."""
+        enough = self._begun + count
+        wait_until(lambda: self._begun >= enough, lambda: self._begun)
 
 
 class Registrar:
@@ -84,13 +112,17 @@ def test_a_champion_serves_and_its_successor_replaces_it_without_a_failed_reques
     with (
         run_replica(tmp_path, mlflow_server.url, mlflow_server.passwords["serving"]) as replica,
         ThreadPoolExecutor() as pool,
+        closing(Load()) as load,
     ):
         wait_for(replica, answers["0"])
         assert replica.predict().json()["predictions"] == [0]
-        load = pool.submit(run_load, f"{replica.url}/predict", BODY, rate_per_second=100, seconds=6, connections=4)
+        loading = pool.submit(run_load, f"{replica.url}/predict", BODY, **OPTIONS, is_over=load.is_over)
+        load.wait_for_requests()
         registrar.promote(answers["1"])
         wait_for(replica, answers["1"])
-        report = load.result()
+        load.wait_for_requests()
+        load.close()
+        report = loading.result()
         assert report.failures == {}
         assert set(report.versions) == {answers["0"], answers["1"]}
         assert replica.predict().json()["predictions"] == [1]

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 
 from tests.integration.serving.replica import Replica, run_replica, start_replica, store_models, wait_until
 
@@ -31,7 +32,8 @@ def test_a_replica_that_is_told_to_stop_answers_what_it_has_begun(tmp_path: Path
     with run_replica(tmp_path, NOWHERE, "nothing", SERVING_CATALOG_DIR=str(catalog)) as replica:
         sender = threading.Thread(target=lambda: answers.append(send_slowly(replica)))
         sender.start()
-        time.sleep(0.5)
+        wait_until(lambda: has_connection(replica), lambda: replica.log.read_text(errors="replace"))
+        time.sleep(0.5)  # it reads the head, while the body is on its way for two seconds
         os.kill(replica.process_id, signal.SIGTERM)
         wait_until(lambda: not connects(replica), lambda: replica.log.read_text(errors="replace"))
         sender.join()
@@ -62,6 +64,13 @@ def connects(replica: Replica) -> bool:
     return True
 
 
+def has_connection(replica: Replica) -> bool:
+    """Whether the replica has taken a connection; one that waits in the kernel belongs to no process."""
+    connections = psutil.Process(replica.process_id).net_connections("tcp")
+    port = urlsplit(replica.url).port
+    return any(found.status == psutil.CONN_ESTABLISHED and found.laddr.port == port for found in connections)
+
+
 def send_slowly(replica: Replica) -> int:
     """A request whose body takes two seconds to arrive."""
 
@@ -71,4 +80,4 @@ def send_slowly(replica: Replica) -> int:
         yield b" 1.4, 0.2]]"
 
     headers = {"content-type": "application/json"}
-    return httpx.post(f"{replica.url}/predict", content=write(), headers=headers, timeout=20).status_code
+    return httpx.post(f"{replica.url}/predict", content=write(), headers=headers).status_code
