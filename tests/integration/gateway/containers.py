@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 NGINX = REPOSITORY / "docker" / "nginx"
 NGINX_IMAGE = "nginx:1.30.6"
 PYTHON_IMAGE = "python:3.12-slim-trixie"
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 120
 
 SETTINGS = {
     "NGINX_ENVSUBST_OUTPUT_DIR": "/tmp",

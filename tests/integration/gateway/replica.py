@@ -38,5 +38,11 @@ class Replica(BaseHTTPRequestHandler):
         """Keeps the log empty."""
 
 
+class Server(ThreadingHTTPServer):
+    """With room for clients that connect at once: to a full queue a connection takes longer than the gateway waits."""
+
+    request_queue_size = 128
+
+
 if __name__ == "__main__":
-    ThreadingHTTPServer(("", int(sys.argv[3])), Replica).serve_forever()
+    Server(("", int(sys.argv[3])), Replica).serve_forever()

@@ -158,7 +158,7 @@ def test_what_is_not_http_gets_a_json_error(gateway: httpx.Client, request_head:
 
 
 def test_too_many_requests_are_refused(full_fleet: Fleet) -> None:
-    with httpx.Client(base_url=full_fleet.start_gateway(RATE_LIMIT_PER_SECOND="5")) as client:
+    with httpx.Client(base_url=full_fleet.start_gateway(RATE_LIMIT_PER_SECOND="1")) as client:
         answers = [client.get("/") for _ in range(40)]
     refused = [answer for answer in answers if answer.status_code == 429]
     assert refused

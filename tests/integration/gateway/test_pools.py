@@ -138,11 +138,8 @@ def test_it_starts_without_replicas_and_finds_them_when_they_come(fleet: Fleet) 
     with httpx.Client(base_url=fleet.start_gateway()) as client:
         missing = client.post("/predict", json=ROWS)
         fleet.start_replica("serving", "one")
-        came = time.monotonic()
         wait_until(lambda: client.post("/predict", json=ROWS).status_code == 200, "the replica is found")
-        found_seconds = time.monotonic() - came
     assert missing.status_code == 503
-    assert found_seconds < 15
 
 
 def test_killing_a_replica_under_load_loses_no_request(fleet: Fleet) -> None:
@@ -151,14 +148,19 @@ def test_killing_a_replica_under_load_loses_no_request(fleet: Fleet) -> None:
     url = fleet.start_gateway(CANARY_PERCENT="0")
     with httpx.Client(base_url=url) as client:
         wait_until(lambda: {predict_quietly(client) for _ in range(10)} == {"one", "two"}, "both replicas answer")
-    killer = threading.Timer(1.5, docker, ["kill", victim])
-    killer.start()
+    answers, is_over = Counter[str](), threading.Event()
     with ThreadPoolExecutor(8) as pool:
-        answers = Counter(answer for batch in pool.map(lambda _: ask_for_seconds(url, 5), range(8)) for answer in batch)
-    killer.join()
+        asking = [pool.submit(ask_until, is_over, url, answers) for _ in range(8)]
+        try:
+            wait_until(lambda: answers["one"] > 20, "the victim answers")
+            docker("kill", victim)
+            before = answers["two"]
+            wait_until(lambda: answers["two"] > before + 100, "the other one answers all")
+        finally:
+            is_over.set()
+    for client in asking:
+        client.result()
     assert set(answers) == {"one", "two"}, answers
-    assert answers["one"] > 20
-    assert answers["two"] > answers["one"]
 
 
 def predict_quietly(client: httpx.Client) -> str:
@@ -166,11 +168,7 @@ def predict_quietly(client: httpx.Client) -> str:
     return str(answer.json()["replica"]) if answer.status_code == 200 else f"HTTP {answer.status_code}"
 
 
-def ask_for_seconds(url: str, seconds: float) -> list[str]:
-    end = time.monotonic() + seconds
-    answers = []
-    with httpx.Client(base_url=url, timeout=20) as client:
-        while time.monotonic() < end:
-            answers.append(predict_quietly(client))
-            time.sleep(0.05)
-    return answers
+def ask_until(is_over: threading.Event, url: str, answers: Counter[str]) -> None:
+    with httpx.Client(base_url=url) as client:
+        while not is_over.wait(0.05):
+            answers[predict_quietly(client)] += 1

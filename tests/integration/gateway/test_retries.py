@@ -46,8 +46,9 @@ def test_without_any_replica_the_answer_says_so_at_once(fleet: Fleet) -> None:
         for path in ("/predict", "/models/iris/predict", "/v2/models/iris/infer", "/models"):
             start = time.monotonic()
             answer = client.request("GET" if path == "/models" else "POST", path, json=ROWS)
-            assert time.monotonic() - start < 1, path
+            # Before any time-out of the gateway but that of a connection, which is 75 ms.
+            assert time.monotonic() - start < 5, path
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5"), path
             assert answer.json()["error"].startswith("no replica answers"), path
         docker("start", replicas[0])
-        wait_until(lambda: client.post("/predict", json=ROWS).status_code == 200, "it is found again", seconds=10)
+        wait_until(lambda: client.post("/predict", json=ROWS).status_code == 200, "it is found again")

@@ -157,7 +157,7 @@ def test_guesses_are_limited_and_tokens_are_not(door: httpx.Client) -> None:
 
 
 def test_the_requests_of_a_token_count_together(guarded: Fleet) -> None:
-    with httpx.Client(base_url=guarded.start_gateway(**SETTINGS, RATE_LIMIT_PER_SECOND="5")) as client:
+    with httpx.Client(base_url=guarded.start_gateway(**SETTINGS, RATE_LIMIT_PER_SECOND="1")) as client:
         wait_until(lambda: client.get("/models").status_code == 200, "a replica answers")
         wait_until(lambda: ask(client, f"Bearer {TOKEN}") == 200, "its rate is fresh")
         answers = [client.post("/predict", json=ROWS, headers=bear(TOKEN)) for _ in range(40)]
