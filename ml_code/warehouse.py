@@ -20,7 +20,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_305_001
 """Key of the advisory lock that admits one migration at a time."""
 
-DELETION_LOCK = 7_305_002
+DELETION_LOCK = 7_305_013
 """Key of the advisory lock of a deletion of objects, and of a backup, which must find each object that it lists."""
 
 Cursor = psycopg2.extensions.cursor

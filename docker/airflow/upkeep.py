@@ -78,6 +78,7 @@ def clean(logs: Path) -> None:
     if not is_first:
         delete_files(logs, doomed)
     clean_database(began - timedelta(days=days), is_dry=is_first)
+    clean_results(began - timedelta(days=days), is_dry=is_first)
     say("a first run shows and deletes nothing" if is_first else "deleted")
 
 
@@ -163,6 +164,24 @@ def clean_database(before: datetime, *, is_dry: bool) -> None:
         skip_archive=True,
         error_on_cleanup_failure=True,
     )
+
+
+def clean_results(before: datetime, *, is_dry: bool) -> None:
+    """Deletes how tasks ended, which Celery notes in a database of its own where a worker runs them."""
+    import psycopg2
+
+    address = os.environ.get("AIRFLOW__CELERY__RESULT_BACKEND")
+    if not address:
+        return
+    condition = "FROM celery_taskmeta WHERE date_done < %s"  # its times have no zone: they are of UTC
+    with psycopg2.connect(address.removeprefix("db+").replace("+psycopg2", "")) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT to_regclass('celery_taskmeta') IS NOT NULL")
+        if cursor.fetchone() == (True,):
+            cursor.execute(
+                f"SELECT count(*) {condition}" if is_dry else f"DELETE {condition}", (before.replace(tzinfo=None),)
+            )
+            say(f"results of tasks: {cursor.fetchone()[0] if is_dry else cursor.rowcount} are too old")
 
 
 def say(message: str) -> None:

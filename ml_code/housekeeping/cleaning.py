@@ -6,16 +6,15 @@ Nothing of a run is remembered but its time: a run that is killed anywhere finds
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from ml_code.disk import describe_disk, measure_disk
-from ml_code.housekeeping import runs
+from ml_code.housekeeping import rules, runs
 from ml_code.housekeeping.choice import Entry
 from ml_code.housekeeping.finding import FINDERS
-from ml_code.housekeeping.needed import list_needed_versions, list_serving, refuse_serving
+from ml_code.housekeeping.needed import list_needed_versions, list_serving, read_version_name, refuse_serving
 from ml_code.housekeeping.rules import find_rule
 from ml_code.workspace import Workspace
 
@@ -24,8 +23,6 @@ SHOWN = 20
 
 PROVED_EVERY = 100
 """Deleted entries between two proofs that the lock is still held."""
-
-VERSION = re.compile(r"version (\d+) of (.+)")
 
 type Finders = Mapping[str, Callable[[Workspace, datetime], list[Entry]]]
 
@@ -96,33 +93,46 @@ def delete(workspace: Workspace, owner: str, rule: str, *, finders: Finders = FI
             return Deleted(rule, 0, 0)
         entries = finders[rule](workspace, run.clock)
         refuse_serving(rule, _list_names(entries), list_serving(workspace))
-        gone = []
+        gone, delete_entry = [], DELETERS.get(rule, _delete_objects)
         for number, entry in enumerate(entries):
             if number % PROVED_EVERY == 0:
                 prove()
-            if _delete(workspace, entry):
+            if delete_entry(workspace, entry):
                 gone.append(entry)
     done = _count(rule, gone)
     log.info("deleted %s", done.describe())
     return done
 
 
-def _delete(workspace: Workspace, entry: Entry) -> bool:
-    if version := VERSION.fullmatch(entry.name):
-        return _delete_version(workspace, version[2], version[1])
+def _delete_objects(workspace: Workspace, entry: Entry) -> bool:
     for uri in entry.uris:
         workspace.storage.delete(uri)
     return True
 
 
-def _delete_version(workspace: Workspace, model: str, version: str) -> bool:
+def _delete_version(workspace: Workspace, entry: Entry) -> bool:
     """Deletes a version, unless somebody has given it a task since it was found."""
+    version, model = read_version_name(entry.name)
     tracker = workspace.tracker
     with runs.hold_model(workspace, model):
         if version in list_needed_versions(workspace, model, tracker.list_dated_versions(model)):
             return False
         tracker.delete_version(model, version)
     return True
+
+
+def _delete_collection(workspace: Workspace, entry: Entry) -> bool:
+    with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute("DELETE FROM warehouse.prediction_batch WHERE collection = %s", (entry.name,))
+        cursor.execute("DELETE FROM warehouse.prediction_collection WHERE collection = %s", (entry.name,))
+    return True
+
+
+DELETERS: Mapping[str, Callable[[Workspace, Entry], bool]] = {
+    rules.VERSIONS: _delete_version,
+    rules.COLLECTIONS: _delete_collection,
+}
+"""How the entries of a rule are deleted, where they are no objects; whether one was."""
 
 
 def _list_names(entries: Sequence[Entry]) -> list[str]:

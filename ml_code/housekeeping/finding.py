@@ -93,6 +93,16 @@ def find_logs(workspace: Workspace, clock: datetime) -> list[Entry]:
     return choose([_make_single(entry) for entry in found if not _leaves(entry.uri)], limits, clock)
 
 
+def find_collections(workspace: Workspace, clock: datetime) -> list[Entry]:
+    """Collections of the prediction log whose hours are gone."""
+    with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT collection, began_at, began_at = max(began_at) OVER () FROM warehouse.prediction_collection"
+        )
+        entries = [Entry(name, began_at, is_needed=is_newest) for name, began_at, is_newest in cursor.fetchall()]
+    return choose(entries, _limit_days(workspace, workspace.settings.prediction_log_days), clock)
+
+
 FINDERS: Mapping[str, Callable[[Workspace, datetime], list[Entry]]] = {
     rules.BATCHES: find_batches,
     rules.SNAPSHOTS: find_snapshots,
@@ -100,6 +110,7 @@ FINDERS: Mapping[str, Callable[[Workspace, datetime], list[Entry]]] = {
     rules.QUARANTINE: find_quarantine,
     rules.LOOP_FILES: find_loop_files,
     rules.LOGS: find_logs,
+    rules.COLLECTIONS: find_collections,
 }
 """How each rule of the DAG finds what is too old or too much."""
 

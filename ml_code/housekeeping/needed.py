@@ -110,6 +110,12 @@ def name_version(model: str, version: str) -> str:
     return f"version {version} of {model}"
 
 
+def read_version_name(name: str) -> tuple[str, str]:
+    """The version and the model that such a name tells."""
+    version, _, model = name.removeprefix("version ").partition(" of ")
+    return version, model
+
+
 def _read_in_use(workspace: Workspace, model: str) -> set[str]:
     with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(IN_USE, {"model": model, "moves": MOVES})

@@ -10,6 +10,7 @@ VERSIONS = "versions"
 QUARANTINE = "quarantine"
 LOOP_FILES = "loop files"
 LOGS = "task logs in the store"
+COLLECTIONS = "collections"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,12 @@ RULES = (
         "files that await their intake",
     ),
     Rule(LOGS, "`airflow-logs/tasks/`", ("TASK_LOG_DAYS", "TASK_LOG_GB"), "-"),
+    Rule(
+        COLLECTIONS,
+        "rows of `warehouse.prediction_collection` and `warehouse.prediction_batch`",
+        ("PREDICTION_LOG_DAYS",),
+        "the newest collection, up to which the log is complete",
+    ),
     Rule(
         "prediction log",
         "`predictions/log/` and `predictions/labels/`",

@@ -24,7 +24,11 @@ def environment(
 ) -> dict[str, str]:
     postgres.create_database("upkeep", template=airflow_template)
     logs = {"AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(tmp_path / "logs"), "PYTHONWARNINGS": "ignore"}
-    return {**prepare_airflow(tmp_path, postgres, object_store, "upkeep"), **logs}
+    results = postgres.create_database("results")
+    with psycopg2.connect(results) as connection:
+        connection.cursor().execute("CREATE TABLE celery_taskmeta (task_id text, date_done timestamp)")
+    address = {"AIRFLOW__CELERY__RESULT_BACKEND": f"db+{postgres.sqlalchemy_url('results')}"}
+    return {**prepare_airflow(tmp_path, postgres, object_store, "upkeep"), **logs, **address}
 
 
 def clean(environment: dict[str, str]) -> str:
@@ -35,8 +39,8 @@ def clean(environment: dict[str, str]) -> str:
 
 
 def test_old_runs_go_up_to_the_oldest_that_has_not_ended(postgres: PostgresServer, environment: dict[str, str]) -> None:
-    def ask(statement: str) -> list[Any]:
-        with psycopg2.connect(postgres.dsn("upkeep")) as connection, connection.cursor() as cursor:
+    def ask(statement: str, database: str = "upkeep") -> list[Any]:
+        with psycopg2.connect(postgres.dsn(database)) as connection, connection.cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
@@ -48,10 +52,13 @@ def test_old_runs_go_up_to_the_oldest_that_has_not_ended(postgres: PostgresServe
     ask("DELETE FROM log")
     for days in (150, 60):
         ask(f"INSERT INTO log (dttm, event) VALUES (now() - interval '{days} days', '{days}')")
+    for days in (40, 20):
+        ask(f"INSERT INTO celery_taskmeta VALUES ('{days}', now() - interval '{days} days')", "results")
     (Path(environment["AIRFLOW__LOGGING__BASE_LOG_FOLDER"])).mkdir(exist_ok=True)
 
     assert "a first run shows and deletes nothing" in clean(environment)
     assert len(ask("SELECT 1 FROM dag_run")) == 2
+    assert len(ask("SELECT 1 FROM celery_taskmeta", "results")) == 2
     clean(environment)
     assert ask("SELECT id FROM dag_run") == [(waiting,)]
     assert {
@@ -60,3 +67,4 @@ def test_old_runs_go_up_to_the_oldest_that_has_not_ended(postgres: PostgresServe
     assert ask("SELECT event FROM log") == [("60",)]
     assert ask("SELECT 1 FROM information_schema.tables WHERE table_name LIKE '\\_airflow\\_deleted%'") == []
     assert ask("SELECT 1 FROM dag") != []
+    assert ask("SELECT task_id FROM celery_taskmeta", "results") == [("20",)]

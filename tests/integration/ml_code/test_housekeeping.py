@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import SecretStr
 
 from ml_code.data import snapshots
 from ml_code.errors import StorageError
@@ -19,6 +24,23 @@ from tests.ports import free_port
 from tests.servers import MlflowServer, PostgresServer
 
 MODEL = "iris"
+DYING = """
+import os, signal, sys
+from ml_code.housekeeping import cleaning
+from ml_code.storage import Storage
+from ml_code.workspace import open_workspace
+
+delete = Storage.delete
+
+def delete_and_die(self, uri):
+    delete(self, uri)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Storage.delete = delete_and_die
+cleaning.delete(open_workspace(), sys.argv[1], "quarantine")
+"""
+"""A run that is killed after its first deletion."""
+
 LATER = timedelta(days=60)
 """The objects of a real store are young: the runs reckon with a time after them."""
 
@@ -113,6 +135,32 @@ def test_a_version_that_nothing_needs_goes_with_its_snapshot_and_the_champion_st
     assert [entry.uri for entry in storage.list_objects(f"{batch}/")] == []
 
 
+def test_collections_go_with_their_batches_except_the_newest(
+    trained: tuple[Workspace, list[str]], later: str, warehouse: Warehouse
+) -> None:
+    workspace, _ = trained
+    with warehouse.transaction() as connection, connection.cursor() as cursor:
+        for name, days in (("old", 100), ("newest", 90)):
+            cursor.execute(
+                "INSERT INTO warehouse.prediction_collection (collection, began_at, segments, rows, dropped, torn, "
+                "unreadable) VALUES (%s, now() - make_interval(days => %s), 1, 1, 0, 0, 0)",
+                (name, days),
+            )
+            cursor.execute(
+                "INSERT INTO warehouse.prediction_batch (collection, model, schema, rows, refused, first_time, "
+                "last_time, bytes) VALUES (%s, 'iris', 'a', 1, 0, now(), now(), 1)",
+                (name,),
+            )
+    done = cleaning.delete(workspace, later, rules.COLLECTIONS)
+    assert done is not None
+    assert done.entries == 1
+    with warehouse.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT collection FROM warehouse.prediction_collection JOIN warehouse.prediction_batch USING (collection)"
+        )
+        assert cursor.fetchall() == [("newest",)]
+
+
 def test_two_at_once_delete_once_and_a_backup_keeps_both_away(trained: tuple[Workspace, list[str]], later: str) -> None:
     workspace, _ = trained
     report = workspace.places.locate_quarantine(MODEL, "0" * 64)
@@ -128,6 +176,32 @@ def test_two_at_once_delete_once_and_a_backup_keeps_both_away(trained: tuple[Wor
     done = cleaning.delete(short, later, rules.QUARANTINE)
     assert done is not None
     assert (done.entries, workspace.storage.find(report)) == (1, None)
+
+
+def test_a_run_that_is_killed_leaves_no_lock_and_the_next_one_deletes_the_rest(
+    trained: tuple[Workspace, list[str]], later: str, postgres: PostgresServer
+) -> None:
+    workspace, _ = trained
+    reports = [workspace.places.locate_quarantine(MODEL, f"{number}" * 64) for number in range(3)]
+    for report in reports:
+        workspace.storage.write_bytes(report, b"x")
+    changes = {"quarantine_days": 30, "warehouse_dsn": SecretStr(postgres.dsn("housekeeping"))}
+    short = workspace.settings.model_copy(update=changes)
+    dying = subprocess.run([sys.executable, "-c", DYING, later], env=os.environ | list_variables(short), check=False)
+    assert dying.returncode == -signal.SIGKILL
+    done = cleaning.delete(Workspace(short), later, rules.QUARANTINE)
+    assert done is not None
+    assert done.entries == 2
+    assert [report for report in reports if workspace.storage.find(report)] == []
+
+
+def list_variables(settings: Settings) -> dict[str, str]:
+    """The settings as a process finds them in its environment."""
+    values = {name: value for name, value in settings if value is not None}
+    return {
+        f"MLOPS_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in values.items()
+    }
 
 
 def test_without_the_store_a_run_fails_and_deletes_no_version(trained: tuple[Workspace, list[str]], later: str) -> None:

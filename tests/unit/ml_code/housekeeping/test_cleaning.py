@@ -117,6 +117,16 @@ def test_versions_beyond_the_newest_go_unless_somebody_may_need_them(tmp_path: P
     assert set(world.rows.held) == {"rollout/iris"}
 
 
+def test_collections_go_with_the_log_except_the_newest(world: World) -> None:
+    world.rows.collections = {f"of-day-{days}": NOW - timedelta(days=days) for days in (200, 100)}
+    world.start()
+    assert world.clean() == {rules.COLLECTIONS: 1}
+    assert list(world.rows.collections) == ["of-day-100"]
+    world.rows.collections["of-day-89"] = NOW - timedelta(days=89)
+    assert world.clean() == {rules.COLLECTIONS: 1}
+    assert list(world.rows.collections) == ["of-day-89"]
+
+
 def test_a_version_that_is_promoted_after_the_plan_stays(tmp_path: Path) -> None:
     world = World(tmp_path, versions_kept=1)
     world.registry.make("iris", 3, NOW - timedelta(days=50))

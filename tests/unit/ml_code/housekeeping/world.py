@@ -68,6 +68,7 @@ class Rows:
 
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     in_use: dict[str, list[str | None]] = field(default_factory=dict)
+    collections: dict[str, datetime] = field(default_factory=dict)
     clock: datetime | None = None
     is_locked: bool = False
     held: list[str] = field(default_factory=list)
@@ -89,6 +90,11 @@ class Rows:
         elif "FROM warehouse.housekeeping" in statement:
             run = self.runs[values[0]]
             self._found = [(values[0], run["clock"], run["is_dry"])]
+        elif statement.startswith("SELECT collection, began_at"):
+            newest = max(self.collections.values(), default=None)
+            self._found = [(name, began_at, began_at == newest) for name, began_at in self.collections.items()]
+        elif statement.startswith("DELETE FROM warehouse.prediction_collection"):
+            del self.collections[values[0]]
         elif "pg_try_advisory_xact_lock" in statement:
             self._found = [(not self.is_locked,)]
         elif "warehouse.rollout" in statement:
