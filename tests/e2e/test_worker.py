@@ -66,12 +66,6 @@ def test_a_training_runs_in_the_worker_and_its_logs_come_from_the_store(airflow:
     assert "s3://airflow-logs/tasks/" in str(airflow.get(path, map_index=task["map_index"]))
 
 
-def test_the_log_is_collected_in_the_worker(airflow: Airflow) -> None:
-    run_id = airflow.run("collect_predictions")
-    states = {name: state for name, (state, _) in airflow.task_states("collect_predictions", run_id).items()}
-    assert states == dict.fromkeys(("collect", "prune", "collect_feedback"), "success")
-
-
 def test_a_task_of_the_worker_reads_no_key_of_the_house(stack: Stack, airflow: Airflow, worker: str) -> None:
     wait_until(lambda: airflow.client.get("/dags/probe").status_code == 200, 120, "the DAG probe appears")
     airflow.run("probe")
