@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,21 @@ def test_a_store_whose_process_ends_and_starts_again_has_every_row_once(
         collect(open_workspace(own))
         assert read_numbers(own) == list(range(rows))
     assert count_recorded(own) == (rows, rows)
+
+
+def test_a_collection_of_a_clock_that_was_ahead_does_not_make_the_log_complete(settings: Settings) -> None:
+    workspace = open_workspace(settings)
+    with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO warehouse.prediction_collection "
+            "(collection, began_at, segments, rows, dropped, torn, unreadable) "
+            "VALUES ('ahead', now() + interval '1 day', 0, 0, 0, 0, 0)"
+        )
+    assert read_watermark(workspace) is None
+    collect(workspace)
+    watermark = read_watermark(workspace)
+    assert watermark is not None
+    assert watermark < datetime.now(UTC)
 
 
 def test_the_log_is_complete_and_named_after_a_collection_and_old_hours_leave_the_store(settings: Settings) -> None:
