@@ -6,8 +6,10 @@ The tags of the same meaning in MLflow are for people to read: whoever writes ta
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from ml_code.warehouse import Warehouse
+if TYPE_CHECKING:
+    from ml_code.warehouse import Warehouse
 
 FAILED = frozenset({"aborted", "rolled back"})
 """Verdicts on a version that did worse than the one before it."""
