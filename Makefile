@@ -79,8 +79,9 @@ mutants: .venv/installed ## break one line at a time and show which test notices
 statistics: .venv/installed ## simulate windows with and without drift, and print the tables of docs/figures.md
 	$(RUN) python -m tests.statistics
 
-docs: ## write docs/dags.md from the docstrings of the DAG files
+docs: .venv/installed ## write docs/dags.md from the docstrings of the DAG files, and the schema of a dataset's TOML file
 	@python3 docs/dags.py
+	@.venv/bin/mlops dataset schema >docs/dataset.schema.json
 
 screenshots: .venv/installed ## take the pictures of the README from the running stack (needs Chromium)
 	@$(UV) pip install --quiet -p $(PYTHON) --no-deps --require-hashes -r docker/requirements/docs.txt

@@ -11,11 +11,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from ml_code.canary import Canary
+from ml_code.dataset_rules import METRICS, Checks, ColumnCheck, Gate, Holdout
 from ml_code.drift_rules import DriftRules
 from ml_code.errors import CatalogError, TrainingError
 from ml_code.families import FAMILIES, HyperparameterValue, Task, check_hyperparameters, find_family
 from ml_code.markdown import escape, quote_code
-from ml_code.model_file.spec import Label
 from ml_code.reading.rules import ColumnName, Reading
 from ml_code.sources import Part, Source
 
@@ -24,59 +24,8 @@ CATALOG = Path(__file__).parent / "catalog"
 DEFAULT = "iris"
 """The first choice of every form: it comes with scikit-learn, so it works offline."""
 
-type Metric = Literal["accuracy", "balanced_accuracy", "f1_macro", "average_precision", "r2", "rmse", "mae"]
-
-METRICS: Mapping[Task, tuple[Metric, ...]] = {
-    # The last one is of the rarer of two classes, and needs probabilities.
-    "classification": ("accuracy", "balanced_accuracy", "f1_macro", "average_precision"),
-    "regression": ("r2", "rmse", "mae"),
-}
-LOWER_IS_BETTER: frozenset[Metric] = frozenset({"rmse", "mae"})
-
 type ModelName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 """Characters that are safe in an address, an asset's name and MLflow's filters."""
-
-
-class ColumnCheck(Part):
-    """Valid cells of one column; a missing cell breaks only the check `required`."""
-
-    minimum: float | None = Field(default=None, allow_inf_nan=False)
-    maximum: float | None = Field(default=None, allow_inf_nan=False)
-    allowed: list[Label] | None = None
-    required: bool = False
-    reject: bool = Field(default=True, description="False: a number outside of the range is counted, not rejected")
-    log: bool = Field(default=True, description="False: replicas do not write its cells to the prediction log")
-
-
-class Checks(Part):
-    """Checks of the rows."""
-
-    columns: dict[ColumnName, ColumnCheck] = Field(default_factory=dict)
-    bad_rows_share: float = Field(default=0.1, ge=0, le=1, description="largest accepted share of bad rows")
-
-
-class Holdout(Part):
-    """Which rows no model trains on."""
-
-    share: float = Field(default=0.2, gt=0, lt=1)
-    seed: int = 0
-    columns: list[ColumnName] | None = Field(
-        default=None,
-        description="columns whose text decides; None: the key, or every declared column if there is no key",
-    )
-
-
-class Gate(Part):
-    """What a model must reach, in the unit of the metric."""
-
-    metric: Metric
-    threshold: float = Field(allow_inf_nan=False)
-    minimum_improvement: float = Field(default=0.0, ge=0)
-    largest_regression: float = Field(default=0.02, ge=0)
-    slice_floor: float | None = Field(
-        default=None, allow_inf_nan=False, description="what each category and each quartile must reach; None: nothing"
-    )
-    slice_rows: int = Field(default=30, ge=1, description="slices with fewer holdout rows do not count for the floor")
 
 
 class Dataset(Part):
@@ -87,36 +36,71 @@ class Dataset(Part):
     """
 
     name: str = Field(
-        pattern=r"^[a-z][a-z0-9_]*$", max_length=60, description="equal to the name of the file without .toml"
+        pattern=r"^[a-z][a-z0-9_]*$",
+        max_length=60,
+        description="equal to the name of the file without .toml",
+        examples=["iris"],
     )
-    description: str = ""
+    description: str = Field(
+        default="", description="one sentence for people", examples=["Who survived the Titanic (1) and who did not (0)"]
+    )
     models: list[ModelName] = Field(
-        default_factory=list, description="further registered models of this dataset, each with its own champion"
+        default_factory=list,
+        description="further registered models of this dataset, each with its own champion",
+        examples=[["IrisModel"]],
     )
-    task: Task
-    target: ColumnName
-    numeric: list[ColumnName] = Field(default_factory=list)
-    categorical: list[ColumnName] = Field(default_factory=list)
+    task: Task = Field(description="kind of target: classes or a number", examples=["classification"])
+    target: ColumnName = Field(description="column to predict", examples=["species"])
+    numeric: list[ColumnName] = Field(
+        default_factory=list, description="features that are numbers", examples=[["age", "fare"]]
+    )
+    categorical: list[ColumnName] = Field(
+        default_factory=list, description="features that are texts", examples=[["city"]]
+    )
     key: ColumnName | None = Field(
-        default=None, description="column that identifies a row; None: the whole row identifies it"
+        default=None,
+        description="column that identifies a row; without it the whole row identifies it",
+        examples=["passenger_id"],
     )
     group: ColumnName | None = Field(
-        default=None, description="column of a person or contract: rows of one group stay on one side of the holdout"
+        default=None,
+        description="column of a person or contract: rows of one group stay on one side of the holdout",
+        examples=["customer"],
     )
     unknown: Literal["warn", "refuse"] = Field(
-        default="warn", description="what `/predict` does with an unseen category or a number outside of its range"
+        default="warn",
+        description="what `/predict` does with an unseen category or a number outside of its range",
+        examples=["refuse"],
     )
-    source: Source
-    reading: Reading = Field(default_factory=Reading)
-    checks: Checks = Field(default_factory=Checks)
-    holdout: Holdout = Field(default_factory=Holdout)
+    source: Source = Field(description="where the first rows come from", examples=[{"kind": "s3", "key": "raw/a.csv"}])
+    reading: Reading = Field(
+        default_factory=Reading, description="how the files are written", examples=[{"separator": ";", "decimal": ","}]
+    )
+    checks: Checks = Field(
+        default_factory=Checks, description="which rows are valid", examples=[{"bad_rows_share": 0.05}]
+    )
+    holdout: Holdout = Field(
+        default_factory=Holdout, description="which rows no model trains on", examples=[{"share": 0.34}]
+    )
     hyperparameters: dict[str, dict[str, HyperparameterValue]] = Field(
-        default_factory=dict, description="by family (random_forest, xgboost, ...); a request overrides them"
+        default_factory=dict,
+        description="of each family of models (random_forest, xgboost, ...); a request overrides them",
+        examples=[{"random_forest": {"min_samples_leaf": 3}}],
     )
-    gate: Gate
-    canary: Canary = Field(default_factory=Canary)
-    drift: DriftRules = Field(default_factory=DriftRules)
-    require_approval: bool = Field(default=False, description="whether a person approves each version after its canary")
+    gate: Gate = Field(
+        description="what a version must reach before it serves", examples=[{"metric": "accuracy", "threshold": 0.85}]
+    )
+    canary: Canary = Field(
+        default_factory=Canary,
+        description="how a new version is watched beside the one that serves",
+        examples=[{"window_seconds": 60}],
+    )
+    drift: DriftRules = Field(
+        default_factory=DriftRules, description="when a model is trained again", examples=[{"window_hours": 168}]
+    )
+    require_approval: bool = Field(
+        default=False, description="whether a person approves each version after its canary", examples=[True]
+    )
 
     @property
     def features(self) -> list[str]:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ml_code.datasets import Dataset, Holdout
+from ml_code.dataset_rules import Holdout
+from ml_code.datasets import Dataset
 
 LIVE_ID = "mlops_row_id"
 """Column of a live row: request id, hyphen, number of the row in the request."""

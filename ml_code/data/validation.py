@@ -11,7 +11,8 @@ import pandera.pandas as pa
 
 from ml_code.cells import name_category
 from ml_code.data.frames import replace_columns
-from ml_code.datasets import ColumnCheck, Dataset
+from ml_code.dataset_rules import ColumnCheck
+from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
 from ml_code.reading.csv_records import show_columns
 from ml_code.reading.numbers import read_numbers

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from ml_code.dataset_schema import COMMENT
 from ml_code.datasets import CATALOG
 from ml_code.draft.drafting import Draft, Request, draft_dataset, make_name
 from ml_code.errors import CatalogError
@@ -27,6 +29,8 @@ def add_dataset(workspace: Workspace, path: Path, request: Request) -> tuple[Pat
     if name in {*workspace.catalog.datasets, *workspace.catalog.problems}:
         raise CatalogError(f"dataset {name}: found {file}, expected a new name; choose another by --name, or remove it")
     draft = draft_dataset(path, request)
+    if file.parent.resolve() == CATALOG.resolve():
+        draft = replace(draft, text=f"{COMMENT}\n{draft.text}")
     # The TOML file appears after its rows: without rows, every DAG of it would fail. A full disk refuses it first.
     unfinished = file.with_name(f"{file.name}.unfinished")
     try:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ml_code.cells import LABEL_MARKERS, MISSING_MARKERS, name_category
 from ml_code.data.validation import WHOLE_NUMBER, read_texts
-from ml_code.datasets import METRICS, Metric
+from ml_code.dataset_rules import METRICS, Metric
 from ml_code.errors import DataCheckError
 from ml_code.families import Task
 from ml_code.model_file.spec import Label

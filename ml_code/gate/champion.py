@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ml_code.datasets import ColumnCheck
+from ml_code.dataset_rules import ColumnCheck
 from ml_code.errors import DataCheckError, DigestError, GateError, ModelFileError
 from ml_code.gate.baselines import measure_rival
 from ml_code.gate.challenger import UNKNOWN_HOLDOUT, Challenger, find_misfit

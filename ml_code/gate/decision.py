@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
-from ml_code.datasets import LOWER_IS_BETTER, Gate
+from ml_code.dataset_rules import LOWER_IS_BETTER, Gate
 from ml_code.gate.evidence import Comparison, Evidence, count_needed_rows, show_names, widen_margin
 
 WEAK_HOLDOUT_ROWS = 200

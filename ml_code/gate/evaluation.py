@@ -12,7 +12,8 @@ import pandas as pd
 
 from ml_code.data.features import read_as_numbers, select_inputs
 from ml_code.data.frames import replace_columns
-from ml_code.datasets import LOWER_IS_BETTER, METRICS, Dataset, Metric
+from ml_code.dataset_rules import LOWER_IS_BETTER, METRICS, Metric
+from ml_code.datasets import Dataset
 from ml_code.errors import GateError, ModelFileError
 from ml_code.gate.evidence import QUOTED
 from ml_code.model_file.onnx_model import OnnxModel, Prediction

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from ml_code.datasets import Metric
+from ml_code.dataset_rules import Metric
 
 LEAST_ROWS = 10
 """Fewer rows say too little about their own spread, which every margin is made of."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ml_code.datasets import METRICS, Dataset
+from ml_code.dataset_rules import METRICS
+from ml_code.datasets import Dataset
 from ml_code.gate.decision import Decision, verdict
 from ml_code.gate.evidence import Slice
 from ml_code.gate.slices import list_counting

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ml_code.datasets import LOWER_IS_BETTER
+from ml_code.dataset_rules import LOWER_IS_BETTER
 from ml_code.errors import GateError, HeldBackError, ModelFileError
 from ml_code.gate import judging
 from ml_code.gate.challenger import open_challenger

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ml_code.data.features import name_categories
-from ml_code.datasets import LOWER_IS_BETTER, Dataset
+from ml_code.dataset_rules import LOWER_IS_BETTER
+from ml_code.datasets import Dataset
 from ml_code.gate import evaluation
 from ml_code.gate.evidence import Slice
 from ml_code.model_file.onnx_model import Prediction

@@ -37,11 +37,17 @@ class NumberForm(Part):
     >>> NumberForm(thousands=",", signs=["₩"])  # reads "₩1,500" as 1500
     """
 
-    decimal: Literal[".", ","] = "."
-    thousands: Literal["", ",", ".", " ", "'"] = ""
-    signs: list[str] = Field(default_factory=list, description="currency, percent and unit signs beside the number")
+    decimal: Literal[".", ","] = Field(default=".", description="sign before the decimals", examples=[","])
+    thousands: Literal["", ",", ".", " ", "'"] = Field(
+        default="", description="sign between groups of three digits", examples=[","]
+    )
+    signs: list[str] = Field(
+        default_factory=list, description="currency, percent and unit signs beside the number", examples=[["₩"]]
+    )
     missing: list[str] | None = Field(
-        default=None, description="texts that mean a missing value; None: the usual ones for numbers, none for texts"
+        default=None,
+        description="texts that mean a missing value; without it the usual ones for numbers, none for texts",
+        examples=[["?"]],
     )
 
     @model_validator(mode="after")
@@ -58,21 +64,35 @@ class Reading(Part):
     ','
     """
 
-    encoding: str = Field(default="utf-8", description="a name that Python knows")
-    separator: Literal[",", ";", "\t", "|"] = ","
-    line_end: Literal["lf", "cr"] = Field(default="lf", description="cr: of old Macintosh programs; CRLF counts as lf")
-    skip_lines: int = Field(default=0, ge=0, le=100, description="lines above the header, such as a title")
-    comment: str = Field(default="", max_length=2, description="lines that begin with it are left out")
-    unit_row: bool = Field(default=False, description="whether the line below the header holds units")
-    extra_field: Literal["first", "last"] | None = Field(
-        default=None, description="a field of each row that the header does not name: the row's name, or an empty one"
+    encoding: str = Field(default="utf-8", description="a name that Python knows", examples=["cp949"])
+    separator: Literal[",", ";", "\t", "|"] = Field(default=",", description="sign between cells", examples=[";"])
+    line_end: Literal["lf", "cr"] = Field(
+        default="lf", description="cr: of old Macintosh programs; CRLF counts as lf", examples=["cr"]
     )
-    skip_empty: bool = Field(default=True, description="whether records without any value are left out")
-    sheet: str | None = Field(default=None, description="of a workbook; None: its only one")
-    decimal: Literal[".", ","] = "."
-    thousands: Literal["", ",", ".", " ", "'"] = ""
-    missing: list[str] | None = Field(default=None, description="texts that mean a missing value in columns of numbers")
-    columns: dict[ColumnName, NumberForm] = Field(default_factory=dict, description="where a column differs")
+    skip_lines: int = Field(
+        default=0, ge=0, le=100, description="lines above the header, such as a title", examples=[2]
+    )
+    comment: str = Field(default="", max_length=2, description="lines that begin with it are left out", examples=["#"])
+    unit_row: bool = Field(default=False, description="whether the line below the header holds units", examples=[True])
+    extra_field: Literal["first", "last"] | None = Field(
+        default=None,
+        description="a field of each row that the header does not name: the row's name, or an empty one",
+        examples=["first"],
+    )
+    skip_empty: bool = Field(
+        default=True, description="whether records without any value are left out", examples=[False]
+    )
+    sheet: str | None = Field(default=None, description="of a workbook; without it its only one", examples=["Sheet1"])
+    decimal: Literal[".", ","] = Field(default=".", description="sign before the decimals", examples=[","])
+    thousands: Literal["", ",", ".", " ", "'"] = Field(
+        default="", description="sign between groups of three digits", examples=["."]
+    )
+    missing: list[str] | None = Field(
+        default=None, description="texts that mean a missing value in columns of numbers", examples=[["?", "-9"]]
+    )
+    columns: dict[ColumnName, NumberForm] = Field(
+        default_factory=dict, description="where a column differs", examples=[{"price": {"signs": ["₩"]}}]
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -22,7 +22,8 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from ml_code.data import features, holdout
 from ml_code.data.snapshots import name_version, read_snapshot
-from ml_code.datasets import LOWER_IS_BETTER, Dataset
+from ml_code.dataset_rules import LOWER_IS_BETTER
+from ml_code.datasets import Dataset
 from ml_code.errors import TrainingError
 from ml_code.families import Family, HyperparameterValue, check_hyperparameters, find_family
 from ml_code.gate import evaluation

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ml_code.datasets import ColumnCheck, Dataset
+from ml_code.dataset_rules import ColumnCheck
+from ml_code.datasets import Dataset
 from ml_code.model_file.spec import Feature
 
 

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from ml_code.cells import name_category
 from ml_code.data.features import select_inputs
 from ml_code.data.holdout import Split
-from ml_code.datasets import ColumnCheck, Dataset
+from ml_code.dataset_rules import ColumnCheck
+from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
 from ml_code.model_file.onnx_model import OnnxModel, Prediction
 from ml_code.model_file.spec import Feature

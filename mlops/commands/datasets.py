@@ -47,6 +47,14 @@ def _describe_dataset(dataset: Dataset) -> dict[str, str | None]:
     }
 
 
+@commands.command("schema")
+def print_schema() -> None:
+    """Print the JSON schema of a dataset's TOML file, for editors."""
+    from ml_code.dataset_schema import render_schema
+
+    typer.echo(render_schema(), nl=False)
+
+
 @commands.command("add")
 def add_dataset(  # noqa: PLR0917  one argument for each option
     file: Annotated[Path, typer.Argument(help="Table with a header: CSV (also .gz), Excel, ODS or Parquet.")],

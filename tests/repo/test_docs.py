@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from ml_code.dataset_schema import COMMENT, render_schema
 from ml_code.drift_rules import DriftRules
 from ml_code.housekeeping.finding import FINDERS
 from ml_code.housekeeping.rules import OURS, RULES, render_table
@@ -33,6 +34,17 @@ def load_dags_page() -> ModuleType:
 def test_the_page_of_the_dags_matches_their_docstrings() -> None:
     page = load_dags_page()
     assert page.PAGE.read_text() == page.write_page(), "make docs"
+
+
+def test_the_schema_of_a_dataset_matches_the_classes_that_read_it() -> None:
+    assert (ROOT / "docs/dataset.schema.json").read_text() == render_schema(), "make docs"
+
+
+def test_every_shipped_dataset_names_the_schema_for_editors() -> None:
+    for file in find_files("ml_code/catalog/*.toml"):
+        first = file.read_text().partition("\n")[0]
+        assert first == COMMENT
+        assert (file.parent / first.removeprefix("#:schema ")).resolve() == ROOT / "docs/dataset.schema.json"
 
 
 def test_every_dag_has_its_part_of_the_page() -> None:
@@ -120,6 +132,7 @@ def test_the_table_of_housekeeping_is_that_of_its_rules() -> None:
 
 def test_the_newest_release_of_the_changes_is_the_version_of_the_project() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    releases = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    releases = headings[headings[0] == "Unreleased" :]
     assert releases[0] == version
     assert releases == sorted(set(releases), key=lambda name: tuple(map(int, name.split("."))), reverse=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import stats
 
-from ml_code.datasets import ColumnCheck
+from ml_code.dataset_rules import ColumnCheck
 from ml_code.model_file.spec import Feature
 from ml_code.monitoring.drift.columns import Column, align
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from ml_code.datasets import ColumnCheck
+from ml_code.dataset_rules import ColumnCheck
 from ml_code.model_file.spec import Feature
 from ml_code.monitoring.drift.classifier import Separation, separate
 from ml_code.monitoring.drift.columns import Column, Sample, read_sample

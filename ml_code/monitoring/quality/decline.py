@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ml_code import confidence
-from ml_code.datasets import LOWER_IS_BETTER, Gate
+from ml_code.dataset_rules import LOWER_IS_BETTER, Gate
 from ml_code.monitoring.quality.history import LiveMetric, read_history
 from ml_code.monitoring.quality.intervals import Z_QUANTILE
 from ml_code.workspace import Workspace

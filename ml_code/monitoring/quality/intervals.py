@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from ml_code.datasets import LOWER_IS_BETTER, METRICS, Metric
+from ml_code.dataset_rules import LOWER_IS_BETTER, METRICS, Metric
 from ml_code.gate.evaluation import BOOTSTRAP_SEED, CONFIDENCE, SCORES, Answers, Weights
 
 JACKKNIFE_GROUPS = 50

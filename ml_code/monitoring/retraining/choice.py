@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ml_code.data.live_rows import find_live, find_newest
-from ml_code.datasets import LOWER_IS_BETTER, Dataset
+from ml_code.dataset_rules import LOWER_IS_BETTER
+from ml_code.datasets import Dataset
 from ml_code.errors import GateError
 from ml_code.gate import evaluation
 from ml_code.gate.challenger import Challenger

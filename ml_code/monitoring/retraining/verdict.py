@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from ml_code.datasets import LOWER_IS_BETTER, Gate
+from ml_code.dataset_rules import LOWER_IS_BETTER, Gate
 from ml_code.gate.decision import ROUNDING, Decision, apply_gate
 from ml_code.gate.evidence import Comparison, Evidence
 

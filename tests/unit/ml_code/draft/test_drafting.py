@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from ml_code.data import features, snapshots
 from ml_code.data.clean_files import CleanFiles
 from ml_code.data.snapshots import read_snapshot
+from ml_code.dataset_schema import COMMENT
 from ml_code.datasets import load_dataset
 from ml_code.draft.adding import add_dataset
 from ml_code.draft.drafting import Request, draft_dataset
@@ -64,6 +65,21 @@ def test_an_added_dataset_can_be_prepared_at_once(tmp_path: Path, workspace: Wor
     frame = read_snapshot(workspace, snapshots.prepare(workspace, "ships"))
     assert len(frame) == 120
     assert features.list_classes(load_dataset("ships", tmp_path), frame) == ["tanker", "화물선"]
+
+
+def test_a_draft_in_the_shipped_catalog_names_the_schema_for_editors(
+    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_code.draft.adding.CATALOG", tmp_path)
+    file, draft = add_dataset(workspace, write_ships(tmp_path), Request("kind"))
+    assert file.read_text().startswith(f"{COMMENT}\n# Drafted from 120 rows")
+    assert file.read_text() == draft.text
+    assert load_dataset("ships", tmp_path) == draft.dataset
+
+
+def test_a_draft_in_a_catalog_elsewhere_names_no_schema(tmp_path: Path, workspace: Workspace) -> None:
+    file, _ = add_dataset(workspace, write_ships(tmp_path), Request("kind"))
+    assert file.read_text().startswith("# Drafted from 120 rows")
 
 
 def test_a_replica_with_a_user_of_its_own_may_read_the_new_file(tmp_path: Path, workspace: Workspace) -> None:

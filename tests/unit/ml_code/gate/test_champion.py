@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from pydantic import SecretStr
 
-from ml_code.datasets import Checks, ColumnCheck, Dataset, load_dataset
+from ml_code.dataset_rules import Checks, ColumnCheck
+from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import DataCheckError, DigestError, ModelFileError
 from ml_code.families import find_family
 from ml_code.gate.challenger import UNKNOWN_HOLDOUT, Challenger, find_misfit

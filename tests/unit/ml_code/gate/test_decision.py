@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ml_code.datasets import Gate
+from ml_code.dataset_rules import Gate
 from ml_code.gate.decision import Decision, Trigger, apply_gate, verdict
 from ml_code.gate.evidence import Comparison, Evidence, Rival, Slice
 from ml_code.gate.judging import note_asker

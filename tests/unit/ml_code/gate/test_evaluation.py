@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from ml_code.datasets import Metric
+from ml_code.dataset_rules import Metric
 from ml_code.errors import GateError
 from ml_code.gate.evaluation import SCORES, compare, count_confusions, measure, measure_intervals, read_answers
 from ml_code.model_file.onnx_model import Prediction

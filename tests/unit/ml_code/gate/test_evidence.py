@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ml_code.datasets import Metric
+from ml_code.dataset_rules import Metric
 from ml_code.gate.evidence import LEAST_ROWS, count_effective_rows, count_needed_rows, widen_margin
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ml_code.datasets import ColumnCheck
+from ml_code.dataset_rules import ColumnCheck
 from ml_code.monitoring.drift.judging import judge
 from ml_code.training.reference import Reference
 from tests.drift_rows import judge_rows, make_log, make_reference

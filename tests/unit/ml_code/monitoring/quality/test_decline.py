@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from ml_code.datasets import Gate
+from ml_code.dataset_rules import Gate
 from ml_code.monitoring.quality.decline import Decline, find_radius, judge_decline
 from ml_code.monitoring.quality.history import LiveMetric
 from ml_code.monitoring.quality.intervals import find_wilson

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ml_code.datasets import Gate
+from ml_code.dataset_rules import Gate
 from ml_code.gate.decision import Decision
 from ml_code.gate.evidence import Comparison, Evidence, Rival
 from ml_code.monitoring.retraining.verdict import OldRows, judge_drift
