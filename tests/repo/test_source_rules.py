@@ -54,6 +54,13 @@ def test_a_database_address_names_its_driver() -> None:
     assert [file for file in OWN if imports_any(file, {"sqlalchemy"})] == []
 
 
+def test_each_migration_has_the_next_number() -> None:
+    """Two of one number would run in the order of their names, and on some databases in another one."""
+    names = [file.name for file in find_files("ml_code/migrations/*.sql")]
+    assert names
+    assert [name.partition("_")[0] for name in names] == [f"{number:04}" for number in range(1, len(names) + 1)]
+
+
 def test_a_shell_script_is_short_and_stops_at_an_error() -> None:
     scripts = find_files("**/*.sh", ".ci/run")
     assert scripts
