@@ -13,8 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import files
@@ -26,9 +25,7 @@ import httpx
 import psycopg2
 
 from tests.ports import free_port
-
-START_SECONDS = 400
-"""Longest wait for a server; MLflow takes 15 s on a quiet machine and minutes on a starved one."""
+from tests.processes import run_process, wait_until_ready
 
 MLFLOW_FOLDER = Path(__file__).parents[1] / "docker/mlflow"
 """Folder of the authorization function and of the script that makes users, as in the image."""
@@ -158,7 +155,7 @@ def run_postgres(hba: str | None = None, initdb: Sequence[str] = ()) -> Iterator
             options += ["-c", f"hba_file={folder / 'pg_hba.conf'}"]
         command = [str(binaries / "postgres"), "-D", str(data), *options]
         with run_process(command, folder / "log", stop_signal=signal.SIGINT, **_as_ordinary_user()) as process:
-            _wait_until(lambda: _accepts_connections(server), process, folder / "log")
+            wait_until_ready(lambda: _accepts_connections(server), process, folder / "log")
             yield server
 
 
@@ -187,7 +184,7 @@ def run_object_store_process(store: ObjectStore) -> Iterator[None]:
     command = [rclone, "serve", "s3", "--config", "", "--addr", address, str(store.folder)]
     environment = {**os.environ, "RCLONE_AUTH_KEY": f'"{store.access_key},{store.secret_key}"'}
     with run_process(command, log, env=environment) as process:
-        _wait_until(lambda: _answers(store.url), process, log)
+        wait_until_ready(lambda: _answers(store.url), process, log)
         yield
 
 
@@ -234,44 +231,8 @@ def run_mlflow_process(
     command += ["--host", url.host, "--port", str(url.port), "--backend-store-uri", database_url]
     command += ["--artifacts-destination", "s3://mlflow"]
     with run_process(command, server.log, env=environment, cwd=folder) as process:
-        _wait_until(lambda: _answers(f"{server.url}/health"), process, server.log)
+        wait_until_ready(lambda: _answers(f"{server.url}/health"), process, server.log)
         yield process
-
-
-@contextmanager
-def run_process(
-    command: Sequence[str], log: Path, *, stop_signal: int = signal.SIGTERM, **options: object
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a command in a process group of its own and ends that group, whatever happens."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, **options)  # type: ignore[call-overload]
-    try:
-        yield process
-    finally:
-        _end_group(process, stop_signal)
-
-
-def _end_group(process: subprocess.Popen[bytes], stop_signal: int) -> None:
-    for step in (stop_signal, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, step)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
-
-
-def _wait_until(is_ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not is_ready():
-        ended = process.poll() is not None
-        if ended or time.monotonic() > deadline:
-            state = f"ended with {process.returncode}" if ended else f"was not ready after {START_SECONDS} s"
-            raise RuntimeError(f"{process.args!r} {state}:\n{log.read_text(errors='replace')[-4000:]}")
-        time.sleep(0.1)
 
 
 def _answers(url: str) -> bool:

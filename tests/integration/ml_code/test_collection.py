@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from pydantic import SecretStr
 
 from ml_code import s3_client
 from ml_code.errors import StorageError
-from ml_code.monitoring.prediction_log import collection
 from ml_code.monitoring.prediction_log.collection import collect
 from ml_code.monitoring.prediction_log.reading import list_models, read_log, read_watermark
 from ml_code.monitoring.prediction_log.retention import prune
@@ -24,6 +22,7 @@ from ml_code.settings import Settings
 from ml_code.warehouse import Warehouse
 from ml_code.workspace import Workspace, open_workspace
 from tests.faulty_proxy import RESET, FaultyProxy
+from tests.integration.ml_code.collecting import Collectors, run_collectors
 from tests.log_rows import IRIS, NOON, make_rows, render_lines
 from tests.servers import ObjectStore, PostgresServer, describe_object_store, run_object_store_process
 
@@ -37,20 +36,31 @@ def dsn(postgres: PostgresServer) -> str:
     return dsn
 
 
+@pytest.fixture(scope="module")
+def collectors() -> Iterator[Collectors]:
+    with run_collectors() as collectors:
+        yield collectors
+
+
 @pytest.fixture
-def settings(dsn: str, object_store: ObjectStore, tmp_path: Path) -> Iterator[Settings]:
-    """A log of its own for each test, in the shared store."""
-    yield Settings(
-        mlflow_url="http://127.0.0.1:1",
-        mlflow_username="trainer",
-        mlflow_password=SecretStr("secret"),
-        s3_endpoint_url=object_store.url,
-        s3_access_key=object_store.access_key,
-        s3_secret_key=SecretStr(object_store.secret_key),
-        warehouse_dsn=SecretStr(dsn),
-        predictions_uri=f"s3://predictions/{tmp_path.name}",
-        prediction_log_dir=tmp_path,
-    )
+def values(dsn: str, object_store: ObjectStore, tmp_path: Path) -> dict[str, str]:
+    """Settings of a log of its own for each test, in the shared store, as another process takes them."""
+    return {
+        "mlflow_url": "http://127.0.0.1:1",
+        "mlflow_username": "trainer",
+        "mlflow_password": "secret",
+        "s3_endpoint_url": object_store.url,
+        "s3_access_key": object_store.access_key,
+        "s3_secret_key": object_store.secret_key,
+        "warehouse_dsn": dsn,
+        "predictions_uri": f"s3://predictions/{tmp_path.name}",
+        "prediction_log_dir": str(tmp_path),
+    }
+
+
+@pytest.fixture
+def settings(dsn: str, values: dict[str, Any]) -> Iterator[Settings]:
+    yield Settings(**values)
     with Warehouse(dsn).transaction() as connection, connection.cursor() as cursor:
         cursor.execute("TRUNCATE warehouse.prediction_collection, warehouse.prediction_batch")
 
@@ -83,47 +93,24 @@ def count_recorded(settings: Settings) -> tuple[Any, ...]:
     return tuple(counts)
 
 
-def fork(work: Callable[[], object]) -> int:
-    """Runs it in a process of its own, which ends without a word to the tests' own, and returns its id."""
-    if pid := os.fork():
-        return pid
-    try:
-        work()
-        os._exit(0)
-    except BaseException:
-        os._exit(1)
-
-
-def wait_for(pid: int) -> int:
-    """How a process ended: its exit code, or minus its signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 @pytest.mark.parametrize("step", ["take_free", "_store", "_record", "retire"])
 def test_killed_behind_a_step_twice_in_a_row_every_row_is_stored_and_counted_once(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str
+    values: dict[str, str], settings: Settings, collectors: Collectors, step: str
 ) -> None:
-    real = getattr(collection, step)
-
-    def do_and_die(*arguments: object) -> None:
-        real(*arguments)
-        os.kill(os.getpid(), signal.SIGKILL)
-
     for first in (0, 4):
         answer(settings, first)
-        with monkeypatch.context() as patch:
-            patch.setattr(collection, step, do_and_die)
-            assert wait_for(fork(lambda: collect(open_workspace(settings)))) == -signal.SIGKILL
+        assert collectors.collect(values, killed_behind=step) == [-signal.SIGKILL]
     collect(open_workspace(settings))
     assert read_numbers(settings) == list(range(8))
     assert count_recorded(settings) == (8, 8)
 
 
-def test_two_collections_at_once_ten_times_store_every_row_once(settings: Settings) -> None:
+def test_two_collections_at_once_ten_times_store_every_row_once(
+    values: dict[str, str], settings: Settings, collectors: Collectors
+) -> None:
     for first in range(0, 40, 4):
         answer(settings, first)
-        children = [fork(lambda: collect(open_workspace(settings))) for _ in range(2)]
-        assert [wait_for(pid) for pid in children] == [0, 0]
+        assert collectors.collect(values, count=2) == [0, 0]
     collect(open_workspace(settings))
     assert read_numbers(settings) == list(range(40))
     assert count_recorded(settings) == (40, 40)

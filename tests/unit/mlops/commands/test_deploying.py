@@ -12,7 +12,7 @@ from ml_code.settings import Settings
 from mlops import loop
 from mlops.app import app
 from mlops.commands import datasets, deploying, training
-from tests.unit.mlops.test_deployment import FakeAirflow
+from tests.unit.mlops.fake_deployment import FakeAirflow
 from tests.unit.serving.rollout_fakes import set_table
 
 

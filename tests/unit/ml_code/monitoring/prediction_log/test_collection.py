@@ -15,49 +15,15 @@ from ml_code.errors import SettingsError
 from ml_code.monitoring.prediction_log import collection
 from ml_code.monitoring.prediction_log.blocks import Head
 from ml_code.monitoring.prediction_log.collection import collect, group_files
-from ml_code.monitoring.prediction_log.reading import list_models, read_log, read_watermark
+from ml_code.monitoring.prediction_log.reading import list_models, read_watermark
 from ml_code.segments import SegmentWriter
 from ml_code.workspace import Workspace
-from tests.log_rows import IRIS, NOON, LogWarehouse, make_log_workspace, make_rows, render_lines
-
-DAY = (NOON - timedelta(hours=12), NOON + timedelta(hours=12))
+from tests.log_rows import IRIS, LogWarehouse, make_log_workspace, make_rows, render_lines
+from tests.unit.ml_code.monitoring.prediction_log.replica_log import answer, read_numbers
 
 
 class KilledError(BaseException):
     """The process ends here."""
-
-
-@pytest.fixture
-def warehouse() -> LogWarehouse:
-    return LogWarehouse()
-
-
-@pytest.fixture
-def workspace(tmp_path: Path, warehouse: LogWarehouse) -> Workspace:
-    return make_log_workspace(tmp_path, warehouse)
-
-
-@pytest.fixture
-def volume(workspace: Workspace) -> collection.Volume:
-    return collection.find_volume(workspace)
-
-
-def answer(
-    volume: collection.Volume, count: int, *, owner: str = "stable-a", first: int = 0, tail: bytes = b""
-) -> None:
-    """One replica answers this many rows, half an hour apart from noon on, and closes its segment."""
-    rows = make_rows([[5.1, 3.5, 1.4, 0.2]] * count, [0] * count, pause=timedelta(minutes=30), first=first)
-    writer = SegmentWriter(volume.segments, owner)
-    writer.write(render_lines(IRIS, rows, dropped=2) + tail)
-    writer.close()
-
-
-def read_numbers(workspace: Workspace) -> list[int]:
-    """The numbers of all logged requests, in order; one that is there twice comes twice."""
-    tables = read_log(workspace, "iris", *DAY, columns=["client_request_id"]).values()
-    return sorted(
-        int(text.removeprefix("order-")) for table in tables for text in table["client_request_id"].to_pylist()
-    )
 
 
 def test_rows_come_into_the_store_once_by_hour_and_the_volume_is_empty(
@@ -227,56 +193,6 @@ def test_a_collection_that_was_killed_between_two_segments_says_nothing_of_the_o
     assert read_numbers(workspace) == [0]
 
 
-def test_features_named_as_columns_and_partitions_and_a_kind_that_changes_are_read_back(
-    workspace: Workspace, volume: collection.Volume
-) -> None:
-    names = ["hour", "date", "features", "version", "_x"]
-    heads = [
-        Head("iris", "4", "champion", "live", "regression", names, ["numeric", *[kind] * 4])
-        for kind in ("numeric", "categorical")
-    ]
-    for number, (head, cells) in enumerate(zip(heads, ([1.0] * 5, [1.0, "a", "b", None, "d"]), strict=True)):
-        writer = SegmentWriter(volume.segments, f"stable-{number}")
-        writer.write(render_lines(head, make_rows([cells], [2.5], first=number)))
-        writer.close()
-    collect(workspace)
-    found = read_log(workspace, "iris", *DAY)
-    assert set(found) == {head.schema for head in heads}
-    [row] = found[heads[1].schema].to_pylist()
-    assert row["features"] == {"hour": 1.0, "date": "a", "features": "b", "version": None, "_x": "d"}
-    assert (row["version"], row["prediction"], row["variant"]) == ("4", 2.5, "champion")
-
-
-def test_refused_requests_and_models_without_a_logged_feature_are_read_back(
-    workspace: Workspace, volume: collection.Volume, warehouse: LogWarehouse
-) -> None:
-    [row] = make_rows([[1.0]], [0])
-    bare = Head("iris", "3", "champion", "live", "classification", [], [])
-    refused = Head("iris", "3", "refused", "live", "classification", ["x"], ["numeric"])
-    writer = SegmentWriter(volume.segments, "stable-a")
-    writer.write(render_lines(bare, [row._replace(features=[])]))
-    writer.write(render_lines(refused, [row._replace(features=None, prediction=None)]))
-    writer.close()
-    found = collect(workspace)
-    assert found is not None
-    assert found.rows == 1
-    assert sum(counts[1] for counts in warehouse.batches.values()) == 1
-    [table] = read_log(workspace, "iris", *DAY).values()
-    assert table["features"].to_pylist() == [{}]
-    [table] = read_log(workspace, "iris", *DAY, variants=["refused"]).values()
-    assert table["features"].to_pylist() == [None]
-
-
-def test_a_window_holds_its_first_moment_and_not_its_last(workspace: Workspace, volume: collection.Volume) -> None:
-    answer(volume, 4)
-    collect(workspace)
-    [table] = read_log(
-        workspace, "iris", NOON + timedelta(minutes=30), NOON + timedelta(minutes=90), columns=["row"]
-    ).values()
-    assert table.column_names == ["row"]
-    assert table.num_rows == 2
-
-
 def test_a_large_batch_is_read_in_groups_that_fit_into_memory(tmp_path: Path) -> None:
     for number in range(5):
         (tmp_path / f"{number}.jsonl").write_bytes(b"x" * 40)
@@ -289,19 +205,6 @@ def test_without_a_volume_the_collection_says_which_setting_is_missing(tmp_path:
     bare = Workspace(workspace.settings.model_copy(update={"prediction_log_dir": None}))
     with pytest.raises(SettingsError, match="MLOPS_PREDICTION_LOG_DIR"):
         collect(bare)
-
-
-def test_a_number_that_float64_does_not_hold_takes_no_other_row_along(
-    workspace: Workspace, volume: collection.Volume
-) -> None:
-    writer = SegmentWriter(volume.segments, "stable-a")
-    writer.write(render_lines(IRIS, make_rows([[2**53 + 1, 3.5, 1.4, 0.2], [5.1, 3.5, 1.4, 0.2]], [0, 1])))
-    writer.close()
-    found = collect(workspace)
-    assert found is not None
-    assert (found.rows, found.unreadable) == (2, 0)
-    [table] = read_log(workspace, "iris", *DAY).values()
-    assert table["features"].to_pylist()[0]["sepal_length"] == float(2**53)
 
 
 def test_a_block_of_an_unknown_kind_is_kept_aside_and_stops_nothing(

