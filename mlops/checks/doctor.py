@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import distributions
@@ -23,7 +24,9 @@ from mlops.local import openmp
 from mlops.local.ports import LOOPBACK, is_port
 from mlops.local.settings import REPOSITORY
 
-ASK_SECONDS = 10.0
+ASK_SECONDS = 30.0
+"""Longest wait for an answer: a service that starves on a busy machine takes more than ten."""
+
 GB = 1e9
 
 _POSTGRES_GREETING = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
@@ -49,11 +52,13 @@ def examine(env_file: Path) -> list[Finding]:
 
 
 def ask_services(ports: Mapping[str, int]) -> dict[str, tuple[str, Answer]]:
-    """Calls every service whose port the settings name."""
+    """Calls every service whose port the settings name, all at once: several may be silent until the time is over."""
+    asked = {service: check for service, check in SERVICES.items() if check[0] in ports}
+    with ThreadPoolExecutor(len(SERVICES)) as pool:
+        answers = list(pool.map(lambda check: _ask_port(ports[check[0]], check[1]), asked.values()))
     return {
-        service: (f"{name} {ports[name]}", _ask_port(ports[name], is_it))
-        for service, (name, is_it) in SERVICES.items()
-        if name in ports
+        service: (f"{name} {ports[name]}", answer)
+        for (service, (name, _)), answer in zip(asked.items(), answers, strict=True)
     }
 
 

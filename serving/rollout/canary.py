@@ -43,9 +43,6 @@ ABSENT_LOOKS = 4
 WARM_UP_ROWS = 8
 """Requests to each pool before latencies count: the first ones of a process are slow, whatever it serves."""
 
-WARM_UP_SECONDS = 30.0
-"""Replicas read every two seconds by which word they know the rollout's requests."""
-
 REPLAY_ROWS = 50
 """Rows that are replayed to each pool between two looks."""
 
@@ -165,12 +162,14 @@ class Watch:
     def warm_up(self) -> None:
         """Sends requests that do not count until the replicas of both pools count them as this rollout's own.
 
+        They read every two seconds by which word they know them, and a busy machine takes longer.
+
         Raises:
             InconclusiveError: they do not in time, or the canary is absent.
         """
         row, control = self.held.row, self.held.control
         versions = (row.to_version, row.from_version or "")
-        deadline = control.clock() + WARM_UP_SECONDS
+        deadline = control.clock() + control.timeout_seconds
         totals = Totals(control.fleet.read_figures(row.model))
         chunk = [cells for cells, _ in islice(self.rows, WARM_UP_ROWS)]
         is_marked = False
