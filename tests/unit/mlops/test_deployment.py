@@ -14,7 +14,7 @@ from serving.errors import FrozenModelError
 from serving.rollout.order import list_steps
 from tests.unit.mlops.fake_deployment import FakeAirflow, Told
 from tests.unit.serving.fake_stack import Behaviour
-from tests.unit.serving.rollout_fakes import Table, set_table
+from tests.unit.serving.rollout_fakes import Table, set_table, skip_validation
 from tests.unit.serving.rollout_run import begin
 
 
@@ -22,6 +22,7 @@ from tests.unit.serving.rollout_run import begin
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop.time, "sleep", lambda seconds: None)
     monkeypatch.setattr("mlops.deployment.list_known_models", lambda url, access: {"iris"})
+    skip_validation(monkeypatch)
     # A rollout that never ends is a failure of the test within a minute.
     monkeypatch.setattr("mlops.deployment.FOLLOW_SECONDS", 60.0)
 

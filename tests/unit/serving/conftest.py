@@ -12,11 +12,10 @@ from serving.answering.served import Version
 from serving.following.follower import Follower
 from serving.following.model_files import ModelFiles
 from serving.registry.reader import MlflowRegistry
-from serving.rollout.validation import Measured
 from tests.unit.serving.app_client import Ask, make_client
 from tests.unit.serving.follower_replica import FakeRegistry, Replica
 from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
-from tests.unit.serving.rollout_fakes import read_holdout
+from tests.unit.serving.rollout_fakes import skip_validation
 
 
 @pytest.fixture
@@ -69,5 +68,4 @@ def ask(follower: Follower, metrics: CollectorRegistry) -> Ask:
 @pytest.fixture
 def quick_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     """The child process has tests of its own; here it would take a second each time."""
-    measured = Measured(read_holdout("iris", "1").spec, 0.1, 0.1, 1.0, 10.0, 10.0)
-    monkeypatch.setattr("serving.rollout.steps.validate", lambda candidate, **_: measured)
+    skip_validation(monkeypatch)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
+
 from ml_code.gate.holdout_rows import HoldoutRows
 from ml_code.model_file.onnx_model import OnnxModel
 from serving.rollout.control import RolloutControl
 from serving.rollout.rollback import promote_by_hand
+from serving.rollout.validation import Measured
 from tests.unit.serving.fake_registry import FILE, ROWS, FakeLog, FakeRegistryWriter, FakeRows
 from tests.unit.serving.fake_stack import FakeStack
 
@@ -60,3 +63,9 @@ def promote_in_turn(*versions: str) -> Table:
     for version in versions:
         promote_by_hand(table.control("ada@lab"), "iris", version, "better")
     return table
+
+
+def skip_validation(patch: pytest.MonkeyPatch) -> None:
+    """Has steps measure each file at once, instead of in a process of its own."""
+    measured = Measured(read_holdout("iris", "1").spec, 0.1, 0.1, 1.0, 10.0, 10.0)
+    patch.setattr("serving.rollout.steps.validate", lambda candidate, **_: measured)

@@ -13,7 +13,7 @@ from mlops import loop
 from mlops.app import app
 from mlops.commands import datasets, deploying, training
 from tests.unit.mlops.fake_deployment import FakeAirflow
-from tests.unit.serving.rollout_fakes import set_table
+from tests.unit.serving.rollout_fakes import set_table, skip_validation
 
 
 class ClosableAirflow(FakeAirflow):
@@ -36,6 +36,7 @@ def airflow(host: Settings, monkeypatch: pytest.MonkeyPatch) -> ClosableAirflow:
     table = set_table("2", champion="1")
     airflow = ClosableAirflow(table)
     monkeypatch.setattr(loop.time, "sleep", lambda seconds: None)
+    skip_validation(monkeypatch)
     monkeypatch.setattr(deploying, "connect_airflow", lambda _: airflow)
     monkeypatch.setattr("mlops.deployment.list_known_models", lambda url, access: {"iris"})
     monkeypatch.setattr("serving.rollout.control.connect_registry", lambda _, owner: table.control(owner))
