@@ -15,12 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
 from tests.mutants.catalog import ROOT, Mutant, load_mutants
+from tests.mutants.forks import Runner, run_runner
 
 WORKERS = 2
 TEST_SECONDS = 180
@@ -32,12 +35,14 @@ DEADLY_SHARE = 0.9
 def main(wanted: list[str]) -> int:
     """Runs the mutants of the names that were given, and returns the exit code."""
     mutants = [mutant for mutant in load_mutants() if not wanted or {mutant.name, mutant.group} & set(wanted)]
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ThreadPoolExecutor(WORKERS) as pool:
-        copies: SimpleQueue[Path] = SimpleQueue()
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mutants-"))
+        copies: SimpleQueue[Copy] = SimpleQueue()
         for number in range(WORKERS):
-            copies.put(copy_tree(Path(folder) / str(number)))
+            tree = copy_tree(Path(folder) / str(number))
+            copies.put(Copy(tree, stack.enter_context(run_runner(tree))))
         healthy = copies.get()
-        if failure := run_tests(healthy, sorted({test for mutant in mutants for test in mutant.tests})):
+        if failure := healthy.run_tests(sorted({test for mutant in mutants for test in mutant.tests})):
             print(f"The tests fail without a mutant: {failure}")
             return 1
         copies.put(healthy)
@@ -45,40 +50,45 @@ def main(wanted: list[str]) -> int:
 
         def judge(mutant: Mutant) -> bool:
             copy = copies.get()
-            killer = kill(mutant, copy)
+            killer = copy.kill(mutant)
             copies.put(copy)
             outcome = "died    " if killer else "SURVIVED"
             print(f"{outcome} {mutant.name}: {killer or mutant.survives or mutant.what}\n", end="", flush=True)
             return bool(killer)
 
+        pool = stack.enter_context(ThreadPoolExecutor(WORKERS))
         died = list(pool.map(judge, mutants))
     print(f"{sum(died)} of {len(died)} died in {(time.monotonic() - started) / 60:.1f} minutes")
     has_unknown = any(not is_dead and not mutant.survives for mutant, is_dead in zip(mutants, died, strict=True))
     return int(has_unknown or sum(died) < DEADLY_SHARE * len(died))
 
 
-def kill(mutant: Mutant, copy: Path) -> str | None:
-    """Applies a mutant to a copy of the tree, and returns the test that fails; None if all pass."""
-    file = copy / mutant.file
-    healthy = file.read_text()
-    file.write_text(mutant.apply(healthy))
-    try:
-        return run_tests(copy, mutant.tests)
-    finally:
-        file.write_text(healthy)
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy of the tree, and what runs tests in it: its packages come before the installed ones."""
 
+    folder: Path
+    runner: Runner
 
-def run_tests(copy: Path, tests: Iterable[str]) -> str | None:
-    """Runs tests in a copy of the tree, whose packages come before the installed ones, until one fails."""
-    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
-    try:
-        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=TEST_SECONDS * 5, check=False)
-    except subprocess.TimeoutExpired:
-        return "its tests do not end"
-    if done.returncode == 0:
-        return None
-    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return failed[0].partition(" - ")[0].partition(" ")[2] if failed else done.stdout[-300:] + done.stderr[-300:]
+    def kill(self, mutant: Mutant) -> str | None:
+        """Applies a mutant, and returns the test that fails; None if all pass."""
+        file = self.folder / mutant.file
+        healthy = file.read_text()
+        file.write_text(mutant.apply(healthy))
+        try:
+            return self.run_tests(mutant.tests)
+        finally:
+            file.write_text(healthy)
+
+    def run_tests(self, tests: Sequence[str]) -> str | None:
+        """Runs tests until one fails, and returns that."""
+        done = self.runner.run(tests, TEST_SECONDS * 5)
+        if done.code is None:
+            return "its tests do not end"
+        if done.code == 0:
+            return None
+        failed = [line for line in done.output.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        return failed[0].partition(" - ")[0].partition(" ")[2] if failed else done.output[-300:]
 
 
 def copy_tree(target: Path) -> Path:
