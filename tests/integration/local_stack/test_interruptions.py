@@ -61,7 +61,7 @@ def test_a_terminal_that_is_closed_ends_it_too(state: Path) -> None:
 
 
 @needs_death_signal
-@pytest.mark.parametrize("said", ["database folder", "buckets"])
+@pytest.mark.parametrize("said", [pytest.param("database folder", marks=pytest.mark.long), "buckets"])
 def test_killing_the_demo_takes_all_of_it_along(state: Path, said: str) -> None:
     demo = DemoProcess(state)
     demo.wait_for(said)

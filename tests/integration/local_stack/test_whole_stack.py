@@ -110,6 +110,7 @@ def test_a_file_that_is_put_trains_a_version_that_answers(stack: LocalStack) -> 
     print(f"\nfrom put to an answer of the new version: {time.monotonic() - started:.0f} s")
 
 
+@pytest.mark.long  # tests/e2e/test_smoke.py has the same command on the compose project
 def test_smoke_passes_every_step_and_leaves_the_champion(stack: LocalStack) -> None:
     before = find_version(url(stack))
     done = run_mlops("smoke", "--env-file", str(stack.state.env_file), "--json")

@@ -62,7 +62,7 @@ def check_moved(seeds: range) -> None:
 
 
 def test_a_relation_that_turns_round_is_held_for_a_person_with_a_better_model() -> None:
-    check_turned(range(10))
+    check_turned(range(4))
 
 
 def test_labels_turned_round_where_old_rows_know_better_are_never_promoted_unattended() -> None:
