@@ -35,7 +35,7 @@ from serving.answering.served import Version
 from serving.following.model_files import ModelFiles
 from tests.benchmarks.load import run_load
 from tests.ports import free_port
-from tests.servers import run_process
+from tests.processes import run_process
 
 ROUNDS = 3
 SECONDS = 5

@@ -15,7 +15,8 @@ import httpx
 from tests.integration.airflow_home import make_airflow_environment
 from tests.integration.airflow_process import migrate, run_in_airflow
 from tests.ports import free_port
-from tests.servers import PostgresServer, run_process
+from tests.processes import run_process
+from tests.servers import PostgresServer
 from tests.waiting import wait_until
 
 DOCKER = Path(__file__).parents[2] / "docker/airflow"

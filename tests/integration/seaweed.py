@@ -17,7 +17,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.ports import free_port
-from tests.servers import START_SECONDS, run_process
+from tests.processes import START_SECONDS, run_process
 
 ROOT = ("root", "root-secret-of-the-tests")
 

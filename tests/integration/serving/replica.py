@@ -17,7 +17,7 @@ import httpx
 from serving.answering.served import Version
 from serving.following.model_files import ModelFiles
 from tests.ports import free_port
-from tests.servers import run_process
+from tests.processes import run_process
 from tests.unit.serving.onnx_files import make_classifier, make_mixed_regressor
 
 START_SECONDS = 300
