@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install env digests tls up demo down logs build check fast test test-long newcomer docs mutants statistics screenshots bench bench-stack lock images-publish kma-live
+.PHONY: help install env digests tls up demo down logs build check fast test test-long newcomer docs docs-site mutants statistics screenshots bench bench-stack lock images-publish kma-live
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -7,7 +7,7 @@ RUN := $(UV) run --no-sync
 # PROFILE=celery adds docker/celery/compose.yaml. Without it the variable COMPOSE_FILE of .env counts, if it is there.
 FILES := $(if $(PROFILE),--file docker-compose.yaml --file docker/$(PROFILE)/compose.yaml)
 COMPOSE := docker compose $(FILES)
-REQUIREMENTS := airflow mlflow serving dev docs uv
+REQUIREMENTS := airflow mlflow serving notebook dev screenshots uv
 PARTS ?= fast e2e integration
 REPEATS ?= 5
 export GIT_COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
@@ -73,6 +73,9 @@ test-long: .venv/installed ## the long ones: every fault and rollout five times 
 newcomer: ## run `make demo` from a clean checkout in an empty container, then without a network (needs Docker)
 	@docker/bin/newcomer.sh
 
+docs-site: .venv/installed ## build the documents as a site, build/docs-site/site/index.html; needs no internet
+	$(RUN) python docs/site/build.py build/docs-site
+
 mutants: .venv/installed ## break one line at a time and show which test notices; ONLY=gate for one list
 	$(RUN) python -m tests.mutants $(ONLY)
 
@@ -84,7 +87,7 @@ docs: .venv/installed ## write docs/dags.md from the docstrings of the DAG files
 	@.venv/bin/mlops dataset schema >docs/dataset.schema.json
 
 screenshots: .venv/installed ## take the pictures of the README from the running stack (needs Chromium)
-	@$(UV) pip install --quiet -p $(PYTHON) --no-deps --require-hashes -r docker/requirements/docs.txt
+	@$(UV) pip install --quiet -p $(PYTHON) --no-deps --require-hashes -r docker/requirements/screenshots.txt
 	$(RUN) python docs/screenshots.py
 
 bench: .venv/installed ## measure /predict beside a hand-written server and MLflow's (needs wrk)
