@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install env digests tls up demo down logs build check fast test test-long newcomer docs docs-site mutants statistics screenshots bench bench-stack lock images-publish kma-live
+.PHONY: help install env digests tls up demo down logs build check fast test test-long newcomer docs docs-site mutants statistics screenshots bench bench-stack lock update audit hooks image release-check images-publish kma-live
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -7,7 +7,7 @@ RUN := $(UV) run --no-sync
 # PROFILE=celery adds docker/celery/compose.yaml. Without it the variable COMPOSE_FILE of .env counts, if it is there.
 FILES := $(if $(PROFILE),--file docker-compose.yaml --file docker/$(PROFILE)/compose.yaml)
 COMPOSE := docker compose $(FILES)
-REQUIREMENTS := airflow mlflow serving notebook dev screenshots uv
+REQUIREMENTS := airflow mlflow serving notebook dev screenshots audit uv
 PARTS ?= fast e2e integration
 REPEATS ?= 5
 export GIT_COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
@@ -53,13 +53,18 @@ install: .venv/installed ## create .venv with every tool, from hash-pinned requi
 .venv/installed: docker/requirements/dev.txt docker/requirements/uv.txt pyproject.toml
 	@docker/bin/install.sh
 
-check: .venv/installed ## lint, formatting, types, shell scripts, workflows
+check: .venv/installed ## lint, formatting, types, shell scripts, Dockerfile, workflows
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) lint-imports --no-cache --no-logo
 	$(RUN) mypy
 	$(RUN) shellcheck $$(git ls-files '*.sh') .ci/run
+	$(RUN) hadolint Dockerfile
+	$(RUN) zizmor --offline --quiet .github/workflows
 	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint: not on this machine, skipped"; fi
+
+hooks: .venv/installed ## run the commands of `make check` on the changed files before each commit
+	$(RUN) prek install
 
 fast: check ## lint, and the tests that need nothing but Python: before every commit
 	$(RUN) pytest --numprocesses logical --dist loadfile tests/unit tests/repo
@@ -106,7 +111,26 @@ lock: .venv/installed ## resolve the dependencies and export the hash-pinned req
 	    --output-file docker/requirements/$$group.txt >/dev/null; done
 	@$(PYTHON) docker/requirements/digest.py --write
 
-images-publish: ## build and push the three images for amd64 and arm64: REGISTRY=ghcr.io/owner TAG=v1.2.3
+update: .venv/installed ## move the date of the lock to a week ago, and resolve and export again
+	@$(PYTHON) docker/bin/newer.py
+	@$(MAKE) --no-print-directory lock
+
+audit: .venv/installed ## look up every pinned package in the public advisories; needs the internet
+	@$(UV) pip install --quiet -p $(PYTHON) --no-deps --require-hashes -r docker/requirements/audit.txt
+	@for group in $(REQUIREMENTS); do echo "$$group"; \
+	  $(RUN) pip-audit --strict --disable-pip --no-deps -r docker/requirements/$$group.txt || exit 1; done
+
+image: ## build one image: TARGET=serving
+	docker build --target $(TARGET) --tag mlops-loop/$(TARGET):dev .
+
+release-check: ## check that the tag, the version and the changes name the same release: TAG=v0.2.0
+	@python3 docker/bin/release.py $(TAG)
+
+# The digests go to the workflow, which signs where the images came from.
+images-publish: ## build and push the three images for amd64 and arm64, with SBOM: REGISTRY=ghcr.io/owner TAG=v1.2.3
+	@mkdir -p build
 	@for target in airflow mlflow serving; do \
-	  docker buildx build --platform linux/amd64,linux/arm64 --target $$target \
-	    --tag $(REGISTRY)/mlops-loop-$$target:$(TAG) --push . || exit 1; done
+	  docker buildx build --platform linux/amd64,linux/arm64 --target $$target --sbom=true --provenance=mode=max \
+	    --metadata-file build/$$target.json --tag $(REGISTRY)/mlops-loop-$$target:$(TAG) --push . || exit 1; \
+	  sed -n "s/.*\"containerimage.digest\": *\"\(.*\)\".*/$$target=\1/p" build/$$target.json \
+	    >>$${GITHUB_OUTPUT:-/dev/stdout}; done

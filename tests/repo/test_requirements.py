@@ -49,7 +49,16 @@ def read_pins(file: Path) -> dict[str, str]:
 
 
 def test_there_is_one_file_per_image_and_three_for_developers() -> None:
-    assert {file.stem for file in FILES} == {"airflow", "mlflow", "serving", "notebook", "dev", "screenshots", "uv"}
+    assert {file.stem for file in FILES} == {
+        "airflow",
+        "mlflow",
+        "serving",
+        "notebook",
+        "dev",
+        "screenshots",
+        "audit",
+        "uv",
+    }
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

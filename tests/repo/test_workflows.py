@@ -25,8 +25,8 @@ def list_steps(workflow: Path) -> list[dict[str, Any]]:
     return [step for job in load(workflow)["jobs"].values() for step in job["steps"]]
 
 
-def test_there_are_two_workflows() -> None:
-    assert {file.name for file in WORKFLOWS} == {"ci.yml", "release.yml"}
+def test_there_are_three_workflows() -> None:
+    assert {file.name for file in WORKFLOWS} == {"ci.yml", "nightly.yml", "release.yml"}
 
 
 @per_workflow
@@ -103,6 +103,32 @@ def test_ci_has_the_python_of_the_project() -> None:
         if "setup-python" in step.get("uses", "")
     ]
     assert set(versions) == {".python-version"}
+
+
+def test_a_release_checks_its_tag_first_and_signs_every_image() -> None:
+    steps = list_steps(ROOT / ".github/workflows/release.yml")
+    runs = [step["run"] for step in steps if "run" in step]
+    assert runs[0].startswith("make release-check TAG=")
+    signed = [step["with"]["subject-digest"] for step in steps if "attest-build-provenance" in step.get("uses", "")]
+    published = re.findall(
+        r"^  @?for target in (.*); do", (ROOT / "Makefile").read_text().replace("\t", "  "), re.MULTILINE
+    )
+    assert [re.findall(r"outputs\.(\w+)", digest) for digest in signed] == [[name] for name in published[-1].split()]
+
+
+def test_the_packages_and_the_images_are_scanned_every_night() -> None:
+    nightly = load(ROOT / ".github/workflows/nightly.yml")
+    assert "schedule" in nightly["on"]
+    assert nightly["jobs"]["packages"]["steps"][-1]["run"] == "make audit"
+    assert sorted(nightly["jobs"]["images"]["strategy"]["matrix"]["target"]) == ["airflow", "mlflow", "serving"]
+    assert nightly["jobs"]["images"]["steps"][-1]["with"]["severity-cutoff"] == "high"
+
+
+def test_an_audit_of_nothing_fails() -> None:
+    """Without `--strict` pip-audit ends with 0 where it could look up no package."""
+    audit = re.findall(r"pip-audit .*", (ROOT / "Makefile").read_text())
+    assert len(audit) == 1
+    assert "--strict" in audit[0].split()
 
 
 def test_a_release_starts_with_a_version_tag_only() -> None:
