@@ -51,6 +51,21 @@ ENV AIRFLOW_HOME=/opt/airflow
 USER airflow
 WORKDIR /opt/airflow
 
+# --- notebook: JupyterLab beside the libraries of a training; built by `make up PROFILE=notebook` only ------------------
+FROM airflow AS notebook
+USER root
+RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
+    --mount=type=bind,source=docker/requirements/notebook.txt,target=/tmp/requirements.txt \
+    --mount=type=cache,target=/var/cache/uv,sharing=locked \
+    uv pip install --no-deps --require-hashes -r /tmp/requirements.txt
+COPY notebooks/*.ipynb /opt/notebooks/
+COPY docker/notebook/start.sh /opt/
+RUN install -d -o airflow -g 0 /home/notebook
+USER airflow
+ENV HOME=/home/notebook
+WORKDIR /home/notebook
+CMD ["sh", "/opt/start.sh"]
+
 # --- mlflow: tracks and registers -----------------------------------------------------------------------------------
 FROM base AS mlflow
 RUN useradd --uid 50000 --gid 0 --create-home mlflow

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install env digests tls up demo down logs build check fast test test-long newcomer docs docs-site mutants statistics screenshots bench bench-stack lock update audit hooks image release-check images-publish kma-live
+.PHONY: help install env digests tls up demo down logs build check fast test test-long newcomer docs docs-site notebook mutants statistics screenshots bench bench-stack lock update audit hooks image release-check images-publish kma-live
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -80,6 +80,10 @@ newcomer: ## run `make demo` from a clean checkout in an empty container, then w
 
 docs-site: .venv/installed ## build the documents as a site, build/docs-site/site/index.html; needs no internet
 	$(RUN) python docs/site/build.py build/docs-site
+
+notebook: .venv/installed ## open the notebooks in JupyterLab beside the running stack; installs JupyterLab first
+	@$(UV) pip install --quiet -p $(PYTHON) --no-deps --require-hashes -r docker/requirements/notebook.txt
+	.venv/bin/mlops notebook
 
 mutants: .venv/installed ## break one line at a time and show which test notices; ONLY=gate for one list
 	$(RUN) python -m tests.mutants $(ONLY)

@@ -13,6 +13,7 @@ from mlops.commands import (
     deploying,
     feedback,
     models,
+    notebook,
     predicting,
     replaying,
     stack,
@@ -39,6 +40,7 @@ app.add_typer(feedback.commands)
 app.add_typer(status.commands)
 app.add_typer(checks.commands)
 app.add_typer(version.commands)
+app.add_typer(notebook.commands)
 app.add_typer(users.commands, name="users")
 app.add_typer(stack.commands)
 app.add_typer(stack.local, name="local")
