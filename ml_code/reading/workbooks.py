@@ -185,8 +185,12 @@ def _refuse_extent(cells: int, name: str) -> None:
 
 
 def _refuse_archive(parts: set[str], name: str) -> None:
-    if parts & {"xl/workbook.xml", "xl/workbook.bin", "content.xml"}:
+    if parts & {"xl/workbook.xml", "content.xml"}:
         return
+    if "xl/workbook.bin" in parts:  # the bounds of a sheet's cells are read from XML
+        raise SourceError(
+            f"file {name}: found a binary workbook (.xlsb), expected an Excel workbook (.xlsx); save it as .xlsx"
+        )
     is_document = "word/document.xml" in parts
     found, step = ("a Word document", "save its table as CSV UTF-8") if is_document else ("a zip archive", "unpack it")
     raise SourceError(f"file {name}: found {found}, expected a table; {step} and load that")

@@ -134,6 +134,17 @@ def test_another_archive_is_refused_by_its_kind(part: str, found: str) -> None:
         read(buffer.getvalue())
 
 
+def test_a_binary_workbook_is_refused_in_one_sentence() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("xl/workbook.bin", b"\x83\x01\x00")
+    with pytest.raises(SourceError) as refused:
+        read(buffer.getvalue(), "sales.xlsb")
+    assert str(refused.value) == (
+        "file sales.xlsb: found a binary workbook (.xlsb), expected an Excel workbook (.xlsx); save it as .xlsx"
+    )
+
+
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 def test_a_truncated_workbook_is_refused(share: float) -> None:
     book = write_workbook({"S": ROWS})
