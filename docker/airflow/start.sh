@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts a program of Airflow. With TLS=on browsers reach each program at the gateway's port, under a name of its own, so
-# links in notices and questions have these addresses.
+# Starts a program of Airflow. Links in notices and questions have the addresses that a browser reaches. With TLS=on each
+# program has a name of its own at the gateway's port. A proxy that does TLS serves each program at its own port.
 set -eu
 if [ "${TLS:-off}" = on ]; then
   port=${GATEWAY_PORT:-8000}
@@ -9,6 +9,11 @@ if [ "${TLS:-off}" = on ]; then
   export AIRFLOW__API__BASE_URL="https://airflow.$place"
   if [ "${ROLLOUT_MLFLOW_PUBLIC_URL-}" ]; then export ROLLOUT_MLFLOW_PUBLIC_URL="https://mlflow.$place"; fi
   if [ "${ROLLOUT_GATEWAY_PUBLIC_URL-}" ]; then export ROLLOUT_GATEWAY_PUBLIC_URL="https://$place"; fi
+elif [ "${TLS_BY_PROXY:-no}" = yes ]; then
+  for name in AIRFLOW__API__BASE_URL ROLLOUT_MLFLOW_PUBLIC_URL ROLLOUT_GATEWAY_PUBLIC_URL; do
+    eval "link=\${$name-}"
+    if [ "$link" ]; then export "$name=https://${link#http://}"; fi
+  done
 fi
 # Tasks do not reach Airflow's database, so its old rows are deleted from here.
 if [ "${2-}" = scheduler ]; then

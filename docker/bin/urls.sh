@@ -7,10 +7,11 @@ value() { sed -n "s/^$1=//p" .env | tail -n 1; }
 row() { printf '  %-10s %-28s %-12s %s\n' "$1" "$2" "$3" "$4"; }
 password() { echo "grep ^$1= .env"; }
 
-host=$(value PUBLIC_HOST)
-gateway=http://$host:$(value GATEWAY_PORT)
-programs=("http://$host:$(value AIRFLOW_PORT)/" "http://$host:$(value MLFLOW_PORT)/"
-  "http://$host:$(value MINIO_CONSOLE_PORT)/")
+host=$(value PUBLIC_HOST) scheme=http
+if [[ $(value TLS_BY_PROXY) == yes ]]; then scheme=https; fi
+gateway=$scheme://$host:$(value GATEWAY_PORT)
+programs=("$scheme://$host:$(value AIRFLOW_PORT)/" "$scheme://$host:$(value MLFLOW_PORT)/"
+  "$scheme://$host:$(value MINIO_CONSOLE_PORT)/")
 if [[ $(value TLS) == on ]]; then
   gateway=https://$host:$(value GATEWAY_PORT)
   programs=()
@@ -27,7 +28,7 @@ echo
 echo "Trigger mlops_training_pipeline in Airflow. A minute later the first model answers:"
 if [[ -n $(value GATEWAY_TOKENS) ]]; then login=" -H 'Authorization: Bearer TOKEN'"; fi # one of GATEWAY_TOKENS
 echo "  curl -X POST $gateway/predict -H 'Content-Type: application/json'${login-} -d '[[5.1, 3.5, 1.4, 0.2]]'"
-if [[ $(value BIND_ADDRESS) != 127.0.0.1 && $(value TLS) != on ]]; then
+if [[ $(value BIND_ADDRESS) != 127.0.0.1 && $(value TLS) != on && $scheme == http ]]; then
   echo "WARNING: published on $(value BIND_ADDRESS): passwords travel in clear without TLS in front (docs/operations.md)"
 fi
 if grep -q '=insecure-' .env; then

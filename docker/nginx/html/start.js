@@ -77,8 +77,8 @@ async function showAddresses() {
   canaryPercent = percent;
   for (const [program, { port }] of Object.entries(programs)) {
     const link = document.querySelector(`[data-program="${program}"] h3 a`);
-    // With TLS every program has a name of its own at this port.
-    link.href = tls ? `https://${program}.${location.host}/` : `http://${location.hostname}:${port}/`;
+    // With TLS=on every program has a name of its own at this port. A proxy that does TLS does it for the programs too.
+    link.href = tls ? `https://${program}.${location.host}/` : `${location.protocol}//${location.hostname}:${port}/`;
   }
 }
 

@@ -194,6 +194,8 @@ def test_the_start_page_runs_no_script_but_its_own(gateway: httpx.Client) -> Non
     for name in ("start.css", "start.js", "models.js", "loop.js"):
         assert name in page.text
         assert gateway.get(f"/{name}").status_code == 200
+    # Links have the scheme by which the page was opened: a proxy may do TLS.
+    assert "http://" not in gateway.get("/start.js").text
 
 
 def test_the_state_of_the_loop_is_empty_before_it_was_first_written(gateway: httpx.Client) -> None:

@@ -107,6 +107,15 @@ def test_the_urls_name_each_user_and_the_command_that_shows_the_password(clone: 
     assert "WARNING" not in shown
 
 
+def test_behind_a_proxy_with_tls_every_url_is_the_proxys(clone: Path) -> None:
+    text = (clone / ".env.example").read_text().replace("TLS_BY_PROXY=no", "TLS_BY_PROXY=yes")
+    (clone / ".env").write_text(text.replace("BIND_ADDRESS=127.0.0.1", "BIND_ADDRESS=10.0.0.5"))
+    shown = run(clone, "urls.sh").stdout
+    assert "http://" not in shown
+    assert {f"https://localhost:{port}/" for port in (8000, 8080, 5000, 9001)} <= set(shown.split())
+    assert "in clear" not in shown
+
+
 def test_known_secrets_and_other_addresses_are_warned_about(clone: Path) -> None:
     text = (clone / ".env.example").read_text().replace("BIND_ADDRESS=127.0.0.1", "BIND_ADDRESS=0.0.0.0")
     (clone / ".env").write_text(text)
@@ -241,8 +250,11 @@ IN_CLEAR = {
         ({"TLS": "on", "GATEWAY_PORT": "443"}, "https://airflow.ml.example https://mlflow.ml.example"),
         ({"TLS": "on", "GATEWAY_PORT": "8443"}, "https://airflow.ml.example:8443 https://mlflow.ml.example:8443"),
         ({"TLS": "on", "GATEWAY_PORT": "443", "ROLLOUT_MLFLOW_PUBLIC_URL": ""}, "https://airflow.ml.example"),
+        ({"TLS_BY_PROXY": "yes"}, "https://ml.example:8080 https://ml.example:5000"),
+        ({"TLS_BY_PROXY": "yes", "ROLLOUT_MLFLOW_PUBLIC_URL": ""}, "https://ml.example:8080"),
+        ({"TLS_BY_PROXY": "no"}, "http://ml.example:8080 http://ml.example:5000"),
     ],
-    ids=["nothing", "off", "443", "another port", "no rollouts here"],
+    ids=["nothing", "off", "443", "another port", "no rollouts here", "a proxy", "a proxy, no rollouts", "no proxy"],
 )
 def test_links_have_the_address_that_a_browser_reaches(settings: dict[str, str], links: str) -> None:
     environment = {"PATH": "/usr/bin:/bin", **IN_CLEAR, **settings}
