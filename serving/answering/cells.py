@@ -15,7 +15,7 @@ from serving.quoting import Quotes
 FLOAT32_MAX = 3.4028234663852886e38
 """Numbers beyond it would become infinite in the float32 that a model reads."""
 
-INTEGER_TEXT_MAX = 2**53
+INTEGER_TEXT_MAX = 2**53 - 1
 """A whole number beyond it is not exact in the JSON of most clients, so it cannot name a category."""
 
 SHOWN_CATEGORIES = 20
@@ -154,8 +154,8 @@ class CategoryReader:
         if not isinstance(cell, int | float) or (isinstance(cell, float) and not cell.is_integer()):
             raise ValueError(f"found {quotes.describe(cell)}, expected a text, a whole number or null")
         # 2**53 + 1 is 2**53 when JSON writes it with a decimal point.
-        if abs(cell) > INTEGER_TEXT_MAX or (isinstance(cell, float) and abs(cell) == INTEGER_TEXT_MAX):
-            raise ValueError(f"found {quotes.describe(cell)}; send it as text, it is beyond 2**53")
+        if abs(cell) > INTEGER_TEXT_MAX:
+            raise ValueError(f"found {quotes.describe(cell)}; send it as text, it is not below 2**53")
         return int(cell)  # JSON does not distinguish 3.0 from 3
 
     def judge(self, value: Any) -> Kind | None:
@@ -194,4 +194,4 @@ def make_reader(feature: Feature) -> Reader:
 
 def _write(number: float) -> str:
     """All digits of a number, without `.0`."""
-    return str(int(number)) if abs(number) < INTEGER_TEXT_MAX and number == int(number) else repr(number)
+    return str(int(number)) if abs(number) <= INTEGER_TEXT_MAX and number == int(number) else repr(number)

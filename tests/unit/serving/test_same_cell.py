@@ -16,7 +16,7 @@ from tests.unit.serving.onnx_files import describe_training, make_classifier, ma
 
 WORDS = ["busan", " busan", "서울", "\u1109\u1165\u110b\u116e\u11af", "true", "FALSE", "3", "3.0", "03", "", " "]
 TEXTS = st.sampled_from(WORDS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-WHOLE = st.sampled_from([3, 0, -1]) | st.integers(-(2**53), 2**53)
+WHOLE = st.sampled_from([3, 0, -1]) | st.integers(1 - 2**53, 2**53 - 1)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=32) | st.integers(-1000, 1000)
 
 SIZES = [(NUMBERS, "FP64"), (st.integers(-(2**31), 2**31 - 1), "INT32"), (st.booleans(), "BOOL")]
