@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from ml_code.errors import SettingsError
 from ml_code.monitoring.prediction_log.blocks import REFUSED
-from ml_code.monitoring.prediction_log.tables import Part, Parts
+from ml_code.monitoring.prediction_log.tables import Part, Parts, list_repeating
 from ml_code.segments import Lines, take_free, write_synced
 from ml_code.workspace import Workspace
 
@@ -250,7 +250,7 @@ def _store_group(workspace: Workspace, name: str, parts: Parts, found: Collected
 
 def _store(workspace: Workspace, part: Part, name: str, table: pa.Table) -> int:
     content = io.BytesIO()
-    pq.write_table(table, content, compression="zstd")
+    pq.write_table(table, content, compression="zstd", use_dictionary=list_repeating(table))
     uri = workspace.places.locate_log_hour(part.model, part.schema, part.hour, name)
     workspace.storage.write_bytes(uri, content.getvalue())
     return content.tell()
