@@ -36,11 +36,15 @@ def make_reference(cells: Cells, prediction: Any = None) -> Reference:
 
 
 def draw_cells(random: np.random.Generator, rows: int, columns: int, mixing: Any = None) -> dict[str, Any]:
-    """Correlated columns: a third is skewed (log-normal), and a third has ties."""
-    plain = random.standard_normal((rows, columns))
+    """Correlated columns of independent rows."""
+    return shape_cells(random.standard_normal((rows, columns)), mixing)
+
+
+def shape_cells(plain: Any, mixing: Any = None) -> dict[str, Any]:
+    """Columns of normal numbers, mixed; a third becomes skewed (log-normal), and a third gets ties."""
     mixed = plain if mixing is None else plain @ mixing
     shapes = (lambda cells: cells, np.exp, lambda cells: np.round(cells * 2))
-    return {f"f{place}": shapes[place % 3](mixed[:, place]) for place in range(columns)}
+    return {f"f{place}": shapes[place % 3](mixed[:, place]) for place in range(mixed.shape[1])}
 
 
 def draw_mixing(random: np.random.Generator, columns: int) -> Any:

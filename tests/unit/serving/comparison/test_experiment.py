@@ -7,35 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from serving.comparison.experiment import Comparison, Losses, Plan, compare, estimate_rows
-
-LOOKS = 100
-
-
-def simulate(
-    seed: int, rows: int, *, difference: float, users: int | None = None, share: float = 0.5
-) -> list[Comparison]:
-    """All looks at one experiment: one answer in ten is wrong, and users differ in how often."""
-    draw = np.random.default_rng(seed)
-    count = users or rows
-    units = draw.integers(0, users, rows) if users else np.arange(rows)
-    is_challenger = (draw.random(count) < share)[units]
-    error_rate = (draw.beta(0.9, 8.1, count) if users else np.full(count, 0.1))[units]
-    wrong = (draw.random(rows) < error_rate + np.where(is_challenger, difference, 0)).astype(float)
-    plan = Plan(margin=0.05, variance=0.09, share=share)
-
-    def look(seen: int) -> Comparison:
-        ours = is_challenger[:seen]
-        return compare(
-            Losses(wrong[:seen][~ours], units[:seen][~ours]), Losses(wrong[:seen][ours], units[:seen][ours]), plan
-        )
-
-    return [look(rows * number // LOOKS) for number in range(1, LOOKS + 1)]
-
-
-def count_winners(seeds: int, rows: int, *, users: int | None, share: float, difference: float = 0.0) -> int:
-    looks = [simulate(seed, rows, difference=difference, users=users, share=share) for seed in range(seeds)]
-    return sum(any(found.verdict in {"better", "worse"} for found in series) for series in looks)
+from serving.comparison.experiment import Losses, Plan, compare, estimate_rows
+from tests.statistics.experiment import ExperimentCase, look_often, simulate_experiments
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
@@ -44,13 +17,15 @@ def count_winners(seeds: int, rows: int, *, users: int | None, share: float, dif
 def test_without_a_difference_hardly_any_of_100_looks_names_a_winner(
     seeds: int, users: int | None, share: float
 ) -> None:
-    assert count_winners(seeds, 4000, users=users, share=share) <= 0.05 * seeds + 1
+    found = simulate_experiments(ExperimentCase(share=share, users=users), seeds)
+    assert found.winners * seeds <= 0.05 * seeds + 1
+    assert found.coverage * seeds >= 0.95 * seeds - 1
 
 
 @pytest.mark.parametrize("difference", [-0.08, 0.08])
 def test_a_difference_is_found_in_its_direction_long_before_the_last_row(difference: float) -> None:
     for seed in range(10):
-        looks = simulate(seed, 6000, difference=difference)
+        looks = look_often(ExperimentCase(6000, difference=difference), seed)
         verdicts = [found.verdict for found in looks]
         winner = "better" if difference < 0 else "worse"
         assert winner in verdicts[:60]
@@ -58,14 +33,14 @@ def test_a_difference_is_found_in_its_direction_long_before_the_last_row(differe
 
 
 def test_a_difference_below_the_margin_is_equivalent_in_the_end() -> None:
-    assert simulate(3, 40_000, difference=0.0)[-1].verdict == "equivalent"
+    assert look_often(ExperimentCase(40_000), 3)[-1].verdict == "equivalent"
 
 
 def test_the_rows_needed_find_the_margin_in_four_of_five_experiments() -> None:
     needed = estimate_rows(Plan(margin=0.05, variance=0.09, share=0.5))
-    found = count_winners(40, needed, users=None, share=0.5, difference=0.05)
-    assert found >= 0.7 * 40
-    assert count_winners(40, needed // 3, users=None, share=0.5, difference=0.05) < found
+    found = simulate_experiments(ExperimentCase(needed, difference=0.05), 40).winners
+    assert found >= 0.7
+    assert simulate_experiments(ExperimentCase(needed // 3, difference=0.05), 40).winners < found
 
 
 def test_a_smaller_share_needs_more_rows() -> None:

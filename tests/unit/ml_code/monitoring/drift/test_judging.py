@@ -174,6 +174,12 @@ def test_rows_that_repeat_in_the_reference_too_all_count(random: np.random.Gener
     assert judge_rows(roll(500), roll(300)).judged_rows == 300
 
 
+def test_two_rows_alone_are_drift_where_rows_of_the_reference_repeat(random: np.random.Generator) -> None:
+    known = {"dice": random.integers(1, 7, 500).astype(float), "town": TOWNS[random.integers(0, 3, 500)]}
+    found = judge_rows(known, {"dice": np.tile([1.0, 6.0], 150), "town": np.tile(TOWNS[:2], 150)})
+    assert (found.verdict, found.judged_rows) == ("drift", 300)
+
+
 def test_a_rounding_to_float32_is_no_drift(random: np.random.Generator) -> None:
     """A reference holds what the model reads, and the log what the client sent."""
     cells = np.round(random.normal(5, 1, 6000), 1)
