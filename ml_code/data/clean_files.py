@@ -45,7 +45,8 @@ class CleanFile:
     """One accepted file: its origin, the time of its acceptance, and its counts of rows.
 
     `outside` counts the good rows outside of a range that does not reject, by column.
-    `object_tag` is the tag of the incoming object; a repeated step recognizes its own work by it.
+    `object_tag` is the tag of the incoming object; a repeated step recognizes its own work by it. `model` is the one
+    that answered the rows of a file of live rows.
     """
 
     sha256: str
@@ -56,6 +57,7 @@ class CleanFile:
     bad_rows: int
     outside: Mapping[str, int] = field(default_factory=dict)
     is_live: bool = False
+    model: str | None = None
 
     @property
     def is_source(self) -> bool:
@@ -147,12 +149,12 @@ class CleanFiles:
         self._storage.write_bytes(self._uri(name), _write_parquet(good, accepted))
         return accepted
 
-    def add_live(self, rows: pd.DataFrame, origin: str) -> str:
+    def add_live(self, rows: pd.DataFrame, model: str) -> str:
         """Checks live rows by the catalog, and stores the valid ones as pending; invalid rows go to quarantine.
 
         Args:
-            rows: the features and the target typed or as text, `LIVE_ID` and `PREDICTED_AT`.
-            origin: where they come from, for messages.
+            rows: the features and the target typed or as text, and the columns of live rows.
+            model: the model that answered them.
 
         Returns:
             The name of the file; the same rows have one name.
@@ -161,6 +163,7 @@ class CleanFiles:
             DataCheckError: more rows are invalid than the catalog accepts.
             StorageError: the store refuses.
         """
+        origin = f"the prediction log of {model}"
         checked = check_rows(describe_live(self._dataset), rows)
         sha256 = hashlib.sha256(b"".join(sorted(digest_rows(rows)))).hexdigest()
         bad = [
@@ -169,7 +172,7 @@ class CleanFiles:
         ]
         if bad:
             self._refuse_bad(sha256, origin, bad, len(rows), self._write_report(sha256, origin, bad))
-        accepted = CleanFile(sha256, origin, None, _get_now(), len(rows), len(bad), is_live=True)
+        accepted = CleanFile(sha256, origin, None, _get_now(), len(rows), len(bad), is_live=True, model=model)
         self._storage.write_bytes(self._uri(PENDING + sha256), _write_parquet(checked.good, accepted))
         return PENDING + sha256
 

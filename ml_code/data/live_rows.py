@@ -18,6 +18,12 @@ LIVE_ID = "mlops_row_id"
 PREDICTED_AT = "mlops_predicted_at"
 """Column of a live row: time of its prediction in milliseconds UTC, as float64."""
 
+LABELLED_AT = "mlops_labelled_at"
+"""Column of a live row: when its label came, in milliseconds UTC, as float64."""
+
+LABELLED_BY = "mlops_labelled_by"
+"""Column of a live row: the token of the gateway that brought its label; missing without a token."""
+
 LIVE = "live-"
 """Begins the names of clean files of live rows that count for every training."""
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 import pandas as pd
 
 from ml_code.data.clean_files import CleanFiles
+from ml_code.data.dropped import drop_labels, read_dropped
 from ml_code.data.holdout import split_holdout
+from ml_code.data.live_rows import LIVE, PENDING
 from ml_code.data.source import load_source
 from ml_code.data.union import AcceptedFile, choose_counting, unite
 from ml_code.data.versions import PresentVersion, digest_inputs, make_version, read_present, write_present
@@ -19,6 +22,9 @@ from ml_code.storage import StoredObject
 from ml_code.workspace import Workspace
 
 ENDING = ".parquet"
+
+type Dropped = Mapping[str, Mapping[str, datetime]]
+"""By model: the tokens whose labels do not count, and until when."""
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +69,8 @@ def prepare_with(workspace: Workspace, dataset: str, pending: str) -> str:
     described, present = workspace.load_dataset(dataset), read_present(workspace, dataset)
     files = CleanFiles(workspace, described)
     names = choose_counting(files.list_names(), present.source if present else "")
-    return _write_snapshot(workspace, described, [files.read(name) for name in [*names, pending]])[1]
+    accepted = _read_files(files, [*names, pending], _read_dropped(workspace, described, [pending]))
+    return _write_snapshot(workspace, described, accepted)[1]
 
 
 def take_snapshot(workspace: Workspace, dataset: Dataset, source_sha256: str) -> str:
@@ -77,8 +84,8 @@ def take_snapshot(workspace: Workspace, dataset: Dataset, source_sha256: str) ->
     """
     files = CleanFiles(workspace, dataset)
     # The digest comes first: a file that changes while the others are read makes the next call read again.
-    names, inputs = _digest_inputs(workspace, dataset, source_sha256)
-    version, uri = _write_snapshot(workspace, dataset, [files.read(name) for name in names])
+    names, inputs, dropped = _digest_inputs(workspace, dataset, source_sha256)
+    version, uri = _write_snapshot(workspace, dataset, _read_files(files, names, dropped))
     write_present(workspace, dataset.name, PresentVersion(version, inputs, source_sha256))
     return uri
 
@@ -130,11 +137,26 @@ def name_version(uri: str) -> str:
     return uri.rsplit("/", 1)[-1].removesuffix(ENDING)
 
 
-def _digest_inputs(workspace: Workspace, dataset: Dataset, source_sha256: str) -> tuple[list[str], str]:
-    """The names of the contents that count, and the digest of everything that decides the rows."""
+def _digest_inputs(workspace: Workspace, dataset: Dataset, source_sha256: str) -> tuple[list[str], str, Dropped]:
+    """The names of the contents that count, the digest of everything that decides the rows, and the dropped labels."""
     objects = CleanFiles(workspace, dataset).list_objects()
     names = choose_counting(objects, source_sha256)
-    return names, digest_inputs(dataset, source_sha256, [objects[name] for name in names])
+    dropped = _read_dropped(workspace, dataset, names)
+    return names, digest_inputs(dataset, source_sha256, [objects[name] for name in names], dropped), dropped
+
+
+def _read_dropped(workspace: Workspace, dataset: Dataset, names: Iterable[str]) -> Dropped:
+    """The dropped tokens of each model of a dataset; a dataset without live rows needs no warehouse."""
+    if not any(name.startswith((LIVE, PENDING)) for name in names):
+        return {}
+    models = workspace.catalog.list_models()
+    return {model: read_dropped(workspace, model) for model, of in sorted(models.items()) if of == dataset.name}
+
+
+def _read_files(files: CleanFiles, names: Iterable[str], dropped: Dropped) -> list[AcceptedFile]:
+    """The accepted files, of live rows those whose label counts."""
+    found = [files.read(name) for name in names]
+    return [(file, drop_labels(rows, dropped.get(file.model or "", {}))) for file, rows in found]
 
 
 def _locate(workspace: Workspace, dataset: Dataset, version: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -67,11 +68,14 @@ def write_present(workspace: Workspace, dataset: str, present: PresentVersion) -
     workspace.storage.write_bytes(workspace.places.locate_version(dataset), content)
 
 
-def digest_inputs(dataset: Dataset, source_sha256: str, files: Iterable[StoredObject]) -> str:
-    """Digest of everything that decides a dataset's rows: the files in their present state, the catalog, the code."""
+def digest_inputs(
+    dataset: Dataset, source_sha256: str, files: Iterable[StoredObject], dropped: Mapping[str, Mapping[str, datetime]]
+) -> str:
+    """Digest of everything that decides a dataset's rows: the present files, dropped labels, the catalog, the code."""
     rules = dataset.model_dump(mode="json", exclude=IRRELEVANT)
     states = sorted((file.uri, file.tag) for file in files)
-    text = json.dumps([source_sha256, states, rules, _digest_code()], sort_keys=True)
+    tokens = {model: {name: until.isoformat() for name, until in found.items()} for model, found in dropped.items()}
+    text = json.dumps([source_sha256, tokens, states, rules, _digest_code()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

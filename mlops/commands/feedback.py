@@ -60,8 +60,8 @@ def _move_token(workspace: Workspace, model: str, dropped: str, restored: str, *
 
 
 def _show_counts(workspace: Workspace, model: str, *, as_json: bool) -> None:
+    from ml_code.data.dropped import read_dropped
     from ml_code.monitoring.feedback.counts import read_counts
-    from ml_code.monitoring.feedback.tokens import read_dropped
 
     counts = {name: asdict(read_counts(workspace, of)) for name, of in ((model, model), ("no known row", NO_ROW))}
     dropped = {token: until.isoformat() for token, until in sorted(read_dropped(workspace, model).items())}

@@ -19,6 +19,9 @@ INSERT = """
 SELECT = """
     SELECT window_start, window_end, verdict, rows, units, figures, page_uri FROM warehouse.drift_window
     WHERE model = %s AND version = %s ORDER BY window_start DESC LIMIT %s"""
+BETWEEN = """
+    SELECT DISTINCT window_start, window_end FROM warehouse.drift_window
+    WHERE model = %s AND verdict = %s AND window_end > %s AND window_start < %s ORDER BY window_start"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,17 @@ def read_windows(workspace: Workspace, model: str, version: str, limit: int = 5)
     with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(SELECT, (model, version, limit))
         return [JudgedWindow(Window(start, end), *rest) for start, end, *rest in cursor.fetchall()]
+
+
+def list_between(workspace: Workspace, model: str, verdict: Verdict, start: datetime, end: datetime) -> list[Window]:
+    """The windows of a verdict, by any version, that overlap a time; the oldest first.
+
+    Raises:
+        WarehouseError: the warehouse cannot be reached.
+    """
+    with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(BETWEEN, (model, verdict, start, end))
+        return [Window(*times) for times in cursor.fetchall()]
 
 
 def find_last_end(workspace: Workspace, model: str, version: str) -> datetime | None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ml_code.monitoring.feedback.tokens import read_dropped
+from ml_code.data.dropped import read_dropped
 from ml_code.workspace import Workspace
 
 MOMENT = pa.timestamp("ms", tz="UTC")

@@ -25,7 +25,7 @@ from ml_code.monitoring.retraining import attempts
 from ml_code.monitoring.retraining.asking import confirm_rows
 from ml_code.monitoring.retraining.attempts import Attempt, Outcome
 from ml_code.monitoring.retraining.choice import choose_mix, divide_holdout, narrow_challenger
-from ml_code.monitoring.retraining.labelled import RECEIVED_AT, read_labelled, read_live
+from ml_code.monitoring.retraining.labelled import read_labelled, read_live
 from ml_code.monitoring.retraining.verdict import OldRows, judge_drift
 from ml_code.signature import is_vouched
 from ml_code.training import plans, run
@@ -110,9 +110,7 @@ def _prepare(workspace: Workspace, attempt: Attempt, dataset: Dataset) -> str:
     start = min(attempt.since, attempt.until - timedelta(days=dataset.drift.label_horizon_days))
     until = read_watermark(workspace) or attempt.until
     rows = read_labelled(workspace, attempt.model, dataset, start, max(until, attempt.until))
-    pending = CleanFiles(workspace, dataset).add_live(
-        rows.drop(columns=[RECEIVED_AT]), f"the prediction log of {attempt.model}"
-    )
+    pending = CleanFiles(workspace, dataset).add_live(rows, attempt.model)
     attempts.note_rows(workspace.warehouse, attempt, pending)
     log.info("%s: %d labelled rows from the log", attempt.model, len(rows))
     return prepare_with(workspace, dataset.name, pending)

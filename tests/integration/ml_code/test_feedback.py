@@ -8,11 +8,12 @@ from pathlib import Path
 import psycopg2.errors
 import pytest
 
+from ml_code.data.dropped import read_dropped
 from ml_code.monitoring.feedback.collection import collect_labels
 from ml_code.monitoring.feedback.counts import Counts, read_counts
 from ml_code.monitoring.feedback.events import Event, render_event
 from ml_code.monitoring.feedback.labels import read_labels
-from ml_code.monitoring.feedback.tokens import read_dropped, record_token
+from ml_code.monitoring.feedback.tokens import record_token
 from ml_code.monitoring.prediction_log.blocks import make_request_id
 from ml_code.monitoring.prediction_log.collection import collect
 from ml_code.segments import SegmentWriter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 
 from ml_code.data.clean_files import CleanFiles
 from ml_code.data.holdout import split_holdout
-from ml_code.data.live_rows import LIVE_ID, PREDICTED_AT, find_live, find_newest
+from ml_code.data.live_rows import LABELLED_AT, LABELLED_BY, LIVE_ID, PREDICTED_AT, find_live, find_newest
 from ml_code.data.snapshots import prepare, prepare_with, read_snapshot
 from ml_code.errors import DataCheckError
-from ml_code.workspace import Workspace, open_workspace
+from ml_code.workspace import Workspace
 from tests.offline_settings import make_offline_settings
+from tests.unit.ml_code.monitoring.retraining.retraining_warehouse import RetrainingWarehouse
+
+DROPPED_AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 RENTS = """
 name = "rents"
@@ -40,7 +44,11 @@ def workspace(tmp_path: Path) -> Workspace:
     rows = range(100)
     table = {"id": rows, "house": rows, "size": range(10, 110), "town": "S", "rent": [400, 900] * 50}
     pd.DataFrame(table).to_csv(tmp_path / "rents.csv", index=False)
-    return open_workspace(make_offline_settings(tmp_path / "datasets", catalog_dir=tmp_path))
+    warehouse = RetrainingWarehouse()
+    return Workspace(
+        make_offline_settings(tmp_path / "datasets", catalog_dir=tmp_path),
+        connect_warehouse=lambda _: warehouse,  # type: ignore[arg-type, return-value]
+    )
 
 
 def make_live(rows: int, **columns: object) -> pd.DataFrame:
@@ -50,12 +58,14 @@ def make_live(rows: int, **columns: object) -> pd.DataFrame:
         "rent": "900",
         LIVE_ID: [f"{number:032x}-0" for number in range(rows)],
         PREDICTED_AT: np.arange(rows, dtype=np.float64),
+        LABELLED_AT: DROPPED_AT.timestamp() * 1000,
+        LABELLED_BY: "shop",
     }
     return pd.DataFrame(cells | columns)
 
 
-def add(workspace: Workspace, rows: pd.DataFrame) -> str:
-    return CleanFiles(workspace, workspace.load_dataset("rents")).add_live(rows, "the log of rents")
+def add(workspace: Workspace, rows: pd.DataFrame, model: str = "rents") -> str:
+    return CleanFiles(workspace, workspace.load_dataset("rents")).add_live(rows, model)
 
 
 def read(workspace: Workspace, uri: str) -> pd.DataFrame:
@@ -112,7 +122,7 @@ def test_live_rows_outside_of_the_catalogs_ranges_are_quarantined(workspace: Wor
     sizes = np.where(np.arange(50) < 3, 5000.0, 500.0)
     rows = read(workspace, prepare_with(workspace, "rents", add(workspace, make_live(50, size=sizes))))
     assert find_live(rows).sum() == 47
-    with pytest.raises(DataCheckError, match=r"the log of rents .*found 50 bad rows of 50"):
+    with pytest.raises(DataCheckError, match=r"the prediction log of rents .*found 50 bad rows of 50"):
         add(workspace, make_live(50, size=5000.0))
 
 
@@ -120,3 +130,50 @@ def test_the_newest_rows_are_live_ones_of_the_time_and_later(workspace: Workspac
     rows = read(workspace, prepare_with(workspace, "rents", add(workspace, make_live(50))))
     assert find_newest(rows, 40.0).sum() == 10
     assert not find_newest(read(workspace, prepare(workspace, "rents")), 0.0).any()
+
+
+def move_token(workspace: Workspace, action: str, moment: datetime = DROPPED_AT) -> None:
+    workspace.warehouse.tokens.append(("shop", action, moment))  # type: ignore[attr-defined]
+
+
+def count_live(workspace: Workspace) -> int:
+    return int(find_live(read(workspace, prepare(workspace, "rents"))).sum())
+
+
+def test_labels_of_a_dropped_token_leave_confirmed_rows_and_come_back_with_it(workspace: Workspace) -> None:
+    files = CleanFiles(workspace, workspace.load_dataset("rents"))
+    files.confirm_live(add(workspace, make_live(50, **{LABELLED_BY: ["shop", "bank"] * 25})))
+    with_all = prepare(workspace, "rents")
+    move_token(workspace, "drop")
+    assert count_live(workspace) == 25
+    assert set(read(workspace, prepare(workspace, "rents"))[LABELLED_BY].dropna()) == {"bank"}
+    move_token(workspace, "restore")
+    assert prepare(workspace, "rents") == with_all
+
+
+def test_labels_that_a_token_brings_after_its_drop_count(workspace: Workspace) -> None:
+    CleanFiles(workspace, workspace.load_dataset("rents")).confirm_live(add(workspace, make_live(50)))
+    move_token(workspace, "drop", DROPPED_AT - timedelta(milliseconds=1))
+    assert count_live(workspace) == 50
+
+
+def test_a_dropped_correction_leaves_the_label_before_it(workspace: Workspace) -> None:
+    files = CleanFiles(workspace, workspace.load_dataset("rents"))
+    files.confirm_live(add(workspace, make_live(50, rent="400", **{LABELLED_BY: "bank"})))
+    files.confirm_live(add(workspace, make_live(50)))
+    move_token(workspace, "drop")
+    rows = read(workspace, prepare(workspace, "rents"))
+    assert rows.loc[find_live(rows), "rent"].eq(400).all()
+
+
+def test_a_token_is_dropped_from_pending_rows_and_all_of_them_may_go(workspace: Workspace) -> None:
+    move_token(workspace, "drop")
+    assert not find_live(read(workspace, prepare_with(workspace, "rents", add(workspace, make_live(50))))).any()
+
+
+def test_labels_without_a_token_and_of_another_model_are_not_dropped(workspace: Workspace) -> None:
+    move_token(workspace, "drop")
+    files = CleanFiles(workspace, workspace.load_dataset("rents"))
+    files.confirm_live(add(workspace, make_live(50, **{LABELLED_BY: None})))
+    files.confirm_live(add(workspace, make_live(50, **{LIVE_ID: [f"other-{n}" for n in range(50)]}), "other"))
+    assert count_live(workspace) == 100

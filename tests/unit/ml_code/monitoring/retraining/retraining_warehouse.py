@@ -13,13 +13,14 @@ NAMES = COLUMNS.split(", ")
 
 
 class RetrainingWarehouse:
-    """Attempts, judged windows and rollouts; other tables are empty."""
+    """Attempts, judged windows, rollouts, and moves of tokens of labels; other tables are empty."""
 
     def __init__(self) -> None:
         self.attempts: list[dict[str, Any]] = []
         self.windows: list[tuple[Any, ...]] = []
         self.rollout: tuple[str, str] | None = None
         self.verdicts: dict[str, str] = {}
+        self.tokens: list[tuple[str, str, datetime]] = []
         self.rowcount = 0
         self._found: list[tuple[Any, ...]] = []
 
@@ -35,8 +36,13 @@ class RetrainingWarehouse:
         self._found = []
         if "warehouse.retraining" in statement:
             self._retraining(statement, values)
+        elif "verdict = %s" in statement:
+            _, verdict, start, end = values
+            self._found = [row[:2] for row in self.windows if row[2] == verdict and row[1] > start and row[0] < end]
         elif "warehouse.drift_window" in statement:
             self._found = self.windows
+        elif "warehouse.label_token" in statement:
+            self._found = list(self.tokens)
         elif "is_verdict" in statement:
             self._found = list(self.verdicts.items())
         elif "warehouse.rollout" in statement:
