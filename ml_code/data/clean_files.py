@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml_code.data.live_rows import LIVE, PENDING, describe_live
+from ml_code.data.live_rows import LIVE, LIVE_ID, PENDING, describe_live
 from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine
 from ml_code.data.validation import check_rows, count_outside, refuse_missing_columns, refuse_too_many_bad
 from ml_code.data.versions import digest_rows
@@ -185,6 +185,15 @@ class CleanFiles:
         found = self._storage.find(self._uri(name))
         if found is not None:
             self._storage.move(found.uri, self._uri(LIVE + name.removeprefix(PENDING)), found.tag)
+
+    def list_confirmed(self) -> set[str]:
+        """The ids of the live rows that count for every training.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        names = [name for name in self.list_names() if name.startswith(LIVE)]
+        return {row for name in names for row in self.read(name)[1][LIVE_ID]}
 
     def _write_report(self, sha256: str, origin: str, bad: list[BadRow]) -> Quarantine:
         quarantine = Quarantine(origin)

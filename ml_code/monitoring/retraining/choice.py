@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ml_code.data.live_rows import find_live, find_newest
+from ml_code.data.live_rows import LIVE_ID, find_live, find_newest
 from ml_code.dataset_rules import LOWER_IS_BETTER
 from ml_code.datasets import Dataset
 from ml_code.errors import GateError
@@ -26,23 +26,31 @@ type Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The two parts of a holdout that judge: live rows of the newest windows, and rows of files.
+    """The parts of a holdout that judge: live rows of the newest windows, rows of files, and confirmed live rows.
 
-    Live rows before these windows judge nothing: labels that are turned round for longer than the windows would
-    speak for themselves on the old side too.
+    Confirmed ones are older live rows that count since an earlier retraining. Other live rows before the newest windows
+    judge nothing: labels that are turned round for longer than the windows would speak for themselves.
     """
 
     is_newest: Mask
     is_old: Mask
+    is_confirmed: Mask
 
 
-def divide_holdout(holdout: pd.DataFrame, since_ms: float) -> Sides:
+def divide_holdout(holdout: pd.DataFrame, since_ms: float, confirmed: Collection[str] = ()) -> Sides:
     """Divides held-out rows at the time from which the world has been another.
+
+    Args:
+        holdout: held-out rows of files and of the log.
+        since_ms: that time.
+        confirmed: ids of the live rows that count for every training.
 
     Raises:
         GateError: too few of the newest rows are held out.
     """
-    sides = Sides(find_newest(holdout, since_ms), ~find_live(holdout))
+    is_newest, is_live = find_newest(holdout, since_ms), find_live(holdout)
+    is_known = holdout[LIVE_ID].isin(confirmed).to_numpy(dtype=bool) if is_live.any() else is_live
+    sides = Sides(is_newest, ~is_live, is_known & ~is_newest)
     if (count := int(sides.is_newest.sum())) < LEAST_ROWS:
         raise GateError(
             f"holdout: found {count} rows of the newest windows, expected at least {LEAST_ROWS}; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -24,7 +25,7 @@ from ml_code.monitoring.prediction_log.reading import read_watermark
 from ml_code.monitoring.retraining import attempts
 from ml_code.monitoring.retraining.asking import confirm_rows
 from ml_code.monitoring.retraining.attempts import Attempt, Outcome
-from ml_code.monitoring.retraining.choice import choose_mix, divide_holdout, narrow_challenger
+from ml_code.monitoring.retraining.choice import Sides, choose_mix, divide_holdout, narrow_challenger
 from ml_code.monitoring.retraining.labelled import read_labelled, read_live
 from ml_code.monitoring.retraining.verdict import OldRows, judge_drift
 from ml_code.signature import is_vouched
@@ -129,7 +130,8 @@ def _choose_and_judge(workspace: Workspace, attempt: Attempt, run_ids: Sequence[
     tracker = workspace.tracker
     opened = [open_challenger(workspace, tracker.read_run(run_id)) for run_id in run_ids]
     by_mix = {cast("MixName", challenger.run.params["mix"]): challenger for challenger in opened}
-    sides = divide_holdout(opened[0].holdout, attempt.since_ms)
+    confirmed = CleanFiles(workspace, opened[0].dataset).list_confirmed()
+    sides = divide_holdout(opened[0].holdout, attempt.since_ms, confirmed)
     newest = {name: narrow_challenger(challenger, sides.is_newest) for name, challenger in by_mix.items()}
     dataset, truth = opened[0].dataset, next(iter(newest.values())).truth
     mix = choose_mix(dataset, truth, {name: challenger.predicted for name, challenger in newest.items()})
@@ -137,7 +139,7 @@ def _choose_and_judge(workspace: Workspace, attempt: Attempt, run_ids: Sequence[
     slices = measure_slices(dataset, ours.holdout, ours.predicted)
     evidence = judging.weigh_evidence(tracker, ours, slices)
     comparison = compare_with_champion(workspace, ours)
-    old = _measure_old(workspace, narrow_challenger(by_mix[mix], sides.is_old))
+    old = _measure_old(workspace, by_mix[mix], sides)
     decision = judge_drift(dataset.name, dataset.gate, evidence, comparison, old, unattended=dataset.drift.unattended)
     judging.record_decision(workspace, ours.run, decision, slices)
     for loser in opened:
@@ -146,8 +148,20 @@ def _choose_and_judge(workspace: Workspace, attempt: Attempt, run_ids: Sequence[
     return ours.run.run_id, decision
 
 
-def _measure_old(workspace: Workspace, challenger: Challenger) -> OldRows | None:
-    """Challenger and champion on the older held-out rows; None if they do not compare."""
+def _measure_old(workspace: Workspace, challenger: Challenger, sides: Sides) -> OldRows | None:
+    """Challenger and champion on the side of older rows where the challenger is worse; None if none compares.
+
+    Labels that contradict only what an earlier retraining learned would pass on the rows of files.
+    """
+    measured = [
+        _measure_side(workspace, narrow_challenger(challenger, sides.is_old), "older ones"),
+        _measure_side(workspace, narrow_challenger(challenger, sides.is_confirmed), "of earlier retrainings"),
+    ]
+    found = [side for side in measured if side is not None]
+    return min(found, key=lambda side: -math.inf if math.isnan(side.difference) else side.difference, default=None)
+
+
+def _measure_side(workspace: Workspace, challenger: Challenger, kind: str) -> OldRows | None:
     if challenger.holdout.empty:
         return None
     found = compare_with_champion(workspace, challenger)
@@ -156,7 +170,7 @@ def _measure_old(workspace: Workspace, challenger: Challenger) -> OldRows | None
     score = evaluation.measure(challenger.dataset, challenger.truth, challenger.predicted)[
         challenger.dataset.gate.metric
     ]
-    return OldRows(score, found.champion_score, found.difference, len(challenger.holdout))
+    return OldRows(score, found.champion_score, found.difference, len(challenger.holdout), kind)
 
 
 def _renew_reference(workspace: Workspace, attempt: Attempt, run_id: str) -> None:

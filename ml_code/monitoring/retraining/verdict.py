@@ -12,12 +12,16 @@ from ml_code.gate.evidence import Comparison, Evidence
 
 @dataclass(frozen=True, slots=True)
 class OldRows:
-    """Challenger and champion on the held-out rows from before the drift; `difference` is positive if it is better."""
+    """Challenger and champion on held-out rows from before the drift; `difference` is positive if it is better.
+
+    `kind` names the rows in a reason.
+    """
 
     score: float
     champion_score: float
     difference: float
     rows: int
+    kind: str = "older ones"
 
 
 def judge_drift(
@@ -28,6 +32,7 @@ def judge_drift(
     - Not better than the champion on the newest rows by more than 1 SE: rejected.
     - Better there, and on the old rows not worse than the largest regression: promoted.
     - Better there, but worse on the old rows: a changed world and poisoned labels look alike, so a person decides.
+    - Better there, but no older row compares: a person decides, because nothing guards what was learned before.
     - Better there, but below the catalog's threshold: a person decides, because the champion is even worse.
 
     Args:
@@ -36,7 +41,7 @@ def judge_drift(
         evidence: scores of challenger and baselines on the newest held-out rows.
         newest: the comparison with the champion there; None if there is no champion.
         old: both on the old held-out rows; None if they do not compare.
-        unattended: whether a model that is worse on the old rows needs no person.
+        unattended: whether a model that is worse on the old rows, or not measured there, needs no person.
     """
     is_low = _is_below(rules, evidence.score)
     lenient = rules.model_copy(update={"threshold": evidence.score}) if is_low else rules
@@ -57,6 +62,8 @@ def judge_drift(
     is_broken = old is not None and _breaks_guard(rules, old)
     if is_broken and not unattended:
         doubts.append("a changed world and wrong labels look alike")
+    if old is None and not decision.needs_approval and not unattended:
+        doubts.append("no older held-out row compares, so nothing guards what was learned before")
     if is_broken:  # the best champion of the old world is no measure for later models
         decision = replace(decision, best_version=None, best_score=None)
     return replace(decision, needs_approval=bool(doubts), reason="; ".join([facts, *doubts]))
@@ -83,4 +90,4 @@ def _describe(decision: Decision, newest: Comparison | None, old: OldRows | None
         f"{decision.score:.4g} against {newest.champion_score:.4g} of version {newest.champion_version} "
         f"on {decision.holdout_rows} newest held-out rows"
     )
-    return text if old is None else f"{text}, {old.score:.4g} against {old.champion_score:.4g} on {old.rows} older ones"
+    return text if old is None else f"{text}, {old.score:.4g} against {old.champion_score:.4g} on {old.rows} {old.kind}"

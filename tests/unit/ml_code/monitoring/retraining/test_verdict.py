@@ -81,6 +81,18 @@ def test_a_model_that_is_no_better_than_a_constant_is_rejected() -> None:
     assert name(judge(dummy=Rival(0.95, 0.0, 0.02))) == "reject"
 
 
+def test_where_no_older_row_compares_nothing_is_promoted_without_a_person() -> None:
+    decision = judge(old=None)
+    assert name(decision) == "held"
+    assert decision.reason.endswith("; no older held-out row compares, so nothing guards what was learned before")
+    assert name(judge(old=None, unattended=True)) == "promote"
+
+
+def test_the_reason_names_the_rows_on_which_it_is_worse() -> None:
+    decision = judge(old=replace(OLD, difference=-0.3, rows=68, kind="of earlier retrainings"))
+    assert "0.94 against 0.95 on 68 of earlier retrainings; a changed world" in decision.reason
+
+
 def test_a_champion_that_does_not_compare_needs_a_person() -> None:
     problem = Comparison("3", problem="it held out other rows, so it may have trained on these")
     decision = judge_drift("iris", RULES, EVIDENCE, problem, None, unattended=True)
