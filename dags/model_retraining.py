@@ -11,10 +11,12 @@ log to the dataset's rows, and trains three models: all rows alike, new rows tha
 new rows only. A third of the new rows is held out. These rows choose among the models, and `gate` decides:
 - better there by more than 1 SE, and not worse on the old holdout than the largest regression: registered, and rolled
   out by `model_serving_pipeline`;
-- better there, but worse on the old holdout: a changed world and poisoned labels look alike, so a person decides;
+- better there, but worse on the old holdout, or on held-out rows of earlier retrainings: a changed world and poisoned
+  labels look alike, so a person decides;
 - not better there: rejected.
 
-The reference of a registered version is the windows that called for it.
+The reference of a registered version is the windows that drifted and called for it. Rows of windows with faults,
+replays and shadows are never learned.
 
 **What starts it**: the asset `drift/<model>`, or a person, by `model`.
 

@@ -6,7 +6,7 @@ has seen choose among them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ml_code.data.features import list_classes
+from ml_code.data.holdout import Split
 from ml_code.data.live_rows import find_newest
 from ml_code.datasets import Dataset
 from ml_code.training.plans import Mix, MixName
@@ -52,3 +53,18 @@ def mix_rows(train: pd.DataFrame, mix: Mix | None) -> MixedRows:
     new = int(is_new.sum())
     ratio = (len(train) - new) / max(new, 1)
     return MixedRows(train, np.where(is_new, max(ratio, 1.0), 1.0))
+
+
+def narrow_to_newest(split: Split, mix: Mix | None) -> Split:
+    """The rows that live ones will be like: those since the change, or all of them without a mix or without such rows.
+
+    Otherwise a version that learns a new file after a retraining would be compared with rows from before the change,
+    and the alarm would begin again.
+    """
+    if mix is None:
+        return split
+    is_trained, is_held = (find_newest(rows, mix.since_ms) for rows in (split.train, split.holdout))
+    if not is_trained.any() or not is_held.any():
+        return split
+    train, holdout = split.train[is_trained], split.holdout[is_held]
+    return replace(split, train=train.reset_index(drop=True), holdout=holdout.reset_index(drop=True))

@@ -19,7 +19,7 @@ from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import read_project_run_id
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 from ml_code.tracking.provenance import find_git_commit
-from ml_code.training.mixes import mix_rows
+from ml_code.training.mixes import mix_rows, narrow_to_newest
 from ml_code.training.plans import Mix, RunOrigin
 from ml_code.workspace import Workspace
 
@@ -99,7 +99,8 @@ def train(
         pipeline = fitting.fit_pipeline(described, mixed.rows, family, checked, threads, weights=mixed.weights)
         if family.name != "linear":
             _log_baseline(tracker, run.run_id, described, mixed.rows)
-        _log_model(tracker, run.run_id, described, pipeline, replace(split, train=mixed.rows))
+        expected = narrow_to_newest(replace(split, train=mixed.rows), mix)
+        _log_model(tracker, run.run_id, described, pipeline, mixed.rows, expected=expected)
         is_trained = True
     finally:
         tracker.end_run(run.run_id, is_failed=not is_trained)
@@ -123,11 +124,15 @@ def _log_baseline(tracker: Tracker, run_id: str, dataset: Dataset, train: pd.Dat
         tracker.log_baseline(run_id, content)
 
 
-def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeline, split: Split) -> None:
-    """Exports and stores a fitted pipeline; the candidate comes last, because a retry looks for it."""
+def _log_model(
+    tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeline, train: pd.DataFrame, *, expected: Split
+) -> None:
+    """Exports and stores a fitted pipeline; the candidate comes last, because a retry looks for it.
+
+    `expected` are the rows that live ones will be like.
+    """
     from ml_code.training import export, fitting, labels, plots, reference  # noqa: PLC0415
 
-    train = split.train
     exported = export.export_pipeline(dataset, pipeline, features.list_classes(dataset, train), train)
     metrics = {
         "export_agreement": exported.agreement_share,
@@ -141,7 +146,7 @@ def _log_model(tracker: Tracker, run_id: str, dataset: Dataset, pipeline: Pipeli
     if names.key:
         tracker.log_text(run_id, "plots/feature_names.txt", names.key)
     tracker.log_pipeline(run_id, pipeline, features.select_inputs(dataset, train))
-    tracker.log_reference(run_id, reference.make_reference(dataset, split, OnnxModel(exported.content)).render())
+    tracker.log_reference(run_id, reference.make_reference(dataset, expected, OnnxModel(exported.content)).render())
     tracker.log_candidate(run_id, exported.content)
 
 

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from ml_code.monitoring.drift.history import JudgedWindow, read_windows
 from ml_code.monitoring.drift.windows import Window
 from ml_code.workspace import Workspace
 
 LOOKED_AT = 5
+LONGEST = 200
+"""Windows through which the beginning of a drift is looked for."""
+
 NEEDED = 2
 """Of the last `LOOKED_AT` windows: one in a hundred clean ones drifts by chance, but hardly ever two of five."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """The windows that drifted, the oldest first, and what differs in the newest one."""
+    """The windows of the last few that drifted, the oldest first, and what differs in the newest one.
+
+    `began` is the start of the drift that goes on: it may be older than the windows.
+    """
 
     model: str
     version: str
     windows: tuple[Window, ...]
     drifted: tuple[str, ...]
     page_uri: str | None
+    began: datetime
 
     def describe(self) -> str:
         """The alarm as a notice."""
@@ -41,7 +49,7 @@ def find_alarm(workspace: Workspace, model: str) -> Alarm | None:
         WarehouseError: the warehouse cannot be reached.
     """
     version = workspace.tracker.read_aliases(model).get("champion")
-    return None if version is None else judge_history(model, version, read_windows(workspace, model, version))
+    return None if version is None else judge_history(model, version, read_windows(workspace, model, version, LONGEST))
 
 
 def judge_history(model: str, version: str, newest_first: Sequence[JudgedWindow]) -> Alarm | None:
@@ -54,4 +62,14 @@ def judge_history(model: str, version: str, newest_first: Sequence[JudgedWindow]
     if len(drifting) < NEEDED or last[0].verdict != "drift":
         return None
     windows = tuple(found.window for found in reversed(drifting))
-    return Alarm(model, version, windows, tuple(last[0].figures["drifted"]), last[0].page_uri)
+    began = find_beginning(newest_first)
+    return Alarm(model, version, windows, tuple(last[0].figures["drifted"]), last[0].page_uri, began)
+
+
+def find_beginning(newest_first: Sequence[JudgedWindow]) -> datetime:
+    """Start of the drift of the newest window: no two of its windows lie further apart than an alarm looks back."""
+    first = 0
+    for place, found in enumerate(newest_first):
+        if found.verdict == "drift" and place - first < LOOKED_AT:
+            first = place
+    return newest_first[first].window.start

@@ -109,7 +109,7 @@ def find_call(workspace: Workspace, model: str) -> Call | None:
         WarehouseError: the warehouse cannot be reached.
     """
     if alarm := find_alarm(workspace, model):
-        return Call(model, "drift", alarm.describe(), alarm.windows[0].start, alarm.windows[-1].end)
+        return Call(model, "drift", alarm.describe(), alarm.began, alarm.windows[-1].end)
     if decline := find_decline(workspace, model):
         return Call(model, "decline", decline.describe(), decline.since, decline.until)
     return None

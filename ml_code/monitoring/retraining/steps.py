@@ -20,13 +20,16 @@ from ml_code.gate.challenger import Challenger, open_challenger
 from ml_code.gate.champion import DECISION, compare_with_champion
 from ml_code.gate.decision import Decision
 from ml_code.gate.slices import measure_slices
+from ml_code.monitoring.drift.alarm import LOOKED_AT
+from ml_code.monitoring.drift.history import list_between
 from ml_code.monitoring.drift.reference import store_reference
+from ml_code.monitoring.drift.windows import Window
 from ml_code.monitoring.prediction_log.reading import read_watermark
 from ml_code.monitoring.retraining import attempts
 from ml_code.monitoring.retraining.asking import confirm_rows
 from ml_code.monitoring.retraining.attempts import Attempt, Outcome
 from ml_code.monitoring.retraining.choice import Sides, choose_mix, divide_holdout, narrow_challenger
-from ml_code.monitoring.retraining.labelled import read_labelled, read_live
+from ml_code.monitoring.retraining.labelled import find_within, read_labelled, read_live
 from ml_code.monitoring.retraining.verdict import OldRows, judge_drift
 from ml_code.signature import is_vouched
 from ml_code.training import plans, run
@@ -177,9 +180,19 @@ def _renew_reference(workspace: Workspace, attempt: Attempt, run_id: str) -> Non
     """Makes the windows that called for it the version's reference, or the alarm would never end."""
     challenger = open_challenger(workspace, workspace.tracker.read_run(run_id))
     rows = read_live(workspace, attempt.model, challenger.dataset, attempt.since, attempt.until)
+    if calling := _list_calling(workspace, attempt):
+        rows = rows[find_within(rows, calling)]
     trained = rows[LIVE_ID].isin(challenger.train[LIVE_ID].dropna())
     parts = Split(rows[trained].reset_index(drop=True), rows[~trained].reset_index(drop=True), "")
     store_reference(workspace, run_id, make_reference(challenger.dataset, parts, challenger.model))
+
+
+def _list_calling(workspace: Workspace, attempt: Attempt) -> list[Window]:
+    """The windows that drifted among the last ones; those between them were as before. Of a decline, none."""
+    if attempt.cause != "drift":
+        return []
+    found = list_between(workspace, attempt.model, "drift", attempt.since, attempt.until)
+    return [window for window in found if window.end > attempt.until - LOOKED_AT * (window.end - window.start)]
 
 
 def _close(workspace: Workspace, attempt: Attempt, judged: Judged) -> None:

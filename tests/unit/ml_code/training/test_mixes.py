@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ml_code.data.holdout import split_holdout
 from ml_code.data.live_rows import LIVE_ID, PREDICTED_AT
 from ml_code.families import FAMILIES, find_family
 from ml_code.training.fitting import fit_pipeline
-from ml_code.training.mixes import list_mixes, mix_rows
+from ml_code.training.mixes import list_mixes, mix_rows, narrow_to_newest
 from ml_code.training.plans import Mix
 from tests.unit.ml_code.passengers import make_dataset, make_typed_rows
 
@@ -48,6 +49,21 @@ def test_a_model_of_new_rows_only_sees_no_row_from_before_the_change() -> None:
     rows = mix_rows(make_mixed(), Mix("newest", SINCE)).rows
     assert len(rows) == 600
     assert rows[PREDICTED_AT].eq(SINCE).all()
+
+
+def test_what_live_rows_will_be_like_is_the_rows_since_the_change() -> None:
+    split = split_holdout(make_dataset(), make_mixed())
+    found = narrow_to_newest(split, Mix("balanced", SINCE))
+    assert len(found.train) + len(found.holdout) == 600
+    assert found.train[PREDICTED_AT].eq(SINCE).all()
+    assert found.holdout[PREDICTED_AT].eq(SINCE).all()
+    assert narrow_to_newest(split, None) is split
+
+
+def test_without_rows_since_the_change_all_rows_are_what_live_ones_will_be_like() -> None:
+    """Such as after their token was dropped."""
+    split = split_holdout(make_dataset(), make_mixed(new=0))
+    assert narrow_to_newest(split, Mix("all", SINCE)) is split
 
 
 def test_new_rows_only_need_five_hundred_of_them_and_every_class() -> None:

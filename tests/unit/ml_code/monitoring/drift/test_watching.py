@@ -203,3 +203,23 @@ def remember(*verdicts: str) -> list[JudgedWindow]:
 )
 def test_two_of_the_last_five_windows_and_the_newest_alarm(verdicts: list[str], is_alarm: bool) -> None:
     assert (judge_history("iris", "3", remember(*verdicts)) is not None) == is_alarm
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "first"),
+    [
+        (["clean", "drift", "drift"], 1),
+        (["drift"] * 9, 0),
+        (["drift", "clean", "clean", "clean", "drift", "drift"], 0),
+        (["drift", "clean", "clean", "clean", "clean", "drift", "drift"], 5),
+        (["drift", "drift", "clean", "clean", "clean", "clean", "drift", "clean", "drift"], 6),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else str(value),
+)
+def test_a_drift_began_where_an_alarm_without_a_break_began(verdicts: list[str], first: int) -> None:
+    """A drift with few labels a day goes on for longer than five windows before a model can learn it."""
+    newest_first = remember(*verdicts)
+    alarm = judge_history("iris", "3", newest_first)
+    assert alarm is not None
+    assert alarm.began == newest_first[-1 - first].window.start
+    assert len(alarm.windows) <= 5

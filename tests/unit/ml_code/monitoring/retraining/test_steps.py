@@ -2,105 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from ml_code.data import snapshots
-from ml_code.data.live_rows import find_live
-from ml_code.monitoring.feedback.labels import STORED, write_events
-from ml_code.monitoring.prediction_log.blocks import Head
-from ml_code.monitoring.retraining import asking, steps
-from ml_code.training.plans import RunOrigin
-from ml_code.workspace import Workspace
-from tests.log_rows import make_rows, write_log
-from tests.offline_settings import make_offline_settings
-from tests.unit.ml_code.gate.rents import FakeTracker, Loop
-from tests.unit.ml_code.monitoring.retraining.retraining_warehouse import RetrainingWarehouse
-
-HOUR = timedelta(hours=1)
-START = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - 3 * HOUR
-OWNER = "model_retraining/run/rents"
-
-
-class World(Loop):
-    """Rents, whose live rows and labels are in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        settings = make_offline_settings(
-            folder / "datasets", catalog_dir=folder, predictions_uri=str(folder / "predictions")
-        )
-        super().__init__(folder, settings)
-        self.warehouse = RetrainingWarehouse()
-        self.tracker = FakeTracker()
-        self.workspace = Workspace(
-            settings,
-            connect_tracker=lambda _: self.tracker,  # type: ignore[arg-type, return-value]
-            connect_warehouse=lambda _: self.warehouse,  # type: ignore[arg-type, return-value]
-        )
-        self.promote()
-
-    def train(self, estimator: str = "random_forest", **hyperparameters: object) -> str:
-        return super().train(estimator, n_estimators=20, **hyperparameters)
-
-    def answer(self, rows: int = 400, *, is_turned: bool = False) -> None:
-        """Logs labelled rows of two windows: houses larger than any before, which are cheap; or wrong labels."""
-        random = np.random.default_rng(5)
-        size = random.uniform(10, 100, rows) + (0 if is_turned else 500)
-        is_dear = size < 50 if is_turned else size < 560  # by the old rows every house above 50 is dear
-        labels = np.where(is_dear, 900, 400)
-        ages = random.integers(0, 50, rows)
-        cells = [[float(number), float(age), "S"] for number, age in zip(size, ages, strict=True)]
-        head = Head(
-            "rents",
-            "1",
-            "champion",
-            "live",
-            "classification",
-            ["size", "age", "town"],
-            ["numeric"] * 2 + ["categorical"],
-        )
-        made = make_rows(cells, ["900"] * rows, start=START, pause=timedelta(seconds=10))
-        write_log(self.workspace, head, made)
-        self.label([row.request_id for row in made], labels)
-        windows = [(START + HOUR, START + 2 * HOUR), (START, START + HOUR)]
-        self.warehouse.windows = [
-            (*window, "drift", 200, None, {"drifted": ["size"], "faults": []}, None) for window in windows
-        ]
-
-    def label(self, names: list[str], labels: Any) -> None:
-        times = [datetime.fromtimestamp(int(name[:12], 16) / 1000, UTC) for name in names]
-        for hour in sorted({time.replace(minute=0, second=0, microsecond=0) for time in times}):
-            chosen = [place for place, time in enumerate(times) if hour <= time < hour + HOUR]
-            ids = [bytes.fromhex(names[place]) for place in chosen]
-            events = {
-                "request_id": ids,
-                "row": [0] * len(ids),
-                "time": [times[place] for place in chosen],
-                "label": [str(labels[place]) for place in chosen],
-                "observed_at": [None] * len(ids),
-                "received_at": [datetime.now(UTC)] * len(ids),
-                "token": [None] * len(ids),
-                "source": ["feedback"] * len(ids),
-                "event": ids,
-            }
-            write_events(self.workspace, "rents", hour, "batch", pa.table(events, schema=STORED))
-
-    def retrain(self) -> steps.Judged:
-        answer = asking.ask(self.workspace, "rents", OWNER)
-        assert answer.begins, answer.says
-        return steps.decide(self.workspace, OWNER, self.train_mixes())
-
-    def train_mixes(self) -> list[str]:
-        return steps.train_mixes(self.workspace, OWNER, RunOrigin("model_retraining", "run", "train"))
-
-    def read(self) -> pd.DataFrame:
-        return snapshots.read_snapshot(self.workspace, snapshots.prepare(self.workspace, "rents"))
+from ml_code.data.holdout import split_holdout
+from ml_code.data.live_rows import LIVE_ID, find_live
+from ml_code.monitoring.retraining import asking
+from ml_code.training import plans, run
+from ml_code.training.reference import read_reference
+from tests.unit.ml_code.monitoring.retraining.rents_world import HOUR, START, World
 
 
 @pytest.fixture
@@ -131,30 +46,71 @@ def test_labels_that_contradict_old_rows_wait_and_count_once_their_version_serve
     assert world.warehouse.attempts[0]["outcome"] == "promoted"
 
 
-def test_a_rollout_is_in_the_way(world: World) -> None:
-    world.answer()
-    world.warehouse.rollout = "rollout", "9"
-    answer = asking.ask(world.workspace, "rents", OWNER)
-    assert (answer.begins, answer.is_notice) == (False, True)
-    assert "a rollout to version 9 is under way" in answer.says
-
-
-def test_a_window_with_faults_is_in_the_way(world: World) -> None:
-    world.answer()
-    start, end, _, *rest = world.warehouse.windows[0]
-    world.warehouse.windows.insert(0, (start + HOUR, end + HOUR, "quality", *rest))
-    assert not asking.ask(world.workspace, "rents", OWNER).begins
-
-
-def test_a_held_version_whose_rollout_was_aborted_is_in_nobodys_way(world: World) -> None:
-    world.answer(is_turned=True)
+def test_the_reference_is_the_rows_of_the_windows_that_drifted(world: World) -> None:
+    """Between two windows that drift lies one in which the houses were as before."""
+    third = timedelta(minutes=20)
+    world.answer(120)
+    world.answer(120, is_usual=True, start=START + third)
+    world.answer(280, start=START + 2 * third)
+    world.judge((START, third, "drift"), (START + third, third, "clean"), (START + 2 * third, HOUR, "drift"))
     judged = world.retrain()
-    assert judged.version
-    [record] = [made for made in world.tracker.versions if made.version == judged.version]
-    record.tags["rollout"] = "aborted"  # type: ignore[index]  # what anybody in MLflow may write
-    assert asking.settle(world.workspace) == []
-    world.warehouse.verdicts[judged.version] = "aborted"
-    [found] = asking.settle(world.workspace)
-    assert "was not approved" in found
-    assert world.warehouse.attempts[0]["outcome"] == "rejected"
-    assert not find_live(world.read()).any()
+    assert judged.version, judged.decision.reason
+    sizes = world.tracker.read_sizes(judged.version)
+    assert (len(sizes), sizes.min() > 500) == (400, True)
+
+
+def test_of_a_long_drift_the_labels_count_and_the_last_windows_are_the_reference(world: World) -> None:
+    """Fifty labels in each of eight windows: five of them would never have enough."""
+    length = timedelta(seconds=500)
+    world.answer(400)
+    world.judge(*[(START + number * length, length, "drift") for number in range(8)])
+    judged = world.retrain()
+    assert world.warehouse.attempts[0]["labels"] == 400
+    assert len(world.tracker.read_sizes(judged.version)) == 250
+
+
+def test_a_version_of_a_new_file_after_a_retraining_is_compared_with_the_new_rows(world: World) -> None:
+    world.answer()
+    world.serve(world.retrain().version)
+    world.bring(310)
+    [plan] = plans.plan_retrainings(world.workspace, ["rents"])
+    uri = snapshots.prepare(world.workspace, "rents")
+    run_id = run.train(world.workspace, snapshot_uri=uri, **plans.training_arguments(plan))
+    reference = read_reference(world.tracker.files[run_id, "reference"])
+    sizes = pc.struct_field(reference.rows["features"], "size").to_numpy()
+    assert (len(sizes), sizes.min() > 500) == (400, True)
+
+
+def test_labels_that_contradict_what_an_earlier_retraining_learned_wait_for_a_person(world: World) -> None:
+    """The rows of files know nothing of houses so large; those of the retraining before do."""
+    world.answer()
+    first = world.retrain()
+    assert first.outcome == "promoted", first.decision.reason
+    world.serve(first.version)
+    start = START + timedelta(minutes=90)
+    random = np.random.default_rng(6)
+    sizes = random.uniform(510, 600, 400)
+    world.log([[float(size), 20.0, "S"] for size in sizes], np.where(sizes < 560, 400, 900), start)
+    world.judge((start, HOUR, "drift"), (start + HOUR, HOUR, "drift"))
+    second = world.retrain("model_retraining/poisoned/rents")
+    assert second.outcome == "held", second.decision.reason
+    assert second.decision.difference is not None
+    assert second.decision.difference > 0.2
+    assert "of earlier retrainings; a changed world and wrong labels look alike" in second.decision.reason
+
+
+def test_held_out_rows_are_never_trained_on_by_this_retraining_or_the_next(world: World) -> None:
+    world.answer()
+    first = world.retrain()
+    world.serve(first.version)
+    world.answer(300, start=START + timedelta(minutes=90))
+    world.retrain("model_retraining/next/rents")
+    dataset = world.workspace.load_dataset("rents")
+    held: set[str] = set()
+    trained: set[str] = set()
+    for made in world.tracker.runs.values():
+        split = split_holdout(dataset, snapshots.read_snapshot(world.workspace, made.tags["snapshot_uri"]))
+        for rows, names in ((split.train, trained), (split.holdout, held)):
+            names.update(rows[LIVE_ID].dropna() if LIVE_ID in rows else [])
+    assert len(held) + len(trained) == 700
+    assert not held & trained
