@@ -18,6 +18,9 @@ from ml_code.disk import describe_disk, measure_disk
 from ml_code.errors import MlopsError, StorageError
 from ml_code.monitoring.quality.decline import judge_decline
 from ml_code.monitoring.quality.history import LiveMetric, read_history
+from ml_code.monitoring.retraining.attempts import Attempt, list_last
+from ml_code.monitoring.retraining.conditions import count_needed
+from ml_code.verdicts import read_verdicts
 from ml_code.workspace import Workspace
 
 FILE = "loop.json"
@@ -38,7 +41,9 @@ def write_status(workspace: Workspace, now: datetime) -> Path | None:
     folder = workspace.settings.loop_status_dir
     if folder is None:
         return None
-    models = [_describe_safely(workspace, *names) for names in workspace.catalog.list_models().items()]
+    last = {attempt.model: attempt for attempt in list_last(workspace.warehouse)}
+    catalog = workspace.catalog.list_models()
+    models = [_describe_safely(workspace, model, dataset, last.get(model)) for model, dataset in catalog.items()]
     disk = describe_disk(measure_disk(folder)) if folder.is_dir() else None
     state = {"made_at": now.isoformat(), "disk": disk, "models": models}
     text = json.dumps(state, ensure_ascii=False, allow_nan=False)
@@ -83,30 +88,28 @@ def describe_quality(rows: Sequence[LiveMetric], champion: str | None) -> dict[s
     }
 
 
-def describe_labels(dataset: Dataset, labelled: int, last: tuple[str | None, int] | None) -> dict[str, int]:
+def describe_labels(dataset: Dataset, labelled: int, last: Attempt | None) -> dict[str, int]:
     """Labels since the last attempt to train again, and how many the next one needs.
 
     Args:
         dataset: dataset of the model.
         labelled: labelled answers of windows that ended after that attempt was called for.
-        last: its outcome and its labels; None if there was none.
+        last: that attempt; None if there was none.
     """
-    needed = dataset.drift.min_new_labels
-    if last is not None and last[0] == "rejected":
-        needed = max(needed, 2 * last[1])
+    needed = count_needed(dataset.drift, last)
     return {"found": labelled, "needed": needed, "missing": max(0, needed - labelled)}
 
 
-def _describe_safely(workspace: Workspace, model: str, dataset: str) -> dict[str, Any]:
+def _describe_safely(workspace: Workspace, model: str, dataset: str, last: Attempt | None) -> dict[str, Any]:
     """One model that cannot be read is shown so, and hides no other one."""
     try:
-        return _describe(workspace, model, workspace.load_dataset(dataset))
+        return _describe(workspace, model, workspace.load_dataset(dataset), last)
     except MlopsError:
         log.exception("%s: its state is not shown", model)
         return {"name": model, "problem": "its state cannot be read; see the task watch_drift of monitor_model"}
 
 
-def _describe(workspace: Workspace, model: str, dataset: Dataset) -> dict[str, Any]:
+def _describe(workspace: Workspace, model: str, dataset: Dataset, last: Attempt | None) -> dict[str, Any]:
     champion = workspace.tracker.read_aliases(model).get("champion")
     rows = read_history(workspace, model, windows=100)
     own = [row for row in rows if row.version == champion and row.variant == "champion"]
@@ -117,7 +120,8 @@ def _describe(workspace: Workspace, model: str, dataset: Dataset) -> dict[str, A
         "quality": describe_quality(rows, champion),
         "decline": decline.describe() if decline else None,
         "drift": _read_drift(workspace, model),
-        "labels": _read_labels(workspace, model, dataset),
+        "labels": _read_labels(workspace, model, dataset, last),
+        "retraining": _describe_retraining(workspace, last),
         "staleness": _read_staleness(workspace, model),
     }
 
@@ -138,14 +142,7 @@ def _read_drift(workspace: Workspace, model: str) -> list[dict[str, Any]]:
     ]
 
 
-def _read_labels(workspace: Workspace, model: str, dataset: Dataset) -> dict[str, int]:
-    attempts = _query(
-        workspace,
-        "warehouse.retraining",
-        "SELECT outcome, labels, until FROM warehouse.retraining WHERE model = %s ORDER BY retraining_id DESC LIMIT 1",
-        model,
-    )
-    until = attempts[0][2] if attempts else None
+def _read_labels(workspace: Workspace, model: str, dataset: Dataset, last: Attempt | None) -> dict[str, int]:
     counted = _query(
         workspace,
         "warehouse.live_metric",
@@ -153,10 +150,17 @@ def _read_labels(workspace: Workspace, model: str, dataset: Dataset) -> dict[str
         "WHERE model = %s AND slice = '' AND variant <> 'shadow' "
         "AND window_end > coalesce(%s, '-infinity'::timestamptz)",
         model,
-        until,
+        last.until if last else None,
     )
-    last = (attempts[0][0], int(attempts[0][1])) if attempts else None
     return describe_labels(dataset, int(counted[0][0]), last)
+
+
+def _describe_retraining(workspace: Workspace, last: Attempt | None) -> dict[str, Any] | None:
+    """What the last attempt to train again did and why; None if there was none."""
+    if last is None:
+        return None
+    rollout = read_verdicts(workspace.warehouse, last.model).get(last.version) if last.version else None
+    return {"outcome": last.outcome, "version": last.version, "says": last.describe(rollout, is_public=True)}
 
 
 def _read_staleness(workspace: Workspace, model: str) -> list[dict[str, Any]]:

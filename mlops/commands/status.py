@@ -31,6 +31,7 @@ LOOP = (
     "minio_asset_example",
     "minio_reconcile",
     "mlops_training_pipeline",
+    "model_retraining",
     "model_serving_pipeline",
     "model_rollback",
     "collect_predictions",
@@ -49,13 +50,14 @@ commands = typer.Typer()
 def status(*, as_json: AsJson = False) -> None:
     """List the parts of the stack and whether they answer; the exit code is 1 if one does not.
 
-    The runs of the loop that are under way, or failed within a day, follow; they do not change the exit code.
+    The runs of the loop that are under way, or failed within a day, follow, and the last retraining of each model; they
+    do not change the exit code.
     """
     with explained():
         settings = load_host_settings()
     rows = [
         _check("MLflow", settings.mlflow_url, lambda: _ask_mlflow(settings)),
-        _check("warehouse", "postgres", lambda: _ask_warehouse(settings)),
+        _check_warehouse(settings),
         _check("object store", settings.s3_endpoint_url, lambda: _ask_store(settings)),
         _check("gateway", settings.gateway_url, lambda: _ask_gateway(settings)),
         *_check_airflow(settings),
@@ -65,6 +67,7 @@ def status(*, as_json: AsJson = False) -> None:
     else:
         print_table([_describe_part(row) for row in rows], flexible=["address", "state"])
         _print_runs([run for row in rows for run in row.get("runs", [])])
+        _print_retrainings([found for row in rows for found in row.get("retrainings", [])])
     if any(row["state"] != ANSWERS and not row["state"].startswith(NOT_CHECKED) for row in rows):
         raise typer.Exit(FAILURE)
 
@@ -114,8 +117,24 @@ def _print_runs(runs: Sequence[dict[str, str]]) -> None:
         console.print(f"and {len(runs) - SHOWN_RUNS} more", highlight=False)
 
 
+def _print_retrainings(retrainings: Sequence[dict[str, str]]) -> None:
+    if not retrainings:
+        return
+    console = Console()
+    console.print("\nThe last retraining of each model:")
+    for found in retrainings:
+        console.print(f"- {found['model']}: {found['says']}", markup=False, highlight=False)
+
+
 def _shorten(moment: str) -> str:
     return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M}"
+
+
+def _check_warehouse(settings: Settings) -> dict[str, Any]:
+    """The warehouse, and the last retraining of each model as it tells it."""
+    retrainings: list[dict[str, str]] = []
+    row = _check("warehouse", "postgres", lambda: retrainings.extend(_read_retrainings(settings)))
+    return {**row, "retrainings": retrainings}
 
 
 def _check(part: str, address: str, ask: Callable[[], object]) -> dict[str, str]:
@@ -139,9 +158,16 @@ def _ask_store(settings: Settings) -> None:
     open_workspace(settings).storage.find(settings.datasets_uri)
 
 
-def _ask_warehouse(settings: Settings) -> None:
-    with open_workspace(settings).warehouse.transaction() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+def _read_retrainings(settings: Settings) -> list[dict[str, str]]:
+    from ml_code.monitoring.retraining.attempts import list_last
+    from ml_code.verdicts import read_verdicts
+
+    warehouse = open_workspace(settings).warehouse
+    found = []
+    for last in list_last(warehouse):
+        rollout = read_verdicts(warehouse, last.model).get(last.version) if last.version else None
+        found.append({"model": last.model, "outcome": last.outcome or "under way", "says": last.describe(rollout)})
+    return found
 
 
 def _ask_gateway(settings: Settings) -> None:

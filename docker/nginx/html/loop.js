@@ -1,4 +1,5 @@
-// What the loop knows of each model: quality by labels, missing labels, older versions and drift, from /status/loop.
+// What the loop knows of each model: quality by labels, missing labels, older versions, the last retraining and drift,
+// from /status/loop.
 // Values are shown as text only.
 "use strict";
 
@@ -73,6 +74,7 @@ function fillLoop(part, loop) {
   part.querySelector(".live").textContent = loop.problem ?? describeQuality(loop.quality);
   part.querySelector(".labels").textContent = loop.problem ? "" : describeLabels(loop);
   part.querySelector(".staleness").textContent = loop.problem ? "" : describeStaleness(loop.staleness);
+  part.querySelector(".retraining").textContent = loop.problem ? "" : loop.retraining?.says ?? "None yet";
   part.querySelector(".drift span").textContent = loop.problem ? "" : describeDrift(loop.drift);
   fillMarks(part.querySelector(".marks"), loop.drift);
   const decline = part.querySelector(".verdict");

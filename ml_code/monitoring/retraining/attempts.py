@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from ml_code.errors import WarehouseError
@@ -53,6 +53,33 @@ class Attempt:
         """Whether it is under way, or its version waits for a person."""
         return self.ended_at is None
 
+    def describe(self, rollout: str | None = None, *, is_public: bool = False) -> str:
+        """What it did and why, for a person.
+
+        Args:
+            rollout: how the rollout of its version ended; None if it has not ended.
+            is_public: whether anybody may read it: figures of a version only, because a reason may name cells of rows.
+        """
+        began = f"{self.asked_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        told = f"{began}, after {self.cause}, {self.labels} labels: {self._describe_outcome(rollout)}"
+        verdict = self.verdict
+        if verdict and is_public:
+            verdict = verdict.partition("; ")[0] if self.version else "`mlops status` tells why"
+        return f"{told}: {verdict}" if verdict else told
+
+    def _describe_outcome(self, rollout: str | None) -> str:
+        version = f"version {self.version}"
+        if self.outcome is None:
+            return "under way"
+        if self.outcome == "held":
+            return f"{version} waits for a person (`mlops deploy {self.model} {self.version}`)"
+        if self.outcome == "promoted":
+            ends = {None: "awaits its rollout", "promoted": "was rolled out", "aborted": "its rollout was aborted"}
+            return f"{version} passed, and {ends.get(rollout, f'was {rollout}')}"
+        if self.outcome == "rejected":
+            return f"{version} was not approved" if self.version else "rejected"
+        return "interrupted"
+
     @property
     def since_ms(self) -> float:
         """Start of the first calling window in milliseconds UTC."""
@@ -66,6 +93,22 @@ def read_last(warehouse: Warehouse, model: str) -> Attempt | None:
         WarehouseError: the warehouse cannot be reached.
     """
     return _fetch(warehouse, "WHERE model = %s ORDER BY retraining_id DESC LIMIT 1", model)
+
+
+def list_last(warehouse: Warehouse) -> list[Attempt]:
+    """Lists the last attempt of each model, by model; none before the migration that makes the table.
+
+    Raises:
+        WarehouseError: the warehouse cannot be reached.
+    """
+    with warehouse.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('warehouse.retraining')")
+        if (cursor.fetchone() or (None,))[0] is None:
+            return []
+        cursor.execute(
+            f"SELECT DISTINCT ON (model) {COLUMNS} FROM warehouse.retraining ORDER BY model, retraining_id DESC"  # noqa: S608  from this module
+        )
+        return [Attempt(*row) for row in cursor.fetchall()]
 
 
 def find_attempt(warehouse: Warehouse, owner: str) -> Attempt | None:

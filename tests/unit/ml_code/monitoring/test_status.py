@@ -13,10 +13,27 @@ import pytest
 from ml_code.datasets import Catalog, Dataset
 from ml_code.errors import CatalogError, StorageError
 from ml_code.monitoring.quality.history import LiveMetric
+from ml_code.monitoring.retraining.attempts import Attempt
 from ml_code.monitoring.status import describe_labels, describe_quality, write_status
 from tests.unit.ml_code.passengers import make_dataset
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
+LAST = Attempt(
+    retraining_id=1,
+    model="passengers",
+    owner="model_retraining/run/passengers",
+    asked_at=NOW,
+    cause="drift",
+    reason="rows moved",
+    since=NOW - timedelta(days=3),
+    until=NOW - timedelta(days=1),
+    labels=300,
+    rows_file=None,
+    outcome="promoted",
+    version="4",
+    verdict="0.95 against 0.8 of version 3 on 102 newest held-out rows; a changed world and wrong labels look alike",
+    ended_at=NOW,
+)
 
 
 def make_day(number: int, *, version: str = "3", variant: str = "champion", labelled: int = 40) -> LiveMetric:
@@ -65,13 +82,13 @@ def test_few_labels_in_one_of_the_last_three_windows_are_told() -> None:
     [
         (80, None, (80, 200, 120)),
         (500, None, (500, 200, 0)),
-        (250, ("rejected", 300), (250, 600, 350)),
-        (250, ("promoted", 300), (250, 200, 0)),
-        (30, ("rejected", 30), (30, 200, 170)),
+        (250, replace(LAST, outcome="rejected"), (250, 600, 350)),
+        (250, LAST, (250, 200, 0)),
+        (30, replace(LAST, outcome="rejected", labels=30), (30, 200, 170)),
     ],
 )
 def test_the_labels_that_are_missing_are_those_of_the_next_attempt(
-    labelled: int, last: tuple[str, int] | None, expected: tuple[int, int, int]
+    labelled: int, last: Attempt | None, expected: tuple[int, int, int]
 ) -> None:
     assert tuple(describe_labels(make_dataset(), labelled, last).values()) == expected
 
@@ -89,7 +106,7 @@ class Database:
     def cursor(self) -> Any:
         yield self
 
-    def execute(self, statement: str, values: tuple[Any, ...]) -> None:
+    def execute(self, statement: str, values: tuple[Any, ...] = ()) -> None:
         self.statement = f"{statement} {values}"
 
     def fetchone(self) -> tuple[str | None]:
@@ -131,7 +148,7 @@ def test_the_file_names_each_model_of_the_catalog(tmp_path: Path) -> None:
     assert found["models"] == [
         {
             "name": "passengers", "champion": "3", "quality": None, "decline": None, "drift": [],
-            "labels": {"found": 0, "needed": 200, "missing": 200}, "staleness": [],
+            "labels": {"found": 0, "needed": 200, "missing": 200}, "retraining": None, "staleness": [],
         }
     ]  # fmt: skip
     assert path.stat().st_mode & 0o777 == 0o644

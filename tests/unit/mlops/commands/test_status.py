@@ -46,8 +46,9 @@ def airflow(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> FakeAirflow:
     fake = FakeAirflow()
     monkeypatch.setattr(status, "load_host_settings", lambda: settings)
     monkeypatch.setattr(status, "connect_airflow", lambda _: fake)
-    for ask in ("_ask_mlflow", "_ask_warehouse", "_ask_store", "_ask_gateway"):
+    for ask in ("_ask_mlflow", "_ask_store", "_ask_gateway"):
         monkeypatch.setattr(status, ask, lambda _: None)
+    monkeypatch.setattr(status, "_read_retrainings", lambda _: [])
     return fake
 
 
@@ -101,13 +102,29 @@ def test_no_more_than_ten_runs_are_shown(airflow: FakeAirflow) -> None:
     assert "and 2 more" in shown
 
 
+def test_the_last_retraining_of_each_model_is_told(airflow: FakeAirflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"model": "iris", "outcome": "held", "says": "version 4 waits for a person (`mlops deploy iris 4`)"}
+    monkeypatch.setattr(status, "_read_retrainings", lambda _: [found])
+    assert "- iris: version 4 waits for a person (`mlops deploy iris 4`)" in run().stdout
+    [row] = [row for row in json.loads(run("--json").stdout) if row["part"] == "warehouse"]
+    assert row["retrainings"] == [found]
+    monkeypatch.setattr(status, "_read_retrainings", lambda _: [])
+    assert "retraining" not in run().stdout
+
+
+def test_a_failed_retraining_is_a_run_of_the_loop() -> None:
+    runs = [RunState("model_retraining", "one", "failed", "2026-11-28T10:00:00Z")]
+    assert [run["dag_id"] for run in status.select_runs(runs)] == ["model_retraining"]
+
+
 def test_without_a_login_airflow_is_not_checked(
     settings: Settings, airflow: FakeAirflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(status, "load_host_settings", lambda: settings)
-    for ask in ("_ask_mlflow", "_ask_warehouse", "_ask_store", "_ask_gateway"):
+    for ask in ("_ask_mlflow", "_ask_store", "_ask_gateway"):
         monkeypatch.setattr(status, ask, lambda _: None)
+    monkeypatch.setattr(status, "_read_retrainings", lambda _: [])
     code, states = read_states()
     assert code == 0
     assert states["Airflow"].startswith("not checked: settings: found no address or no password of Airflow")
