@@ -1,7 +1,7 @@
-"""`make statistics`: the simulations of docs/figures.md, with fixed seeds; some twenty minutes.
+"""`make statistics`: the simulations of docs/figures.md, with fixed seeds; an hour and more.
 
     python -m tests.statistics                all
-    python -m tests.statistics clean moved    some of: clean, traffic, tables, moved, experiments
+    python -m tests.statistics clean moved    some of: clean, traffic, tables, moved, experiments, worlds
 
 The exit code is 1 if a figure misses its limit. TEST_TABLES names a folder with titanic.csv and housing.csv.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.statistics.drift import Case, Outcome, simulate
 from tests.statistics.experiment import ExperimentCase, simulate_experiments
+from tests.statistics.retraining import TITLES, list_worlds
 from tests.statistics.tables import TableCase, simulate_table
 
 SERIES = 20
@@ -134,6 +135,7 @@ TABLES_BY_NAME: Mapping[str, tuple[list[str], Callable[[], Rows]]] = {
         ["users", "share of the challenger", "a winner without a difference", "interval holds the truth at all looks"],
         list_experiments,
     ),
+    "worlds": (TITLES, list_worlds),
 }
 
 if __name__ == "__main__":
