@@ -72,6 +72,12 @@ class Fleet:
         alias = ["--network-alias", service, "--volume", mount]
         return self._run([*alias, PYTHON_IMAGE, "python", "/replica.py", name, str(status), str(port)])
 
+    def start_forwarder(self, service: str, socket: Path) -> None:
+        """Starts a container that answers as a service, with what listens at a socket of this machine."""
+        mounts = [f"--volume={Path(__file__).with_name('forwarder.py')}:/forwarder.py:ro"]
+        mounts += [f"--volume={socket.parent}:/sockets", "--network-alias", service]
+        self._run([*mounts, PYTHON_IMAGE, "python", "/forwarder.py", "3000", f"/sockets/{socket.name}"])
+
     def start_gateway(
         self, secrets_folder: Path | None = None, loop_folder: Path | None = None, **settings: str
     ) -> str:
