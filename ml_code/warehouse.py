@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -112,6 +112,22 @@ def open_warehouse(settings: Settings) -> Warehouse:
             "set it, or run this within the stack"
         )
     return Warehouse(settings.warehouse_dsn.get_secret_value())
+
+
+@contextmanager
+def hold_deletions(warehouse: Warehouse) -> Iterator[Callable[[], None] | None]:
+    """Keeps every other deletion and every backup away, or yields None where one of them is under way.
+
+    Yields the proof that the lock is still held: a call that raises WarehouseError, or ends the block with one, if it
+    is not. The lock ends with the process, however that ends.
+
+    Raises:
+        WarehouseError: the warehouse cannot be reached.
+    """
+    with warehouse.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (DELETION_LOCK,))
+        row = cursor.fetchone()
+        yield (lambda: cursor.execute("SELECT 1")) if row and row[0] else None
 
 
 def copy_csv(cursor: Cursor, table: str, columns: Sequence[str], content: bytes) -> None:

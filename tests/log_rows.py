@@ -89,6 +89,7 @@ class LogWarehouse:
     def __init__(self) -> None:
         self.collections: dict[str, tuple[Any, ...]] = {}
         self.batches: dict[tuple[str, str, str], tuple[Any, ...]] = {}
+        self.is_backed_up = False
         self._answer: list[tuple[Any, ...]] = []
 
     @contextmanager
@@ -111,6 +112,8 @@ class LogWarehouse:
             self.batches.setdefault((values[0], values[1], values[2]), values[3:])
         elif "max(began_at)" in statement:
             self._answer = [(max((row[0] for row in self.collections.values()), default=None),)]
+        elif "pg_try_advisory_xact_lock" in statement:
+            self._answer = [(not self.is_backed_up,)]
         elif "DISTINCT model" in statement:
             self._answer = [(model,) for model in sorted({model for _, model, _ in self.batches})]
         else:

@@ -15,7 +15,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,6 +43,9 @@ NAMED = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 """The id of a run or a model in the source of a version."""
 
 BUCKET = "s3://mlflow"
+
+DELETION_LOCK = 7_305_013
+"""Key of the advisory lock that a backup shares; `ml_code.warehouse` has the same one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,22 @@ def wait(seconds: int, server: int) -> bool:
 
 
 def clean(store: Any, now: datetime) -> None:
+    """Shows what nobody needs, and deletes it unless this is the first run, or a backup is under way."""
+    with hold_deletions(store) as is_ours:
+        if is_ours:
+            clean_alone(store, now)
+        else:
+            say("a backup is under way: nothing is deleted, the next run does it")
+
+
+@contextmanager
+def hold_deletions(store: Any) -> Iterator[bool]:
+    """Keeps backups away, whose lock in this database is the same; whether none is under way."""
+    with store.engine.connect() as connection:
+        yield bool(connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({DELETION_LOCK})").scalar())
+
+
+def clean_alone(store: Any, now: datetime) -> None:
     """Shows what nobody needs, and deletes it unless this is the first run."""
     days, deleted_days = map(float, sys.argv[1:3])
     clock, is_first = step_clock(store, now)

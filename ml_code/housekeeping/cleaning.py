@@ -16,6 +16,7 @@ from ml_code.housekeeping.choice import Entry
 from ml_code.housekeeping.finding import FINDERS
 from ml_code.housekeeping.needed import list_needed_versions, list_serving, read_version_name, refuse_serving
 from ml_code.housekeeping.rules import find_rule
+from ml_code.warehouse import hold_deletions
 from ml_code.workspace import Workspace
 
 SHOWN = 20
@@ -84,7 +85,7 @@ def delete(workspace: Workspace, owner: str, rule: str, *, finders: Finders = FI
         TrackingError: MLflow refuses or cannot be reached; the same.
         WarehouseError: the warehouse cannot be reached; the same.
     """
-    with runs.hold_deletions(workspace) as prove:
+    with hold_deletions(workspace.warehouse) as prove:
         if prove is None:
             log.info("another deletion or a backup is under way, nothing to do here")
             return None

@@ -1,15 +1,14 @@
-"""The runs of housekeeping in the warehouse: which time one reckons with, and that no two delete at once."""
+"""The runs of housekeeping in the warehouse: and which time one reckons with."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ml_code.warehouse import DELETION_LOCK
 from ml_code.workspace import Workspace
 
 LONGEST_STEP_DAYS = 2
@@ -65,22 +64,6 @@ def note_plan(workspace: Workspace, owner: str, planned: Mapping[str, Mapping[st
         cursor.execute(
             "UPDATE warehouse.housekeeping SET planned = %s::jsonb WHERE owner = %s", (json.dumps(planned), owner)
         )
-
-
-@contextmanager
-def hold_deletions(workspace: Workspace) -> Iterator[Callable[[], None] | None]:
-    """Keeps every other deletion and every backup away, or yields None where one of them is under way.
-
-    Yields the proof that the lock is still held: a call that raises WarehouseError, or ends the block with one, if it
-    is not. The lock ends with the process, however that ends.
-
-    Raises:
-        WarehouseError: the warehouse cannot be reached.
-    """
-    with workspace.warehouse.transaction() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (DELETION_LOCK,))
-        row = cursor.fetchone()
-        yield (lambda: cursor.execute("SELECT 1")) if row and row[0] else None
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from ml_code.data import snapshots
 from ml_code.gate import judging
 from ml_code.settings import Settings
 from ml_code.training import run
+from ml_code.warehouse import DELETION_LOCK
 from ml_code.workspace import Workspace
 from tests.servers import MlflowServer, ObjectStore, PostgresServer
 
@@ -103,6 +104,9 @@ def test_an_unused_run_goes_in_two_steps_and_the_champion_stays(server: Server, 
     # A person deletes the champion's run: its version still comes from it.
     server.ask("UPDATE runs SET lifecycle_stage = 'deleted', deleted_time = 1 WHERE run_uuid = %s", champion)
     server.ask("UPDATE runs SET deleted_time = deleted_time - %s WHERE run_uuid = %s", OLD_MS, unused)
+    with psycopg2.connect(server.database) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", (DELETION_LOCK,))
+        assert "a backup is under way: nothing is deleted" in server.collect()
     assert "0 runs were never registered and are too old, 1 deleted ones too" in server.collect()
     assert server.read_stages() == {"champion": "deleted", "young": "active"}
     assert server.list_keys(names) == []

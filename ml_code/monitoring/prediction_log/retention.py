@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ml_code.monitoring.prediction_log.collection import Volume, find_volume, hold_lock
 from ml_code.storage import StoredObject
+from ml_code.warehouse import hold_deletions
 from ml_code.workspace import Workspace
 
 GB = 1_000_000_000
@@ -46,13 +47,18 @@ def prune(workspace: Workspace, now: datetime | None = None) -> Pruned:
 
     Raises:
         StorageError: the store refuses.
+        WarehouseError: the warehouse cannot be reached.
     """
     volume = find_volume(workspace)
     with hold_lock(volume.home / "feedback.lock") as is_ours:
         if not is_ours:
             log.info("labels are collected at this moment, so no hour of theirs is deleted; the next run does it")
             return Pruned(0, 0)
-        return _prune(workspace, volume, now or datetime.now(UTC))
+        with hold_deletions(workspace.warehouse) as prove:
+            if prove is None:
+                log.info("a backup or another deletion is under way, so no hour is deleted; the next run does it")
+                return Pruned(0, 0)
+            return _prune(workspace, volume, now or datetime.now(UTC))
 
 
 def _prune(workspace: Workspace, volume: Volume, now: datetime) -> Pruned:

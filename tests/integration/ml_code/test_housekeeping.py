@@ -18,7 +18,7 @@ from ml_code.gate import judging
 from ml_code.housekeeping import cleaning, finding, rules, runs
 from ml_code.settings import Settings
 from ml_code.training import run
-from ml_code.warehouse import Warehouse
+from ml_code.warehouse import Warehouse, hold_deletions
 from ml_code.workspace import Workspace
 from tests.ports import free_port
 from tests.servers import MlflowServer, PostgresServer
@@ -168,7 +168,7 @@ def test_two_at_once_delete_once_and_a_backup_keeps_both_away(trained: tuple[Wor
     short = Workspace(
         workspace.settings.model_copy(update={"quarantine_days": 30}), connect_warehouse=workspace.connect_warehouse
     )
-    with runs.hold_deletions(workspace) as prove:
+    with hold_deletions(workspace.warehouse) as prove:
         assert prove is not None
         prove()
         assert cleaning.delete(short, later, rules.QUARANTINE) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ml_code.errors import StorageError
 from ml_code.monitoring.prediction_log.collection import hold_lock
 from ml_code.monitoring.prediction_log.retention import GB, prune
 from ml_code.workspace import Workspace
-from tests.log_rows import NOON, make_log_workspace
+from tests.log_rows import NOON, LogWarehouse, make_log_workspace
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def limit(workspace: Workspace, **limits: Any) -> Workspace:
-    return Workspace(workspace.settings.model_copy(update=limits))
+    return replace(workspace, settings=workspace.settings.model_copy(update=limits))
 
 
 def put(workspace: Workspace, hours_old: int, model: str = "iris", name: str = "a", size: int = 100) -> None:
@@ -45,6 +46,16 @@ def test_an_hour_goes_when_all_of_it_is_too_old(workspace: Workspace) -> None:
     assert (found.objects, found.size_bytes) == (2, 200)
     assert list_hours(workspace) == ["model=iris hour=12", "model=iris hour=13"]
     assert prune(limit(workspace, prediction_log_days=1), NOON + timedelta(minutes=30)).objects == 0
+
+
+def test_nothing_goes_while_a_backup_runs(tmp_path: Path) -> None:
+    warehouse = LogWarehouse()
+    workspace = limit(make_log_workspace(tmp_path, warehouse), prediction_log_days=1)
+    put(workspace, 48)
+    warehouse.is_backed_up = True
+    assert prune(workspace, NOON).objects == 0
+    warehouse.is_backed_up = False
+    assert prune(workspace, NOON).objects == 1
 
 
 def test_the_oldest_hours_of_all_models_go_first_until_the_rest_fits(workspace: Workspace) -> None:
