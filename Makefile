@@ -27,6 +27,7 @@ digests: ## pin the images of .env by digest, where their registries are reached
 	@python3 docker/bin/digests.py
 
 up: ## build and start the stack, wait until it is healthy, print URLs and users; PROFILE=celery runs tasks in a worker
+	@if [ -e .mlops-restore ]; then echo "FAIL: the restore of a backup did not end: repeat mlops restore" >&2; exit 1; fi
 	@docker/bin/checkout.sh
 	@docker/bin/modes.sh
 	@docker/bin/env.sh

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mlops.commands import (
+    backups,
     checks,
     datasets,
     deploying,
@@ -39,6 +40,7 @@ app.add_typer(models.commands)
 app.add_typer(feedback.commands)
 app.add_typer(status.commands)
 app.add_typer(checks.commands)
+app.add_typer(backups.commands)
 app.add_typer(version.commands)
 app.add_typer(notebook.commands)
 app.add_typer(users.commands, name="users")

@@ -9,6 +9,7 @@ LocalStackError
 ├── LeftError           a person left a rollout, which goes on
 ├── InputError          rows on the command line, or a file of them, cannot be read
 ├── AccountError        an account of a person cannot be made or changed
+├── BackupError         a set of a backup cannot be made, read or restored
 ├── AnswerError         the gateway did not answer rows with predictions
 └── NoAnswerError       a server does not answer now
 """
@@ -50,6 +51,10 @@ class InputError(LocalStackError):
 
 class AccountError(LocalStackError):
     """An account of a person cannot be made or changed."""
+
+
+class BackupError(LocalStackError):
+    """A set of a backup cannot be made, cannot be read, or may not be restored here."""
 
 
 class AnswerError(LocalStackError):

@@ -22,6 +22,19 @@ AUTHORITY = REPOSITORY / "docker" / "nginx" / "authority" / "ca.crt"
 """The authority that `make tls` makes."""
 
 
+BACKUP_DAYS = 14.0
+"""Days that sets stay, unless BACKUP_DAYS says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupTarget:
+    """Where sets of backups go, for how many days, and the passphrase of the settings in them."""
+
+    folder: Path
+    days: float
+    passphrase: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Administration:
     """Where Airflow and MLflow are, with the name and the password of each one's admin."""
@@ -50,6 +63,41 @@ def load_host_settings(env_file: Path | None = None) -> Settings:
         f"settings: found neither {PREFIX}MLFLOW_URL in the environment nor the file {env_file}, expected one of them; "
         "run `make env` for the stack on this machine, or set the MLOPS_* variables of another one"
     )
+
+
+def load_stack_settings(env_file: Path) -> Settings:
+    """The settings of the stack that a file describes, whatever the environment says.
+
+    Raises:
+        SettingsError: the file or a value is missing.
+    """
+    if not env_file.is_file():
+        raise SettingsError(f"settings: found no {env_file}, expected the .env of a stack; `make env` writes one")
+    return make_settings(_describe_stack(env_file))
+
+
+def read_backup_target(env_file: Path, folder: Path | None = None) -> BackupTarget:
+    """Where backups go: the folder of the command line, or BACKUP_DIR of the environment or of the settings.
+
+    Raises:
+        SettingsError: none is named, or BACKUP_DAYS is not a number of days.
+    """
+    found = read_env_file(env_file) if env_file.is_file() else {}
+    wanted = str(folder or os.environ.get("BACKUP_DIR") or found.get("BACKUP_DIR") or "")
+    if not wanted:
+        raise SettingsError(
+            f"backups: found no BACKUP_DIR in {env_file}, expected a folder, best on another disk; set it, or name one "
+            "by `--target`"
+        )
+    text = os.environ.get("BACKUP_DAYS") or found.get("BACKUP_DAYS") or str(BACKUP_DAYS)
+    try:
+        days = float(text)
+    except ValueError:
+        days = 0.0
+    if not 0 < days < float("inf"):
+        raise SettingsError(f"BACKUP_DAYS: expected a number of days above 0, found {text!r}; correct {env_file}")
+    passphrase = os.environ.get("BACKUP_PASSPHRASE") or found.get("BACKUP_PASSPHRASE") or None
+    return BackupTarget(env_file.resolve().parent / Path(wanted).expanduser(), days, passphrase)
 
 
 def load_administration(env_file: Path | None = None) -> Administration:
@@ -97,6 +145,12 @@ def read_env_file(env_file: Path, *, interpolate: bool = False) -> dict[str, str
         ) from error
 
 
+def describe_database(values: Mapping[str, str], name: str) -> str:
+    """The libpq DSN of a database as this machine reaches it, as the role of its name."""
+    password = quote(values.get(f"{name.upper()}_DB_PASSWORD", ""), safe="")
+    return f"postgresql://{name}:{password}@127.0.0.1:{values.get('POSTGRES_PORT') or '5432'}/{name}"
+
+
 def keep_loopback_direct() -> None:
     """Exempts loopback from the environment's proxy, for this process and those it starts.
 
@@ -120,10 +174,6 @@ def _describe_stack(env_file: Path) -> dict[str, object]:
             f"settings in {env_file}: found no value for {', '.join(missing)}, expected one each; "
             "compare with .env.example, or set the MLOPS_* variables"
         )
-    warehouse = (
-        f"postgresql://warehouse:{quote(found['WAREHOUSE_DB_PASSWORD'], safe='')}"
-        f"@127.0.0.1:{found.get('POSTGRES_PORT', '5432')}"
-    )
     return {
         "mlflow_url": f"http://127.0.0.1:{found.get('MLFLOW_PORT', '5000')}",
         "mlflow_username": "trainer",
@@ -132,7 +182,7 @@ def _describe_stack(env_file: Path) -> dict[str, object]:
         "s3_access_key": found[f"{store}_USER"],
         "s3_secret_key": found[f"{store}_PASSWORD"],
         "gate_signing_key": found.get("GATE_SIGNING_KEY"),
-        "warehouse_dsn": f"{warehouse}/warehouse",
+        "warehouse_dsn": describe_database(found, "warehouse"),
         "gateway_url": _find_gateway(found),
         "gateway_token": _find_token(found),
         "gateway_authority": AUTHORITY if AUTHORITY.is_file() else None,

@@ -17,9 +17,11 @@ import httpx
 import psutil
 
 from ml_code.disk import measure_disk
+from ml_code.errors import SettingsError
+from mlops.backup.sets import find_newest
 from mlops.checks import findings
 from mlops.checks.findings import Answer, Finding
-from mlops.host import read_env_file
+from mlops.host import read_backup_target, read_env_file
 from mlops.local import openmp
 from mlops.local.ports import LOOPBACK, is_port
 from mlops.local.settings import REPOSITORY
@@ -28,6 +30,7 @@ ASK_SECONDS = 30.0
 """Longest wait for an answer: a service that starves on a busy machine takes more than ten."""
 
 GB = 1e9
+DAY_SECONDS = 86_400
 
 _POSTGRES_GREETING = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 """Asks whether the server speaks TLS; any Postgres answers with one letter, even without TLS."""
@@ -44,6 +47,7 @@ def examine(env_file: Path) -> list[Finding]:
         findings.check_memory(psutil.virtual_memory().total / GB),
         findings.check_disk(shutil.disk_usage(REPOSITORY).free / GB, measure_disk(REPOSITORY)),
         findings.check_settings(values, example),
+        _examine_backup(env_file),
         findings.check_packages(read_pins(REPOSITORY / "docker/requirements/dev.txt"), _list_installed()),
         findings.check_openmp(is_installed=openmp.is_installed()),
         *findings.check_services(answers),
@@ -77,6 +81,16 @@ def _examine_docker() -> Finding:
         return findings.check_docker(None, None, has_client=False)
     engine = _ask_docker("version", "--format", "{{.Server.Version}}")
     return findings.check_docker(engine, _ask_docker("compose", "version", "--short"), has_client=True)
+
+
+def _examine_backup(env_file: Path) -> Finding:
+    try:
+        target = read_backup_target(env_file)
+    except SettingsError:
+        return findings.check_backup(None, has_target=False)
+    newest = find_newest(target.folder)
+    age = (datetime.now(UTC) - newest.made_at).total_seconds() / DAY_SECONDS if newest else None
+    return findings.check_backup(age, has_target=True)
 
 
 def _ask_docker(*arguments: str) -> str | None:

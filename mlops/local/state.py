@@ -96,6 +96,11 @@ class StateFolder:
                 "choose another with `--state DIR`"
             ) from error
 
+    def claim(self) -> None:
+        """Makes an empty folder that of a local stack, before the settings of a backup are put there."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._version_file.write_text(f"{VERSION}\n")
+
     def read_version(self) -> str | None:
         """The version of the folder's layout; None if it does not belong to a local stack."""
         return self._version_file.read_text().strip() if self._version_file.is_file() else None

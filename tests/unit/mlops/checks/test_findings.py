@@ -34,6 +34,12 @@ def test_memory_and_disk_that_are_too_small_are_failures() -> None:
     assert [findings.check_disk(50.0, share).state for share in (0.79, 0.8)] == ["ok", "warning"]
 
 
+def test_a_missing_or_old_backup_is_a_warning() -> None:
+    ages = [findings.check_backup(days, has_target=True) for days in (None, 1.9, 2.1)]
+    assert [found.state for found in ages] == ["warning", "ok", "warning"]
+    assert findings.check_backup(None, has_target=False).found == "no BACKUP_DIR"
+
+
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_a_clock_five_minutes_off_is_a_failure_in_either_direction(sign: int) -> None:
     states = [

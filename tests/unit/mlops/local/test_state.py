@@ -140,3 +140,11 @@ def test_only_one_command_at_a_time_changes_a_stack(state: StateFolder) -> None:
 def test_the_error_without_a_stack_tells_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(StateFolderError, match="mlops local up"):
         StateFolder(tmp_path).read_settings()
+
+
+def test_a_claimed_folder_takes_the_settings_of_a_backup(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path / "new")
+    state.claim()
+    state.env_file.write_text("SUPERVISOR_PASSWORD=of-the-backup\n")
+    state.prepare()
+    assert state.read_settings()["SUPERVISOR_PASSWORD"] == "of-the-backup"
