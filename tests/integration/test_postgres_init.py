@@ -191,6 +191,30 @@ def test_a_judged_window_is_not_rewritten(task: str, table: str, insert: str) ->
     assert run_sql(task, f"SELECT version FROM warehouse.{table}") == [("3",)]
 
 
+def test_an_attempt_to_train_again_is_not_rewritten(server: PostgresServer, task: str) -> None:
+    """Its start says how many labels the next one needs, and its end what a person has decided."""
+    begin = (
+        "INSERT INTO warehouse.retraining (model, owner, cause, reason, since, until, labels{}) "
+        "VALUES ('iris', 'run', 'drift', 'rows moved', '2026-11-19', '2026-11-21', 300{})"
+    )
+    end = "UPDATE warehouse.retraining SET outcome = 'rejected', ended_at = now()"
+    run_sql(task, begin.format("", ""))
+    for statement in (
+        begin.format(", asked_at", ", now()"),
+        "UPDATE warehouse.retraining SET labels = 1",
+        "UPDATE warehouse.retraining SET asked_at = '2026-01-01'",
+        "UPDATE warehouse.retraining SET model = 'housing'",
+        "DELETE FROM warehouse.retraining",
+    ):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run_sql(task, statement)
+    run_sql(task, end)
+    for statement in (end, "DELETE FROM warehouse.retraining", "TRUNCATE warehouse.retraining"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="expected new rows only"):
+            run_sql(address(server, "warehouse_owner", "warehouse"), statement)
+    assert run_sql(task, "SELECT labels, outcome FROM warehouse.retraining") == [(300, "rejected")]
+
+
 def test_a_task_works_with_the_tables_and_makes_its_own(task: str) -> None:
     assert run_sql(
         task,

@@ -122,4 +122,7 @@ def test_the_start_page_shows_quality_and_drift_of_the_champion(workspace: Works
     assert [window["verdict"] for window in found["iris"]["drift"]] == ["clean", "quality", "drift"]
     assert (found["iris"]["quality"]["score"], found["iris"]["decline"]) == (0.9, None)
     assert found["iris"]["labels"] == {"found": 40, "needed": 500, "missing": 460}
+    assert found["iris"]["retraining"]["outcome"] == "rejected"
+    assert found["iris"]["retraining"]["says"].endswith(" UTC, after drift, 250 labels: rejected")
+    assert found["titanic"]["retraining"] is None
     assert (found["titanic"]["quality"], found["titanic"]["drift"]) == (None, [])
