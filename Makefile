@@ -4,8 +4,9 @@
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 RUN := $(UV) run --no-sync
-# PROFILE=celery adds docker/celery/compose.yaml. Without it the variable COMPOSE_FILE of .env counts, if it is there.
-FILES := $(if $(PROFILE),--file docker-compose.yaml --file docker/$(PROFILE)/compose.yaml)
+# PROFILE=celery adds docker/celery/compose.yaml, PROFILE="celery observability" both. Without it the variable COMPOSE_FILE
+# of .env counts, if it is there.
+FILES := $(if $(PROFILE),--file docker-compose.yaml $(PROFILE:%=--file docker/%/compose.yaml))
 COMPOSE := docker compose $(FILES)
 REQUIREMENTS := airflow mlflow serving notebook dev screenshots audit uv
 PARTS ?= fast e2e integration
@@ -26,15 +27,15 @@ tls: ## make or renew the gateway's certificate, for TLS=on
 digests: ## pin the images of .env by digest, where their registries are reached; again after a change of a tag
 	@python3 docker/bin/digests.py
 
-up: ## build and start the stack, wait until it is healthy, print URLs and users; PROFILE=celery runs tasks in a worker
+up: ## build and start the stack, wait until it is healthy, print URLs and users; PROFILE=celery, observability
 	@if [ -e .mlops-restore ]; then echo "FAIL: the restore of a backup did not end: repeat mlops restore" >&2; exit 1; fi
 	@docker/bin/checkout.sh
 	@docker/bin/modes.sh
 	@docker/bin/env.sh
-	@docker/bin/ports.sh
+	@PROFILE="$(PROFILE)" docker/bin/ports.sh
 	$(COMPOSE) up --detach --build --wait --remove-orphans
 	@docker image prune --force --filter label=org.opencontainers.image.title=mlops-loop >/dev/null
-	@docker/bin/urls.sh
+	@PROFILE="$(PROFILE)" docker/bin/urls.sh
 
 demo: .venv/installed ## the same loop without Docker: train, gate, deploy, predict; EXIT=1 stops it afterwards
 	.venv/bin/mlops demo $(if $(EXIT),--exit)

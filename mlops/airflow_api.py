@@ -91,6 +91,34 @@ class AirflowApi:
         """Airflow's own judgement on each of its processes; a process without a heartbeat is `unknown`."""
         return self._fetch("GET", "/monitor/health", _read_health)
 
+    def read_health_details(self) -> dict[str, Any]:
+        """The same with the time of each process' last sign of life, as Airflow writes it."""
+        return self._fetch("GET", "/monitor/health", dict)
+
+    def count_runs(self) -> dict[str, dict[str, int]]:
+        """Number of runs in Airflow's history, by DAG and state."""
+        dags = self._call("GET", "/dagStats", "dags")
+        return {dag["dag_id"]: {entry["state"]: entry["count"] for entry in dag["stats"]} for dag in dags}
+
+    def list_ended_runs(self, pages: int = 1) -> list[dict[str, Any]]:
+        """The newest runs of all DAGs that succeeded or failed, as Airflow describes them."""
+        query = {"state": ["success", "failed"], "order_by": "-end_date", "limit": PAGE_SIZE}
+        found: list[dict[str, Any]] = []
+        for _ in range(pages):
+            page = self._call("GET", "/dags/~/dagRuns", "dag_runs", params={**query, "offset": len(found)})
+            found += page
+            if len(page) < PAGE_SIZE:
+                break
+        return found
+
+    def list_pools(self) -> list[dict[str, Any]]:
+        """Every pool with its slots, as Airflow describes it."""
+        return self._read_pages("/pools", "pools")
+
+    def count_import_errors(self) -> int:
+        """Number of DAG files that Airflow cannot import."""
+        return int(self._call("GET", "/importErrors", "total_entries", params={"limit": 1}))
+
     def list_notable_runs(self, since: datetime) -> list[RunState]:
         """Runs of all DAGs since a moment that have failed or not ended, the newest first."""
         query = {"run_after_gte": since.isoformat(), "state": [*IN_MOTION, "failed"], "order_by": "-run_after"}

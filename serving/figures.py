@@ -13,6 +13,9 @@ ASKED = "asked"
 REPLAY = "replay"
 """Traffic that a rollout sends to have something to compare; it does not count as clients' traffic."""
 
+PROBE = "probe"
+"""Traffic of the monitoring, which the gateway marks: it is measured, and is neither logged nor compared."""
+
 EVIDENCE_PATH = "/evidence"
 """Where a replica shows what drawn requests said of its challenger; the gateway has no such path."""
 

@@ -6,6 +6,9 @@ import json
 import os
 from typing import Any
 
+MONITOR_READS = [("can_read", what) for what in ("DAGs", "DAG Runs", "Pools", "ImportError")]
+"""All that the monitoring may do in Airflow: no log, no value between tasks, no code."""
+
 
 def say(message: str) -> None:
     """Prints without a buffer, so that messages and Airflow's log lines stay in order."""
@@ -47,6 +50,25 @@ def ensure_admin() -> None:
             say(f"user {name}: password set")
         else:
             say(f"user {name}: found")
+
+
+def ensure_monitor() -> None:
+    """Creates the user of the monitoring, or sets its password, where the profile observability gives one."""
+    from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+    from werkzeug.security import check_password_hash
+
+    if not (password := os.environ.get("AIRFLOW_MONITOR_PASSWORD")):
+        return
+    with get_application_builder() as builder:
+        security = builder.sm
+        security.bulk_sync_roles([{"role": "Monitor", "perms": MONITOR_READS}])
+        user = security.find_user(username="monitor")
+        if user is None:
+            role = security.find_role("Monitor")
+            security.add_user("monitor", "Monitor", "", "monitor@localhost", role, password=password)
+        elif not check_password_hash(user.password, password):
+            security.reset_password(user.id, password)
+        say("user monitor: ready")
 
 
 def connections() -> dict[str, dict[str, Any]]:
@@ -103,4 +125,5 @@ if __name__ == "__main__":
     migrate_airflow()
     migrate_warehouse()
     ensure_admin()
+    ensure_monitor()
     ensure_connections_and_pools()

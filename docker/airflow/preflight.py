@@ -40,8 +40,15 @@ MIN_LENGTHS = {
 TOKENS = Path("/etc/nginx/secrets/tokens")
 """The file docker/nginx/secrets/tokens, which the gateway reads beside GATEWAY_TOKENS."""
 
-WORKER_MIN_LENGTHS = {"BROKER_PASSWORD": 8, "CELERY_DB_PASSWORD": 8}
-"""The same for the secrets that only docker/celery/compose.yaml needs; an older .env may lack them."""
+PROFILE_MIN_LENGTHS = {
+    "AIRFLOW_MONITOR_PASSWORD": 8,
+    "BROKER_PASSWORD": 8,
+    "CELERY_DB_PASSWORD": 8,
+    "GATEWAY_PROBE_TOKEN": 16,
+    "GRAFANA_ADMIN_PASSWORD": 8,
+    "MONITOR_DB_PASSWORD": 8,
+}
+"""The same for the secrets that only a profile's compose.yaml needs; an older .env may lack them."""
 
 HOW_TO_SECRETS = "move .env away and run `make env`, or set it by hand"
 
@@ -67,7 +74,7 @@ def check_secrets(environment: Mapping[str, str], tokens_file: Path = TOKENS) ->
     Returns:
         Failures, which forbid a start, and warnings.
     """
-    lengths = MIN_LENGTHS | {name: length for name, length in WORKER_MIN_LENGTHS.items() if name in environment}
+    lengths = MIN_LENGTHS | {name: length for name, length in PROFILE_MIN_LENGTHS.items() if name in environment}
     secrets = {name: environment.get(name, "") for name in lengths}
     failures = [
         f"{name}: expected at least {length} characters, found {len(secrets[name])}; {HOW_TO_SECRETS}"

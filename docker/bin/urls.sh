@@ -24,6 +24,10 @@ row Airflow "${programs[0]}" "$(value AIRFLOW_ADMIN_USERNAME)" "$(password AIRFL
 row MLflow "${programs[1]}" "$(value MLFLOW_ADMIN_USERNAME)" "$(password MLFLOW_ADMIN_PASSWORD)"
 row MinIO "${programs[2]}" "$(value MINIO_ROOT_USER)" "$(password MINIO_ROOT_PASSWORD)"
 row Postgres "$host:$(value POSTGRES_PORT)" warehouse "$(password WAREHOUSE_DB_PASSWORD)"
+if [[ "${PROFILE-} $(value COMPOSE_FILE)" == *observability* ]]; then
+  row Grafana "http://$host:$(value GRAFANA_PORT)/" admin "$(password GRAFANA_ADMIN_PASSWORD)"
+  row Prometheus "http://127.0.0.1:$(value PROMETHEUS_PORT)/" - -
+fi
 echo
 echo "Trigger mlops_training_pipeline in Airflow. A minute later the first model answers:"
 if [[ -n $(value GATEWAY_TOKENS) ]]; then login=" -H 'Authorization: Bearer TOKEN'"; fi # one of GATEWAY_TOKENS

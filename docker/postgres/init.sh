@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Creates the roles and databases of airflow, mlflow and warehouse, and of celery where a worker runs the tasks. Sets the
-# passwords. Safe to repeat.
+# Creates the roles and databases of airflow, mlflow and warehouse, and of celery where a worker runs the tasks; the role
+# monitor logs in with the profile observability only. Sets the passwords. Safe to repeat.
 set -euo pipefail
 export PGHOST=${PGHOST:-/run/postgresql} PGUSER=postgres PGPASSWORD=$POSTGRES_PASSWORD PGCONNECT_TIMEOUT=5
 
@@ -14,12 +14,16 @@ if [[ $problem != *'"password_check" does not exist'* ]]; then
   exit 1
 fi
 
-for name in airflow mlflow warehouse_owner warehouse ${CELERY_DB_PASSWORD:+celery}; do
+roles=(airflow mlflow warehouse_owner warehouse ${CELERY_DB_PASSWORD:+celery})
+for name in "${roles[@]}" ${MONITOR_DB_PASSWORD:+monitor}; do
   variable=${name^^}_DB_PASSWORD
   if [[ ! ${!variable} =~ ^[A-Za-z0-9_-]+$ ]]; then
     echo "FAIL: $variable: expected letters, digits, - and _ (it becomes part of an address), found other characters" >&2
     exit 1
   fi
+done
+for name in "${roles[@]}"; do
+  variable=${name^^}_DB_PASSWORD
   # The password comes from the environment, so that no process list shows it.
   ROLE_PASSWORD=${!variable} psql -d postgres -qv ON_ERROR_STOP=1 -v name="$name" -f "$(dirname "$0")/role.sql"
 done
@@ -29,4 +33,5 @@ for name in airflow mlflow warehouse ${CELERY_DB_PASSWORD:+celery}; do
   psql -d postgres -qv ON_ERROR_STOP=1 -v name="$name" -v owner="$owner" -f "$(dirname "$0")/database.sql"
 done
 psql -d warehouse -qv ON_ERROR_STOP=1 -f "$(dirname "$0")/warehouse.sql"
+MONITOR_DB_PASSWORD=${MONITOR_DB_PASSWORD-} psql -d warehouse -qv ON_ERROR_STOP=1 -f "$(dirname "$0")/monitor.sql"
 echo "databases airflow, mlflow, warehouse${CELERY_DB_PASSWORD:+, celery}: ready"

@@ -19,7 +19,7 @@ from serving.api.pages import JSON, render_error
 from serving.api.prediction_log import PredictionLog
 from serving.api.request import Asked, ClientGoneError, check_content, pick_version, read_body, read_query, read_size
 from serving.errors import INFERENCE_STATUSES, STATUS_HEADERS, RequestError
-from serving.figures import ASKED, REPLAY
+from serving.figures import ASKED, PROBE, REPLAY
 from serving.following.follower import Follower
 from serving.following.share import is_in_share
 from serving.limits import LARGE_BYTES, LARGE_RESPONSE_BYTES, OBJECT_BYTES
@@ -112,7 +112,7 @@ class PredictionApp:
         asked.client_id, asked.user = headers.get(b"x-client-request-id"), headers.get(b"x-user-id")
         asked.wants_challenger = headers.get(b"x-pool") == b"canary"
         # Most requests are drawn for the stable pool, and say nothing more.
-        if asked.wants_challenger or b"x-replay" in headers or headers.get(b"x-pool-choice") == b"asked":
+        if asked.wants_challenger or b"x-replay" in headers or headers.get(b"x-pool-choice", b"drawn") != b"drawn":
             self._read_origin(asked, headers)
         if scope["method"] != "POST":
             raise RequestError(405, f"method: found {shorten(scope['method'])}, expected POST")
@@ -129,7 +129,9 @@ class PredictionApp:
     def _read_origin(self, asked: Asked, headers: dict[bytes, bytes]) -> None:
         """Reads who sent the request, and whether the gateway chose its pool; clients cannot set these headers."""
         choice, word = headers.get(b"x-pool-choice"), headers.get(b"x-replay")
-        if word is not None:
+        if choice == b"probe":
+            asked.traffic, asked.wants_challenger = PROBE, False
+        elif word is not None:
             registered = self._follower.registered.get(asked.name)
             asked.traffic = REPLAY if registered and registered.is_replay(word) else ASKED
         elif choice == b"asked":
@@ -208,7 +210,7 @@ class PredictionApp:
 
     def _keep(self, asked: Asked, served: ServedModel, request_id: bytes, timer: Timer, answer: Answer | None) -> None:
         """Takes a request that was answered, or refused, for the prediction log."""
-        if self._log is None:
+        if self._log is None or asked.traffic == PROBE:
             return
         client_id, size_bytes, rows, prediction = asked.client_id, len(asked.body) * OBJECT_BYTES, None, None
         if answer is not None and (prediction := answer.prediction) is not None:

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from tests.e2e.stack import IMAGES, WITH_CELERY, Stack, docker
+from tests.e2e.stack import IMAGES, WITH_CELERY, WITH_OBSERVABILITY, Stack, docker
 from tests.ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -57,7 +57,8 @@ def remove(name: str) -> None:
     """Removes a stack with its volumes and its images; the build cache stays."""
     # Nothing is to be kept, so no service gets the time to end well.
     down = ["down", "--volumes", "--remove-orphans", "--timeout", "1"]
-    command = ["docker", "compose", *WITH_CELERY, "--project-name", name, "--env-file", ".env.example", *down]
+    files = [*WITH_CELERY, *WITH_OBSERVABILITY[2:]]
+    command = ["docker", "compose", *files, "--project-name", name, "--env-file", ".env.example", *down]
     subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, timeout=300)
     docker("image", "rm", "--force", *(f"mlops-loop/{image}:{name}" for image in IMAGES), check=False)
 

@@ -17,6 +17,7 @@ from dotenv import dotenv_values
 IMAGES = ("airflow", "mlflow", "serving")
 WITH_CELERY = ("--file", "docker-compose.yaml", "--file", "docker/celery/compose.yaml")
 """What `make up PROFILE=celery` adds to the command."""
+WITH_OBSERVABILITY = ("--file", "docker-compose.yaml", "--file", "docker/observability/compose.yaml")
 
 ASK_FLEET = """
 import json, socket, sys, urllib.error, urllib.request

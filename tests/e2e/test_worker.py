@@ -14,7 +14,7 @@ import yaml
 
 from tests.e2e.airflow import TRAIN, Airflow
 from tests.e2e.secret_search import find_holders, find_secrets, read_secrets
-from tests.e2e.stack import WITH_CELERY, Stack, docker
+from tests.e2e.stack import WITH_CELERY, WITH_OBSERVABILITY, Stack, docker
 from tests.repo.repository import list_celery_services
 from tests.repo.test_compose_rights import CELERY_SECRETS
 from tests.waiting import wait_until
@@ -79,5 +79,5 @@ def test_the_stack_ends_without_a_trace(stack: Stack, worker: str) -> None:
     assert worker
     subprocess.run(["make", "down"], cwd=stack.folder, check=True, capture_output=True, timeout=600)
     assert [stack.list_names(*kind) for kind in (("ps", "--all"), ("network", "ls"))] == [[], []]
-    stack.compose(*WITH_CELERY, "down", "--volumes")
+    stack.compose(*WITH_CELERY, *WITH_OBSERVABILITY[2:], "down", "--volumes")
     assert stack.list_names("volume", "ls") == []

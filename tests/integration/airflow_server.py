@@ -61,13 +61,15 @@ def run_airflow_server(
 
 
 def prepare(dag_id: str) -> None:
-    """Makes the tables, the admin and one DAG."""
+    """Makes the tables, the admin, the user of the monitoring if it has a password, and one DAG."""
     from airflow.configuration import conf  # noqa: PLC0415
     from airflow.dag_processing.bundles.manager import DagBundlesManager  # noqa: PLC0415
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db  # noqa: PLC0415
 
     migrate()
-    runpy.run_path(str(DOCKER / "init.py"))["ensure_admin"]()
+    init = runpy.run_path(str(DOCKER / "init.py"))
+    init["ensure_admin"]()
+    init["ensure_monitor"]()
     DagBundlesManager().sync_bundles_to_db()
     folder = conf.get("core", "dags_folder")
     bag = DagBag(f"{folder}/{dag_id}.py", bundle_path=Path(folder), bundle_name="dags-folder")

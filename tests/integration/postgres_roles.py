@@ -15,7 +15,7 @@ import psycopg2.errors
 from ml_code.settings import REPOSITORY
 from tests.servers import PostgresServer
 
-NAMES = ("airflow", "celery", "mlflow", "warehouse", "warehouse_owner")
+NAMES = ("airflow", "celery", "mlflow", "monitor", "warehouse", "warehouse_owner")
 
 
 PASSWORDS = {f"{name.upper()}_DB_PASSWORD": f"secret-of-{name}" for name in NAMES}

@@ -81,6 +81,7 @@ def test_a_database_is_open_to_its_owner_alone_even_from_within(server: Postgres
     assert granted == [
         ("airflow", "airflow"),
         ("mlflow", "mlflow"),
+        ("warehouse", "monitor"),
         ("warehouse", "warehouse"),
         ("warehouse", "warehouse_owner"),
     ]

@@ -14,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 CELERY_FILE = "docker/celery/compose.yaml"
+OBSERVABILITY_FILE = "docker/observability/compose.yaml"
 
 REPLACED = {"command", "entrypoint", "test"}
 """Lists that Compose replaces; to others it appends."""
@@ -45,8 +46,13 @@ def list_services() -> dict[str, dict[str, Any]]:
 
 def list_celery_services() -> dict[str, dict[str, Any]]:
     """The services of `make up PROFILE=celery`, merged as Compose does; tests/e2e compares this with Compose itself."""
+    return list_profile_services(CELERY_FILE)
+
+
+def list_profile_services(file: str) -> dict[str, dict[str, Any]]:
+    """The services of the stack with the file of a profile."""
     main = list_services()
-    changes: dict[str, Any] = yaml.load((ROOT / CELERY_FILE).read_text(), _Loader)["services"]
+    changes: dict[str, Any] = yaml.load((ROOT / file).read_text(), _Loader)["services"]
     services = {}
     for name in [*main, *(name for name in changes if name not in main)]:
         change = dict(changes.get(name, {}))

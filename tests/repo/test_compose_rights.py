@@ -1,4 +1,4 @@
-"""Which networks and secrets each service has, in both forms of the stack: what it needs, and nothing else.
+"""Which networks and secrets each service has, in each form of the stack: what it needs, and nothing else.
 
 The tables are written by hand on purpose. A service that needs more changes them, and docs/security.md with them.
 """
@@ -9,10 +9,18 @@ import re
 
 import pytest
 
-from tests.repo.repository import ROOT, list_celery_services, list_services, read_compose
+from tests.repo.repository import (
+    OBSERVABILITY_FILE,
+    ROOT,
+    list_celery_services,
+    list_profile_services,
+    list_services,
+    read_compose,
+)
 
 SERVICES = list_services()
 CELERY = list_celery_services()
+OBSERVABILITY = list_profile_services(OBSERVABILITY_FILE)
 
 ALL = {"control", "data", "edge"}
 
@@ -34,6 +42,13 @@ NETWORKS = {
     "nginx": {"control", "edge"},
 }
 CELERY_NETWORKS = NETWORKS | {"broker": {"data"}, "airflow-worker": ALL}
+OBSERVABILITY_NETWORKS = NETWORKS | {
+    "exporter": {"control", "data"},
+    "prometheus": {"control", "edge"},
+    "alertmanager": {"control", "edge"},
+    "grafana": {"control", "edge"},
+    "postgres-exporter": {"control", "data"},
+}
 
 AIRFLOW_DATABASE = {"AIRFLOW_DB_PASSWORD", "AIRFLOW_FERNET_KEY"}
 AIRFLOW = {*AIRFLOW_DATABASE, "AIRFLOW_JWT_SECRET", "AIRFLOW_SECRET_KEY"}
@@ -80,19 +95,38 @@ CELERY_SECRETS = SECRETS | {
     "airflow-worker": {*TASKS, *WORKER},
 }
 
+MONITOR = {"AIRFLOW_MONITOR_PASSWORD", "GATEWAY_PROBE_TOKEN", "MONITOR_DB_PASSWORD"}
+OBSERVABILITY_SECRETS = SECRETS | {
+    "preflight": {*SECRETS["preflight"], *MONITOR, "GRAFANA_ADMIN_PASSWORD"},
+    "database-init": {*SECRETS["database-init"], "MONITOR_DB_PASSWORD"},
+    "airflow-init": {*SECRETS["airflow-init"], "AIRFLOW_MONITOR_PASSWORD"},
+    "nginx": {*SECRETS["nginx"], "GATEWAY_PROBE_TOKEN"},
+    # Each opens figures alone; it holds no secret of the loop.
+    "exporter": MONITOR,
+    "prometheus": set(),
+    "alertmanager": {"SLACK_WEBHOOK_URL", "SMTP_PASSWORD"},
+    "grafana": {"GRAFANA_ADMIN_PASSWORD"},
+    "postgres-exporter": {"MONITOR_DB_PASSWORD"},
+}
+
 SECRET = re.compile(r"\$\{([A-Z0-9_]*(?:PASSWORD|SECRET|_KEY|TOKEN|WEBHOOK)[A-Z0-9_]*)")
 
 
 FORMS = [
     *((name, SERVICES[name], NETWORKS[name], SECRETS[name]) for name in SERVICES),
     *((f"{name} with celery", CELERY[name], CELERY_NETWORKS[name], CELERY_SECRETS[name]) for name in CELERY),
+    *(
+        (f"{name} with observability", OBSERVABILITY[name], OBSERVABILITY_NETWORKS[name], OBSERVABILITY_SECRETS[name])
+        for name in OBSERVABILITY
+    ),
 ]
-TABLE = re.compile(r"^\| `([A-Z0-9_]+)` \|[^|]*\| ([^|]*) \| ([^|]*) \|$", flags=re.MULTILINE)
+TABLE = re.compile(r"^\| `([A-Z0-9_]+)` \|[^|]*\| ([^|]*) \| ([^|]*) \| ([^|]*) \|$", flags=re.MULTILINE)
 
 
 def test_every_service_is_in_the_tables() -> None:
     assert set(NETWORKS) == set(SECRETS) == set(SERVICES)
     assert set(CELERY_NETWORKS) == set(CELERY_SECRETS) == set(CELERY)
+    assert set(OBSERVABILITY_NETWORKS) == set(OBSERVABILITY_SECRETS) == set(OBSERVABILITY)
 
 
 @pytest.mark.parametrize(("service", "networks"), [form[1:3] for form in FORMS], ids=[form[0] for form in FORMS])
@@ -110,11 +144,15 @@ def test_a_service_holds_the_secrets_that_it_needs(service: dict, secrets: set[s
 def test_the_page_tells_which_service_holds_each_secret() -> None:
     _, _, section = (ROOT / "docs/security.md").read_text().partition("\n## Where each secret is\n")
     rows = {name: columns for name, *columns in TABLE.findall(section.partition("\n## ")[0])}
+    forms = (SECRETS, CELERY_SECRETS, OBSERVABILITY_SECRETS)
     expected = {
-        secret: [list_holders(SECRETS, secret) or "none", list_holders(CELERY_SECRETS, secret)]
-        for secret in set().union(*CELERY_SECRETS.values())
+        secret: [list_holders(form, secret) or "none" for form in forms]
+        for secret in set().union(*CELERY_SECRETS.values(), *OBSERVABILITY_SECRETS.values())
     }
-    assert rows == {secret: [one, "the same" if one == other else other] for secret, (one, other) in expected.items()}
+    assert rows == {
+        secret: [one, *("the same" if other == one else other for other in others)]
+        for secret, (one, *others) in expected.items()
+    }
 
 
 def list_holders(services: dict[str, set[str]], secret: str) -> str:

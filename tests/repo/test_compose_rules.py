@@ -1,4 +1,4 @@
-"""Rules for every service of docker-compose.yaml, and of `make up PROFILE=celery` where it differs."""
+"""Rules for every service of docker-compose.yaml, and of each profile where it differs."""
 
 from __future__ import annotations
 
@@ -7,19 +7,35 @@ from typing import Any
 
 import pytest
 
-from tests.repo.repository import CELERY_FILE, ROOT, list_celery_services, list_services, read_compose
+from tests.repo.repository import (
+    CELERY_FILE,
+    OBSERVABILITY_FILE,
+    ROOT,
+    list_celery_services,
+    list_profile_services,
+    list_services,
+    read_compose,
+)
 
 SERVICES = list_services()
 CELERY = list_celery_services()
-CHANGED = {f"{name} with celery": service for name, service in CELERY.items() if service != SERVICES.get(name)}
+OBSERVABILITY = list_profile_services(OBSERVABILITY_FILE)
+CHANGED = {
+    f"{name} with {profile}": service
+    for profile, services in (("celery", CELERY), ("observability", OBSERVABILITY))
+    for name, service in services.items()
+    if service != SERVICES.get(name)
+}
 FORMS = SERVICES | CHANGED
 ONE_SHOTS = {name for name, service in SERVICES.items() if service.get("restart") == "no"}
 LONG_RUNNING = {name for name, service in FORMS.items() if service.get("restart") != "no"}
-FILES = [(ROOT / name).read_text() for name in ("docker-compose.yaml", CELERY_FILE)]
+FILES = [(ROOT / name).read_text() for name in ("docker-compose.yaml", CELERY_FILE, OBSERVABILITY_FILE)]
 
-PINNED_IMAGE = re.compile(r"\$\{([A-Z0-9]+_IMAGE):-[a-z0-9./-]+:(?!latest\})[A-Za-z0-9][A-Za-z0-9._-]*\}")
+PINNED_IMAGE = re.compile(r"\$\{([A-Z0-9_]+_IMAGE):-[a-z0-9./-]+:(?!latest\})[A-Za-z0-9][A-Za-z0-9._-]*\}")
 BUILT_IMAGE = re.compile(r"mlops-loop/(airflow|mlflow|serving):\$\{IMAGE_TAG:-dev\}")
-LOOPBACK_PORT = re.compile(r"\$\{(?:BIND|PROGRAMS)_ADDRESS:-127\.0\.0\.1\}:\$\{[A-Z0-9_]+_PORT:-\d+\}:\d+")
+LOOPBACK_PORT = re.compile(
+    r"(127\.0\.0\.1|\$\{(?:BIND|PROGRAMS)_ADDRESS:-127\.0\.0\.1\}):\$\{[A-Z0-9_]+_PORT:-\d+\}:\d+"
+)
 SECRET = re.compile(r"PASSWORD|SECRET|_KEY|TOKEN|WEBHOOK")
 
 
@@ -37,8 +53,8 @@ def test_every_secret_is_checked_before_a_service_is_published() -> None:
     example = (ROOT / ".env.example").read_text().splitlines()
     secrets = {line.partition("=")[0] for line in example if "=insecure-" in line and not line.startswith("#")}
     assert len(secrets) >= 13
-    assert secrets <= set(CELERY["preflight"]["environment"])
-    for services in (SERVICES, CELERY):
+    assert secrets <= {*CELERY["preflight"]["environment"], *OBSERVABILITY["preflight"]["environment"]}
+    for services in (SERVICES, CELERY, OBSERVABILITY):
         assert [name for name, service in services.items() if not service.get("depends_on")] == ["preflight"]
 
 
@@ -120,6 +136,12 @@ def test_the_gateway_alone_is_published_where_others_reach_it() -> None:
     assert wide == {"nginx"}
 
 
+def test_what_has_no_login_is_published_on_loopback_whatever_the_settings() -> None:
+    assert OBSERVABILITY["prometheus"]["ports"] == ["127.0.0.1:${PROMETHEUS_PORT:-9090}:9090"]
+    assert OBSERVABILITY["alertmanager"]["ports"] == ["127.0.0.1:${ALERTMANAGER_PORT:-9093}:9093"]
+    assert not [name for name in ("exporter", "postgres-exporter") if "ports" in OBSERVABILITY[name]]
+
+
 def test_a_service_with_a_published_port_is_on_an_open_network(service: dict[str, Any]) -> None:
     internal = {name for name, network in read_compose()["networks"].items() if (network or {}).get("internal")}
     if "ports" in service:
@@ -132,7 +154,7 @@ def test_serving_reaches_neither_the_database_nor_the_store() -> None:
 
 
 def test_no_docker_socket_is_mounted() -> None:
-    for file in ("docker-compose.yaml", CELERY_FILE, "Dockerfile"):
+    for file in ("docker-compose.yaml", CELERY_FILE, OBSERVABILITY_FILE, "Dockerfile"):
         assert "docker.sock" not in (ROOT / file).read_text()
 
 

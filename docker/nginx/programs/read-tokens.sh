@@ -1,6 +1,6 @@
 #!/bin/bash
 # Prints the tokens that the gateway knows, as `name token` lines; first the line `demanded` if predictions need one. They
-# come from GATEWAY_TOKENS, from the file `tokens` of the mounted folder, and from GATEWAY_ROLLOUT_TOKEN.
+# come from GATEWAY_TOKENS, from the file `tokens` of the mounted folder, from GATEWAY_ROLLOUT_TOKEN and GATEWAY_PROBE_TOKEN.
 set -euo pipefail
 
 fail() {
@@ -9,8 +9,7 @@ fail() {
 }
 
 file=${SECRETS_FOLDER:-/etc/nginx/secrets}/tokens
-given=${GATEWAY_TOKENS-}
-given=${given//,/$'\n'}
+given=$(tr , '\n' <<<"${GATEWAY_TOKENS-}")
 if [[ -e $file ]]; then given+=$'\n'$(<"$file"); fi
 
 declare -A tokens=()
@@ -19,7 +18,7 @@ while IFS= read -r entry; do
   [[ $entry =~ ^[[:space:]]*([A-Za-z0-9_-]{1,32}):([A-Za-z0-9._~+/-]{16,256}=*)[[:space:]]*$ ]] || fail "expected \
 name:token with a token of 16 to 256 letters, digits or . _ ~ + / -, found another entry of ${#entry} characters"
   name=${BASH_REMATCH[1],,} token=${BASH_REMATCH[2]}
-  [[ $name != rollout && -z ${tokens[$name]-} ]] || fail "expected a name of its own for each token, found $name again"
+  [[ $name != @(rollout|probe) && -z ${tokens[$name]-} ]] || fail "expected a name of its own for each token, found $name again"
   for other in "${!tokens[@]}"; do
     [[ $token != "${tokens[$other]}" ]] || fail "expected another token for $name, found that of $other"
   done
@@ -37,4 +36,5 @@ if ((${#tokens[@]})); then
   [[ ${GATEWAY_ROLLOUT_TOKEN-} ]] || fail "expected GATEWAY_ROLLOUT_TOKEN beside it, found none; make env adds it"
 fi
 if [[ ${GATEWAY_ROLLOUT_TOKEN-} ]]; then tokens[rollout]=$GATEWAY_ROLLOUT_TOKEN; fi
+if [[ ${GATEWAY_PROBE_TOKEN-} ]]; then tokens[probe]=$GATEWAY_PROBE_TOKEN; fi
 for name in "${!tokens[@]}"; do echo "$name ${tokens[$name]}"; done

@@ -22,9 +22,11 @@ TOKENS = {f"user-{number}": hashlib.sha256(f"{number}".encode()).hexdigest()[:32
 """The same in each process: names of tests hold one."""
 TOKEN = TOKENS["user-7"]
 ROLLOUT = "r0" * 16
+PROBE = "p0" * 16
 SETTINGS = {
     "GATEWAY_TOKENS": ",".join(f"{name}:{token}" for name, token in TOKENS.items()),
     "GATEWAY_ROLLOUT_TOKEN": ROLLOUT,
+    "GATEWAY_PROBE_TOKEN": PROBE,
     "CANARY_PERCENT": "0",
 }
 PREDICTIONS = ["/predict", "/models/iris/predict", "/v2/models/iris/infer", "/v2/models/iris/versions/1/infer"]
@@ -80,12 +82,30 @@ def test_a_prediction_without_a_token_is_refused_as_json(door: httpx.Client, pat
 
 
 def test_labels_need_a_token_which_is_not_that_of_the_rollouts(door: httpx.Client) -> None:
-    for headers in ({}, bear(ROLLOUT), bear("a" * 32)):
+    for headers in ({}, bear(ROLLOUT), bear(PROBE), bear("a" * 32)):
         refused = door.post("/feedback", json=ROWS, headers=headers)
         assert refused.status_code == 401
         assert "labels need one of the GATEWAY_TOKENS" in refused.json()["error"]
     received = door.post("/feedback", json=ROWS, headers=bear(TOKEN) | {"X-Token-Name": "forged"}).json()["headers"]
     assert (received["x-token-name"], "authorization" in received) == ("user-7", False)
+
+
+@pytest.mark.parametrize("path", PREDICTIONS)
+def test_the_token_of_the_monitoring_alone_marks_a_probe(door: httpx.Client, path: str) -> None:
+    claims = {"X-Pool-Choice": "probe", "X-Variant": "canary"}
+    sent = {
+        token: door.post(path, json=ROWS, headers=bear(token) | claims).json()["headers"] for token in (PROBE, TOKEN)
+    }
+    assert (sent[PROBE]["x-pool"], sent[PROBE]["x-pool-choice"]) == ("stable", "probe")
+    assert (sent[TOKEN]["x-pool"], sent[TOKEN]["x-pool-choice"]) == ("canary", "asked")
+    assert "x-token-name" not in sent[PROBE]
+
+
+def test_the_gateways_counters_are_read_from_within_and_not_published(door: httpx.Client, guarded: Fleet) -> None:
+    assert door.get("/nginx").status_code == 404
+    assert docker("port", guarded.gateway).count("8002") == 0
+    counters = docker("exec", guarded.gateway, "curl", "-fsS", "http://127.0.0.1:8002/nginx")
+    assert re.search(r"^Active connections: \d+ \nserver accepts handled requests\n \d+ \d+ \d+ ", counters)
 
 
 def test_what_describes_the_columns_needs_a_token(door: httpx.Client) -> None:
@@ -202,6 +222,7 @@ BAD = {
     "a name twice": {"GATEWAY_TOKENS": "ann:0123456789abcdef,Ann:fedcba9876543210"},
     "a token twice": {"GATEWAY_TOKENS": "ann:0123456789abcdef,bob:0123456789abcdef"},
     "the rollouts' name": {"GATEWAY_TOKENS": "rollout:0123456789abcdef"},
+    "the monitoring's name": {"GATEWAY_TOKENS": "probe:0123456789abcdef"},
     "a way out": {"GATEWAY_TOKENS": 'ann:0123456789abcdef";}'},
     "none off loopback": {"GATEWAY_TOKENS": "", "BIND_ADDRESS": "0.0.0.0"},
     "none behind a proxy": {"GATEWAY_TOKENS": "", "BIND_ADDRESS": "127.0.0.1", "TLS_BY_PROXY": "yes"},

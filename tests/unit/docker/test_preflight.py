@@ -28,17 +28,21 @@ SHORTEST = {
     "AIRFLOW_DB_PASSWORD": 8,
     "AIRFLOW_FERNET_KEY": 44,
     "AIRFLOW_JWT_SECRET": 64,
+    "AIRFLOW_MONITOR_PASSWORD": 8,
     "AIRFLOW_SECRET_KEY": 16,
     "BROKER_PASSWORD": 8,
     "CELERY_DB_PASSWORD": 8,
+    "GATEWAY_PROBE_TOKEN": 16,
     "GATEWAY_ROLLOUT_TOKEN": 16,
     "GATE_SIGNING_KEY": 16,
+    "GRAFANA_ADMIN_PASSWORD": 8,
     "MINIO_ROOT_PASSWORD": 8,
     "MLFLOW_ADMIN_PASSWORD": 12,
     "MLFLOW_DB_PASSWORD": 8,
     "MLFLOW_SECRET_KEY": 16,
     "MLFLOW_SERVING_PASSWORD": 12,
     "MLFLOW_TRAINER_PASSWORD": 12,
+    "MONITOR_DB_PASSWORD": 8,
     "POSTGRES_PASSWORD": 8,
     "S3_BACKUP_PASSWORD": 8,
     "S3_MLFLOW_PASSWORD": 8,
@@ -64,14 +68,21 @@ def test_random_secrets_on_loopback_pass_without_a_message(preflight: ModuleType
     assert preflight.check_secrets(secrets | {"BIND_ADDRESS": "127.0.0.1"}) == ([], [])
 
 
-def test_the_secrets_of_a_worker_are_needed_only_where_there_is_one(
-    preflight: ModuleType, secrets: dict[str, str]
+@pytest.mark.parametrize(
+    "of_profile",
+    [
+        {"BROKER_PASSWORD", "CELERY_DB_PASSWORD"},
+        {"AIRFLOW_MONITOR_PASSWORD", "GATEWAY_PROBE_TOKEN", "GRAFANA_ADMIN_PASSWORD", "MONITOR_DB_PASSWORD"},
+    ],
+    ids=["celery", "observability"],
+)
+def test_the_secrets_of_a_profile_are_needed_only_where_it_is_on(
+    preflight: ModuleType, secrets: dict[str, str], of_profile: set[str]
 ) -> None:
-    of_worker = {"BROKER_PASSWORD", "CELERY_DB_PASSWORD"}
-    others = {name: secret for name, secret in secrets.items() if name not in of_worker}
+    others = {name: secret for name, secret in secrets.items() if name not in of_profile}
     assert preflight.check_secrets(others) == ([], [])
-    failures, _ = preflight.check_secrets(others | dict.fromkeys(of_worker, "short"))
-    assert {failure.partition(":")[0] for failure in failures} == of_worker
+    failures, _ = preflight.check_secrets(others | dict.fromkeys(of_profile, "short"))
+    assert {failure.partition(":")[0] for failure in failures} == of_profile
 
 
 def test_known_secrets_on_loopback_are_a_warning(preflight: ModuleType, secrets: dict[str, str]) -> None:

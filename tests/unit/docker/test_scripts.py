@@ -21,8 +21,11 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(clone: Path, script: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([f"docker/bin/{script}"], cwd=clone, check=False, capture_output=True, text=True)
+def run(clone: Path, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables}
+    return subprocess.run(
+        [f"docker/bin/{script}"], cwd=clone, check=False, capture_output=True, text=True, env=environment
+    )
 
 
 def read_env(clone: Path) -> dict[str, str]:
@@ -96,6 +99,27 @@ def test_the_last_value_counts_when_a_port_is_set_twice(clone: Path) -> None:
         assert run(clone, "ports.sh").returncode == 0
         (clone / ".env").write_text(f"MLFLOW_PORT={free_port()}\nMLFLOW_PORT={port}\n")
         assert run(clone, "ports.sh").returncode == 1
+
+
+@pytest.mark.parametrize("name", ["PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT"])
+def test_a_port_of_a_profile_counts_where_the_profile_is_on(clone: Path, name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (clone / ".env").write_text(f"{name}={port}\n")
+        assert run(clone, "ports.sh").returncode == 0
+        assert run(clone, "ports.sh", PROFILE="celery").returncode == 0
+        assert run(clone, "ports.sh", PROFILE="celery observability").returncode == 1
+        (clone / ".env").write_text(f"COMPOSE_FILE=a:docker/observability/compose.yaml\n{name}={port}\n")
+        assert run(clone, "ports.sh").returncode == 1
+
+
+def test_the_urls_name_the_pages_of_a_profile_where_it_is_on(clone: Path) -> None:
+    run(clone, "env.sh")
+    assert "Grafana" not in run(clone, "urls.sh").stdout
+    shown = run(clone, "urls.sh", PROFILE="observability").stdout
+    assert "http://localhost:3000/" in shown
+    assert "grep ^GRAFANA_ADMIN_PASSWORD= .env" in shown
+    assert "http://127.0.0.1:9090/" in shown
 
 
 def test_the_urls_name_each_user_and_the_command_that_shows_the_password(clone: Path) -> None:

@@ -205,6 +205,8 @@ def test_an_answer_counts_for_its_version_and_a_refusal_for_none(ask: Ask, metri
         ({"X-Replay": "the word", "X-Pool-Choice": "asked"}, "replay"),
         ({"X-Replay": "1"}, "asked"),
         ({"X-Replay": hashlib.sha256(b"the word").hexdigest()}, "asked"),
+        ({"X-Pool-Choice": "probe"}, "probe"),
+        ({"X-Pool-Choice": "probe", "X-Replay": "the word"}, "probe"),
     ],
 )
 def test_traffic_is_told_apart_by_who_chose_it(
@@ -213,7 +215,8 @@ def test_traffic_is_told_apart_by_who_chose_it(
     mark = hashlib.sha256(b"the word").hexdigest()
     follower.registered = {"iris": RegisteredModel({}, replay_mark=mark)}
     ask("POST", "/predict", content=ARRAYS, headers={**JSON, **headers})
-    counted = {kind: read(metrics, "mlops_prediction_rows_total", traffic=kind) for kind in ("live", "asked", "replay")}
+    kinds = ("live", "asked", "replay", "probe")
+    counted = {kind: read(metrics, "mlops_prediction_rows_total", traffic=kind) for kind in kinds}
     assert counted == {kind: 1 if kind == traffic else None for kind in counted}
 
 

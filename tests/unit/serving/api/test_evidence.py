@@ -102,8 +102,9 @@ def faulty(*faults: Fault | None) -> pytest.MarkDecorator:
         {"X-Pool": "canary"},
         {"X-Pool": "stable", "X-Pool-Choice": "drawn"},
         {**DRAWN, "X-Replay": "1"},
+        {**DRAWN, "X-Pool-Choice": "probe"},
     ],
-    ids=["forced", "not from the gateway", "the stable pool", "a foreign replay"],
+    ids=["forced", "not from the gateway", "the stable pool", "a foreign replay", "a probe"],
 )
 def test_what_the_gateway_did_not_draw_for_the_canary_is_no_evidence(canary: Canary, headers: dict[str, str]) -> None:
     canary.ask([CALM_ROWS[0]], headers=headers)

@@ -100,6 +100,17 @@ def test_traffic_that_claims_to_be_a_rollout_is_logged_as_such(ask: Ask, log: Pr
     assert block.head.traffic == "asked"
 
 
+@pytest.mark.parametrize("content", [ARRAYS, '[["no number", 1, 1, 1]]'], ids=["answered", "refused"])
+def test_the_probe_of_the_monitoring_is_not_logged(
+    ask: Ask, log: PredictionLog, lines: FakeLines, content: str
+) -> None:
+    probe = JSON | {"x-pool-choice": "probe"}
+    assert ask("POST", "/predict", content=content, headers=probe).status_code in {200, 400, 422}
+    assert read_rows(log, lines) == []
+    ask("POST", "/predict", content=content, headers=JSON)
+    assert len(read_rows(log, lines)) == 1
+
+
 def test_an_answer_does_not_depend_on_the_disk_of_the_log(ask: Ask, log: PredictionLog, lines: FakeLines) -> None:
     before = ask("POST", "/predict", content=ARRAYS, headers=JSON).json()["predictions"]
     lines.error = OSError("No space left on device")
