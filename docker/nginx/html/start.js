@@ -1,4 +1,4 @@
-// Fills the start page: which programs are up, their addresses, and the models that serve (models.js, loop.js). It
+// Fills the start page: which programs are up, their addresses, the models that serve (models.js, loop.js) and alerts (alerts.js). It
 // refreshes every 5 seconds. A program that does not respond is shown as down and never stops the page.
 "use strict";
 
@@ -108,7 +108,7 @@ async function refresh() {
   if (!areAddressesShown) {
     areAddressesShown = await showAddresses().then(() => true, () => false);
   }
-  await Promise.all([checkModels(), ...["airflow", "mlflow", "minio"].map(checkProgram)]);
+  await Promise.all([checkModels(), checkAlerts(), ...["airflow", "mlflow", "minio"].map(checkProgram)]);
   setTimeout(refresh, REFRESH_MILLISECONDS);
 }
 
