@@ -26,6 +26,7 @@ TOUR = (
     "test_replicas",
     "test_smoke",
     "test_secrets",
+    "test_observability",
     "test_outages",
     "test_restarts",
     "test_worker",
