@@ -16,6 +16,13 @@ REPLAY = "replay"
 PROBE = "probe"
 """Traffic of the monitoring, which the gateway marks: it is measured, and is neither logged nor compared."""
 
+FULL = "full"
+FAILED = "failed"
+WITHDRAWN = "withdrawn"
+MISFIT = "misfit"
+SHADOW_REASONS = (FULL, FAILED, WITHDRAWN, MISFIT)
+"""Why a shadow did not predict rows: too many waited, it failed, its time was over, or it reads other features."""
+
 EVIDENCE_PATH = "/evidence"
 """Where a replica shows what drawn requests said of its challenger; the gateway has no such path."""
 

@@ -27,6 +27,10 @@ LOG_ROWS = 20_000
 LOG_BYTES = 16_000_000
 """Rows, and bytes of their objects, that wait for the prediction log; what comes beyond is dropped and counted."""
 
+SHADOW_ROWS = 1_000
+SHADOW_BYTES = 4_000_000
+"""The same of what waits for a shadow's prediction."""
+
 OBJECT_BYTES = 8
 """Bytes of Python's objects for each byte of a body: a number of three characters takes 24, and 8 in its list."""
 

@@ -19,6 +19,7 @@ from ml_code.disk import measure_disk
 from ml_code.model_file.spec import LARGEST_FILE_MB
 from ml_code.segments import SegmentWriter
 from serving.answering.logged import RowMaker
+from serving.answering.shadow import Shadows
 from serving.api.app import PredictionApp
 from serving.api.bentoml_seam import adapt_bentoml
 from serving.api.evidence import EvidenceBook
@@ -95,6 +96,7 @@ class PredictionService:
         self._follower = make_follower(settings, self._registry)
         self._log = make_log(settings)
         self._feedback = make_desk(settings)
+        self._shadows = Shadows(self._follower.pick_shadow, self._log.note) if self._log is not None else None
         self._task: asyncio.Task[None] | None = None
         default_model, evidence = settings.default_model, EvidenceBook()
         pages = make_pages(
@@ -104,6 +106,7 @@ class PredictionService:
             default_model=default_model,
             evidence=evidence,
             feedback=self._feedback,
+            shadows=self._shadows,
         )
         mounted_app.app = PredictionApp(
             self._follower,
@@ -112,6 +115,7 @@ class PredictionService:
             pages=pages,
             evidence=evidence,
             log=self._log,
+            shadows=self._shadows,
         )
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
@@ -121,6 +125,9 @@ class PredictionService:
         if self._log is not None:
             REGISTRY.register(self._log)
             self._log.start()
+        if self._shadows is not None:
+            REGISTRY.register(self._shadows)
+            self._shadows.start(asyncio.get_running_loop())
         await self._follower.restore()
         self._task = asyncio.create_task(self._follower.follow(self._poll_seconds))
         gc.set_threshold(*COLLECT_THRESHOLDS)
@@ -129,6 +136,8 @@ class PredictionService:
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
         """Ends the follower and its connections, and writes what waits for the prediction log."""
+        if self._shadows is not None:
+            await asyncio.to_thread(self._shadows.close)
         if self._log is not None:
             await asyncio.to_thread(self._log.close)
         if self._feedback is not None:

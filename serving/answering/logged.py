@@ -15,6 +15,7 @@ from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Feature, ModelSpec, Value
 from ml_code.monitoring.prediction_log.blocks import MAX_ROWS, REFUSED, Head
 from serving.answering.served import ServedModel
+from serving.registry.names import SHADOW
 
 LONGEST_ID = 128
 """Bytes of a client's own id; a longer one is not stored, since half an id finds nothing."""
@@ -75,6 +76,11 @@ class Part(NamedTuple):
     def is_refused(self) -> bool:
         """Whether a version refused these requests."""
         return self.requests[0][PREDICTION] is None
+
+    @property
+    def is_shadow(self) -> bool:
+        """Whether nobody got these predictions."""
+        return self.requests[0][0].variant == SHADOW
 
     @property
     def done_bytes(self) -> int:

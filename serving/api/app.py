@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from ml_code.monitoring.prediction_log.blocks import make_request_id
 from serving.answering.room import Room
 from serving.answering.served import Answer, ServedModel, Timer
+from serving.answering.shadow import Shadows
 from serving.api.evidence import Drawn, EvidenceBook
 from serving.api.inference_pages import render_inference_error
 from serving.api.metrics import PredictionMetrics
@@ -24,7 +25,7 @@ from serving.following.follower import Follower
 from serving.following.share import is_in_share
 from serving.limits import LARGE_BYTES, LARGE_RESPONSE_BYTES, OBJECT_BYTES
 from serving.quoting import shorten
-from serving.registry.names import CHALLENGER
+from serving.registry.names import CHALLENGER, CHAMPION
 
 SERVER_FAILED = RequestError(500, "the server failed; its log has more")
 
@@ -49,6 +50,7 @@ class PredictionApp:
         pages: Any,
         evidence: EvidenceBook | None = None,
         log: PredictionLog | None = None,
+        shadows: Shadows | None = None,
     ) -> None:
         self._follower = follower
         self._metrics = metrics
@@ -56,6 +58,7 @@ class PredictionApp:
         self._pages = pages
         self._evidence = evidence or EvidenceBook()
         self._log = log
+        self._shadows = shadows
         self.room = Room()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -220,7 +223,10 @@ class PredictionApp:
             if client_id is None and answer.client_id is not None:
                 client_id = answer.client_id.encode()
         known = (served, asked.traffic, request_id.decode(), client_id, asked.user)
-        self._log.note((*known, timer.seconds, size_bytes, rows or (), prediction))
+        entry = (*known, timer.seconds, size_bytes, rows or (), prediction)
+        self._log.note(entry)
+        if self._shadows is not None and prediction is not None and served.variant == CHAMPION:
+            self._shadows.note(entry)
 
     def _hold(self, asked: Asked, size_bytes: int) -> None:
         self.room.hold(size_bytes, asked.held_bytes)

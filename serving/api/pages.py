@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from serving.answering.shadow import Shadows
 from serving.api.evidence import EvidenceBook
 from serving.api.feedback import FeedbackDesk, make_feedback_route
 from serving.api.inference_pages import answer_inference_error, make_inference_routes
@@ -52,6 +53,7 @@ def make_pages(
     default_model: str,
     evidence: EvidenceBook | None = None,
     feedback: FeedbackDesk | None = None,
+    shadows: Shadows | None = None,
 ) -> Starlette:
     """The app of all paths but predictions."""
 
@@ -62,7 +64,8 @@ def make_pages(
         return _answer(describe_rollouts(follower))
 
     async def show_readiness(_: Request) -> Response:
-        state = {"pool": pool, "replica": replica, **describe_readiness(follower)}
+        counts = shadows.list_counts() if shadows else {}
+        state = {"pool": pool, "replica": replica, **describe_readiness(follower, counts)}
         return _answer(state, 200 if follower.is_ready else 503)
 
     async def show_evidence(_: Request) -> Response:

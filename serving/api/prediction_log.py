@@ -2,6 +2,7 @@
 
 An answer never waits for the log. What waits is bounded; rows beyond it, and those that the disk refuses, are dropped
 and counted in `/metrics` and in the next block, so that always: answered = logged + dropped + left out by the sampling.
+The predictions of a shadow are no answers, and are counted apart.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ml_code.errors import UncollectedError
 from ml_code.monitoring.prediction_log.blocks import Head, render_block
 from serving.answering.logged import Entry, Part, RowMaker, cut_blocks
 from serving.limits import LOG_BYTES, LOG_ROWS
+from serving.registry.names import SHADOW
 
 FLUSH_SECONDS = 0.25
 """What a replica loses at most when it is killed, and the disk is not slow."""
@@ -82,8 +84,10 @@ class PredictionLog(Collector):
         # Each number has one thread that changes it, so none needs a lock. First those of the requests' thread.
         self._noted_rows = self._noted_bytes = self._sampled_out = 0
         self._turned_away = {FULL: 0, CLOSED: 0}
+        self._shadow_rows_turned_away = 0
         # Those of the log's own thread.
         self._done_rows = self._done_bytes = self._logged_rows = self._logged_refusals = self._told = 0
+        self._logged_shadow_rows = self._lost_shadow_rows = 0
         self._dropped: Counter[str] = Counter()
         self._last_head: Head | None = None
         self._warned_at = -WARN_SECONDS
@@ -94,16 +98,16 @@ class PredictionLog(Collector):
 
     def note(self, entry: Entry) -> None:
         """Takes one request, or drops and counts it."""
-        _, _, request_id, _, _, _, size_bytes, rows, _ = entry
+        served, _, request_id, _, _, _, size_bytes, rows, _ = entry
+        answered = 0 if served.variant == SHADOW else len(rows)
         noted_rows, noted_bytes = self._noted_rows + (len(rows) or 1), self._noted_bytes + size_bytes
         waiting_rows, waiting_bytes = noted_rows - self._done_rows, noted_bytes - self._done_bytes
         # The id's last digits are random: they keep or leave whole requests, alike in every replica.
         if self._is_sampled and int(request_id[-8:], 16) >= self._kept_ids:
-            self._sampled_out += len(rows)
-        elif self._is_closed:
-            self._turned_away[CLOSED] += len(rows)
-        elif waiting_rows > LOG_ROWS or waiting_bytes > LOG_BYTES:
-            self._turned_away[FULL] += len(rows)
+            self._sampled_out += answered
+        elif self._is_closed or waiting_rows > LOG_ROWS or waiting_bytes > LOG_BYTES:
+            self._turned_away[CLOSED if self._is_closed else FULL] += answered
+            self._shadow_rows_turned_away += len(rows) - answered
         else:
             self._noted_rows, self._noted_bytes = noted_rows, noted_bytes
             self._waiting.append(entry)
@@ -138,7 +142,11 @@ class PredictionLog(Collector):
         )
         for reason in REASONS:
             dropped.add_metric([reason], self._dropped[reason] + self._turned_away.get(reason, 0))
-        return iter((rows, refusals, left_out, dropped))
+        shadow_rows = CounterMetricFamily("mlops_prediction_log_shadow_rows", "Shadow's rows in the prediction log")
+        shadow_rows.add_metric([], self._logged_shadow_rows)
+        lost = CounterMetricFamily("mlops_prediction_log_dropped_shadow_rows", "Shadow's rows that the log lost")
+        lost.add_metric([], self._lost_shadow_rows + self._shadow_rows_turned_away)
+        return iter((rows, refusals, left_out, dropped, shadow_rows, lost))
 
     def _run(self) -> None:
         while not self._is_closed:
@@ -149,8 +157,12 @@ class PredictionLog(Collector):
         self._guard(self._lines.close, 0)
 
     def _log(self, part: Part) -> None:
-        answered = 0 if part.is_refused else part.rows
-        if self._guard(lambda: self._write(*self._row_maker.make(part)), answered):
+        answered = 0 if part.is_refused or part.is_shadow else part.rows
+        is_logged = self._guard(lambda: self._write(*self._row_maker.make(part)), answered)
+        if part.is_shadow:
+            self._logged_shadow_rows += part.rows * is_logged
+            self._lost_shadow_rows += part.rows * (not is_logged)
+        elif is_logged:
             self._logged_rows += answered
             self._logged_refusals += part.rows - answered
         self._done_rows += part.rows

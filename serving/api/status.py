@@ -7,12 +7,13 @@ states, versions, times and counts; reasons, persons and runs are in Airflow, ML
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from serving.following.follower import Follower
-from serving.registry.names import CHALLENGER, CHAMPION, PREVIOUS
+from serving.registry.names import CHALLENGER, CHAMPION, PREVIOUS, SHADOW
 from serving.registry.reader import RegisteredModel
 
 PUBLIC_TEXTS = ("kind", "state", "from_version", "to_version", "started_at", "updated_at")
@@ -24,8 +25,8 @@ LONGEST_TEXT = 40
 VARIANTS = ("canary", "stable")
 
 
-def describe_readiness(follower: Follower) -> dict[str, Any]:
-    """The body of `/readyz`: the versions that answer, and every problem."""
+def describe_readiness(follower: Follower, shadows: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The body of `/readyz`: the versions that answer, those that predict for nobody, and every problem."""
     now = time.monotonic()
     failures = [
         {
@@ -44,6 +45,7 @@ def describe_readiness(follower: Follower) -> dict[str, Any]:
         "registry": {**_describe_registry(follower), "reason": follower.registry_problem},
         "problems": failures + notes,
         "models": models,
+        "shadows": _list_shadows(follower, shadows or {}),
     }
 
 
@@ -52,7 +54,7 @@ def list_served(follower: Follower) -> list[dict[str, Any]]:
     return [
         served.summarize()
         for (name, alias), served in sorted(follower.slots.items())
-        if alias == CHAMPION or follower.is_canary_open(name)
+        if alias == CHAMPION or (alias == CHALLENGER and follower.is_canary_open(name))
     ]
 
 
@@ -62,6 +64,17 @@ def describe_rollouts(follower: Follower) -> dict[str, Any]:
     names = sorted(served | {name for name in follower.registered if follower.is_allowed(name)})
     models = [_describe_rollout(follower, name) for name in names]
     return {"registry": _describe_registry(follower), "models": models}
+
+
+def _list_shadows(follower: Follower, counts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The shadows that predict now, each with the rows that it has predicted and missed."""
+    found = []
+    for name in sorted({name for name, alias in follower.slots if alias == SHADOW}):
+        if shadow := follower.pick_shadow(name):
+            version, counted = shadow.identity.version, counts.get(name, {})
+            of_it = counted if counted.get("version") == version else {"rows": 0, "dropped": {}}
+            found.append({"name": name, **of_it, "version": version})
+    return found
 
 
 def _describe_registry(follower: Follower) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from serving.answering.served import ServedModel, Version
 from serving.errors import RefusedModelError, RegistryError
 from serving.following.model_files import ModelFiles
 from serving.memory import describe_shortage, fits_alone, return_free_memory
-from serving.registry.names import CHALLENGER, CHAMPION
+from serving.registry.names import CHALLENGER, CHAMPION, SHADOW
 from serving.registry.reader import RegisteredModel, Registry
 
 REFUSED_SECONDS = 300.0
@@ -65,9 +65,9 @@ class Follower:
         self._files = files
         self._read_allowed = read_allowed
         self._allowed = dict(read_allowed())
-        self._aliases = (CHAMPION, CHALLENGER) if pool == "canary" else (CHAMPION,)
+        self._aliases = (CHAMPION, CHALLENGER, SHADOW) if pool == "canary" else (CHAMPION,)
         self._limit_bytes = limit_bytes
-        self._canary_until: dict[str, datetime] = {}
+        self._open_until: dict[Slot, datetime | None] = {}
         # Where the registry was not seen to keep the model: one that was made again counts from version 1.
         self._unconfirmed: set[Slot] = set()
         # Champions that answer and are not on disk as the last good version, because it could not be written.
@@ -87,6 +87,11 @@ class Follower:
                 return challenger
         champion = self.slots.get((name, CHAMPION))
         return champion if champion is not None and champion.is_version(version) else None
+
+    def pick_shadow(self, name: str) -> ServedModel | None:
+        """The version that predicts what the champion of a model answers; None where no rollout has one."""
+        slot = (name, SHADOW)
+        return self.slots.get(slot) if self._is_open(slot) else None
 
     def is_allowed(self, name: str) -> bool:
         """Whether a model of this name may be served at all."""
@@ -135,7 +140,10 @@ class Follower:
 
     def is_canary_open(self, name: str) -> bool:
         """Whether a rollout allows a challenger of this model to answer at this moment."""
-        until = self._canary_until.get(name)
+        return self._is_open((name, CHALLENGER))
+
+    def _is_open(self, slot: Slot) -> bool:
+        until = self._open_until.get(slot)
         return until is not None and datetime.now(UTC) < until
 
     def _read_catalog(self) -> bool:
@@ -151,16 +159,12 @@ class Follower:
 
     async def _converge_model(self, name: str, registered: RegisteredModel | None) -> bool:
         aliases: Mapping[str, str] = registered.aliases if registered else {}
-        if registered and registered.canary_until:
-            self._canary_until[name] = registered.canary_until
-        else:
-            self._canary_until.pop(name, None)
+        until = {CHALLENGER: registered.canary_until, SHADOW: registered.shadow_until} if registered else {}
         changed = False
         for alias in self._aliases:
             slot = (name, alias)
-            version = aliases.get(alias)
-            if alias == CHALLENGER and not self.is_canary_open(name):
-                version = None
+            self._open_until[slot] = until.get(alias)
+            version = aliases.get(alias) if alias == CHAMPION or self._is_open(slot) else None
             if version is None:
                 changed |= self._let_go(slot)
             else:
@@ -169,9 +173,9 @@ class Follower:
         return changed
 
     def _let_go(self, slot: Slot) -> bool:
-        """Removes a challenger whose time is over; keeps a champion whose alias is gone, and notes it."""
+        """Removes a challenger or shadow whose time is over; keeps a champion whose alias is gone, and notes it."""
         self.failures.pop(slot, None)
-        if slot[1] == CHALLENGER:
+        if slot[1] != CHAMPION:
             return self.slots.pop(slot, None) is not None
         self._unconfirmed.add(slot)
         if slot in self.slots and slot not in self.notes:

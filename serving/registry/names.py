@@ -6,6 +6,9 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
 
+SHADOW = "shadow"
+"""Alias of the version that predicts what the champion answers, and answers nobody."""
+
 ROLLED_BACK = "rolled_back"
 """Tag of a version that was taken back, with the reason; for people, as every verdict among the tags.
 
@@ -20,6 +23,12 @@ BAD_VERDICTS = frozenset({"aborted", "compared"})
 
 REPLAY_MARK = "replay_sha256"
 """Tag of a model: the sha256 of the word that the rollout under way sends with its own requests."""
+
+CANARY_UNTIL = "canary_until"
+"""Tag of a model: until when the canary pool answers with the challenger."""
+
+SHADOW_UNTIL = "shadow_until"
+"""Tag of a model: until when the canary pool has the shadow predict."""
 
 CANARY_SHARE = "canary_share"
 """Tag of a model: how many per cent of the canary pool's users get the challenger; all of them without the tag."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import httpx
 
 from serving.errors import RefusedModelError, RegistryError
-from serving.registry.names import CANARY_SHARE, FILE_SECONDS, MODEL_FILE, REPLAY_MARK
+from serving.registry.names import CANARY_SHARE, CANARY_UNTIL, FILE_SECONDS, MODEL_FILE, REPLAY_MARK, SHADOW_UNTIL
 
 SEARCH_LIMIT = 1000
 """Registered models per call, MLflow's own limit; a user who may only read may still create any number of models."""
@@ -26,7 +26,7 @@ class RegisteredModel:
 
     `canary_until` is the moment until which a challenger may answer; `rollout` is its progress as JSON; `replay_mark`
     is the sha256 of the word that a rollout sends with its own requests. `canary_share` is the per cent of the canary
-    pool's users who get the challenger.
+    pool's users who get the challenger. `shadow_until` is the moment until which a shadow may predict.
     """
 
     aliases: Mapping[str, str]
@@ -34,6 +34,7 @@ class RegisteredModel:
     rollout: str | None = None
     replay_mark: str | None = None
     canary_share: float = 100.0
+    shadow_until: datetime | None = None
 
     def is_replay(self, word: bytes) -> bool:
         """Whether a request with this word is the rollout's own."""
@@ -162,10 +163,11 @@ def _read_model(model: Mapping[str, Any]) -> RegisteredModel:
     tags = _read_tags(model)
     return RegisteredModel(
         aliases,
-        _read_moment(tags.get("canary_until")),
+        _read_moment(tags.get(CANARY_UNTIL)),
         tags.get("rollout"),
         tags.get(REPLAY_MARK),
         _read_share(tags.get(CANARY_SHARE)),
+        _read_moment(tags.get(SHADOW_UNTIL)),
     )
 
 

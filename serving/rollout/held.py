@@ -12,15 +12,21 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from serving.errors import BreachError, RolloutLostError
-from serving.registry.names import BAD_VERDICTS, CANARY_SHARE, CHALLENGER, CHAMPION, PREVIOUS, REPLAY_MARK, VERDICT
+from serving.registry.names import (
+    BAD_VERDICTS,
+    CANARY_SHARE,
+    CANARY_UNTIL,
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    REPLAY_MARK,
+    VERDICT,
+)
 from serving.rollout.promotion_log import Action
 from serving.rollout.rows import MOVING, OPEN, Rollout, State
 
 if TYPE_CHECKING:
     from serving.rollout.control import RolloutControl
-
-CANARY_UNTIL = "canary_until"
-"""Tag of a model: until when the canary pool answers with the challenger."""
 
 REASON = "rollout_reason"
 """Tag of a version: why its rollout ended as it did."""

@@ -24,6 +24,9 @@ MAX_ROWS = 500
 REFUSED = "refused"
 """Variant of a request that a version refused: it has no answer."""
 
+SHADOW = "shadow"
+"""Variant of a prediction that nobody got: the champion has answered the same request."""
+
 MOST_DROPPED = 10**12
 """More rows than any replica answers; the database counts the sum of many blocks."""
 

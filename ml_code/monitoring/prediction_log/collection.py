@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ml_code.errors import SettingsError
-from ml_code.monitoring.prediction_log.blocks import REFUSED
+from ml_code.monitoring.prediction_log.blocks import REFUSED, SHADOW
 from ml_code.monitoring.prediction_log.tables import Part, Parts, list_repeating
 from ml_code.segments import Lines, take_free, write_synced
 from ml_code.workspace import Workspace
@@ -73,7 +73,7 @@ class Volume:
 
 @dataclass(slots=True)
 class Found:
-    """What a batch held of one model and schema."""
+    """What a batch held of one model and schema; `rows` are answered ones, and a shadow answers nobody."""
 
     rows: int = 0
     refused: int = 0
@@ -83,9 +83,9 @@ class Found:
 
     def add(self, table: pa.Table, size: int) -> None:
         """Counts one object."""
-        refused = pc.sum(pc.equal(table["variant"], REFUSED)).as_py()
+        refused, shadow = (pc.sum(pc.equal(table["variant"], variant)).as_py() for variant in (REFUSED, SHADOW))
         times = pc.min_max(table["time"]).as_py()
-        self.rows += table.num_rows - refused
+        self.rows += table.num_rows - refused - shadow
         self.refused += refused
         self.first = min(filter(None, (self.first, times["min"])))
         self.last = max(filter(None, (self.last, times["max"])))

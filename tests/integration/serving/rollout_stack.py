@@ -106,6 +106,7 @@ class RolloutStack:
     canary: Replica
     client: MlflowClient
     experiment_id: str
+    log_dir: Path
     connected: list[MlflowRegistryWriter] = field(default_factory=list)
 
     def control(self, owner: str, **options: Any) -> RolloutControl:
@@ -204,6 +205,7 @@ def run_rollout_stack(
                 SERVING_POOL="canary",
                 SERVING_HOST=CANARY_HOST,
                 SERVING_PORT=str(port),
+                SERVING_PREDICTION_LOG_DIR=str(folder / "log"),
             )
         )
         gateway = stack.enter_context(_run_gateway(port))
@@ -212,7 +214,7 @@ def run_rollout_stack(
         of_warehouse = {"warehouse_dsn": type(settings.mlflow_password)(dsn), "gateway_url": gateway.url}
         experiment_id = client.create_experiment(name)
         rollouts = RolloutStack(
-            settings.model_copy(update=of_warehouse), gateway, stable, canary, client, experiment_id
+            settings.model_copy(update=of_warehouse), gateway, stable, canary, client, experiment_id, folder / "log"
         )
         try:
             yield rollouts

@@ -24,6 +24,7 @@ class FakeRegistry:
         self.digests: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
         self.canary_until: datetime | None = None
+        self.shadow_until: datetime | None = None
         self.rollout: str | None = None
         self.is_down = False
         self.reason = "found nobody, expected MLflow"
@@ -37,7 +38,7 @@ class FakeRegistry:
     async def read_models(self) -> Mapping[str, RegisteredModel]:
         if self.is_down:
             raise RegistryError(self.reason)
-        model = RegisteredModel(dict(self.aliases), self.canary_until, self.rollout)
+        model = RegisteredModel(dict(self.aliases), self.canary_until, self.rollout, shadow_until=self.shadow_until)
         return {self.name: model, "stranger": RegisteredModel({"champion": "1"})}
 
     async def read_digest(self, name: str, version: str) -> str:

@@ -86,7 +86,7 @@ def canary(follower: Follower, request: pytest.FixtureRequest) -> Canary:
     follower.slots["iris", CHALLENGER] = open_version(
         "8", CHALLENGER, make_bad_classifier(challenger, rounds=SLOW_ROUNDS)
     )
-    follower._canary_until["iris"] = datetime.now(UTC) + timedelta(minutes=5)
+    follower._open_until["iris", CHALLENGER] = datetime.now(UTC) + timedelta(minutes=5)
     follower.registered = {"iris": RegisteredModel({}, replay_mark=MARK)}
     return Canary(follower)
 

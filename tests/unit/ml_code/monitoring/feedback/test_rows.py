@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,14 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def name_request(hour: int) -> str:
     return make_id(NOON + timedelta(hours=hour), hour)
+
+
+def test_a_request_that_a_shadow_predicted_too_has_each_row_once(workspace: Workspace) -> None:
+    rows = make_rows([[5.1, 3.5, 1.4, 0.2]], [2])
+    write_log(workspace, replace(IRIS, version="4", variant="shadow"), rows, name="20261121T000001.000000Z-0")
+    found = find_rows(workspace, [], [(None, "order-0")], NEWEST)
+    assert found.client_ids == {(None, "order-0"): name_request(0)}
+    assert found.requests[name_request(0)].rows == {0}
 
 
 @pytest.mark.parametrize("bound", ["CLIENT_OBJECTS", "CLIENT_BYTES"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from ml_code.monitoring.prediction_log import collection
@@ -75,3 +76,20 @@ def test_a_number_that_float64_does_not_hold_takes_no_other_row_along(
     assert (found.rows, found.unreadable) == (2, 0)
     [table] = read_log(workspace, "iris", *DAY).values()
     assert table["features"].to_pylist()[0]["sepal_length"] == float(2**53)
+
+
+def test_a_shadows_rows_are_in_the_log_and_are_no_answers(
+    workspace: Workspace, volume: collection.Volume, warehouse: LogWarehouse
+) -> None:
+    rows = make_rows([[5.1, 3.5, 1.4, 0.2]] * 3, [0] * 3)
+    writer = SegmentWriter(volume.segments, "canary-a")
+    writer.write(render_lines(IRIS, rows) + render_lines(replace(IRIS, version="4", variant="shadow"), rows[:2]))
+    writer.close()
+    found = collect(workspace)
+    assert found is not None
+    assert found.rows == 3
+    assert [counts[:2] for counts in warehouse.batches.values()] == [(3, 0)]
+    [table] = read_log(workspace, "iris", *DAY).values()
+    assert table["variant"].to_pylist() == ["champion"] * 3
+    [table] = read_log(workspace, "iris", *DAY, variants=["shadow"]).values()
+    assert table["version"].to_pylist() == ["4"] * 2
