@@ -1,24 +1,31 @@
-"""Compares a version with the champion by the labels of what both have answered to live requests.
+"""Compares a version with the champion by the labels of live requests.
 
-**What it does**: serves the version from the canary pool, as a rollout does, but for as long as it takes. It compares
-the losses of labelled live rows: the share of wrong classes, or the error of a number. The interval holds at every
-look, so anybody may look at any time, and labels may come late. Users count, not their rows. Use it where answers
-change what users do; where they do not, a rollout and the live metric tell the same sooner.
+**What it does**: compares the losses of labelled live rows: the share of wrong classes, or the error of a number. The
+interval holds at every look, so anybody may look at any time, and labels may come late. Users count, not their rows.
+It has two modes:
+
+- `ab`: the version answers its share of the users from the canary pool, as in a rollout, but for as long as it takes.
+  Use it where answers change what users do.
+- `shadow`: the champion answers everybody. In the canary pool the version predicts the same rows afterwards, and nobody
+  gets its predictions. Both have predicted each row, so it needs a fraction of the labels. Before the first label it
+  shows the share of rows that both predict alike.
 
 **What starts it**: a person, with `model`, and with `version` unless it is the newest that passed the gate.
 
-**What it writes**: a row of `warehouse.rollout` of the kind `ab` with the verdict (`better`, `worse`, `equivalent` or
-`undecided`) and its figures, which the start page shows; the alias `challenger` while it lasts. `better` starts
-`model_serving_pipeline` if `promote` says so. A version that is worse is never rolled out automatically.
+**What it writes**: a row of `warehouse.rollout` of the kind `ab` or `shadow`, and the alias `challenger` or `shadow`
+while it lasts. The row has the figures and the verdict: `better`, `worse`, `equivalent` or `undecided`. The start page
+shows both. `better` starts `model_serving_pipeline` if `promote` says so. A version that is worse is never rolled out
+automatically.
 
-At most one rollout or A/B test per model is under way. A version that a person requests by its number takes its place;
-a newer one that passed the gate waits for its end.
+At most one rollout or test per model is under way. A version that a person requests by its number takes its place; a
+newer one that passed the gate waits for its end.
 
 ## Triage
 - `plan` red: the model has no champion, no canary pool, or no version to test. Its log says which.
 - `plan` skipped: a rollout or another test of the model is under way, or the version serves already.
 - `validate_artifact`, `wait_for_canary`, `analyse_canary` red: as in `model_serving_pipeline`; nothing is compared.
-- `compare` red: the canary failed or slowed down during the test, which ended it, or a person moved the champion.
+- `compare` red: the test has ended. The version failed or slowed down, a person moved the champion, or the shadow was
+  withdrawn or replaced in MLflow. The log says which.
 - `compare` waits: labels are missing. `mlops feedback MODEL` shows how many came, and the label of the task `plan` how
   many are needed.
 - `abort` green: it ended the test that a failed step had left under way. Skipped: no step failed.
@@ -63,6 +70,12 @@ FINAL_ERRORS = (
 )
 
 
+def import_mode(mode: str) -> Any:
+    from serving.rollout import ab_test, shadow
+
+    return shadow if mode == "shadow" else ab_test
+
+
 def read_terms(control: Any, params: dict[str, Any]) -> Any:
     from serving.rollout import ab_test
     from serving.settings import RolloutSettings
@@ -82,6 +95,7 @@ def read_terms(control: Any, params: dict[str, Any]) -> Any:
     params={
         "model": Param(CATALOG.choose_default(), enum=NAMES, description="Model whose champion is compared"),
         "version": Param(None, type=["string", "null"], description="Version; empty: the newest that passed the gate"),
+        "mode": Param("ab", enum=["ab", "shadow"], description="ab: the version answers users; shadow: nobody"),
         "margin": Param(
             None,
             type=["number", "null"],
@@ -102,8 +116,8 @@ def ab_test() -> None:
 
         with control_rollout() as control:
             terms = read_terms(control, params)
-            opened = ab_test.open_test(control, params["model"], params["version"])
-            needed = ab_test.describe_need(control, opened, terms)
+            opened = ab_test.open_test(control, params["model"], params["version"], params["mode"])
+            needed = import_mode(params["mode"]).describe_need(control, opened, terms)
         get_current_context()["rollout_label"] = f"{opened.name}: {needed}"
         return opened.rollout_id
 
@@ -114,11 +128,11 @@ def ab_test() -> None:
     )
     def compare(rollout_id: int, params: dict[str, Any]) -> bool:
         from ml_code.workspace import open_workspace
-        from serving.rollout import ab_test, losses
+        from serving.rollout import losses
 
         with control_rollout() as control:
-            terms = read_terms(control, params)
-            return ab_test.look(control, rollout_id, terms, partial(losses.read_labelled, open_workspace()))
+            terms, read = read_terms(control, params), losses.READERS[params["mode"]]
+            return import_mode(params["mode"]).look(control, rollout_id, terms, partial(read, open_workspace()))
 
     @task(map_index_template="{{ rollout_label }}", outlets=[AssetAlias("tested-model")])
     def conclude(rollout_id: int, params: dict[str, Any], outlet_events: Any = None) -> dict[str, str]:

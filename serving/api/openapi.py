@@ -98,7 +98,7 @@ ROLLOUTS_SCHEMA: dict[str, Any] = {
                     "canary_until": {"type": ["string", "null"], "format": "date-time"},
                     "rollout": {
                         "type": ["object", "null"],
-                        "description": "the current or last one: kind, state, versions, times, figures",
+                        "description": "the current or last one: kind, state, versions, times, verdict, figures",
                     },
                 },
             },

@@ -22,7 +22,10 @@ PUBLIC_TEXTS = ("kind", "state", "from_version", "to_version", "started_at", "up
 LONGEST_TEXT = 40
 """Characters of such a field."""
 
-VARIANTS = ("canary", "stable")
+FIGURES = ("canary", "stable", "experiment", "agreement")
+"""Groups of a rollout's figures that everybody may read: of both pools, and of a test."""
+
+VERDICTS = frozenset({"better", "worse", "equivalent", "undecided"})
 
 
 def describe_readiness(follower: Follower, shadows: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -107,19 +110,24 @@ def _read_rollout(text: str | None) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         return None
     texts = {name: found[name] for name in PUBLIC_TEXTS if _is_short(found.get(name))}
-    return {**texts, "figures": _read_figures(found.get("figures"))}
+    figures = found["figures"] if isinstance(found.get("figures"), dict) else {}
+    return {**texts, **_read_verdict(figures.get("experiment")), "figures": _read_figures(figures)}
 
 
 def _is_short(value: object) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST_TEXT
 
 
-def _read_figures(found: object) -> dict[str, dict[str, float]]:
-    """The numbers of each pool: a text could quote a row."""
-    pools = (
-        {pool: found[pool] for pool in VARIANTS if isinstance(found.get(pool), dict)} if isinstance(found, dict) else {}
-    )
+def _read_verdict(experiment: object) -> dict[str, str]:
+    """The verdict of a test so far; nothing of a rollout without one."""
+    verdict = experiment.get("verdict") if isinstance(experiment, dict) else None
+    return {"verdict": verdict} if isinstance(verdict, str) and verdict in VERDICTS else {}
+
+
+def _read_figures(found: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The numbers of each group: a text could quote a row."""
+    groups = {group: found[group] for group in FIGURES if isinstance(found.get(group), dict)}
     return {
-        pool: {name: value for name, value in figures.items() if _is_short(name) and type(value) in (int, float)}
-        for pool, figures in pools.items()
+        group: {name: value for name, value in figures.items() if _is_short(name) and type(value) in (int, float)}
+        for group, figures in groups.items()
     }

@@ -36,16 +36,19 @@ class Plan:
     Args:
         margin: smallest difference of the mean loss that matters; a smaller one counts as equivalent.
         variance: of the loss of one row, as on the holdout.
-        share: of the rows that the challenger answers, above 0 and below 1.
+        share: of the rows that the challenger answers, above 0 and below 1; None where both versions predict each row:
+            then the variance is that of the difference of their losses.
     """
 
     margin: float
     variance: float
-    share: float
+    share: float | None
 
     @property
     def rate(self) -> float:
         """How much one more row adds to the variance of the weighted sum of losses."""
+        if self.share is None:
+            return self.variance
         return self.variance * (1 / self.share + 1 / (1 - self.share))
 
 
@@ -101,6 +104,22 @@ def compare(champion: Losses, challenger: Losses, plan: Plan) -> Comparison:
     difference = float(challenger.values.mean() - champion.values.mean())
     variance = _variance_of_mean(champion) + _variance_of_mean(challenger)
     return _judge(difference, variance, rows, fewest, plan)
+
+
+def compare_pairs(differences: Losses, plan: Plan, *, step: float) -> Comparison:
+    """Compares two versions that predicted the same rows.
+
+    Args:
+        differences: the challenger's loss of each row less the champion's.
+        plan: without a share.
+        step: smallest difference but 0 that a row may have: 1 for a class, 0 for a number.
+    """
+    rows, units = len(differences.values), _count_units(differences)
+    if units < FEWEST_UNITS:
+        return _without_verdict(rows, units, plan)
+    # Where no row has differed yet, three in as many still may (the rule of three).
+    variance = max(_variance_of_mean(differences), 3 * (step / units) ** 2)
+    return _judge(float(differences.values.mean()), variance, rows, units, plan)
 
 
 def estimate_rows(plan: Plan) -> int:

@@ -6,7 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import httpx
@@ -14,8 +14,8 @@ import httpx
 from serving.comparison.counters import Reading, read_counters
 from serving.comparison.senders import Evidence, read_evidence
 from serving.errors import BreachError, FleetError
-from serving.figures import EVIDENCE_PATH
-from serving.registry.names import CHALLENGER, CHAMPION
+from serving.figures import EVIDENCE_PATH, FAILED
+from serving.registry.names import CHALLENGER, CHAMPION, SHADOW
 
 PASSING_SECONDS = 60
 """A replica retries sooner what may still succeed, such as a download; the rest it refuses."""
@@ -28,11 +28,16 @@ logger = logging.getLogger("serving")
 
 @dataclass(frozen=True, slots=True)
 class Challenger:
-    """Which challenger a replica of the canary pool answers with, and which it refuses and why."""
+    """Which challenger a replica of the canary pool answers with, and which it refuses and why.
+
+    A shadow answers nobody: `rows` it has predicted, and `failed` for others.
+    """
 
     version: str | None
     refused_version: str | None = None
     reason: str = ""
+    rows: int = 0
+    failed: int = 0
 
 
 class Fleet(Protocol):
@@ -45,8 +50,8 @@ class Fleet(Protocol):
     def read_versions(self, model: str) -> Mapping[str, str | None]:
         """The version of the champion that each replica's address answers with; None where it is not known."""
 
-    def read_challengers(self, model: str) -> Mapping[str, Challenger]:
-        """The challenger of each replica of the canary pool, by its address."""
+    def read_challengers(self, model: str, alias: str = CHALLENGER) -> Mapping[str, Challenger]:
+        """The challenger, or the shadow, of each replica of the canary pool, by its address."""
 
     def read_refusals(self, model: str, version: str) -> Mapping[str, str]:
         """Why replicas refuse the version as champion, by their addresses; one that is only absent has no reason."""
@@ -83,11 +88,11 @@ class DnsFleet:
                 for address in self._list_addresses([*self._stable_hosts, *self._canary_hosts])
             }
 
-    def read_challengers(self, model: str) -> Mapping[str, Challenger]:
-        """Asks every listed address of the canary pool for its challenger."""
+    def read_challengers(self, model: str, alias: str = CHALLENGER) -> Mapping[str, Challenger]:
+        """Asks every listed address of the canary pool for its challenger, or for its shadow."""
         with _open_client() as client:
             return {
-                address: _read_challenger(client, address, model)
+                address: _read_challenger(client, address, model, alias)
                 for address in self._list_addresses(self._canary_hosts)
             }
 
@@ -164,10 +169,13 @@ def wait_for_challenger(
     version: str,
     timeout_seconds: float,
     *,
+    alias: str = CHALLENGER,
     pause: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[str]:
     """Waits until, twice in a row, the canary pool lists a replica and every one answers with the challenger.
+
+    Of the alias `shadow`: until every one has it predict.
 
     Returns:
         The addresses of the replicas.
@@ -178,14 +186,15 @@ def wait_for_challenger(
     """
 
     def read() -> tuple[Mapping[str, str | None], bool]:
-        challengers = fleet.read_challengers(model)
+        challengers = fleet.read_challengers(model, alias)
         for address, challenger in challengers.items():
             if challenger.refused_version == version:
                 raise BreachError(f"the canary {address} refuses version {version}: {challenger.reason}")
         versions = {address: challenger.version for address, challenger in challengers.items()}
         return versions, bool(versions) and set(versions.values()) == {version}
 
-    return _wait(read, f"{model}: the canary pool to answer with version {version}", timeout_seconds, pause, clock)
+    verb = "predict" if alias == SHADOW else "answer"
+    return _wait(read, f"{model}: the canary pool to {verb} with version {version}", timeout_seconds, pause, clock)
 
 
 def _wait(
@@ -218,10 +227,22 @@ def _open_client() -> httpx.Client:
     return httpx.Client(timeout=5.0, trust_env=False)
 
 
-def _read_challenger(client: httpx.Client, address: str, model: str) -> Challenger:
-    version = _find_version(_list_models(client, address), model, CHALLENGER)
-    refusal = _read_refusal(client, address, model, CHALLENGER)
-    return Challenger(version) if refusal is None else Challenger(version, *refusal)
+def _read_challenger(client: httpx.Client, address: str, model: str, alias: str) -> Challenger:
+    found = _read_shadow(client, address, model) if alias == SHADOW else None
+    if found is None:
+        found = Challenger(_find_version(_list_models(client, address), model, alias))
+    refusal = _read_refusal(client, address, model, alias)
+    return found if refusal is None else replace(found, refused_version=refusal[0], reason=refusal[1])
+
+
+def _read_shadow(client: httpx.Client, address: str, model: str) -> Challenger | None:
+    """The shadow that a replica holds, which no list of versions that answer has."""
+    state = _get(client, f"http://{address}/readyz", any_status=True)
+    for shadow in _read_json(state).get("shadows", []) if state else []:
+        if shadow.get("name") == model:
+            failed = shadow.get("dropped", {}).get(FAILED, 0)
+            return Challenger(str(shadow.get("version")), rows=int(shadow.get("rows", 0)), failed=int(failed))
+    return None
 
 
 def _read_refusal(client: httpx.Client, address: str, model: str, alias: str) -> tuple[str, str] | None:

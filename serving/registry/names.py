@@ -30,6 +30,9 @@ CANARY_UNTIL = "canary_until"
 SHADOW_UNTIL = "shadow_until"
 """Tag of a model: until when the canary pool has the shadow predict."""
 
+UNTIL = {CHALLENGER: CANARY_UNTIL, SHADOW: SHADOW_UNTIL}
+"""The tag that says how long the version of an alias is held."""
+
 CANARY_SHARE = "canary_share"
 """Tag of a model: how many per cent of the canary pool's users get the challenger; all of them without the tag."""
 

@@ -22,7 +22,7 @@ from serving.rollout.control import RolloutControl
 from serving.rollout.held import HeldRollout
 from serving.rollout.plan import choose_version, settle
 from serving.rollout.rollback import note_moves_by_hand
-from serving.rollout.rows import Rollout
+from serving.rollout.rows import Kind, Rollout
 
 LEASE_SECONDS = 1800.0
 """Longer than two pauses between looks: past it the canary pool answers with the champion again."""
@@ -42,12 +42,12 @@ logger = logging.getLogger("serving")
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What an A/B test shall find out.
+    """What an A/B test or a shadow shall find out.
 
     Args:
         margin: smallest difference of the mean loss that matters, in the unit of the loss.
-        share: of the users whom the canary pool answers, above 0 and below 1.
-        minimum_rows: labelled rows of both versions together before a verdict ends the test.
+        share: of the users whom the canary pool answers, above 0; of an A/B test below 1.
+        minimum_rows: labelled rows before a verdict ends it: of both versions together, or that a shadow predicted too.
         maximum_hours: after which it ends without one.
     """
 
@@ -79,10 +79,11 @@ def read_terms(control: RolloutControl, canary_percent: int, form: Mapping[str, 
     margin = form.get("margin") or dataset.gate.largest_regression
     if margin <= 0:
         raise NoCandidateError(f"{model}: margin: found none, and a largest regression of 0; expected a number above 0")
-    if not 0 < canary_percent < 100:
+    most, why = (100, "a shadow of its requests") if form.get("mode") == "shadow" else (99, "two groups of users")
+    if not 0 < canary_percent <= most:
         raise NoCandidateError(
-            f"{model}: CANARY_PERCENT: found {canary_percent}, expected 1 to 99 for two groups of users; change .env, "
-            "then `make up`"
+            f"{model}: CANARY_PERCENT: found {canary_percent}, expected 1 to {most} for {why}; change .env, then "
+            "`make up`"
         )
     return Terms(margin, canary_percent / 100, form["minimum_rows"], form["maximum_hours"])
 
@@ -98,8 +99,8 @@ def describe_need(control: RolloutControl, row: Rollout, terms: Terms) -> str:
     return f"about {needed} labelled rows tell a difference of {terms.margin:g}"
 
 
-def open_test(control: RolloutControl, model: str, version: str | None = None) -> Rollout:
-    """Makes the row of an A/B test, or takes over an interrupted one of this run.
+def open_test(control: RolloutControl, model: str, version: str | None = None, kind: Kind = "ab") -> Rollout:
+    """Makes the row of an A/B test or of a shadow, or takes over an interrupted one of this run.
 
     Raises:
         NoCandidateError: there is no champion, no canary pool, or no version to test.
@@ -107,9 +108,9 @@ def open_test(control: RolloutControl, model: str, version: str | None = None) -
     """
     if not control.fleet.has_canary_pool:
         raise NoCandidateError(f"{model}: found no canary pool, expected one that answers with the tested version")
-    with _long(control).lock(model) as locked:
+    with hold_long(control).lock(model) as locked:
         active = locked.find_active(model)
-        if active is not None and active.row.owner == control.owner and active.row.kind == "ab":
+        if active is not None and active.row.owner == control.owner and active.row.kind == kind:
             active.take_over()
             return active.row
         if active is not None and not active.row.is_expired:
@@ -131,7 +132,7 @@ def open_test(control: RolloutControl, model: str, version: str | None = None) -
                 f"{model}: version {choice.target}: found gate={gate}, expected passed; a person approves it in a "
                 "rollout"
             )
-        opened = locked.open(model, "ab", from_version=choice.champion, to_version=choice.target, state="validating")
+        opened = locked.open(model, kind, from_version=choice.champion, to_version=choice.target, state="validating")
         opened.tell()
         return opened.row
 
@@ -149,7 +150,7 @@ def look(control: RolloutControl, rollout_id: int, terms: Terms, read_labelled: 
         BreachError: the version does worse than a canary may, which ends the test.
         RolloutLostError: the test has ended, or another run drives it.
     """
-    held = _long(control).read_own(rollout_id)
+    held = hold_long(control).read_own(rollout_id)
     before = held.row.figures.get("experiment", {})
     held.note(state="comparing")
     is_over = held.row.updated_at >= held.row.started_at + timedelta(hours=terms.maximum_hours)
@@ -160,10 +161,9 @@ def look(control: RolloutControl, rollout_id: int, terms: Terms, read_labelled: 
             logger.warning("%s: not judged at this look: %s", held.row.name, reason)
             canary = {}
     found, variance = _compare(before.get("variance"), terms, read_labelled(held.row))
-    held.note(reason=describe(found), figures={**canary, "experiment": {**_show(found), "variance": variance}})
+    held.note(reason=describe(found), figures={**canary, "experiment": {**show(found), "variance": variance}})
     logger.info("%s: %s", held.row.name, held.row.reason)
-    is_told = found is not None and found.verdict != "undecided" and found.rows >= terms.minimum_rows
-    return is_told or is_over
+    return is_told(found, terms) or is_over
 
 
 def conclude(control: RolloutControl, rollout_id: int) -> str:
@@ -187,11 +187,31 @@ def describe(found: Comparison | None) -> str:
     """What the test shows so far, in one sentence."""
     if found is None:
         return f"undecided: fewer than {FEWEST_LABELLED} rows of the champion have a label"
+    return describe_interval(found, f"{found.units} users in the smaller group")
+
+
+def describe_interval(found: Comparison, users: str) -> str:
+    """The verdict with its interval, and the rows and users that it is of."""
     between = f"between {found.low:+.4f} and {found.high:+.4f}" if found.is_known else "not known yet"
     return (
-        f"{found.verdict}: the difference of the mean loss is {between}, after {found.rows} labelled rows of "
-        f"{found.units} users in the smaller group; about {found.rows_needed} rows tell a difference that matters"
+        f"{found.verdict}: the difference of the mean loss is {between}, after {found.rows} labelled rows of {users}; "
+        f"about {found.rows_needed} rows tell a difference that matters"
     )
+
+
+def is_told(found: Comparison | None, terms: Terms) -> bool:
+    """Whether there is a verdict, of as many rows as were asked for."""
+    return found is not None and found.verdict != "undecided" and found.rows >= terms.minimum_rows
+
+
+def show(found: Comparison | None) -> Mapping[str, Any]:
+    """The figures of a comparison as they are stored."""
+    return found.describe() if found else {"verdict": "undecided", "rows": 0}
+
+
+def hold_long(control: RolloutControl) -> RolloutControl:
+    """The connections with a lease that lasts from one look to the next."""
+    return replace(control, lease_seconds=LEASE_SECONDS)
 
 
 def _guard(held: HeldRollout) -> Mapping[str, Any]:
@@ -206,12 +226,3 @@ def _compare(variance: float | None, terms: Terms, labelled: Labelled) -> tuple[
         return None, None
     fixed = max(float(champion.var()), 1e-9) if variance is None else variance
     return compare(labelled.champion, labelled.challenger, Plan(terms.margin, fixed, terms.share)), fixed
-
-
-def _show(found: Comparison | None) -> Mapping[str, Any]:
-    return found.describe() if found else {"verdict": "undecided", "rows": 0}
-
-
-def _long(control: RolloutControl) -> RolloutControl:
-    """The connections with a lease that lasts from one look to the next."""
-    return replace(control, lease_seconds=LEASE_SECONDS)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ml_code.errors import WarehouseError
 from serving.errors import LateChangeError, RegistryError
-from serving.registry.names import CHALLENGER, CHAMPION, PREVIOUS
+from serving.registry.names import CHALLENGER, CHAMPION, PREVIOUS, SHADOW
 from serving.registry.writer import RegistryWriter
 from serving.rollout.rows import OPEN, Rollout
 
@@ -159,11 +159,13 @@ def find_expected(control: RolloutControl, model: str) -> dict[str, str | None]:
     last, active = control.log.find_last_move(model), control.rows.find_active(model)
     champion = last.to_version if last else None
     promotion = control.log.find_promotion(model, champion) if champion else None
-    has_canary = active is not None and active.state in OPEN
+    held = {active.alias: active.to_version} if active is not None and active.state in OPEN else {}
     return {
         CHAMPION: champion,
         PREVIOUS: promotion.from_version if promotion else None,
-        CHALLENGER: active.to_version if active is not None and has_canary else None,
+        CHALLENGER: None,
+        SHADOW: None,
+        **held,
     }
 
 

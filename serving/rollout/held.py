@@ -15,11 +15,10 @@ from serving.errors import BreachError, RolloutLostError
 from serving.registry.names import (
     BAD_VERDICTS,
     CANARY_SHARE,
-    CANARY_UNTIL,
-    CHALLENGER,
     CHAMPION,
     PREVIOUS,
     REPLAY_MARK,
+    UNTIL,
     VERDICT,
 )
 from serving.rollout.promotion_log import Action
@@ -63,7 +62,7 @@ class HeldRollout:
             logger.info("%s: %s%s", self.row.name, state, f", {reason}" if reason else "")
 
     def renew(self) -> None:
-        """Renews the lease, and with it the time until which the canary pool answers with the challenger.
+        """Renews the lease, and with it the time until which the canary pool holds the version.
 
         Raises:
             RolloutLostError: the rollout has ended, or another run drives it.
@@ -79,9 +78,9 @@ class HeldRollout:
         self.renew()
 
     def keep_canary_open(self) -> None:
-        """Serves the challenger from the canary pool for one more lease."""
+        """Has the canary pool hold the version for one more lease, as challenger or as shadow."""
         until = datetime.now(UTC) + timedelta(seconds=self.control.lease_seconds)
-        self.control.registry.tag_model(self.row.model, CANARY_UNTIL, until.isoformat(timespec="seconds"))
+        self.control.registry.tag_model(self.row.model, UNTIL[self.row.alias], until.isoformat(timespec="seconds"))
 
     def share_canary(self, percent: int) -> None:
         """Gives the challenger this share of the canary pool's users, from the replicas' next reading on.
@@ -100,12 +99,12 @@ class HeldRollout:
         self.control.registry.tag_model(self.row.model, REPLAY_MARK, hash_word(word))
 
     def close_canary(self) -> None:
-        """Withdraws the challenger, unless it belongs to another rollout by now."""
-        registry, model = self.control.registry, self.row.model
-        if registry.read(model).get(CHALLENGER) in {None, self.row.to_version}:
-            registry.tag_model(model, CANARY_UNTIL, None)
+        """Withdraws the version from the canary pool, unless another rollout has put its own there by now."""
+        registry, model, alias = self.control.registry, self.row.model, self.row.alias
+        if registry.read(model).get(alias) in {None, self.row.to_version}:
+            registry.tag_model(model, UNTIL[alias], None)
             registry.tag_model(model, CANARY_SHARE, None)
-            registry.delete(model, CHALLENGER)
+            registry.delete(model, alias)
 
     def move_aliases(self, why: str) -> None:
         """Makes the target the champion and the version before it `previous`, and logs it; needs the lock.

@@ -11,7 +11,7 @@ from serving.registry.names import CHAMPION
 from serving.rollout.control import RolloutControl
 from serving.rollout.held import HeldRollout
 from serving.rollout.rollback import finish_rollback, note_moves_by_hand
-from serving.rollout.rows import MOVING, Rollout
+from serving.rollout.rows import MOVING, TESTS, Rollout
 
 WAIT_SECONDS = 2.0
 
@@ -106,7 +106,7 @@ def _claim(held: HeldRollout, version: str | None, first: Rollout) -> bool:
             held.take_over()
             return True
         settle(held)
-    elif active.kind == "ab":
+    elif active.kind in TESTS:
         _replace_test(held, version)
     elif active.kind == "rollout" and active.state not in MOVING:
         _replace(held, version, wanted, first)
@@ -114,7 +114,7 @@ def _claim(held: HeldRollout, version: str | None, first: Rollout) -> bool:
 
 
 def _replace_test(held: HeldRollout, version: str | None) -> None:
-    """Aborts an A/B test whose place a version takes that a person requests.
+    """Aborts an A/B test or a shadow whose place a version takes that a person requests.
 
     Raises:
         UnderWayError: nobody requests a version; the end of the test starts a rollout of what is newer by then.
@@ -122,7 +122,7 @@ def _replace_test(held: HeldRollout, version: str | None) -> None:
     control, active = held.control, held.row
     if version is None:
         raise UnderWayError(
-            f"{active.name}: found it {active.state} by {active.owner}, expected no A/B test; a newer version waits "
+            f"{active.name}: found it {active.state} by {active.owner}, expected no test; a newer version waits "
             "for its end, and one that is requested by its number takes its place"
         )
     choose_version(control, active.model, version)  # raises where no version takes its place

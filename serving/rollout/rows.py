@@ -11,8 +11,9 @@ from typing import Any, Literal, Protocol
 
 from ml_code.verdicts import list_barred
 from ml_code.warehouse import Warehouse
+from serving.registry.names import CHALLENGER, SHADOW
 
-type Kind = Literal["rollout", "ab", "rollback"]
+type Kind = Literal["rollout", "ab", "shadow", "rollback"]
 type State = Literal[
     "validating",
     "canary",
@@ -28,11 +29,14 @@ type State = Literal[
     "compared",
 ]
 
+TESTS: frozenset[Kind] = frozenset({"ab", "shadow"})
+"""Kinds that compare two versions for days and move no alias of a version that serves."""
+
 MOVING: frozenset[State] = frozenset({"promoting", "verifying"})
 """States in which the aliases may name the new version already."""
 
 OPEN: frozenset[State] = frozenset({"canary", "analysing", "comparing"})
-"""States in which the canary pool answers with the version."""
+"""States in which the canary pool answers with the version, or has it predict as a shadow."""
 
 LOCK_SECONDS = 60
 """Longest wait for another process that moves aliases of the same model: longer than one may take."""
@@ -92,6 +96,11 @@ class Rollout:
     def name(self) -> str:
         """Its name in messages."""
         return f"{self.model}: {self.kind} {self.rollout_id} ({self.from_version or 'none'} -> {self.to_version})"
+
+    @property
+    def alias(self) -> str:
+        """The alias by which the canary pool knows its version."""
+        return SHADOW if self.kind == "shadow" else CHALLENGER
 
 
 class RolloutRows(Protocol):

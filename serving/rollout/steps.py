@@ -80,7 +80,7 @@ def validate_artifact(control: RolloutControl, rollout_id: int, *, allow_schema_
 
 
 def start_canary(control: RolloutControl, rollout_id: int) -> str:
-    """Serves the version from the canary pool.
+    """Serves the version from the canary pool, or has it predict there as a shadow.
 
     Raises:
         NoCanaryError: it is the first version ever, or there is no canary pool.
@@ -94,15 +94,16 @@ def start_canary(control: RolloutControl, rollout_id: int) -> str:
             why = "it is the first version" if row.from_version is None else "there is no canary pool"
             raise NoCanaryError(f"{row.name}: {why}, so it goes straight to the replicas")
         # In this order: a challenger that another run left there must not answer, and this one few users at first.
-        held.share_canary(SHARES[0])
-        held.control.registry.move(row.model, CHALLENGER, row.to_version)
+        if row.alias == CHALLENGER:
+            held.share_canary(SHARES[0])
+        held.control.registry.move(row.model, row.alias, row.to_version)
         held.keep_canary_open()
         held.note(state="canary", reason="the canary pool fetches the version")
-    return _say(row, f"the challenger is version {row.to_version}")
+    return _say(row, f"the {row.alias} is version {row.to_version}")
 
 
 def wait_for_canary(control: RolloutControl, rollout_id: int) -> str:
-    """Waits until the canary pool answers with the version.
+    """Waits until the canary pool answers with the version, or holds it as a shadow.
 
     Raises:
         BreachError: it refuses the version.
@@ -115,11 +116,14 @@ def wait_for_canary(control: RolloutControl, rollout_id: int) -> str:
     with held.aborting():
         try:
             replicas = wait_for_challenger(
-                fleet, row.model, row.to_version, CANARY_SECONDS, pause=held.pause, clock=control.clock
+                *(fleet, row.model, row.to_version, CANARY_SECONDS),
+                alias=row.alias,
+                pause=held.pause,
+                clock=control.clock,
             )
         except FleetError as error:
             raise InconclusiveError(str(error)) from error
-    return _say(row, f"the canary pool answers with version {row.to_version}: {', '.join(replicas)}")
+    return _say(row, f"the canary pool holds version {row.to_version}: {', '.join(replicas)}")
 
 
 def analyse_canary(control: RolloutControl, rollout_id: int, rules: Rules, window_seconds: float) -> str:
@@ -132,6 +136,8 @@ def analyse_canary(control: RolloutControl, rollout_id: int, rules: Rules, windo
     held = control.read_own(rollout_id)
     if held.row.state in MOVING:
         return _skip(held.row)
+    if held.row.kind == "shadow":
+        return _say(held.row, "nobody gets its answers, so there are none to compare before labels come")
     held.renew()  # before a second try it may have closed automatically
     holdout = control.read_holdout(held.row.model, held.row.to_version)
     held.note(state="analysing", reason="the canary answers its share of the requests", figures={})

@@ -5,7 +5,7 @@
 const RUNNING = ["validating", "canary", "analysing", "comparing", "awaiting approval", "promoting", "verifying"];
 const SOMETIMES = ["comparing", "awaiting approval"];
 const MOODS = { promoted: "up", "awaiting approval": "partly", inconclusive: "partly", compared: "partly", aborted: "down", "rolled back": "down" };
-const VERBS = { rollout: "Rollout", rollback: "Rollback", ab: "A/B test" };
+const VERBS = { rollout: "Rollout", rollback: "Rollback", ab: "A/B test", shadow: "Shadow" };
 const FIGURES = ["live", "replayed", "failures", "p99_ms", "nan_rows"];
 
 function describeServing(model, percent, isOpen) {
@@ -17,6 +17,15 @@ function describeServing(model, percent, isOpen) {
 function describeRollout({ kind, from_version: from, to_version: to, state }) {
   const versions = from && from !== to ? `version ${from} \u2192 ${to}` : `version ${to}`;
   return `${VERBS[kind] ?? "Rollout"} of ${versions}: ${state}`;
+}
+
+function describeTest({ verdict, figures }) {
+  if (!verdict) return "";
+  const { experiment = {}, agreement = {} } = figures;
+  const labelled = `${(experiment.rows ?? 0).toLocaleString()} labelled rows`;
+  const needed = experiment.rows_needed ? ` of about ${experiment.rows_needed.toLocaleString()}` : "";
+  const alike = agreement.rows ? `; ${(100 * agreement.alike).toFixed(1)} % of ${agreement.rows.toLocaleString()} predicted alike` : "";
+  return `Compared with the champion: ${verdict}, by ${labelled}${needed}${alike}`;
 }
 
 function formatTime(text) {
@@ -72,6 +81,9 @@ function fillRollout(part, rollout) {
   verdict.querySelector("b").textContent = describeRollout(rollout);
   verdict.querySelector("span").textContent = formatTime(rollout.updated_at);
   fillSteps(part.querySelector(".steps"), rollout.state);
+  const test = part.querySelector(".test");
+  test.textContent = describeTest(rollout);
+  test.hidden = !test.textContent;
   fillFigures(part.querySelector("table"), rollout.figures);
 }
 

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,8 +15,11 @@ import pytest
 
 from ml_code.monitoring.prediction_log.blocks import Block, read_block
 from ml_code.segments import read_lines
+from serving.errors import InconclusiveError
+from serving.rollout import ab_test, losses, shadow, steps
 from tests.integration.serving.replica import wait_until
-from tests.integration.serving.rollout_stack import RolloutStack, roll_out
+from tests.integration.serving.rollout_stack import RULES, RolloutStack, roll_out
+from tests.log_rows import LogWarehouse, make_log_workspace, write_log
 from tests.unit.serving.bad_files import BAD_ROWS, CALM_ROWS, make_bad_classifier
 from tests.unit.serving.onnx_files import make_classifier
 
@@ -22,6 +27,15 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 """MLflow's client warns about its own insides."""
 
 ALWAYS_ONE = [1] * len(CALM_ROWS)
+LOGGED = "mlops_prediction_log_shadow_rows_total"
+TERMS = ab_test.Terms(margin=0.05, share=0.5)
+
+
+class CompleteLog(LogWarehouse):
+    """One whose log is complete until now, and that has no labels."""
+
+    def execute(self, statement: str, values: tuple[Any, ...] = ()) -> None:
+        self._answer = [(datetime.now(UTC) + timedelta(minutes=5),)] if "max(began_at)" in statement else []
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +116,7 @@ def test_both_versions_predict_a_request_and_the_champion_answers_it(stack: Roll
 def test_a_slow_shadow_is_bounded_and_counted_and_holds_no_answer_up(stack: RolloutStack, champion: str) -> None:
     version = stack.register(make_bad_classifier("slow", rounds=50_000))
     rows, requests = BAD_ROWS * 100, 12
+    before = read_metric(stack, LOGGED)
     with shadowed_by(stack, version):
         answers = [stack.canary.predict(rows) for _ in range(requests)]
         assert {answer.headers["x-model-version"] for answer in answers} == {champion}
@@ -116,7 +131,7 @@ def test_a_slow_shadow_is_bounded_and_counted_and_holds_no_answer_up(stack: Roll
         predicted, full = count()
         assert min(predicted, full) > 0
         assert read_metric(stack, "mlops_shadow_dropped_rows_total") == full
-        wait_until(lambda: read_metric(stack, "mlops_prediction_log_shadow_rows_total") >= predicted, lambda: predicted)
+        wait_until(lambda: read_metric(stack, LOGGED) - before == predicted, lambda: read_metric(stack, LOGGED))
     logged = [
         (row.request_id, row.row)
         for block in read_blocks(stack)
@@ -124,3 +139,33 @@ def test_a_slow_shadow_is_bounded_and_counted_and_holds_no_answer_up(stack: Roll
         for row in block.rows
     ]
     assert len(logged) == len(set(logged)) == predicted
+
+
+def test_a_controller_compares_both_predictions_until_somebody_withdraws_the_shadow(
+    stack: RolloutStack, champion: str, tmp_path: Path
+) -> None:
+    version, control = stack.register(make_classifier(answer=1)), stack.control("ab_test/shadow")
+    number = ab_test.open_test(control, "iris", version, "shadow").rollout_id
+    steps.validate_artifact(control, number)
+    steps.start_canary(control, number)
+    steps.wait_for_canary(control, number)
+    steps.analyse_canary(control, number, RULES, 4.0)
+    assert stack.served()["canary"] == {"champion": champion}
+    answers = [stack.canary.predict(CALM_ROWS) for _ in range(10)]
+    ids = {answer.headers["x-request-id"] for answer in answers}
+    wait_until(lambda: all("shadow" in read_variants(stack, one) for one in ids), lambda: counts_of(stack))
+    workspace = make_log_workspace(tmp_path, CompleteLog())
+    for place, block in enumerate(read_blocks(stack)):
+        write_log(workspace, block.head, block.rows, f"20261121T000000.000000Z-{place}")
+    assert not shadow.look(control, number, TERMS, partial(losses.read_pairs, workspace))
+    row = control.rows.read(number)
+    alike = sum(answer.json()["predictions"].count(1) for answer in answers) / (10 * len(CALM_ROWS))
+    assert (row.kind, row.state) == ("shadow", "comparing")
+    assert row.figures["agreement"] | {"psi": None} == {"rows": 10 * len(CALM_ROWS), "alike": alike, "psi": None}
+    assert row.figures["shadow"] == {"rows": 10 * len(CALM_ROWS), "failed": 0}
+    stack.client.delete_registered_model_alias("iris", "shadow")
+    with pytest.raises(InconclusiveError, match="the alias shadow: found none"):
+        shadow.look(control, number, TERMS, partial(losses.read_pairs, workspace))
+    assert control.rows.read(number).state == "inconclusive"
+    assert stack.aliases() == {"champion": champion}
+    wait_until(lambda: not stack.canary.readiness()["shadows"], stack.canary.readiness)

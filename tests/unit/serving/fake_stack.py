@@ -53,6 +53,7 @@ class FakeStack:
         self.refused: dict[str, str] = {}
         self.stuck: str | None = None
         self.is_canary_absent = False
+        self.shadow_rows = self.shadow_failures = 0
         self.seen = {"stable": Counter[str](), "canary": Counter[str]()}
         self.people_addresses = 20
         self.senders: dict[tuple[int, int], Sender] = {}
@@ -74,10 +75,17 @@ class FakeStack:
     def read_versions(self, model: str) -> Mapping[str, str | None]:
         return {"stable:1": self.champion(), "canary:1": self.champion()}
 
-    def read_challengers(self, model: str) -> Mapping[str, Challenger]:
-        wanted = self.registry.aliases.get("challenger")
+    def shadow(self) -> str | None:
+        """The version that predicts for nobody."""
+        is_open = "shadow_until" in self.registry.model_tags and not self.is_canary_absent
+        return self.registry.aliases.get("shadow") if is_open else None
+
+    def read_challengers(self, model: str, alias: str = "challenger") -> Mapping[str, Challenger]:
+        wanted = self.registry.aliases.get(alias)
         if wanted in self.refused:
             return {"canary:1": Challenger(None, wanted, self.refused[wanted])}
+        if alias == "shadow":
+            return {"canary:1": Challenger(self.shadow(), rows=self.shadow_rows, failed=self.shadow_failures)}
         return {"canary:1": Challenger(self.challenger())}
 
     def read_refusals(self, model: str, version: str) -> Mapping[str, str]:

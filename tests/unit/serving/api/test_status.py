@@ -57,6 +57,24 @@ def test_a_rollout_is_told_without_reasons_persons_and_runs(replica: Replica, re
     }
 
 
+def test_a_test_is_told_with_its_verdict_and_its_numbers(replica: Replica, registry: FakeRegistry) -> None:
+    experiment = {"verdict": "better", "rows": 900, "low": -0.1, "note": "row [1, 'Ann']"}
+    figures = {"experiment": experiment, "agreement": {"rows": 5000, "alike": 0.96, "psi": None}}
+    registry.rollout = json.dumps({"kind": "shadow", "state": "comparing", "figures": figures})
+    replica.step()
+    told = {
+        "kind": "shadow",
+        "state": "comparing",
+        "verdict": "better",
+        "figures": {"experiment": {"rows": 900, "low": -0.1}, "agreement": {"rows": 5000, "alike": 0.96}},
+    }
+    assert describe_rollouts(replica.follower)["models"][0]["rollout"] == told
+    registry.rollout = json.dumps({"state": "comparing", "figures": {"experiment": {"verdict": "Ann's"}}})
+    replica.step()
+    shown = describe_rollouts(replica.follower)["models"][0]["rollout"]
+    assert shown == {"state": "comparing", "figures": {"experiment": {}}}
+
+
 def test_why_the_registry_cannot_be_read_is_told_inside_the_stack_only(replica: Replica) -> None:
     replica.follower.registry_problem = "http://mlflow:5000 refused trainer"
     assert "mlflow" not in str(describe_rollouts(replica.follower))

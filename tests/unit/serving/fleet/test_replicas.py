@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -26,7 +27,7 @@ class FakeFleet:
     def read_versions(self, model: str) -> Mapping[str, str | None]:
         return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
 
-    def read_challengers(self, model: str) -> Mapping[str, Challenger]:
+    def read_challengers(self, model: str, alias: str = "challenger") -> Mapping[str, Challenger]:
         versions = self.read_versions(model)
         return {address: Challenger(version, self.refused, "too bad") for address, version in versions.items()}
 
@@ -83,6 +84,30 @@ def test_replicas_are_asked_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> Non
         threading.Thread(target=server.handle_request).start()
         fleet = DnsFleet(["127.0.0.1"], [], server.server_port)
         assert fleet.read_versions("iris") == {f"127.0.0.1:{server.server_port}": "2"}
+
+
+def test_the_shadow_of_a_replica_is_read_where_it_tells_its_state() -> None:
+    class Replica(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            shadow = {"name": "iris", "version": "4", "rows": 90, "dropped": {"full": 5, "failed": 3}}
+            of_canary = [{"name": "iris", "variant": "challenger", "version": "2"}]
+            shadows = [shadow] if self.path == "/readyz" else []
+            self.wfile.write(json.dumps({"models": of_canary, "shadows": shadows}).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Replica) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        fleet, address = DnsFleet([], ["127.0.0.1"], server.server_port), f"127.0.0.1:{server.server_port}"
+        assert fleet.read_challengers("iris", "shadow") == {address: Challenger("4", rows=90, failed=3)}
+        assert fleet.read_challengers("titanic", "shadow") == {address: Challenger(None)}
+        assert fleet.read_challengers("iris") == {address: Challenger("2")}
+        server.shutdown()
+        thread.join()
 
 
 def test_names_that_are_gone_and_replicas_that_do_not_answer_say_nothing() -> None:

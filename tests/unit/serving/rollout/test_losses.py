@@ -14,7 +14,7 @@ import pytest
 from ml_code.monitoring.feedback.labels import STORED, write_events
 from ml_code.monitoring.prediction_log.blocks import Head, Row
 from ml_code.workspace import Workspace
-from serving.rollout.losses import read_labelled
+from serving.rollout.losses import read_labelled, read_pairs
 from serving.rollout.rows import Rollout
 from tests.log_rows import IRIS, NOON, LogWarehouse, make_log_workspace, make_rows, write_log
 
@@ -35,6 +35,13 @@ class LabelWarehouse(LogWarehouse):
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     return make_log_workspace(tmp_path, LabelWarehouse())
+
+
+def predict_too(workspace: Workspace, head: Head, predictions: list[Any], first: int, **more: Any) -> None:
+    """What a shadow predicts for the rows of the same numbers."""
+    cells = FLOWER if head.model == "iris" else [4.0]
+    shadow = replace(head, version="4", variant="shadow")
+    write_log(workspace, shadow, make_rows([cells] * len(predictions), predictions, first=first, **more), f"s-{first}")
 
 
 def make_test(model: str, started_at: datetime = NOON - timedelta(minutes=1)) -> Rollout:
@@ -126,3 +133,52 @@ def test_an_answer_that_was_not_a_number_has_no_loss(workspace: Workspace) -> No
 def test_before_the_first_collection_there_is_nothing(workspace: Workspace) -> None:
     found = read_labelled(workspace, make_test("iris", started_at=NOON + timedelta(days=1)))
     assert (len(found.champion.values), len(found.challenger.units)) == (0, 0)
+
+
+def test_a_pair_is_what_both_versions_predicted_for_one_row(workspace: Workspace) -> None:
+    answer(workspace, IRIS, [0, 1, 2, 0, 1], ["0", "2", "1", None, "1"], 0, units=["ann", "ann", "bob", "bob", "eve"])
+    predict_too(workspace, IRIS, [1, 2, 0, 0], 0, units=["ann", "ann", "bob", "bob"])
+    found = read_pairs(workspace, make_test("iris"))
+    order = np.argsort(found.differences.values)
+    assert found.differences.values[order].tolist() == [-1.0, 0.0, 1.0]
+    assert len(set(found.differences.units.tolist())) == 2
+    assert found.step == 1.0
+    assert found.agreement is not None
+    assert (found.agreement.rows, found.agreement.alike) == (4, 0.25)
+
+
+def test_rows_of_another_champion_or_of_no_shadow_are_no_pair(workspace: Workspace) -> None:
+    answer(workspace, replace(IRIS, version="2"), [0], ["0"], 0)
+    predict_too(workspace, IRIS, [0], 0)
+    answer(workspace, IRIS, [0], ["0"], 10)
+    found = read_pairs(workspace, make_test("iris"))
+    assert (len(found.differences.values), found.agreement) == (0, None)
+    assert read_pairs(workspace, make_test("iris", started_at=NOON + timedelta(days=1))).agreement is None
+
+
+def test_a_test_does_not_count_the_rows_of_a_shadow(workspace: Workspace) -> None:
+    answer(workspace, IRIS, [0], ["0"], 0)
+    predict_too(workspace, IRIS, [1], 0)
+    found = read_labelled(workspace, make_test("iris"))
+    assert (len(found.champion.values), len(found.challenger.values)) == (1, 0)
+
+
+def test_with_r2_the_mean_difference_is_that_of_r2(workspace: Workspace) -> None:
+    truth = np.array([1.0, 2.0, 3.0, 4.0])
+    ours, theirs = np.array([1.5, 2.0, 2.0, 4.0]), np.array([1.0, 2.5, 3.0, 3.0])
+    answer(workspace, HOUSE, ours.tolist(), [str(value) for value in truth], 0)
+    predict_too(workspace, HOUSE, theirs.tolist(), 0)
+    found = read_pairs(workspace, make_test("housing"))
+    total = np.sum((truth - truth.mean()) ** 2)
+    r2 = [1 - np.sum((truth - side) ** 2) / total for side in (ours, theirs)]
+    assert found.differences.values.mean() == pytest.approx(r2[0] - r2[1])
+    assert found.step == 0.0
+
+
+def test_a_prediction_that_is_not_a_number_makes_no_pair_with_a_loss(workspace: Workspace) -> None:
+    answer(workspace, HOUSE, [1.5, 2.0], ["1.0", "2.0"], 0)
+    predict_too(workspace, HOUSE, [None, 2.0], 0)
+    found = read_pairs(workspace, make_test("housing"))
+    assert found.differences.values.tolist() == [0.0]
+    assert found.agreement is not None
+    assert (found.agreement.rows, found.agreement.alike) == (2, 0.5)
