@@ -8,10 +8,9 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import zip_longest
-from typing import IO, Any, BinaryIO
-from xml.etree import ElementTree
+from typing import Any, BinaryIO
+from xml.parsers import expat
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,30 +19,20 @@ import python_calamine
 from ml_code.errors import SourceError
 from ml_code.reading.grammar import clean_name
 from ml_code.reading.rules import Reading
-
-LARGEST_TABLE_MB = 500
-"""Limit of the unpacked size: a megabyte of a workbook can hold gigabytes."""
-
-MOST_CELLS = 20_000_000
-"""From a sheet's first cell to its last one: all of them are held in memory, however few have a value."""
+from ml_code.reading.workbook_sizes import LARGEST_TABLE_MB, Extent, refuse_repeated, refuse_size
 
 ZIP = b"PK\x03\x04"
 OLE = b"\xd0\xcf\x11\xe0"
 PARQUET = b"PAR1"
 
-_FORMULA = re.compile(rb"<c\b[^>]*>\s*<f\b[^>]*?(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
-"""A cell of a worksheet with a formula and without its value."""
-
-_PLACE = re.compile(rb'\br="([A-Z]{1,3})([0-9]{1,9})"')
-"""Column and row of a cell of a worksheet."""
+_FORMULA = re.compile(rb"<c\b[^<>]*+>\s*<f\b[^<>]*?(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
+"""A cell of a worksheet with a formula and without its value. Each part ends at the next `<`: no text is read twice."""
 
 _LOCKED = re.compile(
     "EncryptedPackage".encode("utf-16-le") + rb"|\x09\x08\x10\x00\x00\x06\x05\x00.{12}(?:\x86\x00\x00\x00)?\x2f\x00",
     re.DOTALL,
 )
 """What a workbook with a password has: the part of a newer one; the record FILEPASS at the start of an older one."""
-
-_TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
 
 
 def is_table_file(start: bytes) -> bool:
@@ -78,7 +67,7 @@ def convert_table(stream: BinaryIO, name: str, reading: Reading) -> bytes:
             signs = [reading.find_form(clean_name(str(cell))).decimal for cell in row]
         writer.writerow([_to_text(cell, sign) for cell, sign in zip_longest(row, signs[: len(row)], fillvalue=".")])
         if table.tell() > LARGEST_TABLE_MB * 1_000_000:
-            raise _refuse_size(name)
+            raise refuse_size(name)
     return table.getvalue().encode()
 
 
@@ -91,11 +80,17 @@ def _read_sheet(content: bytes, name: str, sheet: str | None) -> Iterator[list[A
         )
     try:
         book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
+        chosen = book.get_sheet_by_name(_choose_sheet(book, name, sheet))
+        rows = chosen.to_python(skip_empty_area=False)
     except (python_calamine.CalamineError, OSError) as error:
         raise SourceError(
             f"file {name}: found an Excel workbook that cannot be opened, expected a whole one; "
             "save the sheet as CSV UTF-8 and load that"
         ) from error
+    yield from rows
+
+
+def _choose_sheet(book: python_calamine.CalamineWorkbook, name: str, sheet: str | None) -> str:
     filled = [found.name for found in book.sheets_metadata if _has_rows(book, found.name)]
     chosen = sheet or (filled[0] if len(filled) == 1 else None)
     if chosen is None or chosen not in book.sheet_names:
@@ -104,7 +99,7 @@ def _read_sheet(content: bytes, name: str, sheet: str | None) -> Iterator[list[A
             f"file {name}: found the sheets {found}, expected {repr(sheet) if sheet else 'one'}; "
             "name one by --sheet, or by `sheet` below [reading] in the dataset's TOML file"
         )
-    yield from book.get_sheet_by_name(chosen).to_python(skip_empty_area=False)
+    return chosen
 
 
 def _has_rows(book: python_calamine.CalamineWorkbook, title: str) -> bool:
@@ -118,79 +113,31 @@ def _check_archive(content: bytes, name: str) -> None:
             names = archive.namelist()
             _refuse_archive(set(names), name)
             if sum(part.file_size for part in archive.infolist()) > LARGEST_TABLE_MB * 1_000_000:
-                raise _refuse_size(name)
+                raise refuse_size(name)
             unpacked = 0
             for part in names:
-                tail, sheet = b"", _Extent()
+                tail, sheet = b"", Extent()
                 with archive.open(part) as member:
                     while chunk := member.read(1_000_000):
                         unpacked += len(chunk)
                         if unpacked > LARGEST_TABLE_MB * 1_000_000:
-                            raise _refuse_size(name)
-                        sheet.add(part, tail + chunk, name)
+                            raise refuse_size(name)
+                        sheet.add(chunk, name)
                         tail = _refuse_formulas(part, tail + chunk, name)
             if "content.xml" in names:
                 with archive.open("content.xml") as member:
-                    _refuse_repeated(member, name)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+                    refuse_repeated(member, name)
+    except (zipfile.BadZipFile, expat.ExpatError, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise SourceError(f"file {name}: found a damaged workbook, expected a whole one; save it again") from error
-
-
-@dataclass(slots=True)
-class _Extent:
-    """The last row and column of a worksheet, as far as it was read."""
-
-    rows: int = 0
-    columns: int = 0
-
-    def add(self, part: str, text: bytes, name: str) -> None:
-        """Refuses a sheet whose cells lie too far apart."""
-        if not part.startswith("xl/worksheets/"):
-            return
-        places = _PLACE.findall(text)
-        self.rows = max([self.rows, *(int(row) for _, row in places)])
-        self.columns = max([self.columns, *map(_number_column, {column for column, _ in places})])
-        _refuse_extent(self.rows * self.columns, name)
-
-
-def _number_column(letters: bytes) -> int:
-    """27 of AA."""
-    number = 0
-    for letter in letters:
-        number = 26 * number + letter - ord("A") + 1
-    return number
-
-
-def _refuse_repeated(content: IO[bytes], name: str) -> None:
-    """Refuses an OpenDocument sheet in which a few repeated cells with values stand for too many."""
-    cells = 0
-    try:
-        for _, found in ElementTree.iterparse(content):  # noqa: S314  expat limits what entities grow to
-            if found.tag == f"{_TABLE}table-row":
-                filled = [cell for cell in found if len(cell)]
-                repeats = sum(int(cell.get(f"{_TABLE}number-columns-repeated", 1)) for cell in filled)
-                cells += repeats * int(found.get(f"{_TABLE}number-rows-repeated", 1))
-                _refuse_extent(cells, name)
-                found.clear()
-    except (ElementTree.ParseError, ValueError) as error:
-        raise SourceError(f"file {name}: found a damaged workbook, expected a whole one; save it again") from error
-
-
-def _refuse_extent(cells: int, name: str) -> None:
-    if cells > MOST_CELLS:
-        raise SourceError(
-            f"file {name}: found a sheet of {cells} cells from its first to its last one, expected at most "
-            f"{MOST_CELLS}; delete what lies far from the table, or save the table as CSV UTF-8"
-        )
 
 
 def _refuse_archive(parts: set[str], name: str) -> None:
-    if parts & {"xl/workbook.xml", "content.xml"}:
-        return
     if "xl/workbook.bin" in parts:  # the bounds of a sheet's cells are read from XML
         raise SourceError(
             f"file {name}: found a binary workbook (.xlsb), expected an Excel workbook (.xlsx); save it as .xlsx"
         )
+    if parts & {"xl/workbook.xml", "content.xml"}:
+        return
     is_document = "word/document.xml" in parts
     found, step = ("a Word document", "save its table as CSV UTF-8") if is_document else ("a zip archive", "unpack it")
     raise SourceError(f"file {name}: found {found}, expected a table; {step} and load that")
@@ -245,10 +192,3 @@ def _to_text(cell: object, decimal: str) -> str:
     if isinstance(cell, datetime.datetime) and cell.time() == datetime.time():
         return cell.date().isoformat()
     return cell.isoformat(sep=" ") if isinstance(cell, datetime.datetime) else str(cell)
-
-
-def _refuse_size(name: str) -> SourceError:
-    return SourceError(
-        f"file {name}: found rows of more than {LARGEST_TABLE_MB} MB once unpacked, expected at most that, "
-        "which fits the memory; split the file"
-    )

@@ -69,6 +69,12 @@ def test_a_formula_without_its_value_is_refused(formula: str) -> None:
         read(write_workbook({"S": [*ROWS, [4, "Choi", formula]]}))
 
 
+@pytest.mark.timeout(60)
+def test_a_worksheet_of_cells_without_an_end_is_refused_in_one_pass() -> None:
+    with pytest.raises(SourceError, match="found an Excel workbook that cannot be opened"):
+        read(write_workbook({"S": [*ROWS, ["<c " * 300_000]]}))
+
+
 def test_an_error_of_a_formula_is_a_marker_for_missing() -> None:
     rows = read(write_workbook({"S": [*ROWS, [4, "Choi", '<c t="e"><v>#DIV/0!</v></c>']]}))
     assert rows[-1][2] in {"#DIV/0!", ""}
@@ -98,12 +104,68 @@ def test_a_workbook_with_a_password_is_refused_by_that(content: bytes) -> None:
 
 def test_a_workbook_whose_last_cell_lies_at_the_end_of_the_sheet_is_refused_before_it_fills_the_memory() -> None:
     far = '<c r="XFD1048576"><v>1</v></c>'
-    with pytest.raises(SourceError, match=r"found a sheet of 17179869184 cells .* delete what lies far"):
+    with pytest.raises(SourceError, match=r"found a sheet of 17179885568 cells .* delete what lies far"):
         read(write_workbook({"S": ROWS, "Notes": [[far]]}))
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"<c>", b"<c r='XFD1048576'>"),
+        (b"<c>", b'<c r = "XFD1048576">'),
+        (b"<c>", b'<c r="xfd1048576">'),
+        (b"<row>", b"<row r='90000000'>"),
+        (b"sheet1.xml", b"elsewhere.txt"),
+    ],
+)
+def test_a_far_cell_is_found_in_each_way_of_writing_it(old: bytes, new: bytes) -> None:
+    far = '<c r="XFD1048576"><v>1</v></c>' if old == b"sheet1.xml" else 1
+    book = zipfile.ZipFile(io.BytesIO(write_workbook({"S": [*ROWS, [far]]})))
+    changed = io.BytesIO()
+    with zipfile.ZipFile(changed, "w") as archive:
+        for name in book.namelist():
+            archive.writestr(
+                name.replace("sheet1.xml", new.decode()) if old == b"sheet1.xml" else name,
+                book.read(name).replace(old, new),
+            )
+    with pytest.raises(SourceError, match=r"found a sheet of [0-9]+ cells .* delete what lies far"):
+        read(changed.getvalue())
+
+
+VALUE = 'office:value-type="float" office:value="1"'
+FAR = 'table:number-columns-repeated="900000000"'
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        f"<table:table-cell {VALUE} {FAR}/>",
+        f"<table:table-cell {FAR}/><table:table-cell {VALUE}/>",
+        f"<table:table-cell {FAR}/><table:table-cell/>",
+        f"<table:covered-table-cell {FAR}/><table:table-cell {VALUE}/>",
+    ],
+)
+def test_repeated_cells_of_an_opendocument_sheet_count_before_others_and_without_a_text(cells: str) -> None:
+    with pytest.raises(SourceError, match=r"found a sheet of 90000000[01] cells"):
+        read(write_ods(f"<table:table-row>{cells}</table:table-row>"), "bomb.ods")
+
+
+def test_empty_rows_before_a_row_count_by_the_columns_of_the_widest() -> None:
+    empty = '<table:table-row table:number-rows-repeated="9000000"><table:table-cell/></table:table-row>'
+    with pytest.raises(SourceError, match=r"found a sheet of 27000006 cells"):
+        read(write_ods(write_ods_row("a", "b", "c") + empty + write_ods_row("7")), "bomb.ods")
+
+
+def test_repeated_blanks_of_an_opendocument_text_are_refused_before_they_fill_the_memory() -> None:
+    blanks = (
+        '<table:table-cell office:value-type="string"><text:p>a<text:s text:c="900000000"/></text:p></table:table-cell>'
+    )
+    with pytest.raises(SourceError, match=r"found rows of more than 500 MB once unpacked"):
+        read(write_ods(f"<table:table-row>{blanks}</table:table-row>"), "bomb.ods")
+
+
 def test_an_opendocument_sheet_of_repeated_cells_is_refused_before_it_fills_the_memory() -> None:
-    with pytest.raises(SourceError, match=r"found a sheet of 25000001 cells .* delete what lies far"):
+    with pytest.raises(SourceError, match=r"found a sheet of 25005000 cells .* delete what lies far"):
         read(write_ods(write_ods_row("id") + write_ods_row("7", repeated=5000)), "bomb.ods")
 
 
@@ -115,6 +177,11 @@ def test_empty_cells_that_an_opendocument_sheet_repeats_to_its_end_do_not_count(
 def test_a_damaged_workbook_is_refused() -> None:
     with pytest.raises(SourceError, match=r"found an Excel workbook that cannot be opened, .* save the sheet as CSV"):
         read(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000), "old.xls")
+
+
+def test_a_workbook_with_a_damaged_sheet_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"found an Excel workbook that cannot be opened, .* as CSV UTF-8"):
+        read(write_workbook({"S": [*ROWS, ["<c></b>"]]}))
 
 
 def test_a_workbook_without_its_parts_is_refused() -> None:
