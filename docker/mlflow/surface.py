@@ -61,6 +61,9 @@ SOURCE = re.compile(r"(?:models|runs|mlflow-artifacts):/[^/\\?#\s][^\\?#\x00-\x1
 PROMPT_SOURCES = frozenset({"dummy-source", "prompt-template"})
 """MLflow's prompts are versions without files; these words stand in the place of a source."""
 
+LONGEST_SOURCE = 500
+"""Characters that MLflow stores; in a longer one `%252525...` would take minutes to decode."""
+
 LONGEST_QUOTE = 80
 
 
@@ -106,7 +109,7 @@ def find_chosen_place(body: object, *, is_version: bool = False) -> str | None:
 
 def is_own_source(source: object) -> bool:
     """Whether a version's source is a model, a run or an artifact of this server, without a way out of it."""
-    if not isinstance(source, str):
+    if not isinstance(source, str) or len(source) > LONGEST_SOURCE:
         return False
     while (decoded := unquote(source)) != source:
         source = decoded

@@ -38,6 +38,9 @@ LONGEST_RUN_SECONDS = 60
 LONGEST_QUOTE = 200
 """Most characters that a message quotes."""
 
+LONGEST_LINE = 2_000
+"""Most characters of an error of ONNX Runtime that are read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -221,7 +224,9 @@ class BareModel:
 def shorten(error: object) -> str:
     """The first line of a message, without the places in ONNX Runtime's own source, and at most 200 characters."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", lines[0] if lines else type(error).__name__)
+    # A name in the graph may be a megabyte of slashes, from each of which a search would run to the end.
+    first = lines[0][:LONGEST_LINE] if lines else type(error).__name__
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", first)
     text = re.sub(r"/\S+\.(cc|h|cpp):\d+ (.*?\) )?", "", text)
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
     return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 3]}..."

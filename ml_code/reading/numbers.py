@@ -31,9 +31,10 @@ LONGEST_SIGN = 12
 SIGN_SHARE = 0.2
 """Least share of numbers with a sign: one `36+` among thousands of numbers is not a unit."""
 
-_NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+# Each run of digits is possessive: a cell may be a megabyte of digits and a letter.
+_NUMBER = re.compile(r"(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]{1,3})?")
 _GROUPED = re.compile(r"[0-9]{1,3}(?:T[0-9]{2,3})*T[0-9]{3}(?:\.[0-9]*)?")
-_BESIDE = re.compile(r"([^0-9(+.,-]*)[(+-]{0,2}[^0-9]{0,4}?[0-9.][0-9.,' ]*(?:[eE][+-]?[0-9]+)?([^0-9]*)")
+_BESIDE = re.compile(r"([^0-9(+.,-]*)[(+-]{0,2}[^0-9]{0,4}?[0-9.][0-9.,' ]*+(?:[eE][+-]?[0-9]++)?([^0-9]*)")
 """The text before and after a number; the signs that look alike are already one."""
 
 _CURRENCIES = {

@@ -140,6 +140,8 @@ def test_a_group_that_a_newer_mlflow_adds_is_closed(readers: ModuleType) -> None
         ("model-versions/create", {"source": "models:/m-1"}, 200),
         ("model-versions/create", {"source": "mlflow-artifacts:/1/r/artifacts/model"}, 200),
         ("model-versions/create", {"source": "mlflow-artifacts:/1/..%252fdatasets"}, 400),
+        ("model-versions/create", {"source": "models:/%" + "25" * 300 + "2fdatasets"}, 400),
+        ("model-versions/create", {"source": "models:/" + "m" * 493}, 400),
         ("model-versions/create", {"source": "s3://mlflow/1"}, 400),
         ("model-versions/create", {"source": ["s3://mlflow/1"]}, 400),
     ],

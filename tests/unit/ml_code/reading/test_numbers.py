@@ -106,3 +106,10 @@ def test_a_number_may_mean_a_missing_value() -> None:
 def test_a_column_without_signs_of_its_own_has_those_of_the_file() -> None:
     reading = Reading(decimal=",", thousands=".", columns={"price": NumberForm(signs=["€"])})
     assert read_number("1.234,5 €", reading.find_form("price"), frozenset()) == 1234.5
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("text", ["1" * 500_000 + "x1", "1" + "." * 500_000 + "x1", "1e" + "1" * 500_000 + "x1"])
+def test_a_long_cell_that_is_not_a_number_is_read_once_and_not_once_for_each_digit(text: str) -> None:
+    form = recognize_form([text], MISSING_MARKERS)
+    assert read_number(text, form, MISSING_MARKERS) is None

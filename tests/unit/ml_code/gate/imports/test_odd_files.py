@@ -203,6 +203,11 @@ def test_a_message_of_the_runtime_is_shown_without_its_source() -> None:
     assert len(shorten("x" * 5000)) == 200
 
 
+@pytest.mark.timeout(60)
+def test_a_message_that_quotes_a_name_of_slashes_is_read_once() -> None:
+    assert len(shorten("/" * 500_000)) == 200
+
+
 def test_a_thousand_outputs_and_names_of_control_characters_are_taken(tmp_path: Path) -> None:
     nodes, weights = make_sums()
     nodes[1].output[0] = "sums\n\x07"
