@@ -114,6 +114,14 @@ def test_names_of_other_tutorials_lead_to_files_that_exist() -> None:
     assert [path for path in paths if not (ROOT / Path(path)).exists()] == []
 
 
+def test_the_time_of_a_row_is_that_of_the_figures() -> None:
+    figures = (ROOT / "docs/figures.md").read_text()
+    times = list(map(int, re.findall(r"^\| \w+ \| \w+ \| .* \| (\d+) µs \| [\d.]+ MB \|$", figures, re.MULTILINE)))
+    assert len(times) == 15
+    for text in (README, KOREAN, (ROOT / "docs/architecture.md").read_text()):
+        assert f"{min(times)}-{max(times)} µs" in text
+
+
 def test_the_table_of_drift_has_each_rule_with_its_default() -> None:
     text = (ROOT / "docs/operations.md").read_text().partition("\n## Drift and retraining\n")[2].partition("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", text, flags=re.MULTILINE))
