@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 from ml_code.errors import SourceError
+from ml_code.reading.conversion import convert_apart
 from ml_code.reading.csv_records import RECORD_BYTES, CsvRecords
 from ml_code.reading.encoding import recognize_encoding
 from ml_code.reading.faults import find_difference, refuse_other_kind
 from ml_code.reading.layout import Layout, recognize_layout
 from ml_code.reading.rules import Reading
 from ml_code.reading.streams import DAMAGED, GZIP, Rejoined, Utf8Stream, unpack, unpack_start
-from ml_code.reading.workbooks import convert_table, is_table_file
+from ml_code.reading.workbooks import is_table_file
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz", ".xlsx", ".xlsm", ".xls", ".ods", ".parquet")
 """Ends of the names of files that are read; the content decides how."""
@@ -43,7 +44,7 @@ def open_table(stream: BinaryIO, name: str, reading: Reading, columns: Sequence[
     start = stream.read(RECORD_BYTES)
     rest = cast("BinaryIO", Rejoined(start, stream))
     if is_table_file(start):
-        content = convert_table(rest, name, reading)
+        content = convert_apart(rest, name, reading)
         start, rest = content[:RECORD_BYTES], io.BytesIO(content)
         # A converted table is UTF-8 with commas, whatever the other files of the dataset are.
         reading = reading.model_copy(update={"encoding": "utf-8", "separator": ",", "line_end": "lf"})
@@ -98,7 +99,7 @@ def recognize_table(stream: BinaryIO, name: str, sheet: str | None = None) -> Re
     start = stream.read(RECORD_BYTES)
     stream.seek(0)
     if is_table_file(start):
-        content = convert_table(stream, name, Reading(sheet=sheet))
+        content = convert_apart(stream, name, Reading(sheet=sheet))
         stream.seek(0)
         layout = _recognize_start(content[:RECORD_BYTES], is_plain=True)
         return _make(layout, {"sheet": sheet} if sheet else {}, [], name)

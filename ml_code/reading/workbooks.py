@@ -59,8 +59,9 @@ def convert_table(stream: BinaryIO, name: str, reading: Reading) -> bytes:
         rows: Iterator[list[Any]] = _read_parquet(content, name)
     else:
         rows = _read_sheet(content, name, reading.sheet)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
+    table = io.BytesIO()
+    text = io.TextIOWrapper(table, encoding="utf-8", newline="")
+    writer = csv.writer(text, lineterminator="\n")
     signs: list[str] = []
     for number, row in enumerate(rows):
         if number == reading.skip_lines:
@@ -68,7 +69,8 @@ def convert_table(stream: BinaryIO, name: str, reading: Reading) -> bytes:
         writer.writerow([_to_text(cell, sign) for cell, sign in zip_longest(row, signs[: len(row)], fillvalue=".")])
         if table.tell() > LARGEST_TABLE_MB * 1_000_000:
             raise refuse_size(name)
-    return table.getvalue().encode()
+    text.flush()
+    return table.getvalue()
 
 
 def _read_sheet(content: bytes, name: str, sheet: str | None) -> Iterator[list[Any]]:

@@ -12,13 +12,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from ml_code.errors import SourceError
-from ml_code.reading import workbooks
+from ml_code.reading import table, workbook_sizes, workbooks
 from ml_code.reading.table import open_table, recognize_table
 from tests.workbooks import write_container, write_ods, write_ods_row, write_workbook, write_xls
 
 HEADER = ["id", "name", "price"]
 ROWS = [HEADER, [1, "Kim", 1.5], [2, "Lee, Jr.", 2], [3, 'Park "x"', None]]
 READ = [["1", "Kim", "1.5"], ["2", "Lee, Jr.", "2"], ["3", 'Park "x"', ""]]
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Converts without the process of its own, which `test_conversion.py` tests: each start takes a while."""
+    monkeypatch.setattr(table, "convert_apart", workbooks.convert_table)
 
 
 def read(content: bytes, name: str = "book.xlsx", sheet: str | None = None) -> list[list[str]]:
@@ -226,7 +232,8 @@ def test_an_archive_that_unpacks_to_too_much_is_refused_by_its_declared_size(
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/workbook.xml", "<workbook/>")
         archive.writestr("xl/worksheets/sheet1.xml", bytes(3_000_000))
-    monkeypatch.setattr(workbooks, "LARGEST_TABLE_MB", 2)
+    for module in (workbooks, workbook_sizes):
+        monkeypatch.setattr(module, "LARGEST_TABLE_MB", 2)
     with pytest.raises(SourceError, match=r"found rows of more than 2 MB once unpacked, .* split the file"):
         read(path.read_bytes())
 
