@@ -65,6 +65,7 @@ def make_backup(
         )
         write_manifest(folder, manifest)
         made = sets.finish(folder, began_at)
+        _note(site, made.name, manifest)
         for name in sets.prune(target.folder, target.days, now()):
             report(f"set {name} deleted, older than {target.days:g} days")
         return made
@@ -139,6 +140,13 @@ def _copy_data(site: Site, folder: Path, earlier: buckets.Earlier | None, report
 def _list_migrations(site: Site) -> list[str]:
     """The migrations that the warehouse has had."""
     return [name for (name,) in site.postgres.ask("warehouse", "SELECT name FROM warehouse.schema_version ORDER BY 1")]
+
+
+def _note(site: Site, name: str, manifest: Manifest) -> None:
+    """Adds the set to the warehouse, for the monitoring; one that has had no migration for that yet takes none."""
+    if site.postgres.ask("warehouse", "SELECT to_regclass('warehouse.backup') IS NOT NULL") == [["t"]]:
+        values = f"'{name}', '{manifest.began_at}', '{manifest.ended_at}', {manifest.size_bytes}"
+        site.postgres.ask("warehouse", f"INSERT INTO warehouse.backup VALUES ({values})")  # noqa: S608  our own values
 
 
 def _copy_catalog(site: Site, folder: Path) -> None:

@@ -1,12 +1,10 @@
-"""Figures of the machine: the disk of the volumes, the certificate, the newest backup, replicas that shall answer."""
+"""Figures of the machine: the disk of the volumes, the certificate, replicas that shall answer."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import ssl
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -28,13 +26,12 @@ class MachineSource:
 
         Raises:
             OSError: a folder is missing, or nothing listens at the certificate's address.
-            ValueError: the certificate or a backup's manifest cannot be read.
+            ValueError: the certificate cannot be read.
         """
         return [
             describe_replicas(self._settings.stable_replicas, self._settings.canary_replicas),
             *(describe_disk(self._settings.disk_dir) if self._settings.disk_dir else ()),
             *(describe_certificate(self._settings.certificate_address) if self._settings.tls == "on" else ()),
-            *(describe_backups(self._settings.backup_dir) if self._settings.backup_dir else ()),
         ]
 
 
@@ -62,18 +59,6 @@ def describe_certificate(address: str) -> Iterator[Metric]:
     pem = ssl.get_server_certificate((host, int(port)), timeout=CERTIFICATE_SECONDS)
     end = x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
     yield _value("mlops_certificate_expiry_timestamp_seconds", "When the gateway's certificate ends", end.timestamp())
-
-
-def describe_backups(folder: Path) -> Iterator[Metric]:
-    """When the newest whole backup ended; a set without a manifest is not whole. No figure without a backup."""
-    ends = [_read_end(manifest) for manifest in folder.glob("*/manifest.json")]
-    if ends:
-        yield _value("mlops_backup_end_timestamp_seconds", "When the newest whole backup ended", max(ends))
-
-
-def _read_end(manifest: Path) -> float:
-    moment = datetime.fromisoformat(json.loads(manifest.read_text())["end"])
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _value(name: str, text: str, value: float) -> Metric:

@@ -31,6 +31,5 @@ class ExporterSettings(BaseSettings):
     disk_dir: Path | None = Field(default=None, description="a folder on the disk of the volumes")
     tls: Literal["on", "off"] = Field(default="off", description="on: the gateway's certificate is looked at")
     certificate_address: str = Field(default="nginx:8000", description="host:port of that certificate")
-    backup_dir: Path | None = Field(default=None, description="folder of the backups; none: no figure of them")
     stable_replicas: int = Field(default=2, ge=0, description="stable replicas that shall answer")
     canary_replicas: int = Field(default=1, ge=0, description="canary replicas that shall answer")

@@ -1,4 +1,4 @@
-"""The loop's figures from the warehouse: champions, live quality, drift, the prediction log."""
+"""The loop's figures from the warehouse: champions, live quality, drift, the prediction log, backups."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ SELECT max(began_at), count(*), coalesce(sum(torn), 0), coalesce(sum(unreadable)
 FROM warehouse.prediction_collection
 """
 
+BACKUPS = "SELECT max(ended_at) FROM warehouse.backup"
+
 CONNECTIONS = """
 SELECT datname, numbackends, current_setting('max_connections')::int FROM pg_stat_database
 WHERE datname IN ('airflow', 'mlflow', 'warehouse', 'celery')
@@ -60,6 +62,7 @@ class WarehouseSource:
                 *_read_quality(cursor),
                 *_read_drift(cursor),
                 *_read_log(cursor),
+                *_read_backups(cursor),
                 *_read_connections(cursor),
             ]
 
@@ -141,6 +144,12 @@ def _read_log(cursor: Cursor) -> Iterable[Metric]:
     damaged.add_metric(["torn"], _to_number(torn))
     damaged.add_metric(["unreadable"], _to_number(unreadable))
     yield damaged
+
+
+def _read_backups(cursor: Cursor) -> Iterable[Metric]:
+    yield _gauge(
+        "mlops_backup_end_timestamp_seconds", "When the newest whole backup ended", (), _query(cursor, BACKUPS)
+    )
 
 
 def _read_connections(cursor: Cursor) -> Iterable[Metric]:

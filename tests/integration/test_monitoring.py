@@ -72,6 +72,11 @@ def monitor(server: PostgresServer) -> str:
         "INSERT INTO warehouse.prediction_collection (collection, began_at, segments, rows, dropped, torn, unreadable) "
         "VALUES ('a', '2026-11-22 10:00Z', 1, 5, 0, 1, 0), ('b', '2026-11-22 10:10Z', 1, 5, 0, 2, 3)",
     )
+    run_sql(
+        address(server, "warehouse_owner", "warehouse"),
+        "INSERT INTO warehouse.backup VALUES ('a', '2026-11-21 03:00Z', '2026-11-21 03:05Z', 9), "
+        "('b', '2026-11-22 03:00Z', '2026-11-22 03:04Z', 9)",
+    )
     return address(server, "monitor", "warehouse")
 
 
@@ -96,6 +101,8 @@ def test_the_newest_figures_of_each_kind_are_read(monitor: str) -> None:
     assert found["mlops_prediction_log_collected_timestamp_seconds"] == complete
     assert found["mlops_prediction_log_damaged_total/torn"] == 3
     assert found["mlops_prediction_log_damaged_total/unreadable"] == 3
+    backed_up = datetime.fromisoformat("2026-11-22T03:04:00Z").timestamp()
+    assert found["mlops_backup_end_timestamp_seconds"] == backed_up
     assert found["mlops_postgres_connections/warehouse"] >= 1
     assert found["mlops_postgres_connections_limit"] > found["mlops_postgres_connections/warehouse"]
 

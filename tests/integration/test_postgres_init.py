@@ -192,6 +192,17 @@ def test_a_judged_window_is_not_rewritten(task: str, table: str, insert: str) ->
     assert run_sql(task, f"SELECT version FROM warehouse.{table}") == [("3",)]
 
 
+def test_which_backups_there_are_is_not_theirs_to_write(task: str) -> None:
+    assert run_sql(task, "SELECT count(*) FROM warehouse.backup") == [(0,)]
+    for statement in (
+        "INSERT INTO warehouse.backup VALUES ('a', now(), now(), 1)",
+        "UPDATE warehouse.backup SET ended_at = now()",
+        "DELETE FROM warehouse.backup",
+    ):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run_sql(task, statement)
+
+
 def test_an_attempt_to_train_again_is_not_rewritten(server: PostgresServer, task: str) -> None:
     """Its start says how many labels the next one needs, and its end what a person has decided."""
     begin = (

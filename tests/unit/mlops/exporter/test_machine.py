@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 import ssl
 import subprocess
@@ -39,16 +38,6 @@ def test_the_disk_of_a_folder_is_measured(tmp_path: Path) -> None:
 def test_a_folder_that_is_missing_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read(disk_dir=tmp_path / "none")
-
-
-def test_the_newest_whole_backup_counts(tmp_path: Path) -> None:
-    assert "mlops_backup_end_timestamp_seconds" not in read(backup_dir=tmp_path)
-    for name, end in (("one", "2026-11-27T03:00:00+00:00"), ("two", "2026-11-28T03:00:00+00:00"), ("torn", None)):
-        (tmp_path / name).mkdir()
-        if end:
-            (tmp_path / name / "manifest.json").write_text(json.dumps({"end": end}))
-    expected = datetime(2026, 11, 28, 3, tzinfo=UTC).timestamp()
-    assert read(backup_dir=tmp_path)["mlops_backup_end_timestamp_seconds"] == expected
 
 
 @pytest.fixture
