@@ -146,7 +146,7 @@ def _note(site: Site, name: str, manifest: Manifest) -> None:
     """Adds the set to the warehouse, for the monitoring; one that has had no migration for that yet takes none."""
     if site.postgres.ask("warehouse", "SELECT to_regclass('warehouse.backup') IS NOT NULL") == [["t"]]:
         values = f"'{name}', '{manifest.began_at}', '{manifest.ended_at}', {manifest.size_bytes}"
-        site.postgres.ask("warehouse", f"INSERT INTO warehouse.backup VALUES ({values})")  # noqa: S608  our own values
+        site.postgres.ask("warehouse", f"INSERT INTO warehouse.backup VALUES ({values}) ON CONFLICT DO NOTHING")  # noqa: S608  our own values
 
 
 def _copy_catalog(site: Site, folder: Path) -> None:
