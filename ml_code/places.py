@@ -64,8 +64,9 @@ class Places:
         return self.locate_object(f"weather/{name}")
 
     def locate_batch(self, model: str, batch_id: str) -> str:
-        """Folder of one batch of predictions."""
-        return f"{self._locate_predictions(model)}/{re.sub(r'[^A-Za-z0-9_.-]', '_', batch_id)}"
+        """Folder of one batch of predictions; its id is a person's, who may call it `..` or as the folder `files`."""
+        name = re.sub(r"^(?=files$)|^\.+|[^A-Za-z0-9_.-]", "_", batch_id)
+        return f"{self._locate_predictions(model)}/{name}"
 
     def locate_batch_model(self, model: str, sha256: str | None) -> str:
         """The copy of a model file that predicts batches."""

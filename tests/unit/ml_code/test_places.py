@@ -49,3 +49,8 @@ def test_the_first_folder_of_a_dropped_file_names_its_dataset() -> None:
         "june.csv",
         "",
     ]
+
+
+@pytest.mark.parametrize(("batch_id", "name"), [("..", "_"), ("../log", "__log"), ("files", "_files"), ("a.b", "a.b")])
+def test_a_batch_has_a_folder_of_its_own_whatever_its_run_is_called(batch_id: str, name: str) -> None:
+    assert Places("s3://datasets", "s3://predictions").locate_batch("iris", batch_id) == f"s3://predictions/iris/{name}"
