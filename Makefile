@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install env digests tls up demo down logs build check fast test test-long newcomer docs docs-site notebook mutants statistics screenshots bench bench-stack lock update audit hooks image release-check images-publish kma-live
+.PHONY: help install env digests tls up demo down logs build check fast test test-long newcomer drill docs docs-site notebook mutants statistics screenshots bench bench-stack lock update audit hooks image release-check images-publish kma-live
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -86,6 +86,9 @@ docs-site: .venv/installed ## build the documents as a site, build/docs-site/sit
 notebook: .venv/installed ## open the notebooks in JupyterLab beside the running stack; installs JupyterLab first
 	@$(UV) pip install --quiet -p $(PYTHON) --no-deps --require-hashes -r docker/requirements/notebook.txt
 	.venv/bin/mlops notebook
+
+drill: .venv/installed ## lose a stack of the tests and restore it from a backup, with the minutes it took (needs Docker)
+	$(RUN) pytest -s -m long tests/e2e/test_backup.py
 
 mutants: .venv/installed ## break one line at a time and show which test notices; ONLY=gate for one list
 	$(RUN) python -m tests.mutants $(ONLY)

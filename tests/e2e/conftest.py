@@ -31,6 +31,7 @@ TOUR = (
     "test_restarts",
     "test_worker",
     "test_full_disks",
+    "test_backup",
 )
 """One stack serves all modules: the first needs it empty, each finds what others have trained, the last ends it."""
 
