@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any, BinaryIO
@@ -27,6 +29,9 @@ PARQUET = b"PAR1"
 
 _FORMULA = re.compile(rb"<c\b[^<>]*+>\s*<f\b[^<>]*?(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
 """A cell of a worksheet with a formula and without its value. Each part ends at the next `<`: no text is read twice."""
+
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, expat.ExpatError, ValueError)
+"""Errors of an archive that is not whole: OSError is bzip2's, ValueError that of a count of repeats."""
 
 _LOCKED = re.compile(
     "EncryptedPackage".encode("utf-16-le") + rb"|\x09\x08\x10\x00\x00\x06\x05\x00.{12}(?:\x86\x00\x00\x00)?\x2f\x00",
@@ -129,7 +134,12 @@ def _check_archive(content: bytes, name: str) -> None:
             if "content.xml" in names:
                 with archive.open("content.xml") as member:
                     refuse_repeated(member, name)
-    except (zipfile.BadZipFile, expat.ExpatError, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except (NotImplementedError, RuntimeError) as error:  # zipfile's words for an unknown packing and for a password
+        raise SourceError(
+            f"file {name}: found a workbook whose parts have a password or are packed in an unknown way, expected one "
+            "of a spreadsheet program; save it again without a password"
+        ) from error
+    except DAMAGED as error:
         raise SourceError(f"file {name}: found a damaged workbook, expected a whole one; save it again") from error
 
 

@@ -185,6 +185,34 @@ def test_a_damaged_workbook_is_refused() -> None:
         read(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000), "old.xls")
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_workbook_whose_packed_bytes_are_damaged_is_refused_as_such(packing: int) -> None:
+    book = pack(packing)
+    start = book.index(b"sheet1.xml") + 12
+    with pytest.raises(SourceError, match="found a damaged workbook, expected a whole one"):
+        read(book[:start] + b"\xff" * 60 + book[start + 60 :])
+
+
+@pytest.mark.parametrize(("place", "value"), [(6, 1), (8, 77)])
+def test_parts_with_a_password_or_of_an_unknown_packing_are_told_as_such(place: int, value: int) -> None:
+    book = bytearray(pack(zipfile.ZIP_DEFLATED))
+    book[place] = value
+    central = book.index(b"PK\x01\x02")
+    book[central + place + 2] = value
+    with pytest.raises(SourceError, match=r"parts have a password or are packed in an unknown way, .* save it again"):
+        read(bytes(book))
+
+
+def pack(packing: int) -> bytes:
+    """A workbook with one sheet of thousand rows, packed in a way."""
+    buffer = io.BytesIO()
+    rows = "".join(f"<row><c><v>{number}</v></c></row>" for number in range(1000))
+    with zipfile.ZipFile(buffer, "w", packing) as archive:
+        archive.writestr("xl/worksheets/sheet1.xml", f"<worksheet><sheetData>{rows}</sheetData></worksheet>")
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    return buffer.getvalue()
+
+
 def test_a_workbook_with_a_damaged_sheet_is_refused() -> None:
     with pytest.raises(SourceError, match=r"found an Excel workbook that cannot be opened, .* as CSV UTF-8"):
         read(write_workbook({"S": [*ROWS, ["<c></b>"]]}))
