@@ -6,25 +6,19 @@ import hmac
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import repeat
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ml_code.cells import name_category
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Feature, ModelSpec, Value
-from ml_code.monitoring.prediction_log.blocks import MAX_ROWS, REFUSED, Head
+from ml_code.monitoring.prediction_log.blocks import REFUSED, Head
+from serving.answering.entries import PREDICTION, ROWS, Entry, Part, count_rows
 from serving.answering.served import ServedModel
-from serving.registry.names import SHADOW
 
 LONGEST_ID = 128
 """Bytes of a client's own id; a longer one is not stored, since half an id finds nothing."""
-
-BLOCK_BYTES = 2_000_000
-"""Bytes of objects in one block: five hundred wide rows would delay other requests by tens of milliseconds."""
-
-GROUPED_ROWS = 100
-"""Requests of more rows have blocks of their own."""
 
 UNIT_BYTES = 16
 KNOWN_UNITS = 4096
@@ -32,99 +26,6 @@ KNOWN_HEADS = 32
 
 type Hidden = Callable[[str], frozenset[str] | None]
 """The columns of a dataset that the catalog keeps out of the log; None where it cannot be read: all of them."""
-
-
-class Logged(NamedTuple):
-    """One request that a version answered, or refused (`prediction` is None), with what the log keeps of it."""
-
-    served: ServedModel
-    traffic: str
-    request_id: str
-    client_id: bytes | None
-    user: bytes | None
-    seconds: float
-    size_bytes: int
-    rows: Sequence[Sequence[Value]] = ()
-    prediction: Prediction | None = None
-
-
-type Entry = tuple[
-    ServedModel, str, str, bytes | None, bytes | None, float, int, Sequence[Sequence[Value]], Prediction | None
-]
-"""A `Logged` or its plain members: Python makes a plain tuple in a sixth of the time."""
-
-
-SIZE_BYTES: Final = 6
-ROWS: Final = 7
-PREDICTION: Final = 8
-"""Places of an entry's members."""
-
-
-class Part(NamedTuple):
-    """Rows for one block: all of some requests with `stop` rows each, or the rows `start` to `stop` of one request."""
-
-    requests: Sequence[Entry]
-    start: int = 0
-    stop: int = 1
-
-    @property
-    def rows(self) -> int:
-        """How many rows the block will have."""
-        return len(self.requests) * (self.stop - self.start)
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether a version refused these requests."""
-        return self.requests[0][PREDICTION] is None
-
-    @property
-    def is_shadow(self) -> bool:
-        """Whether nobody got these predictions."""
-        return self.requests[0][0].variant == SHADOW
-
-    @property
-    def done_bytes(self) -> int:
-        """Bytes of the requests that have no row behind this part."""
-        return sum_bytes(self.requests) if self.stop == count_rows(self.requests[0]) else 0
-
-
-def count_rows(entry: Entry) -> int:
-    """Rows that the log has of a request: a refused one has one."""
-    return len(entry[ROWS]) or 1
-
-
-def sum_bytes(requests: Sequence[Entry]) -> int:
-    """Bytes of some requests in memory."""
-    return sum([entry[SIZE_BYTES] for entry in requests])
-
-
-def cut_blocks(requests: Sequence[Entry]) -> Iterator[Part]:
-    """Groups requests by what a block has in common, and cuts the groups into blocks."""
-    for rows_each, group in _group(requests):
-        if rows_each > GROUPED_ROWS:
-            for entry in group:
-                yield from _cut_rows(entry)
-        else:
-            step = MAX_ROWS // max(rows_each, 1)
-            for start in range(0, len(group), step):
-                yield from _cut_requests(group[start : start + step])
-
-
-def _group(requests: Sequence[Entry]) -> Iterator[tuple[int, list[Entry]]]:
-    """Groups of one version, traffic, outcome and number of rows each, with that number."""
-    groups: dict[tuple[int, str, bool, int], list[Entry]] = {}
-    last: tuple[Any, ...] = (None, None, None, None)
-    group: list[Entry] = []
-    for entry in requests:
-        served, traffic, _, _, _, _, _, rows, prediction = entry
-        # Most requests belong to the group of the one before, which a comparison finds faster than a look-up.
-        found = (served, traffic, prediction is None, len(rows))
-        if found != last:
-            last = found
-            group = groups.setdefault((id(served), *found[1:]), [])
-        group.append(entry)
-    for (*_, rows_each), group in groups.items():
-        yield rows_each, group
 
 
 class Plan(NamedTuple):
@@ -234,23 +135,6 @@ class RowMaker:
             [self._hash_unit(user) if user else None for user in users] if any(users) else repeat(None),
             ((np.array(seconds) * 1_000_000).astype(np.int64) / 1000).tolist(),
         ]
-
-
-def _cut_requests(requests: Sequence[Entry]) -> Iterator[Part]:
-    """Requests of the same number of rows, in halves as long as they are too large together."""
-    half = len(requests) // 2
-    if half and sum_bytes(requests) > BLOCK_BYTES:
-        yield from _cut_requests(requests[:half])
-        yield from _cut_requests(requests[half:])
-    else:
-        yield Part(requests, 0, count_rows(requests[0]))
-
-
-def _cut_rows(entry: Entry) -> Iterator[Part]:
-    count = count_rows(entry)
-    step = max(1, min(MAX_ROWS, BLOCK_BYTES * count // max(entry[SIZE_BYTES], 1)))
-    for start in range(0, count, step):
-        yield Part([entry], start, min(start + step, count))
 
 
 def _read_times(ids: Sequence[str]) -> list[int]:

@@ -20,7 +20,7 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from serving.answering.logged import SIZE_BYTES, Entry, count_rows
+from serving.answering.entries import SIZE_BYTES, Entry, count_rows
 from serving.answering.served import ServedModel
 from serving.figures import FAILED, FULL, LIVE, MISFIT, SHADOW_REASONS, WITHDRAWN
 from serving.limits import SHADOW_BYTES, SHADOW_ROWS

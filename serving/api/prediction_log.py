@@ -19,7 +19,8 @@ from prometheus_client.registry import Collector
 
 from ml_code.errors import UncollectedError
 from ml_code.monitoring.prediction_log.blocks import Head, render_block
-from serving.answering.logged import Entry, Part, RowMaker, cut_blocks
+from serving.answering.entries import Entry, Part, cut_blocks
+from serving.answering.logged import RowMaker
 from serving.limits import LOG_BYTES, LOG_ROWS
 from serving.registry.names import SHADOW
 

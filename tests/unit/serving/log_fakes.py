@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 from ml_code.model_file.onnx_model import OnnxModel, Prediction
 from ml_code.model_file.spec import Value
 from ml_code.monitoring.prediction_log.blocks import Block, make_request_id, read_block
-from serving.answering.logged import Hidden, Logged, RowMaker
+from serving.answering.entries import Logged
+from serving.answering.logged import Hidden, RowMaker
 from serving.answering.rows import RowParser
 from serving.answering.served import ServedModel, Version
 from serving.api.prediction_log import PredictionLog

@@ -12,7 +12,8 @@ from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Value
 from ml_code.monitoring.prediction_log.blocks import read_block, render_block
 from serving.answering import logged as logged_module
-from serving.answering.logged import Logged, Part, RowMaker, cut_blocks
+from serving.answering.entries import Logged, Part, cut_blocks
+from serving.answering.logged import RowMaker
 from serving.answering.served import ServedModel
 from tests.unit.serving.log_fakes import make_logged, make_served
 from tests.unit.serving.onnx_files import describe_training, make_classifier, make_mixed_regressor

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Value
-from serving.answering.logged import Entry
+from serving.answering.entries import Entry
 from serving.answering.served import ServedModel
 from serving.answering.shadow import Shadows
 from serving.limits import SHADOW_BYTES, SHADOW_ROWS
