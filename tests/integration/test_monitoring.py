@@ -22,8 +22,7 @@ from mlops.exporter.airflow import AirflowSource
 from mlops.exporter.warehouse import WarehouseSource
 from serving.rollout.promotion_log import WarehouseLog
 from tests.integration.airflow_server import DAG, AirflowServer, run_airflow_server
-from tests.integration.postgres_roles import address, run_init, run_sql
-from tests.integration.test_postgres_init import HBA, INITDB
+from tests.integration.postgres_roles import HBA, INITDB, address, run_init, run_sql
 from tests.ports import free_port
 from tests.servers import PostgresServer, run_postgres
 from tests.waiting import wait_until
