@@ -30,7 +30,7 @@ PARQUET = b"PAR1"
 _FORMULA = re.compile(rb"<c\b[^<>]*+>\s*<f\b[^<>]*?(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
 """A cell of a worksheet with a formula and without its value. Each part ends at the next `<`: no text is read twice."""
 
-DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, expat.ExpatError, ValueError)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, expat.ExpatError, ValueError)
 """Errors of an archive that is not whole: OSError is bzip2's, ValueError that of a count of repeats."""
 
 _LOCKED = re.compile(
@@ -139,7 +139,7 @@ def _check_archive(content: bytes, name: str) -> None:
             f"file {name}: found a workbook whose parts have a password or are packed in an unknown way, expected one "
             "of a spreadsheet program; save it again without a password"
         ) from error
-    except DAMAGED as error:
+    except _DAMAGED as error:
         raise SourceError(f"file {name}: found a damaged workbook, expected a whole one; save it again") from error
 
 

@@ -71,10 +71,9 @@ def verify(
     started = time.monotonic()
     with explained():
         from mlops.backup import verifying
-        from mlops.backup.sets import find_set
 
         found = env_file or find_env_file()
-        folder = _find(found, target, name, find_set)
+        folder = _find(found, target, name)
         postgres = None if files_only else open_site(found).postgres
         manifest = verifying.verify(folder, postgres, _make_report())
     told = "every byte is as it was written" if files_only else "whole, and its databases were restored on trial"
@@ -99,10 +98,9 @@ def restore(
     with explained():
         from mlops.backup import restoring
         from mlops.backup.local_site import claim_folder, is_local
-        from mlops.backup.sets import find_set
 
         found = env_file or find_env_file()
-        folder = _find(found, target, name, find_set)
+        folder = _find(found, target, name)
         if not found.is_file():
             place = read_backup_target(found, folder.parent)
             checkout = claim_folder(found) if is_local(found) else found.resolve().parent
@@ -125,11 +123,13 @@ def open_site(env_file: Path) -> Site:
     return open_local_site(env_file) if is_local(env_file) else open_compose_site(env_file)
 
 
-def _find(env_file: Path, target: Path | None, name: str | None, find: Callable[[Path, str | None], Path]) -> Path:
+def _find(env_file: Path, target: Path | None, name: str | None) -> Path:
     """The folder of a set: a folder that is named needs no BACKUP_DIR."""
+    from mlops.backup.sets import find_set
+
     if name and target is None and Path(name).is_dir():
         return Path(name)
-    return find(read_backup_target(env_file, target).folder, name)
+    return find_set(read_backup_target(env_file, target).folder, name)
 
 
 def _list(folder: Path, *, as_json: bool) -> None:
