@@ -64,7 +64,7 @@ class Fleet(Protocol):
 
 
 class DnsFleet:
-    """Replicas behind host names that list one address for each of them.
+    """Replicas behind host names; `find_replicas` tells what these list.
 
     >>> DnsFleet(["serving"], ["serving-canary"], 3000).read_versions("iris")
     {'172.18.0.5:3000': '3', '172.18.0.6:3000': '3', '172.18.0.7:3000': '2'}
@@ -85,7 +85,7 @@ class DnsFleet:
         with _open_client() as client:
             return {
                 address: _find_version(_list_models(client, address), model, CHAMPION)
-                for address in self._list_addresses([*self._stable_hosts, *self._canary_hosts])
+                for address in find_replicas([*self._stable_hosts, *self._canary_hosts], self._port)
             }
 
     def read_challengers(self, model: str, alias: str = CHALLENGER) -> Mapping[str, Challenger]:
@@ -93,14 +93,14 @@ class DnsFleet:
         with _open_client() as client:
             return {
                 address: _read_challenger(client, address, model, alias)
-                for address in self._list_addresses(self._canary_hosts)
+                for address in find_replicas(self._canary_hosts, self._port)
             }
 
     def read_refusals(self, model: str, version: str) -> Mapping[str, str]:
         """Asks every listed address whether it refuses the version as champion."""
         found = {}
         with _open_client() as client:
-            for address in self._list_addresses([*self._stable_hosts, *self._canary_hosts]):
+            for address in find_replicas([*self._stable_hosts, *self._canary_hosts], self._port):
                 refusal = _read_refusal(client, address, model, CHAMPION)
                 if refusal is not None and refusal[0] == version:
                     found[address] = refusal[1]
@@ -110,7 +110,7 @@ class DnsFleet:
         """Asks every listed address for its counters; one that does not answer is left out."""
         found = {}
         with _open_client() as client:
-            for address in self._list_addresses([*self._stable_hosts, *self._canary_hosts]):
+            for address in find_replicas([*self._stable_hosts, *self._canary_hosts], self._port):
                 text = _get(client, f"http://{address}/metrics")
                 if text is not None:
                     found[address] = read_counters(text.text, model)
@@ -120,22 +120,32 @@ class DnsFleet:
         """Asks every listed address of the canary pool for its evidence; one that does not answer is left out."""
         found = {}
         with _open_client() as client:
-            for address in self._list_addresses(self._canary_hosts):
+            for address in find_replicas(self._canary_hosts, self._port):
                 answer = _get(client, f"http://{address}{EVIDENCE_PATH}")
                 one = read_evidence(_read_json(answer), model, version, mark) if answer else None
                 if one is not None:
                     found[one[0]] = one[1]
         return found
 
-    def _list_addresses(self, hosts: Iterable[str]) -> list[str]:
-        found: set[str] = set()
-        for host in hosts:
-            try:
-                answers = socket.getaddrinfo(host, self._port, socket.AF_INET, socket.SOCK_STREAM)
-            except socket.gaierror:  # Docker drops a name whose containers are all gone
-                continue
-            found |= {f"{answer[4][0]!s}:{self._port}" for answer in answers}
-        return sorted(found)
+
+def find_replicas(hosts: Iterable[str], port: int) -> list[str]:
+    """The address of every replica, from the names that list them.
+
+    - With Docker, a service's name lists its running containers.
+    - With Kubernetes, the name of a headless Service lists its pods, also those that are not ready.
+    - Without both, a name lists the one replica of this machine.
+
+    >>> find_replicas(["serving", "serving-canary"], 3000)
+    ['172.18.0.5:3000', '172.18.0.6:3000', '172.18.0.7:3000']
+    """
+    found: set[str] = set()
+    for host in hosts:
+        try:
+            answers = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
+        except socket.gaierror:  # a name whose replicas are all gone is dropped
+            continue
+        found |= {f"{answer[4][0]!s}:{port}" for answer in answers}
+    return sorted(found)
 
 
 def wait_for_version(

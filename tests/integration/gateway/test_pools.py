@@ -172,3 +172,21 @@ def ask_until(is_over: threading.Event, url: str, answers: Counter[str]) -> None
     with httpx.Client(base_url=url) as client:
         while not is_over.wait(0.05):
             answers[predict_quietly(client)] += 1
+
+
+def test_the_names_of_the_replicas_and_their_dns_are_settings(fleet: Fleet) -> None:
+    """Kubernetes has other names, and its own DNS."""
+    for service, name in (("stable.cluster.local", "one"), ("canary.cluster.local", "two")):
+        fleet.start_replica(service, name)
+    names = {"STABLE_HOST": "stable.cluster.local", "CANARY_HOST": "canary.cluster.local"}
+    with httpx.Client(base_url=fleet.start_gateway(**names, RESOLVER="127.0.0.11")) as client:
+        wait_until(lambda: client.get("/models").status_code == 200, "a replica answers")
+        asked = {predict(client, X_Variant=pool)["replica"] for pool in ("stable", "canary") for _ in range(5)}
+    assert asked == {"one", "two"}
+
+
+def test_a_name_that_would_break_the_settings_of_nginx_is_refused(full_fleet: Fleet) -> None:
+    for setting, name in (("STABLE_HOST", "stable"), ("CANARY_HOST", "canary"), ("RESOLVER", "resolver")):
+        refused = full_fleet.try_gateway(**{setting: "a b; return 200"})
+        assert refused.returncode != 0
+        assert f"the name of {name}: expected a host name" in refused.stderr

@@ -12,7 +12,7 @@ import pytest
 from serving.comparison.counters import Reading
 from serving.comparison.senders import Evidence
 from serving.errors import BreachError, FleetError
-from serving.fleet.replicas import Challenger, DnsFleet, wait_for_challenger, wait_for_version
+from serving.fleet.replicas import Challenger, DnsFleet, find_replicas, wait_for_challenger, wait_for_version
 
 
 class FakeFleet:
@@ -117,3 +117,13 @@ def test_names_that_are_gone_and_replicas_that_do_not_answer_say_nothing() -> No
     assert fleet.read_figures("iris") == {}
     assert fleet.has_canary_pool
     assert not DnsFleet(["127.0.0.1"], [], 1).has_canary_pool
+
+
+def test_every_replica_that_a_name_lists_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = {"serving": ["10.1.0.9", "10.1.0.5"], "serving-canary": ["10.1.0.7", "10.1.0.5"]}
+
+    def resolve(host: str, port: int, *_: object) -> list[tuple[object, ...]]:
+        return [(None, None, None, "", (address, port)) for address in listed[host]]
+
+    monkeypatch.setattr("socket.getaddrinfo", resolve)
+    assert find_replicas(listed, 3000) == ["10.1.0.5:3000", "10.1.0.7:3000", "10.1.0.9:3000"]
