@@ -76,7 +76,7 @@ class Warehouse:
         """Applies the missing migrations, all of them or none, and returns their names.
 
         Raises:
-            WarehouseError: the database cannot be reached, or has migrations that this version lacks.
+            WarehouseError: the database cannot be reached, has migrations that this version lacks, or refuses one.
         """
         with self.transaction() as connection, connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
@@ -89,13 +89,21 @@ class Warehouse:
             done = {name for (name,) in cursor.fetchall()}
             files = {file.name: file for file in sorted(folder.glob("[0-9]*.sql"))}
             if unknown := sorted(done - files.keys()):
+                what = "migrations" if len(unknown) > 1 else "migration"
                 raise WarehouseError(
-                    f"warehouse: found the migrations {unknown}, which this version does not have; "
-                    "expected an older database: start the version that applied them, or restore a backup"
+                    f"warehouse: found the {what} {', '.join(unknown)}, which this version does not have; expected an "
+                    f"older database: start the version that applied {'them' if len(unknown) > 1 else 'it'}, or "
+                    "restore a backup"
                 )
             pending = [name for name in files if name not in done]
             for name in pending:
-                cursor.execute(files[name].read_text())
+                try:
+                    cursor.execute(files[name].read_text())
+                except psycopg2.DatabaseError as error:
+                    raise WarehouseError(
+                        f"warehouse: expected the migration {name} to be applied, found: {str(error).strip()}; the "
+                        "database is as it was: correct the file, or start the version before"
+                    ) from error
                 cursor.execute("INSERT INTO warehouse.schema_version (name) VALUES (%s)", (name,))
         return pending
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Any
 
 MONITOR_READS = [("can_read", what) for what in ("DAGs", "DAG Runs", "Pools", "ImportError")]
@@ -26,9 +27,13 @@ def migrate_airflow() -> None:
 
 def migrate_warehouse() -> None:
     """Applies the pending migrations of the warehouse as the owner of its tables, whom tasks do not know."""
+    from ml_code.errors import WarehouseError
     from ml_code.warehouse import Warehouse
 
-    applied = Warehouse(os.environ["WAREHOUSE_OWNER_DSN"]).migrate()
+    try:
+        applied = Warehouse(os.environ["WAREHOUSE_OWNER_DSN"]).migrate()
+    except WarehouseError as error:
+        sys.exit(f"FAIL: {error}")
     say(f"database warehouse: {', '.join(applied) or 'nothing'} applied")
 
 
@@ -122,8 +127,9 @@ def ensure_connections_and_pools() -> None:
 
 
 if __name__ == "__main__":
-    migrate_airflow()
+    # First, because it refuses the databases of a newer version, and then nothing is changed.
     migrate_warehouse()
+    migrate_airflow()
     ensure_admin()
     ensure_monitor()
     ensure_connections_and_pools()
