@@ -10,6 +10,7 @@ LocalStackError
 ├── InputError          rows on the command line, or a file of them, cannot be read
 ├── AccountError        an account of a person cannot be made or changed
 ├── BackupError         a set of a backup cannot be made, read or restored
+├── EngineError         Docker or git refuses a command
 ├── AnswerError         the gateway did not answer rows with predictions
 └── NoAnswerError       a server does not answer now
 """
@@ -55,6 +56,10 @@ class AccountError(LocalStackError):
 
 class BackupError(LocalStackError):
     """A set of a backup cannot be made, cannot be read, or may not be restored here."""
+
+
+class EngineError(LocalStackError):
+    """Docker or git is missing, or refuses a command."""
 
 
 class AnswerError(LocalStackError):

@@ -1,23 +1,41 @@
-"""`mlops version`: the release, the commit, the images, the migrations and the libraries of what runs here."""
+"""`mlops version`: what this checkout, or this container, is; and beside it what the containers of the stack run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as find_installed
 
 import typer
+from rich.console import Console
 
 from ml_code.errors import MlopsError
 from ml_code.settings import Settings
 from ml_code.workspace import open_workspace
+from mlops.backup.local_site import is_local
 from mlops.commands.output import AsJson, print_json, print_table
+from mlops.compose import BUILT, ComposeProject, Container
+from mlops.errors import EngineError
 from mlops.host import find_env_file, load_host_settings, read_env_file
 
 LIBRARIES = ("apache-airflow", "mlflow", "bentoml", "scikit-learn", "xgboost", "lightgbm", "onnx", "onnxruntime")
 
-BUILT = ("airflow", "mlflow", "serving")
-"""Images that are built here, with the tag IMAGE_TAG."""
+RELEASE = "mlops-loop"
+
+PLACES: Mapping[str, Sequence[str]] = {
+    "airflow-scheduler": (RELEASE, "apache-airflow", "scikit-learn", "xgboost", "lightgbm", "onnx"),
+    "mlflow": ("mlflow",),
+    "serving": ("bentoml", "onnxruntime"),
+}
+"""The service whose copy of a library counts."""
+
+SETTINGS = {"minio": "s3"}
+"""Services whose image has a setting of another name."""
+
+OF_CODE, OF_WAREHOUSE = "migration of this code", "migration of the warehouse"
+
+MIGRATION = re.compile(r"\d{4}_\w+")
 
 UNKNOWN = "unknown"
 
@@ -26,24 +44,71 @@ commands = typer.Typer()
 
 @commands.command()
 def version(*, as_json: AsJson = False) -> None:
-    """Show the release, the commit, the images, the migrations and the libraries of this stack."""
-    rows = [{"part": part, "version": found} for part, found in list_parts()]
+    """Show release, commit, images, migrations and libraries: those here, and those that the stack runs."""
+    found, running = dict(list_parts()), read_running()
+    if running and MIGRATION.fullmatch(found[OF_WAREHOUSE]):
+        running[OF_CODE] = found[OF_WAREHOUSE]
+    rows = [
+        {"part": part, "version": here, "runs": running.get(part), "differs": running.get(part, here) != here}
+        for part, here in found.items()
+    ]
     if as_json:
         print_json(rows)
+    elif not running:
+        print_table([{"part": part, "version": here} for part, here in found.items()], flexible=["version"])
     else:
-        print_table(rows, flexible=["version"])
+        print_table([_mark(part, here, running.get(part)) for part, here in found.items()], flexible=["here", "runs"])
+        if any(row["differs"] for row in rows):
+            Console().print("! The stack runs something else than this checkout: `make up` changes it.")
+
+
+def _mark(part: str, here: str, runs: str | None) -> dict[str, str | None]:
+    """The row of a person's table."""
+    return {"part": part, "here": here, "runs": runs if runs in {None, here} else f"! {runs}"}
 
 
 def list_parts() -> Iterator[tuple[str, str]]:
-    """What runs: each part with its version."""
+    """What is here: each part with its version."""
     settings = _find_settings()
-    yield "release", _find_library("mlops-loop")
+    yield "release", _find_library(RELEASE)
     yield "commit", _find_commit(settings)
     yield from _list_images()
-    yield "migration of this code", _find_migration()
-    yield "migration of the warehouse", _read_migration(settings)
+    yield OF_CODE, _find_migration()
+    yield OF_WAREHOUSE, _read_migration(settings)
     for name in LIBRARIES:
         yield name, _find_library(name)
+
+
+def read_running() -> dict[str, str]:
+    """What the containers of the stack run, by part; nothing without a stack, or where Docker is not reached."""
+    env_file = find_env_file()
+    if not env_file.is_file() or is_local(env_file):
+        return {}
+    project = ComposeProject(env_file.resolve().parent)
+    try:
+        containers = {found.service: found for found in project.list_containers() if found.is_running}
+    except EngineError:
+        return {}
+    running = dict(_name_images(project, containers))
+    for service, names in PLACES.items():
+        if container := containers.get(service):
+            running |= project.read_libraries(container, names)
+    if release := running.pop(RELEASE, None):
+        running["release"] = release
+    scheduler = containers.get("airflow-scheduler")
+    if scheduler and (commit := scheduler.environment.get("MLOPS_GIT_COMMIT")):
+        running["commit"] = commit
+    return running
+
+
+def _name_images(project: ComposeProject, containers: Mapping[str, Container]) -> Iterator[tuple[str, str]]:
+    """The image of each container that this command names; one whose name stands for a newer build by now is marked."""
+    for service, container in containers.items():
+        built = container.image.startswith(f"{RELEASE}/")
+        name = container.image.removeprefix(f"{RELEASE}/").partition(":")[0]
+        part = name if built else SETTINGS.get(service, service)
+        newer = built and project.find_image(container.image) != container.image_id
+        yield f"image {part}", f"{container.image}, of an earlier build" if newer else container.image
 
 
 def _find_settings() -> Settings | None:

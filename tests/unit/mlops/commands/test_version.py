@@ -12,6 +12,8 @@ from ml_code.settings import REPOSITORY, Settings
 from ml_code.warehouse import MIGRATIONS
 from mlops.app import app
 from mlops.commands import version
+from mlops.compose import ComposeProject
+from tests.unit.mlops.fake_docker import FakeDocker, answer_stack, describe_container
 
 
 def show(monkeypatch: pytest.MonkeyPatch, settings: Settings | None, env_file: Path) -> dict[str, str]:
@@ -50,3 +52,66 @@ def test_without_a_stack_it_still_names_the_release(monkeypatch: pytest.MonkeyPa
     assert shown["release"]
     assert shown["commit"] == "unknown"
     assert [part for part in shown if part.startswith("image")] == []
+
+
+STACK = {
+    "mlops-loop": "0.1.0",
+    "apache-airflow": "3.3.0",
+    "mlflow": "3.17.0",
+    "bentoml": "1.4.0",
+}
+
+
+def show_beside_a_stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *options: str) -> str:
+    (tmp_path / ".env").write_text("IMAGE_TAG=dev\nS3_IMAGE=pgsty/silo:2\n")
+    containers = [
+        describe_container(
+            "airflow-scheduler", "mlops-loop/airflow:dev", tmp_path, environment=["MLOPS_GIT_COMMIT=0ld"]
+        ),
+        describe_container("serving", "mlops-loop/serving:dev", tmp_path, image_id="sha256:earlier"),
+        describe_container("minio", "pgsty/silo:1", tmp_path),
+        describe_container("mlflow", "mlops-loop/mlflow:dev", tmp_path, status="exited"),
+    ]
+
+    def read_libraries(command: list[str]) -> str:
+        return json.dumps({name: STACK[name] for name in command[6:] if name in STACK})
+
+    docker = FakeDocker({**answer_stack(*containers), "docker exec": read_libraries})
+    monkeypatch.setattr(version, "find_env_file", lambda: tmp_path / ".env")
+    monkeypatch.setattr(version, "ComposeProject", lambda checkout: ComposeProject(checkout, docker.run))
+    ended = CliRunner().invoke(app, ["version", *options])
+    assert ended.exit_code == 0, ended.output
+    return ended.stdout
+
+
+def test_beside_a_stack_it_shows_what_the_containers_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rows = {row["part"]: row for row in json.loads(show_beside_a_stack(monkeypatch, tmp_path, "--json"))}
+    runs = {part: row["runs"] for part, row in rows.items()}
+    assert (runs["release"], runs["commit"], runs["apache-airflow"]) == ("0.1.0", "0ld", "3.3.0")
+    assert runs["image airflow"] == "mlops-loop/airflow:dev"
+    assert runs["image serving"] == "mlops-loop/serving:dev, of an earlier build"
+    assert runs["mlflow"] is None, "its container does not run"
+    assert (runs["image s3"], rows["image s3"]["version"]) == ("pgsty/silo:1", "pgsty/silo:2")
+    differing = {part for part, row in rows.items() if row["differs"]}
+    assert {"commit", "image serving", "image s3", "bentoml"} <= differing
+    assert not differing & {"image airflow", "mlflow", "image mlflow"}
+
+
+def test_differences_are_marked_and_the_next_step_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shown = show_beside_a_stack(monkeypatch, tmp_path)
+    assert "! pgsty/silo:1" in shown
+    assert "`make up`" in shown
+
+
+def test_without_docker_it_shows_what_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("IMAGE_TAG=dev\n")
+
+    def fail(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(version, "find_env_file", lambda: tmp_path / ".env")
+    monkeypatch.setattr(version, "ComposeProject", lambda checkout: ComposeProject(checkout, fail))
+    ended = CliRunner().invoke(app, ["version"])
+    assert ended.exit_code == 0
+    assert "mlops-loop/airflow:dev" in ended.stdout
+    assert "runs" not in ended.stdout

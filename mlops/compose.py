@@ -1,0 +1,151 @@
+"""The compose project of a checkout: what its containers run, and the commands that change it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlops.errors import EngineError
+
+LABEL = "com.docker.compose"
+
+BUILT = ("airflow", "mlflow", "serving")
+"""Images that are built here, with the tag IMAGE_TAG."""
+
+ASK_LIBRARIES = """\
+import json, sys
+from importlib.metadata import PackageNotFoundError, version
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = version(name)
+    except PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+type Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container; `image` is the name that it was made by, `image_id` the content."""
+
+    container_id: str
+    service: str
+    image: str
+    image_id: str
+    is_running: bool
+    is_healthy: bool
+    environment: Mapping[str, str]
+    folder: Path
+    files: tuple[str, ...]
+
+
+class ComposeProject:
+    """The project that a checkout's .env and compose files describe.
+
+    >>> [container.service for container in ComposeProject(checkout).list_containers()]
+    ['postgres', 'minio', ...]
+    """
+
+    def __init__(self, checkout: Path, run: Run = subprocess.run) -> None:
+        self.checkout = checkout
+        self.files: tuple[str, ...] = ()
+        """The compose files, where a profile adds some; none means those of .env."""
+        self.commit = ""
+        """The commit that containers are told, if any."""
+        self._run = run
+
+    def list_containers(self) -> list[Container]:
+        """The containers of the project, also those that have ended.
+
+        Raises:
+            EngineError: Docker does not answer.
+        """
+        name = self.read()["name"]
+        listed = self.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL}.project={name}")
+        if not (ids := listed.split()):
+            return []
+        return [_read_container(found) for found in json.loads(self.docker("inspect", *ids))]
+
+    def read(self) -> Mapping[str, Any]:
+        """What the compose files and .env describe.
+
+        Raises:
+            EngineError: they cannot be read, or Docker is missing.
+        """
+        found: Mapping[str, Any] = json.loads(self.compose("config", "--format", "json"))
+        return found
+
+    def read_libraries(self, container: Container, names: Sequence[str]) -> dict[str, str]:
+        """The versions of packages in a container; those that it lacks are left out."""
+        try:
+            found = self.docker("exec", container.container_id, "python", "-c", ASK_LIBRARIES, *names)
+        except EngineError:
+            return {}
+        return {str(name): str(version) for name, version in json.loads(found).items()}
+
+    def find_image(self, name: str) -> str | None:
+        """The content that an image's name stands for now; None without one."""
+        try:
+            return self.docker("image", "inspect", "--format", "{{.Id}}", name).strip()
+        except EngineError:
+            return None
+
+    def compose(self, *arguments: str) -> str:
+        """Runs `docker compose` and returns what it printed.
+
+        Raises:
+            EngineError: it failed.
+        """
+        return self.docker("compose", *arguments)
+
+    def docker(self, *arguments: str) -> str:
+        """Runs `docker` and returns what it printed.
+
+        Raises:
+            EngineError: it failed.
+        """
+        environment = dict(os.environ)
+        if self.files:
+            environment |= {"COMPOSE_FILE": ":".join(self.files), "COMPOSE_PATH_SEPARATOR": ":"}
+        if self.commit:
+            environment["GIT_COMMIT"] = self.commit
+        command = ["docker", *arguments]
+        options: dict[str, Any] = {"cwd": self.checkout, "env": environment, "stdin": subprocess.DEVNULL}
+        try:
+            done = self._run(command, **options, capture_output=True, text=True, check=False, errors="replace")
+        except FileNotFoundError as error:
+            raise EngineError(
+                "Docker: expected the program `docker`, found none; install Docker with Compose"
+            ) from error
+        if done.returncode != 0:
+            # Of Compose's lines the last ones have the reason.
+            raise EngineError(
+                f"docker {' '.join(arguments[:6])}: expected exit code 0, found {done.returncode}: "
+                f"{done.stderr.strip()[-600:]}; `docker compose logs` has more"
+            )
+        return done.stdout
+
+
+def _read_container(found: Mapping[str, Any]) -> Container:
+    labels, state = found["Config"]["Labels"], found["State"]
+    folder = Path(labels.get(f"{LABEL}.project.working_dir", ""))
+    files = [Path(name) for name in labels.get(f"{LABEL}.project.config_files", "").split(",") if name]
+    return Container(
+        container_id=found["Id"],
+        service=labels[f"{LABEL}.service"],
+        image=found["Config"]["Image"],
+        image_id=found["Image"],
+        is_running=state["Status"] == "running",
+        is_healthy=(state.get("Health") or {}).get("Status", "healthy") == "healthy",
+        environment=dict(entry.partition("=")[::2] for entry in found["Config"]["Env"] or ()),
+        folder=folder,
+        files=tuple(str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file) for file in files),
+    )
