@@ -16,8 +16,11 @@ from ml_code.model_file.spec import Feature, Value
 
 type Feed = Mapping[str, npt.NDArray[np.generic]]
 
+type Rows = Sequence[Sequence[Value]] | npt.NDArray[np.generic]
+"""Rows with cells in the order of the features; in an array, which has numbers only, NaN is a missing value."""
 
-def feed_rows(features: Sequence[Feature], rows: Sequence[Sequence[Value]]) -> Feed:
+
+def feed_rows(features: Sequence[Feature], rows: Rows) -> Feed:
     """Feeds rows, with cells in the order of the features; None is a missing value."""
     # One conversion of all numbers is faster than one of each column; None becomes NaN.
     if all(feature.kind == "numeric" for feature in features):

@@ -22,7 +22,7 @@ from ml_code.model_file.chunks import (
     open_profile,
     read_row_bytes,
 )
-from ml_code.model_file.feed import Feed, feed_columns, feed_rows
+from ml_code.model_file.feed import Feed, Rows, feed_columns, feed_rows
 from ml_code.model_file.spec import METADATA_KEY, Label, ModelSpec, Value
 
 # Since 1.29 ONNX Runtime reports processes and models to its maker from its import on (microsoft/onnxruntime#27379).
@@ -77,7 +77,7 @@ class OnnxModel:
             self._labels = None if self.spec.classes is None else dict(enumerate(self.spec.classes))
             self.chunk_rows = count_chunk_rows(self._measure_row() if profile else self._estimate_row())
 
-    def predict_rows(self, rows: Sequence[Sequence[Value]]) -> Prediction:
+    def predict_rows(self, rows: Rows) -> Prediction:
         """Predicts rows, with cells in the order of the spec's features; None is a missing value."""
         return self._predict(feed_rows(self.spec.features, rows))
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ml_code.model_file.feed import Rows
 from ml_code.model_file.spec import Value
 from serving.answering.cells import Kind, Reader
 from serving.errors import Problem, RequestError
@@ -16,12 +17,12 @@ MAX_PROBLEMS = 20
 
 
 class ReadRows(NamedTuple):
-    """The rows of a request, with cells in the order of the features.
+    """The rows of a request.
 
     `warnings` are the first cells that training did not know, `counts` is their number by kind.
     """
 
-    rows: Sequence[Sequence[Value]]
+    rows: Rows
     warnings: Sequence[Problem] = ()
     counts: Mapping[Kind, int] = {}
 
@@ -58,7 +59,7 @@ class Findings:
         if len(self._warnings) < MAX_PROBLEMS:
             self._warnings.append(Problem(row, reader.name, reader.explain(kind, value, self.quotes)))
 
-    def finish(self, rows: Sequence[Sequence[Value]]) -> ReadRows:
+    def finish(self, rows: Rows) -> ReadRows:
         """The rows with their warnings.
 
         Raises:

@@ -1,8 +1,8 @@
-"""The Open Inference Protocol, version 2: tensors as JSON to the rows that a model reads, and answers to tensors.
+"""The Open Inference Protocol, version 2: tensors to the rows that a model reads, and answers to tensors.
 
-https://github.com/kserve/open-inference-protocol; without its binary extension. A tensor of shape (rows, features)
-holds whole rows of a model of numbers; otherwise each feature is a tensor of shape (rows,) or (rows, 1). null is a
-missing value, as for /predict. Warnings are JSON in the response's parameter `warnings`, which must be a text.
+https://github.com/kserve/open-inference-protocol. A tensor of shape (rows, features) holds whole rows of a model of
+numbers; otherwise each feature is a tensor of shape (rows,) or (rows, 1). A missing value is null, as for /predict, or
+NaN in a binary tensor. Warnings are JSON in the response's parameter `warnings`, which must be a text.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import orjson
 
+from ml_code.model_file.feed import Rows
 from ml_code.model_file.onnx_model import Prediction
-from ml_code.model_file.spec import ModelSpec, Value
+from ml_code.model_file.spec import ModelSpec
 from serving.answering.findings import ReadRows
-from serving.answering.rows import RowParser, load_json
-from serving.answering.tensors import Tensor, read_tensor
+from serving.answering.rows import RowParser
+from serving.answering.tensors import Tensor
+from serving.answering.wire import JSON_WIRE, Output, OutputTensor, TensorRequest, TensorResponse, Wire
 from serving.errors import RequestError
-from serving.quoting import MAX_QUOTED, list_names, shorten
+from serving.quoting import list_names, shorten
 
 PREDICTIONS = "predictions"
 PROBABILITIES = "probabilities"
@@ -28,11 +30,16 @@ PROBABILITIES = "probabilities"
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """The rows of a request, and the outputs it wants (all, if it names none)."""
+    """The rows of a request, and the outputs that its response has."""
 
     id: str | None
     read: ReadRows
-    outputs: tuple[str, ...]
+    outputs: Sequence[Output]
+
+    @property
+    def wants_probabilities(self) -> bool:
+        """Whether the response has them."""
+        return any(output.name == PROBABILITIES for output in self.outputs)
 
 
 class Inference:
@@ -57,40 +64,36 @@ class Inference:
         outputs = list(self._outputs.values())
         return {"name": name, "versions": [version], "platform": "onnx_onnxv1", "inputs": inputs, "outputs": outputs}
 
-    def parse(self, body: bytes) -> InferenceRequest:
-        """Parses and checks a request.
+    def parse(self, body: bytes, wire: Wire = JSON_WIRE) -> InferenceRequest:
+        """Reads and checks a request.
 
         Raises:
-            RequestError: it is not JSON, is not a request of the protocol, or does not fit the model.
+            RequestError: it is not a request of the protocol, or does not fit the model.
         """
-        request = _load_object(body)
-        tensors = [read_tensor(entry) for entry in _read_list(request, "inputs")]
-        read = self._parser.check(self._read_rows(tensors))
-        return InferenceRequest(_read_id(request), read, self._read_outputs(request))
+        request = wire.read(body)
+        read = self._parser.check(self._read_rows(request.tensors))
+        return InferenceRequest(request.id, read, self._choose_outputs(request))
 
-    def render(self, request: InferenceRequest, prediction: Prediction, tail: dict[str, str]) -> bytes:
+    def respond(self, request: InferenceRequest, prediction: Prediction, tail: dict[str, str]) -> TensorResponse:
         """The response to a request; `tail` has the names of model and version and an id."""
+        outputs = [self._fill(output, prediction) for output in request.outputs]
+        warnings = request.read.list_warnings()
+        parameters = {"warnings": orjson.dumps(warnings).decode()} if warnings else {}
+        return TensorResponse(tail["model_name"], tail["model_version"], request.id or tail["id"], outputs, parameters)
+
+    def _fill(self, output: Output, prediction: Prediction) -> OutputTensor:
+        known = self._outputs[output.name]
+        parameters = known.get("parameters", {})
+        if output.name == PROBABILITIES and prediction.probabilities is not None:
+            shares = prediction.probabilities
+            shape, data = list(shares.shape), shares.reshape(-1)
+            return OutputTensor(output.name, known["datatype"], shape, data, output.is_binary, parameters)
         values: list[Any] = prediction.values
         if self._value_type == "BYTES":
             values = [str(value) for value in values]
-        outputs = []
-        for name in self.list_outputs(request):
-            data: Any = values
-            shape = [len(values)]
-            if name == PROBABILITIES and prediction.probabilities is not None:
-                shape = list(prediction.probabilities.shape)
-                data = prediction.probabilities.reshape(-1).astype(np.float64)
-            outputs.append(self._outputs[name] | {"shape": shape, "data": data})
-        response: dict[str, Any] = {**tail, "id": request.id or tail["id"], "outputs": outputs}
-        if request.read.warnings:
-            response["parameters"] = {"warnings": orjson.dumps(request.read.list_warnings()).decode()}
-        return orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
+        return OutputTensor(output.name, known["datatype"], [len(values)], values, output.is_binary, parameters)
 
-    def list_outputs(self, request: InferenceRequest) -> Sequence[str]:
-        """The names of the outputs that the response has."""
-        return request.outputs or tuple(self._outputs)
-
-    def _read_rows(self, tensors: list[Tensor]) -> list[list[Value]]:
+    def _read_rows(self, tensors: Sequence[Tensor]) -> Rows:
         names = [tensor.name for tensor in tensors]
         if len(tensors) == 1 and self._is_numeric and names != self._names:
             return self._read_matrix(tensors[0])
@@ -107,9 +110,13 @@ class Inference:
                 raise RequestError(
                     400, f"input {name}: found the shape {tensor.shape}, expected [{count}] or [{count}, 1]"
                 )
-        return [list(row) for row in zip(*(by_name[name].cells for name in self._names), strict=True)]
+        ordered = [by_name[name] for name in self._names]
+        arrays = [tensor.cells for tensor in ordered if isinstance(tensor.cells, np.ndarray)]
+        if self._is_numeric and len(arrays) == len(ordered):
+            return np.column_stack(arrays)
+        return [list(row) for row in zip(*(tensor.list_cells() for tensor in ordered), strict=True)]
 
-    def _read_matrix(self, tensor: Tensor) -> list[list[Value]]:
+    def _read_matrix(self, tensor: Tensor) -> Rows:
         width = len(self._names)
         if len(tensor.shape) != 2 or tensor.shape[1] != width:
             raise RequestError(
@@ -117,19 +124,21 @@ class Inference:
                 f"input {shorten(tensor.name, 100)}: found the shape {tensor.shape}, expected [rows, {width}]: "
                 f"{list_names(self._names)}, or one input for each of them",
             )
-        return [tensor.cells[start : start + width] for start in range(0, len(tensor.cells), width)]
+        cells = tensor.cells
+        if isinstance(cells, np.ndarray):
+            return cells.reshape(-1, width)
+        return [cells[start : start + width] for start in range(0, len(cells), width)]
 
-    def _read_outputs(self, request: dict[str, Any]) -> tuple[str, ...]:
-        if request.get("outputs") is None:
-            return ()
-        entries = _read_list(request, "outputs")
-        names = tuple(str(entry.get("name")) if isinstance(entry, dict) else "none" for entry in entries)
+    def _choose_outputs(self, request: TensorRequest) -> Sequence[Output]:
+        if not request.outputs:
+            return [Output(name, request.wants_binary) for name in self._outputs]
+        names = [output.name for output in request.outputs]
         if unknown := [name for name in names if name not in self._outputs]:
             raise RequestError(400, f"outputs: found {list_names(unknown)}, expected names among {list(self._outputs)}")
         # A megabyte of repeated names would make a response of some gigabytes.
         if len(set(names)) < len(names):
             raise RequestError(400, f"outputs: found a name twice, expected each of {list(self._outputs)} once at most")
-        return names
+        return request.outputs
 
 
 def _describe_outputs(spec: ModelSpec) -> dict[str, dict[str, Any]]:
@@ -147,26 +156,3 @@ def _describe_outputs(spec: ModelSpec) -> dict[str, dict[str, Any]]:
             "parameters": {"classes": orjson.dumps(spec.classes).decode()},
         }
     return outputs
-
-
-def _load_object(body: bytes) -> dict[str, Any]:
-    request = load_json(body, "an object with inputs")
-    if not isinstance(request, dict):
-        raise RequestError(400, "body: found no object, expected one with inputs")
-    return request
-
-
-def _read_list(request: dict[str, Any], name: str) -> list[Any]:
-    found = request.get(name)
-    if not isinstance(found, list) or not found:
-        raise RequestError(400, f"{name}: found no list with an entry, expected one")
-    return found
-
-
-def _read_id(request: dict[str, Any]) -> str | None:
-    found = request.get("id")
-    if found is not None and not isinstance(found, str):
-        raise RequestError(400, "id: found another type, expected a text or none")
-    if found and len(found) > MAX_QUOTED:
-        raise RequestError(400, f"id: found {len(found)} characters, expected at most {MAX_QUOTED}")
-    return found or None

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ml_code.cells import name_category
+from ml_code.model_file.feed import Rows
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Feature, ModelSpec, Value
 from ml_code.monitoring.prediction_log.blocks import REFUSED, Head
@@ -144,7 +145,7 @@ def _read_times(ids: Sequence[str]) -> list[int]:
     return times
 
 
-def _select(rows: Sequence[Sequence[Value]], kept: Sequence[tuple[int, Feature]] | None) -> Sequence[Sequence[Value]]:
+def _select(rows: Rows, kept: Sequence[tuple[int, Feature]] | None) -> Rows:
     """The cells of the logged columns (None: all); categories as the model read them, so that one has one spelling."""
     if kept is None:
         return rows

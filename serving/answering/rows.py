@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from ml_code.cells import clean_text
+from ml_code.model_file.feed import Rows
 from ml_code.model_file.spec import ModelSpec, Value
 from serving.answering.cells import make_reader
 from serving.answering.findings import Findings, ReadRows
+from serving.answering.tensors import list_values
 from serving.errors import RequestError
 from serving.limits import MAX_ROWS
 from serving.quoting import Quotes, list_names, shorten
@@ -36,6 +41,7 @@ class RowParser:
         self._texts = [plain.texts for plain in self._plain]
         self._lows = [plain.low for plain in self._plain]
         self._highs = [plain.high for plain in self._plain]
+        self._reads_missing = np.array([None in texts for texts in self._texts])
 
     def parse(self, body: bytes) -> ReadRows:
         """Parses and checks a body.
@@ -45,22 +51,36 @@ class RowParser:
         """
         return self.check(_load_array(body))
 
-    def check(self, rows: list[Any]) -> ReadRows:
+    def check(self, rows: Rows) -> ReadRows:
         """Checks rows of any source.
 
         Raises:
             RequestError: there are none, too many, or rows that do not fit the model (422).
         """
-        if not rows:
+        if not len(rows):
             raise RequestError(422, "body: found an empty array, expected at least one row")
         if len(rows) > MAX_ROWS:
             raise RequestError(422, f"body: found {len(rows)} rows, expected at most {MAX_ROWS}; send them in parts")
-        if self._are_plain(rows):
+        if isinstance(rows, np.ndarray):
+            if self._are_plain_numbers(rows):
+                return ReadRows(rows)
+            rows = list_values(rows)
+        elif self._are_plain(rows):
             return ReadRows(rows)
         findings = Findings()
         return findings.finish([self._read_row(number, row, findings) for number, row in enumerate(rows)])
 
-    def _are_plain(self, rows: list[Any]) -> bool:
+    def _are_plain_numbers(self, rows: npt.NDArray[np.generic]) -> bool:
+        """The same as `_are_plain` of rows that are an array."""
+        # A float32 of 0.1 is above 0.1: it is compared with the float32 of a limit.
+        dtype = np.float32 if rows.dtype.kind == "f" and rows.dtype.itemsize < 8 else np.float64
+        cells: npt.NDArray[Any] = rows.astype(dtype)
+        lows: npt.NDArray[Any] = np.array(self._lows, dtype)
+        are_plain = (lows <= cells) & (cells <= np.array(self._highs, dtype))
+        are_plain |= self._reads_missing & np.isnan(cells)
+        return bool(are_plain.all())
+
+    def _are_plain(self, rows: Sequence[Any]) -> bool:
         """Whether the model reads rows as they are, and training knew each cell, as in almost every request."""
         if len(rows) == 1:
             return self._is_plain(rows[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
+from ml_code.model_file.feed import Rows
 from ml_code.model_file.onnx_model import OnnxModel, Prediction
-from ml_code.model_file.spec import Value
 from serving.answering.findings import ReadRows
-from serving.answering.inference import PROBABILITIES, Inference
+from serving.answering.inference import Inference
 from serving.answering.room import Room
 from serving.answering.rows import RowParser
 from serving.answering.tally import Tallier, Tally
+from serving.answering.wire import JSON_WIRE, Wire
 from serving.errors import RequestError
 from serving.limits import LARGE_BYTES, MAX_PROBABILITIES
 from serving.registry.names import CHALLENGER
@@ -52,14 +53,16 @@ class Timer:
 class Answer(NamedTuple):
     """A response's body, and what it adds to the figures and to the prediction log.
 
-    `client_id` is the client's own id in the body, which only the Open Inference Protocol has.
+    `client_id` is the client's own id in the body, which only the Open Inference Protocol has. `json_bytes` is the
+    length of the body's JSON where binary tensors follow.
     """
 
     body: bytes
     tally: Tally
-    rows: Sequence[Sequence[Value]] = ()
+    rows: Rows = ()
     prediction: Prediction | None = None
     client_id: str | None = None
+    json_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class ServedModel:
         body: bytes,
         request_id: bytes,
         *,
+        wire: Wire = JSON_WIRE,
         is_replay: bool = False,
         room: Room | None = None,
         timer: Timer | None = None,
@@ -124,7 +128,7 @@ class ServedModel:
         Raises:
             RequestError: as for `answer`.
         """
-        return await self._run(timer, room, self._infer, body, request_id, is_replay)
+        return await self._run(timer, room, self._infer, body, request_id, wire, is_replay)
 
     def is_version(self, version: str | None) -> bool:
         """Whether this is the version that a request asks for, if it asks for one."""
@@ -196,10 +200,10 @@ class ServedModel:
                 f"{MAX_PROBABILITIES // classes} rows; send them in parts, or {other_way}",
             )
 
-    def _infer(self, body: bytes, request_id: bytes, is_replay: bool) -> Answer:
-        request = self._inference.parse(body)
+    def _infer(self, body: bytes, request_id: bytes, wire: Wire, is_replay: bool) -> Answer:
+        request = self._inference.parse(body, wire)
         read = self._accept(request.read, is_replay)
-        if PROBABILITIES in self._inference.list_outputs(request):
+        if request.wants_probabilities:
             self._bound_probabilities(read, "name predictions as the only output")
         prediction = self.model.predict_rows(read.rows)
         tail = {
@@ -207,8 +211,9 @@ class ServedModel:
             "model_version": self.identity.version,
             "id": request_id.decode(),
         }
-        body = self._inference.render(request, prediction, tail)
-        return Answer(body, self._tallier.count(prediction, read.counts), read.rows, prediction, request.id)
+        content, json_bytes = wire.write(self._inference.respond(request, prediction, tail))
+        tally = self._tallier.count(prediction, read.counts)
+        return Answer(content, tally, read.rows, prediction, request.id, json_bytes)
 
     def _accept(self, read: ReadRows, is_replay: bool) -> ReadRows:
         if read.warnings and self.model.spec.unknown == "refuse" and not is_replay:

@@ -16,7 +16,7 @@ from serving.api.request import pick_version
 from serving.errors import RequestError
 from serving.following.follower import Follower
 
-SERVER = {"name": "mlops-loop", "version": "2", "extensions": []}
+SERVER = {"name": "mlops-loop", "version": "2", "extensions": ["binary_tensor_data"]}
 
 
 def make_inference_routes(follower: Follower) -> list[Route]:

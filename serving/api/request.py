@@ -8,11 +8,21 @@ from urllib.parse import parse_qsl
 from starlette.types import Receive
 
 from serving.answering.served import ServedModel
+from serving.answering.wire import JSON_WIRE, JsonWire, Wire
 from serving.errors import RequestError
 from serving.figures import LIVE
 from serving.following.follower import Follower
 from serving.limits import MAX_BODY_BYTES
 from serving.quoting import shorten
+
+JSON = b"application/json"
+BINARY = b"application/octet-stream"
+
+JSON_LENGTH = b"inference-header-content-length"
+"""The header that says how many bytes of a body are JSON, where binary tensors follow."""
+
+LONGEST_LENGTH = 10
+"""Digits of that number."""
 
 TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -22,12 +32,13 @@ class Asked:
     """One request for a prediction, with what was read of it.
 
     `sender` is the address and the user of a request that the gateway drew for the canary pool; None for any other.
-    `client_id` and `user` are what the client calls the request and its user.
+    `client_id` and `user` are what the client calls the request and its user. `wire` is the form of a request of the
+    Open Inference Protocol; None for /predict.
     """
 
     name: str
     version: str | None = None
-    is_inference: bool = False
+    wire: Wire | None = None
     wants_challenger: bool = False
     traffic: str = LIVE
     sender: tuple[bytes, bytes] | None = None
@@ -43,20 +54,40 @@ class ClientGoneError(Exception):
 
 
 def check_content(headers: dict[bytes, bytes], *, is_inference: bool) -> None:
-    """Checks that the body is JSON.
+    """Checks that the body is JSON, or JSON with binary tensors behind it.
 
     Raises:
         RequestError: 415 for another content type or encoding.
     """
     # Clients of the protocol leave it out, as its requests are JSON by definition.
-    media_type = headers.get(b"content-type", b"application/json" if is_inference else b"")
-    if media_type != b"application/json" and media_type.split(b";")[0].strip().lower() != b"application/json":
-        found = shorten(media_type.decode("latin-1")) or "none"
-        raise RequestError(415, f"content type: found {found}, expected application/json")
+    media_type = headers.get(b"content-type", JSON if is_inference else b"")
+    if media_type != JSON and (found_type := media_type.split(b";")[0].strip().lower()) != JSON:
+        has_tensors = is_inference and JSON_LENGTH in headers
+        if not has_tensors or found_type != BINARY:
+            found = shorten(media_type.decode("latin-1")) or "none"
+            beside = (
+                "" if found_type != BINARY or not is_inference else ", or the header Inference-Header-Content-Length"
+            )
+            raise RequestError(415, f"content type: found {found}, expected application/json{beside}")
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding.lower() != b"identity":
         found = shorten(encoding.decode("latin-1"))
         raise RequestError(415, f"content encoding: found {found}, expected none; send the JSON as it is")
+
+
+def choose_wire(headers: dict[bytes, bytes]) -> Wire:
+    """The form of a request of the Open Inference Protocol over HTTP.
+
+    Raises:
+        RequestError: 400 where the length of its JSON is not a number.
+    """
+    length = headers.get(JSON_LENGTH)
+    if length is None:
+        return JSON_WIRE
+    if not length.isdigit() or len(length) > LONGEST_LENGTH:
+        found = shorten(length.decode("latin-1"), 20)
+        raise RequestError(400, f"Inference-Header-Content-Length: found {found!r}, expected the bytes of the JSON")
+    return JsonWire(int(length))
 
 
 def read_query(query: bytes, *, is_inference: bool) -> bool:

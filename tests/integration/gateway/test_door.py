@@ -15,6 +15,7 @@ import pytest
 from tests.integration.gateway.containers import Fleet, wait_until
 
 JSON = {"Content-Type": "application/json"}
+BINARY = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": "2"}
 
 
 def is_error_body(answer: httpx.Response) -> bool:
@@ -29,11 +30,13 @@ def test_a_prediction_reaches_a_replica_at_its_own_address(gateway: httpx.Client
 
 
 @pytest.mark.parametrize("path", ["/v2/models/iris/infer", "/v2/models/iris/versions/3/infer"])
-@pytest.mark.parametrize("headers", [JSON, {}], ids=["as JSON", "as nothing"])
+@pytest.mark.parametrize("headers", [JSON, {}, BINARY], ids=["as JSON", "as nothing", "with bytes"])
 def test_a_tensor_reaches_a_replica_at_its_own_address(
     gateway: httpx.Client, path: str, headers: dict[str, str]
 ) -> None:
-    assert gateway.post(path, content=b"{}", headers=headers).json()["path"] == path
+    received = gateway.post(path, content=b"{}", headers=headers).json()
+    length = received["headers"].get("inference-header-content-length")
+    assert (received["path"], length) == (path, headers.get("Inference-Header-Content-Length"))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,10 @@ def test_a_replica_is_asked_what_was_matched_and_not_what_was_sent(gateway: http
     connection.close()
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/octet-stream", ""],
+)
 @pytest.mark.parametrize("path", ["/predict", "/models/iris/predict"])
 def test_a_body_that_is_not_json_is_refused(gateway: httpx.Client, path: str, content_type: str) -> None:
     answer = gateway.post(path, content=b"x", headers={"Content-Type": content_type})

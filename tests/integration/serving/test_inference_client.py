@@ -8,7 +8,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tests.integration.serving.replica import Replica
 
@@ -22,9 +22,9 @@ def client(lone_replica: Replica) -> Iterator[triton.InferenceServerClient]:
         yield client
 
 
-def make_input(name: str, values: np.ndarray, datatype: str) -> triton.InferInput:
+def make_input(name: str, values: np.ndarray, datatype: str, *, is_binary: bool = False) -> triton.InferInput:
     tensor = triton.InferInput(name, list(values.shape), datatype)
-    return tensor.set_data_from_numpy(values, binary_data=False)
+    return tensor.set_data_from_numpy(values, binary_data=is_binary)
 
 
 def test_server_and_models_are_alive_and_ready(client: triton.InferenceServerClient) -> None:
@@ -80,7 +80,37 @@ def test_an_error_says_what_was_expected(
         client.infer(model, [make_input(name, FLOWERS, "FP32")], model_version=version)
 
 
-def test_a_binary_tensor_is_refused_in_words(client: triton.InferenceServerClient) -> None:
-    tensor = triton.InferInput("rows", [2, 4], "FP32").set_data_from_numpy(FLOWERS, binary_data=True)
-    with pytest.raises(InferenceServerException, match="not JSON"):
+@pytest.mark.parametrize("are_outputs_binary", [True, False])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32])
+def test_binary_tensors_have_the_answers_of_json(
+    client: triton.InferenceServerClient, dtype: type, are_outputs_binary: bool
+) -> None:
+    flowers = FLOWERS.astype(dtype)
+    datatype = np_to_triton_dtype(dtype)
+    outputs = [
+        triton.InferRequestedOutput(name, binary_data=are_outputs_binary) for name in ("probabilities", "predictions")
+    ]
+    found = [
+        client.infer("iris", [make_input("rows", flowers, datatype, is_binary=is_binary)], outputs=outputs)
+        for is_binary in (True, False)
+    ]
+    for name in ("predictions", "probabilities"):
+        assert (found[0].as_numpy(name) == found[1].as_numpy(name)).all()
+    is_data_binary = "binary_data_size" in str(found[0].get_response())
+    assert is_data_binary == are_outputs_binary
+
+
+def test_binary_texts_and_numbers_side_by_side(client: triton.InferenceServerClient) -> None:
+    inputs = [
+        make_input("size", np.array([[2.0], [np.nan]], dtype=np.float32), "FP32", is_binary=True),
+        make_input("port", np.array([["busan"], [""]], dtype=object), "BYTES", is_binary=True),
+    ]
+    assert client.infer("ships", inputs).as_numpy("predictions")[0] == 120
+
+
+def test_a_binary_tensor_of_another_size_is_refused(client: triton.InferenceServerClient) -> None:
+    tensor = triton.InferInput("rows", [3, 4], "FP32")
+    tensor._raw_data = FLOWERS.tobytes()
+    tensor._parameters["binary_data_size"] = len(tensor._raw_data)
+    with pytest.raises(InferenceServerException, match="found 32 bytes, expected 48: 12 cells of FP32"):
         client.infer("iris", [tensor])

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from ml_code.model_file.onnx_model import OnnxModel, Prediction
-from serving.answering.inference import Inference
+from serving.answering.inference import Inference, InferenceRequest
 from serving.answering.rows import RowParser
+from serving.answering.wire import JSON_WIRE
 from serving.errors import RequestError
 from tests.unit.serving.onnx_files import IRIS, make_classifier, make_mixed_regressor
+
+TAIL = {"model_name": "iris", "model_version": "7", "id": "made"}
 
 FLOWERS = [[5.1, 3.5, 1.4, 0.2], [6.0, 2.9, 4.5, 1.5]]
 
@@ -37,6 +40,12 @@ def tensor(name: str, shape: Sequence[int], data: list[Any], datatype: str = "FP
 
 def parse(inference: Inference, *inputs: Any, **more: Any) -> Any:
     return inference.parse(json.dumps({"inputs": list(inputs), **more}).encode())
+
+
+def write(inference: Inference, request: InferenceRequest, prediction: Prediction, tail: dict[str, str]) -> Any:
+    body, json_bytes = JSON_WIRE.write(inference.respond(request, prediction, tail))
+    assert json_bytes == 0
+    return json.loads(body)
 
 
 @pytest.mark.parametrize("data", [[*FLOWERS[0], *FLOWERS[1]], FLOWERS], ids=["flat", "nested"])
@@ -80,7 +89,7 @@ def test_categories_are_texts_or_whole_numbers_and_null_is_missing(ships: Infere
         ({"inputs": [tensor("rows", (1, 2, 2), [1, 2, 3, 4])]}, "no shape"),
         ({"inputs": [tensor("rows", (0, 4), [])]}, "empty"),
         ({"inputs": [tensor("rows", (10_001, 4), [0] * 40_004)]}, "at most 10000"),
-        ({"inputs": [tensor("rows", (1, 4), None)]}, "binary"),
+        ({"inputs": [tensor("rows", (1, 4), None)]}, "binary_data_size"),
         ({"inputs": [tensor("rows", (1, 4), [[1, 2], 3, 4])]}, "found 3 values"),
         ({"inputs": [tensor("rows", (1, 4), [[1, 2], [3, [4]]])]}, "expected FP32: numbers"),
         ({"inputs": [tensor(name, (1,), [1]) for name in IRIS[:3]]}, "expected one of shape"),
@@ -106,9 +115,9 @@ def test_a_model_with_categories_takes_no_single_tensor(ships: Inference) -> Non
 
 def test_an_answer_has_every_output_or_those_that_were_asked_for(iris: Inference) -> None:
     prediction = Prediction([1, 0], np.array([[0.25, 0.75, 0], [1, 0, 0]], dtype=np.float32))
-    tail = {"model_name": "iris", "model_version": "7", "id": "made"}
+    tail = TAIL
     rows = tensor("rows", (2, 4), FLOWERS)
-    whole = json.loads(iris.render(parse(iris, rows), prediction, tail))
+    whole = write(iris, parse(iris, rows), prediction, tail)
     assert whole == tail | {
         "outputs": [
             {"name": "predictions", "datatype": "INT64", "shape": [2], "data": [1, 0]},
@@ -122,11 +131,11 @@ def test_an_answer_has_every_output_or_those_that_were_asked_for(iris: Inference
         ]
     }
     asked = parse(iris, rows, id="mine", outputs=[{"name": "predictions"}])
-    part = json.loads(iris.render(asked, prediction, tail))
+    part = write(iris, asked, prediction, tail)
     assert (part["id"], [output["name"] for output in part["outputs"]]) == ("mine", ["predictions"])
 
 
 def test_a_value_that_is_no_number_is_null(ships: Inference) -> None:
     request = parse(ships, tensor("size", (1,), [1]), tensor("port", (1,), ["busan"], "BYTES"))
-    answer = json.loads(ships.render(request, Prediction([float("nan")], None), {"id": "made"}))
+    answer = write(ships, request, Prediction([float("nan")], None), TAIL)
     assert answer["outputs"] == [{"name": "predictions", "datatype": "FP64", "shape": [1], "data": [None]}]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import httpx
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -99,3 +101,43 @@ def test_a_replica_without_models_is_alive_and_not_ready_in_the_inference_protoc
         ask("GET", path).status_code for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/iris/ready")
     ]
     assert statuses == [200, 503, 503]
+
+
+def ask_in_binary(ask: Ask, *, length: str | None = None, **more: object) -> httpx.Response:
+    tensor = {"name": "rows", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": 16}}
+    head = json.dumps({"inputs": [tensor], **more}).encode()
+    content = head + np.array([5.1, 3.5, 1.4, 0.2], np.float32).tobytes()
+    headers = {"content-type": "application/octet-stream"}
+    if length != "":
+        headers["inference-header-content-length"] = length or str(len(head))
+    return ask("POST", "/v2/models/iris/infer", content=content, headers=headers)
+
+
+def test_a_response_has_its_tensors_behind_its_json_where_they_are_wanted(ask: Ask) -> None:
+    plain = ask_in_binary(ask)
+    assert plain.headers["content-type"] == "application/json"
+    assert plain.json()["outputs"][0]["data"] == [0]
+    answer = ask_in_binary(ask, parameters={"binary_data_output": True})
+    length = int(answer.headers["inference-header-content-length"])
+    assert answer.headers["content-type"] == "application/octet-stream"
+    outputs = json.loads(answer.content[:length])["outputs"]
+    assert [(one["name"], one["parameters"]["binary_data_size"]) for one in outputs] == [
+        ("predictions", 8),
+        ("probabilities", 12),
+    ]
+    assert np.frombuffer(answer.content[length : length + 8], "<i8").tolist() == [0]
+    shares = np.frombuffer(answer.content[length + 8 :], "<f4")
+    assert shares.tolist() == pytest.approx(plain.json()["outputs"][1]["data"])
+
+
+@pytest.mark.parametrize("length", ["x", "-1", "1" * 11, "1e3"])
+def test_a_length_that_is_not_a_number_is_refused(ask: Ask, length: str) -> None:
+    answer = ask_in_binary(ask, length=length)
+    assert answer.status_code == 400
+    assert "Inference-Header-Content-Length: found" in answer.json()["error"]
+
+
+def test_bytes_without_the_length_of_their_json_are_refused(ask: Ask) -> None:
+    answer = ask_in_binary(ask, length="")
+    assert answer.status_code == 415
+    assert "or the header Inference-Header-Content-Length" in answer.json()["error"]

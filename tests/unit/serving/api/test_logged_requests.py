@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from ml_code.monitoring.prediction_log.blocks import Block, Row, read_time
+from serving.answering.tensors import pack
 from serving.api.prediction_log import PredictionLog
 from serving.following.follower import Follower
 from tests.unit.serving.app_client import ARRAYS, JSON, Ask, make_client
@@ -116,3 +118,34 @@ def test_an_answer_does_not_depend_on_the_disk_of_the_log(ask: Ask, log: Predict
     lines.error = OSError("No space left on device")
     log.flush()
     assert ask("POST", "/predict", content=ARRAYS, headers=JSON).json()["predictions"] == before
+
+
+@pytest.mark.parametrize("rows", [1, 2, 150])
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64", "INT32"])
+def test_binary_rows_are_logged_as_their_json_would_be(
+    ask: Ask, log: PredictionLog, lines: FakeLines, datatype: str, rows: int
+) -> None:
+    cells = [6.0, 2.0, 4.5, 1.5] if datatype != "INT32" else [6, 2, 4, 1]
+    tensor = {"name": "rows", "shape": [rows, 4], "datatype": datatype}
+    content = pack(datatype, cells * rows)
+    head = json.dumps({"inputs": [tensor | {"parameters": {"binary_data_size": len(content)}}]}).encode()
+    headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))}
+    ask("POST", "/v2/models/iris/infer", content=head + content, headers=headers)
+    ask("POST", "/v2/models/iris/infer", content=json.dumps({"inputs": [tensor | {"data": cells * rows}]}))
+    logged = [(row.row, row.features, row.prediction, row.score) for _, row in read_rows(log, lines)]
+    assert len(logged) == 2 * rows
+    assert logged[:rows] == logged[rows:]
+
+
+def test_a_missing_number_of_a_binary_row_is_logged_as_null(ask: Ask, log: PredictionLog, lines: FakeLines) -> None:
+    content = pack("FP32", [5.1, float("nan"), 1.4, 0.2])
+    tensor = {"name": "rows", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": len(content)}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    ask(
+        "POST",
+        "/v2/models/iris/infer",
+        content=head + content,
+        headers={"inference-header-content-length": str(len(head))},
+    )
+    [(_, row)] = read_rows(log, lines)
+    assert row.features == [5.1, None, 1.4, 0.2]

@@ -52,13 +52,13 @@ def test_where_the_room_is_full_only_small_requests_are_answered(
     follower: Follower, path: str, content: bytes, status: int
 ) -> None:
     app = make_app(follower)
-    app.room.hold(HELD_BYTES - 1_000)
+    app.predictions.room.hold(HELD_BYTES - 1_000)
     answer = asyncio.run(post(app, path, content))
     assert answer.status_code == status
     if status == 429:
         assert answer.headers["retry-after"] == "1"
         assert "send it again in a second, or with fewer rows" in answer.json()["error"]
-    assert (app.room.held_bytes, app.room.requests) == (HELD_BYTES - 1_000, 1)
+    assert (app.predictions.room.held_bytes, app.predictions.room.requests) == (HELD_BYTES - 1_000, 1)
 
 
 def test_a_body_without_an_announced_size_counts_as_the_largest(follower: Follower) -> None:
@@ -66,7 +66,7 @@ def test_a_body_without_an_announced_size_counts_as_the_largest(follower: Follow
         yield ARRAYS.encode()
 
     app = make_app(follower)
-    app.room.hold(HELD_BYTES - MAX_BODY_BYTES + 1)
+    app.predictions.room.hold(HELD_BYTES - MAX_BODY_BYTES + 1)
     assert asyncio.run(post(app, "/predict", stream())).status_code == 429
 
 
@@ -75,15 +75,15 @@ def test_each_request_returns_its_room_whatever_becomes_of_it(follower: Follower
     app = make_app(follower)
     for _ in range(3):
         asyncio.run(post(app, "/predict", content))
-    assert (app.room.held_bytes, app.room.requests) == (0, 0)
+    assert (app.predictions.room.held_bytes, app.predictions.room.requests) == (0, 0)
 
 
 def test_a_large_response_waits_for_room_too(follower: Follower) -> None:
     app = make_app(follower)
-    app.room.hold(HELD_BYTES - len(ROWS) - 10_000)
+    app.predictions.room.hold(HELD_BYTES - len(ROWS) - 10_000)
     assert asyncio.run(post(app, "/predict", ROWS)).status_code == 200
     answer = asyncio.run(post(app, "/predict?probabilities=true", ROWS))
-    assert (answer.status_code, app.room.requests) == (429, 1)
+    assert (answer.status_code, app.predictions.room.requests) == (429, 1)
 
 
 @pytest.mark.parametrize(
