@@ -57,6 +57,7 @@ def test_there_is_one_file_per_image_and_three_for_developers() -> None:
         "dev",
         "screenshots",
         "audit",
+        "chart",
         "uv",
     }
 

@@ -1,0 +1,1 @@
+../../../../nginx/open-door.sh

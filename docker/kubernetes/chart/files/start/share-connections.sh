@@ -1,0 +1,1 @@
+../../../../nginx/share-connections.sh

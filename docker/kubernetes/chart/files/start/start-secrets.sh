@@ -1,0 +1,1 @@
+../../../../nginx/start-secrets.sh
