@@ -10,6 +10,7 @@ import socket
 
 from _bentoml_impl.worker.service import main as run_worker  # type: ignore[import-untyped]
 
+from serving.api.bentoml_seam import format_log
 from serving.settings import ServingSettings
 
 KEEP_ALIVE_SECONDS = 75
@@ -21,6 +22,7 @@ BACKLOG = 2048
 def main() -> None:
     """Binds its port and runs BentoML's worker until a signal stops it."""
     settings = ServingSettings()
+    format_log(settings.log_format)
     listener = bind(settings.host, settings.port)
     arguments = ["serving.service:PredictionService", "--fd", str(listener.detach()), "--worker-id", "1"]
     arguments += ["--service-name", "predictions", "--backlog", str(BACKLOG)]

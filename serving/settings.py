@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ml_code.log_lines import LogFormat
+
 
 class ServingSettings(BaseSettings):
     """Settings of one replica of the prediction service.
@@ -47,6 +49,7 @@ class ServingSettings(BaseSettings):
     catalog_dir: Path | None = Field(
         default=None, description="folder of dataset TOML files instead of the shipped one; read again at every poll"
     )
+    log_format: LogFormat = Field(default="text", description="lines for people, or one object of JSON a line")
 
 
 class RolloutSettings(BaseSettings):

@@ -15,6 +15,7 @@ elif [ "${TLS_BY_PROXY:-no}" = yes ]; then
     if [ "$link" ]; then export "$name=https://${link#http://}"; fi
   done
 fi
+if [ "${LOG_FORMAT:-text}" = json ]; then export AIRFLOW__LOGGING__JSON_LOGS=True; fi
 # Tasks do not reach Airflow's database, so its old rows are deleted from here.
 if [ "${2-}" = scheduler ]; then
   python /opt/airflow/upkeep.py "$AIRFLOW__MLOPS__TASK_LOG_DAYS" "$AIRFLOW__MLOPS__TASK_LOG_GB" &

@@ -15,7 +15,17 @@ from mlops.host import load_host_settings
 
 commands = typer.Typer()
 
-HEADER = ("row", "variant", "version", "prediction", "score", "replayed_version", "replayed", "replayed_score")
+HEADER = (
+    "row",
+    "variant",
+    "version",
+    "prediction",
+    "score",
+    "replayed_version",
+    "replayed",
+    "replayed_score",
+    "trace_id",
+)
 
 
 @commands.command()
@@ -34,7 +44,7 @@ def replay_request(
     writer.writerow(HEADER)
     for row in replay.rows:
         logged = (row.row, row.variant, row.version, row.prediction, _round(row.score))
-        writer.writerow([*logged, replay.version, row.again, _round(row.again_score)])
+        writer.writerow([*logged, replay.version, row.again, _round(row.again_score), replay.trace_id])
     if replay.missing:
         typer.echo(
             f"The log holds no value of {', '.join(replay.missing)}: version {replay.version} answered without it.",

@@ -14,6 +14,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
+from ml_code.log_lines import LogFormat, make_formatter
 from ml_code.warehouse import Warehouse
 from mlops.airflow_api import AirflowApi
 from mlops.exporter.airflow import AirflowSource
@@ -27,6 +28,8 @@ EVERY_PROBE = 10.0
 EVERY_AIRFLOW = 15.0
 EVERY_WAREHOUSE = 30.0
 """Seconds between two readings: of what a client sees, of runs, and of what a window or a rollout changes."""
+
+log = logging.getLogger("mlops.exporter")
 
 
 def list_sources(settings: ExporterSettings, registry: CollectorRegistry) -> Iterator[Source]:
@@ -48,13 +51,21 @@ def list_sources(settings: ExporterSettings, registry: CollectorRegistry) -> Ite
         yield Source("warehouse", EVERY_WAREHOUSE, WarehouseSource(warehouse).read)
 
 
+def start_log(lines: LogFormat) -> None:
+    """Logs to the standard output: warnings of the libraries, and what the exporter itself tells."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(make_formatter(lines, "%(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    log.setLevel(logging.INFO)
+
+
 def main() -> None:
     """Serves `/metrics` until SIGTERM or SIGINT."""
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     try:
         settings = ExporterSettings()
     except ValidationError as error:
         sys.exit(f"FAIL: exporter: {error}")
+    start_log(settings.log_format)
     registry = CollectorRegistry()
     prometheus_client.ProcessCollector(registry=registry)
     sources = Sources(list(list_sources(settings, registry)))
@@ -64,8 +75,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     sources.start()
-    sys.stdout.write(f"exporter: listens on port {server.server_port}\n")
-    sys.stdout.flush()
+    log.info("exporter: listens on port %d", server.server_port)
     stop.wait()
     server.shutdown()
 

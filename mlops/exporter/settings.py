@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ml_code.log_lines import LogFormat
+
 
 class ExporterSettings(BaseSettings):
     """Where the exporter reads, and as whom.
@@ -32,4 +34,5 @@ class ExporterSettings(BaseSettings):
     tls: Literal["on", "off"] = Field(default="off", description="on: the gateway's certificate is looked at")
     certificate_address: str = Field(default="nginx:8000", description="host:port of that certificate")
     stable_replicas: int = Field(default=2, ge=0, description="stable replicas that shall answer")
+    log_format: LogFormat = Field(default="text", description="lines for people, or one object of JSON a line")
     canary_replicas: int = Field(default=1, ge=0, description="canary replicas that shall answer")

@@ -30,15 +30,17 @@ class Logged(NamedTuple):
     size_bytes: int
     rows: Rows = ()
     prediction: Prediction | None = None
+    traceparent: bytes | None = None
 
 
-type Entry = tuple[ServedModel, str, str, bytes | None, bytes | None, float, int, Rows, Prediction | None]
+type Entry = tuple[ServedModel, str, str, bytes | None, bytes | None, float, int, Rows, Prediction | None, bytes | None]
 """A `Logged` or its plain members: Python makes a plain tuple in a sixth of the time."""
 
 
 SIZE_BYTES: Final = 6
 ROWS: Final = 7
 PREDICTION: Final = 8
+TRACEPARENT: Final = 9
 """Places of an entry's members."""
 
 
@@ -98,7 +100,7 @@ def _group(requests: Sequence[Entry]) -> Iterator[tuple[int, list[Entry]]]:
     last: tuple[Any, ...] = (None, None, None, None)
     group: list[Entry] = []
     for entry in requests:
-        served, traffic, _, _, _, _, _, rows, prediction = entry
+        served, traffic, _, _, _, _, _, rows, prediction, _ = entry
         # Most requests belong to the group of the one before, which a comparison finds faster than a look-up.
         found = (served, traffic, prediction is None, len(rows))
         if found != last:

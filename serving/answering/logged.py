@@ -15,7 +15,8 @@ from ml_code.model_file.feed import Rows
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Feature, ModelSpec, Value
 from ml_code.monitoring.prediction_log.blocks import REFUSED, Head
-from serving.answering.entries import PREDICTION, ROWS, Entry, Part, count_rows
+from ml_code.traces import list_trace_ids
+from serving.answering.entries import PREDICTION, ROWS, TRACEPARENT, Entry, Part, count_rows
 from serving.answering.served import ServedModel
 
 LONGEST_ID = 128
@@ -55,8 +56,9 @@ class RowMaker:
         served, traffic, *_ = part.requests[0]
         plan = self._find_plan(served, traffic, is_refused=part.is_refused)
         if part.is_refused:
-            columns = self._describe(*zip(*part.requests, strict=True))
-            return plan.head, list(zip(*columns, *[repeat(None)] * 3, strict=False))
+            columns = list(zip(*part.requests, strict=True))
+            traces = list_trace_ids(columns[TRACEPARENT])
+            return plan.head, list(zip(*self._describe(*columns), *[repeat(None)] * 3, traces, strict=False))
         if count_rows(part.requests[0]) == 1:
             return plan.head, self._list_requests(part.requests, plan)
         return plan.head, [
@@ -108,11 +110,12 @@ class RowMaker:
         else:
             scores = [prediction.probabilities[0].max() for prediction in predictions]
         cells = _select([first for (first,) in rows], plan.kept)
-        return list(zip(*self._describe(*columns), cells, values, scores, strict=False))
+        traces = list_trace_ids(columns[TRACEPARENT])
+        return list(zip(*self._describe(*columns), cells, values, scores, traces, strict=False))
 
     def _list_rows(self, entry: Entry, start: int, stop: int, plan: Plan) -> Iterator[tuple[Any, ...]]:
         """Some rows of one request."""
-        *_, rows, prediction = entry
+        *_, rows, prediction, traceparent = entry
         assert prediction is not None  # noqa: S101  a part holds either answers or refusals
         [(request_id, _, *rest)] = zip(*self._describe(*zip(entry, strict=True)), strict=False)
         return zip(
@@ -122,6 +125,7 @@ class RowMaker:
             _select(rows[start:stop], plan.kept),
             prediction.values[start:stop],
             _read_scores(prediction, plan.places, start, stop),
+            repeat(*list_trace_ids([traceparent])),
             strict=False,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from time import perf_counter
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -29,14 +29,13 @@ from serving.api.request import (
     read_query,
     read_size,
 )
+from serving.api.request_lines import RequestLines
 from serving.errors import INFERENCE_STATUSES, STATUS_HEADERS, RequestError
 from serving.following.follower import Follower
 from serving.limits import LARGE_BYTES
 from serving.quoting import shorten
 
 SERVER_FAILED = RequestError(500, "the server failed; its log has more")
-
-logger = logging.getLogger("serving")
 
 
 class PredictionApp:
@@ -59,6 +58,7 @@ class PredictionApp:
         self._default_model = default_model
         self._pages = pages
         self.predictions = Predictions(follower, metrics, evidence=evidence, log=log, shadows=shadows)
+        self._lines = RequestLines()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -72,7 +72,7 @@ class PredictionApp:
             self.predictions.leave(asked)
 
     async def _serve(self, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = make_request_id().encode()
+        request_id, started = make_request_id().encode(), perf_counter()
         served = None
         content_type, json_bytes = JSON, 0
         try:
@@ -84,7 +84,7 @@ class PredictionApp:
         except RequestError as error:
             status, body = _render(error, asked, request_id)
         except Exception:  # the edge of the process: the client gets an id, the log gets the traceback
-            logger.exception("request %s failed", request_id.decode())
+            self._lines.fail(asked, request_id)
             status, body = _render(SERVER_FAILED, asked, request_id)
         if json_bytes:
             content_type = BINARY
@@ -104,6 +104,7 @@ class PredictionApp:
             headers.append((b"x-model-version", served.header))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+        self._lines.note(asked, request_id, status, served, perf_counter() - started)
 
     def _route(self, path: str) -> Asked | None:
         """The prediction that a path is for; None for any other path."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ml_code.log_lines import LogFormat, make_formatter
 from serving.api.metrics import bound_endpoint
 from serving.api.pages import answer_error
 from serving.errors import RequestError
@@ -47,6 +48,16 @@ def adapt_bentoml() -> None:
     containers = import_module("bentoml._internal.configuration.containers")
     prometheus = import_module("bentoml._internal.server.metrics.prometheus")
     containers.BentoMLContainer.metrics_client.set(prometheus.PrometheusClient(multiproc=False))
+
+
+def format_log(lines: LogFormat) -> None:
+    """Replaces the form of the lines that BentoML's worker will log; called before the worker starts."""
+    log = import_module("bentoml._internal.log")
+    settings = log.SERVER_LOGGING_CONFIG
+    settings["formatters"]["traced"] = {"()": make_formatter, "lines": lines, "datefmt": log.DATE_FORMAT}
+    # BentoML's filter would put its own id of a request in the place of ours.
+    settings["handlers"]["tracehandler"]["filters"] = []
+    settings["loggers"]["serving.requests"] = {"level": "INFO"}
 
 
 def pass_through(app: ASGIApp, **_: Any) -> ASGIApp:

@@ -56,6 +56,7 @@ class Predictions:
     def read_sender(self, asked: Asked, headers: dict[bytes, bytes]) -> None:
         """Reads who sent the request, and whether the gateway chose its pool; clients cannot set these headers."""
         asked.client_id, asked.user = headers.get(b"x-client-request-id"), headers.get(b"x-user-id")
+        asked.traceparent = headers.get(b"traceparent")
         asked.wants_challenger = headers.get(b"x-pool") == b"canary"
         # Most requests are drawn for the stable pool, and say nothing more.
         if asked.wants_challenger or b"x-replay" in headers or headers.get(b"x-pool-choice", b"drawn") != b"drawn":
@@ -194,7 +195,7 @@ class Predictions:
             if client_id is None and answer.client_id is not None:
                 client_id = answer.client_id.encode()
         known = (served, asked.traffic, request_id.decode(), client_id, asked.user)
-        entry = (*known, timer.seconds, size_bytes, () if rows is None else rows, prediction)
+        entry = (*known, timer.seconds, size_bytes, () if rows is None else rows, prediction, asked.traceparent)
         self._log.note(entry)
         if self._shadows is not None and prediction is not None and served.variant == CHAMPION:
             self._shadows.note(entry)

@@ -32,8 +32,8 @@ class Asked:
     """One request for a prediction, with what was read of it.
 
     `sender` is the address and the user of a request that the gateway drew for the canary pool; None for any other.
-    `client_id` and `user` are what the client calls the request and its user. `wire` is the form of a request of the
-    Open Inference Protocol; None for /predict.
+    `client_id` and `user` are what the client calls the request and its user; `traceparent` is the header of that name.
+    `wire` is the form of a request of the Open Inference Protocol; None for /predict.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Asked:
     held_bytes: int = 0
     client_id: bytes | None = None
     user: bytes | None = None
+    traceparent: bytes | None = None
 
 
 class ClientGoneError(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -53,10 +54,13 @@ def read_state(stack: Stack) -> dict[str, object]:
 
 
 def test_an_answer_is_logged_finds_its_label_and_is_answered_again(stack: Stack, airflow: Airflow) -> None:
+    trace_id = secrets.token_hex(16)
+    traced = answer(stack, [[5.1, 3.5, 1.4, 0.2]], traceparent=f"00-{trace_id}-{secrets.token_hex(8)}-01")
     ids = [answer(stack, [[5.1, 3.5, 1.4, 0.2]], **{"X-Request-Id": f"order-{number}"}) for number in range(20)]
     assert stack.predict([["long", 3.5, 1.4, 0.2]]).status_code == 422
     labels: list[dict[str, object]] = [{"request_id": request_id, "label": 0} for request_id in ids[:10]]
     label(stack, [*labels, *({"client_request_id": f"order-{number}", "label": 1} for number in range(10, 15))])
+    find_in_logs(stack, trace_id, traced)
     # A segment is closed after a minute, or by the end of its replica.
     stack.compose("restart", "serving", "serving-canary")
     wait_until(lambda: stack.read_version("iris", [5.1, 3.5, 1.4, 0.2]), 300, "a replica answers again")
@@ -76,11 +80,24 @@ def test_an_answer_is_logged_finds_its_label_and_is_answered_again(stack: Stack,
     assert replayed.returncode == 0, replayed.stderr
     [row] = csv.DictReader(replayed.stdout.splitlines())
     assert row["prediction"] == row["replayed"]
+    [row] = csv.DictReader(stack.mlops("replay-request", traced).stdout.splitlines())
+    assert row["trace_id"] == trace_id
 
     airflow.expect_success(MONITOR, airflow.trigger(MONITOR))
     state = read_state(stack)
     assert "problem" not in state, state
     assert state["champion"]
+
+
+def find_in_logs(stack: Stack, trace_id: str, request_id: str) -> None:
+    """Waits until the gateway and one replica have logged a request under its trace."""
+
+    def find() -> bool:
+        lines = stack.compose("logs", "--no-log-prefix", "nginx", "serving", "serving-canary").stdout.splitlines()
+        of_gateway, of_replica = f'"trace_id":"{trace_id}","request_id":"{request_id}"', f"[trace_id={trace_id} "
+        return all(sum(text in line for line in lines) == 1 for text in (of_gateway, of_replica))
+
+    wait_until(find, 60, "the logs of the gateway and of a replica have the trace")
 
 
 @pytest.fixture

@@ -173,7 +173,9 @@ def test_the_scheduler_keeps_its_settings_where_a_worker_runs_the_tasks() -> Non
     """An anchor ends with its file, so the other file repeats them."""
     before, after = (services["airflow-scheduler"]["environment"] for services in (SERVICES, CELERY))
     kept = {
-        name: value for name, value in before.items() if name.startswith(("AIRFLOW_", "TLS", "PUBLIC_", "GATEWAY_P"))
+        name: value
+        for name, value in before.items()
+        if name.startswith(("AIRFLOW_", "TLS", "PUBLIC_", "GATEWAY_P", "LOG_"))
     }
     added = {name: value for name, value in after.items() if "celery" not in f"{name} {value}".lower()}
     assert added == kept

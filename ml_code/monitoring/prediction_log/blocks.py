@@ -16,7 +16,9 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-FORMAT = 1
+FORMAT = 2
+FORMATS = (1, FORMAT)
+"""Those that are read: in the first one, rows end before the trace id."""
 
 MAX_ROWS = 500
 """Rows of a block; more would delay requests by more than a third of a millisecond."""
@@ -37,7 +39,10 @@ type Task = Literal["classification", "regression"]
 
 
 class Row(NamedTuple):
-    """One row of a block; `time_ms` is UTC, and equals the time in the request's id."""
+    """One row of a block; `time_ms` is UTC, and equals the time in the request's id.
+
+    `trace_id` is None where the request came without a trace, such as past the gateway.
+    """
 
     request_id: str
     row: int
@@ -48,6 +53,7 @@ class Row(NamedTuple):
     features: Sequence[float | str | None] | None
     prediction: float | int | str | None
     score: float | None
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,7 @@ def load_block(line: bytes) -> tuple[Head, int, Sequence[Sequence[Any]]]:
     """
     try:
         found = orjson.loads(line)
-        if found.pop("format") != FORMAT:
+        if found.pop("format") not in FORMATS:
             raise ValueError("its format is another one")
         rows, dropped, schema = found.pop("rows"), found.pop("dropped"), found.pop("schema")
         head = Head(**found)

@@ -60,7 +60,7 @@ def read_log(
         kept = table.filter(_select(table, start, end, variants, traffic))
         if kept.num_rows:
             tables[schema].append(kept if columns is None else kept.select(list(columns)))
-    return {schema: pa.concat_tables(parts) for schema, parts in tables.items()}
+    return {schema: pa.concat_tables(parts, promote_options="default") for schema, parts in tables.items()}
 
 
 def _show_no_features(table: pa.Table) -> pa.Table:

@@ -31,10 +31,14 @@ class ReplayedRow:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """One request; the replay had no value of the features in `missing`, as the log does not hold them."""
+    """One request; the replay had no value of the features in `missing`, as the log does not hold them.
+
+    `trace_id` is None where the request came without a trace, and in rows that were logged before traces were.
+    """
 
     model: str
     version: str
+    trace_id: str | None
     rows: Sequence[ReplayedRow]
     missing: Sequence[str]
 
@@ -62,7 +66,9 @@ def replay_request(workspace: Workspace, request_id: str, version: str | None = 
         ReplayedRow(row["row"], row["variant"], row["version"], row["prediction"], row["score"], value, score)
         for row, value, score in zip(logged, answer.values, scores, strict=True)
     ]
-    return Replay(model, version, rows, [name for name in names if name not in known])
+    traced = logged[0].get("trace_id")
+    missing = [name for name in names if name not in known]
+    return Replay(model, version, traced and traced.hex(), rows, missing)
 
 
 def _find_rows(workspace: Workspace, request_id: str) -> tuple[str, list[Mapping[str, Any]]]:

@@ -29,7 +29,7 @@ CELLS: Mapping[str, pa.DataType] = {
 }
 """The columns of every row that its request decides, behind `request_id`."""
 
-UNIQUE = frozenset({"request_id", "time", "milliseconds", "score"})
+UNIQUE = frozenset({"request_id", "time", "milliseconds", "score", "trace_id"})
 """Columns whose values hardly repeat."""
 
 ID_BYTES = 16
@@ -115,7 +115,7 @@ def _make_part(head: Head, hour: int) -> Part:
 
 
 def _make_batch(head: Head, rows: Sequence[Sequence[Any]]) -> pa.RecordBatch:
-    ids, numbers, times, clients, units, milliseconds, features, predictions, scores = zip(*rows, strict=True)
+    ids, numbers, times, clients, units, milliseconds, features, predictions, scores, *traces = zip(*rows, strict=True)
     cells = (numbers, times, clients, units, milliseconds)
     columns = {"request_id": _make_ids(ids)} | {
         name: pa.array(values, kind) for (name, kind), values in zip(CELLS.items(), cells, strict=True)
@@ -128,6 +128,7 @@ def _make_batch(head: Head, rows: Sequence[Sequence[Any]]) -> pa.RecordBatch:
     columns["prediction"] = pa.array(shown, kind)
     columns["score"] = pa.array(scores, pa.float64())
     columns["sampling"] = pa.repeat(pa.scalar(head.sampling, pa.float64()), len(rows))
+    columns["trace_id"] = _make_traces(traces[0] if traces else [None] * len(rows))
     return pa.RecordBatch.from_pydict(columns)
 
 
@@ -138,6 +139,13 @@ def _make_ids(texts: Sequence[str]) -> pa.Array:
     if set(map(len, texts)) != {2 * ID_BYTES} or len(content) != len(texts) * ID_BYTES:
         raise ValueError(f"expected request ids of {2 * ID_BYTES} digits")
     return pa.Array.from_buffers(pa.binary(ID_BYTES), len(texts), [None, pa.py_buffer(content)])
+
+
+def _make_traces(texts: Sequence[str | None]) -> pa.Array:
+    if None not in texts:
+        return _make_ids([text for text in texts if text])
+    found = [None if text is None else _make_ids([text])[0].as_py() for text in texts]
+    return pa.array(found, pa.binary(ID_BYTES))
 
 
 def _make_features(head: Head, rows: Sequence[Sequence[Any] | None]) -> pa.Array:

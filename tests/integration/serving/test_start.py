@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -24,6 +26,20 @@ def test_a_replica_takes_no_connection_while_it_starts(tmp_path: Path) -> None:
         wait_until(lambda: connects(replica), lambda: replica.log.read_text(errors="replace"))
         assert "Service predictions initialized" in replica.log.read_text()
         assert replica.predict().status_code == 200
+
+
+def test_with_json_every_line_of_a_replica_is_an_object_with_the_common_names(tmp_path: Path) -> None:
+    catalog, trace_id = store_models(tmp_path), secrets.token_hex(16)
+    headers = {"Content-Type": "application/json", "traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01"}
+    settings = {"SERVING_CATALOG_DIR": str(catalog), "SERVING_LOG_FORMAT": "json"}
+    with run_replica(tmp_path, NOWHERE, "nothing", **settings) as replica:
+        answer = httpx.post(f"{replica.url}/predict", content=b"[[5.1, 3.5, 1.4, 0.2]]", headers=headers)
+        wait_until(lambda: trace_id in replica.log.read_text(), lambda: replica.log.read_text(errors="replace"))
+    lines = [json.loads(line) for line in replica.log.read_text().splitlines()]
+    assert all(line.keys() >= {"time", "level", "logger", "message"} for line in lines)
+    [line] = [line for line in lines if line.get("trace_id") == trace_id]
+    assert line["request_id"] == answer.headers["x-request-id"]
+    assert (line["model"], line["version"], line["status"]) == ("iris", "1", 200)
 
 
 def test_a_replica_that_is_told_to_stop_answers_what_it_has_begun(tmp_path: Path) -> None:

@@ -74,12 +74,13 @@ def make_logged(
     size_bytes: int = 30,
     client_id: bytes | None = None,
     user: bytes | None = None,
+    traceparent: bytes | None = None,
 ) -> Logged:
     """A request that was answered; without rows, one that was refused."""
     shares = np.array([[0.8, 0.1, 0.1]] * len(rows), dtype=np.float32)
     prediction = Prediction([0] * len(rows), shares, [0, 1, 2]) if rows else None
     numbers = (client_id, user, 0.0004, size_bytes)
-    return Logged(served, "live", make_request_id(), *numbers, rows, prediction)
+    return Logged(served, "live", make_request_id(), *numbers, rows, prediction, traceparent)
 
 
 def read_figures(log: PredictionLog) -> dict[str, int]:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -12,6 +13,8 @@ from ml_code.monitoring.prediction_log.blocks import Head
 from ml_code.workspace import Workspace
 from mlops.app import app
 from tests.log_rows import IRIS, NOON, make_log_workspace, make_rows, write_log
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 class Versions:
@@ -64,11 +67,25 @@ def test_a_request_is_answered_again_by_the_champion_row_by_row(workspace: Works
     done = run(log(workspace))
     assert done.exit_code == 0, done.output
     header, first, second = done.stdout.splitlines()
-    assert header == "row,variant,version,prediction,score,replayed_version,replayed,replayed_score"
+    assert header == "row,variant,version,prediction,score,replayed_version,replayed,replayed_score,trace_id"
     assert first.startswith("0,champion,3,0,0.7500,7,0,")
     assert second.startswith("1,champion,3,1,0.5000,7,1,")
     assert tracker.asked == ["7"]
     assert done.stderr == ""
+
+
+def test_the_trace_of_a_request_is_shown_in_every_row(workspace: Workspace) -> None:
+    done = run(log(workspace, trace_id=TRACE))
+    assert [line.split(",")[-1] for line in done.stdout.splitlines()] == ["trace_id", TRACE, TRACE]
+
+
+def test_rows_from_before_traces_were_logged_are_read_beside_later_ones(workspace: Workspace) -> None:
+    request_id = log(workspace, trace_id=TRACE)
+    [uri] = [entry.uri for entry in workspace.storage.list_objects(f"{workspace.places.locate_log('iris')}/")]
+    table = pq.read_table(uri)
+    pq.write_table(table.drop_columns(["trace_id"]), uri)
+    log(workspace, Head(**{**describe(IRIS), "variant": "shadow", "version": "4"}), "second", trace_id=TRACE)
+    assert [line.split(",")[-1] for line in run(request_id).stdout.splitlines()[1:]] == [""] * 4
 
 
 def test_any_version_answers_and_a_shadow_of_the_request_is_shown_behind_it(

@@ -19,6 +19,8 @@ from tests.unit.serving.log_fakes import make_logged, make_served
 from tests.unit.serving.onnx_files import describe_training, make_classifier, make_mixed_regressor
 
 ROW = (5.1, 3.5, 1.4, 0.2)
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+HEADER = f"00-{TRACE}-b7ad6b7169203331-00".encode()
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,15 @@ def test_a_large_request_is_done_with_its_last_row(served: ServedModel) -> None:
     assert [part.done_bytes for part in parts] == [0, 0, 0, 7_000_000]
     [part] = cut_blocks([make_logged(served, [ROW] * 2, size_bytes=0)])
     assert (part.rows, part.done_bytes) == (2, 0)
+
+
+@pytest.mark.parametrize("rows", [[], [ROW], [ROW, ROW], [ROW] * 101], ids=["refused", "one", "two", "many"])
+def test_every_row_of_a_request_has_its_trace(served: ServedModel, rows: list[tuple[float, ...]]) -> None:
+    logged = [make_logged(served, rows, traceparent=header) for header in (HEADER, b"no trace", None)]
+    found = [row for part in cut_blocks(logged) for row in make_maker().make(part)[1]]
+    traces = {request.request_id: trace for request, trace in zip(logged, (TRACE, None, None), strict=True)}
+    assert [row[9] for row in found] == [traces[row[0]] for row in found]
+    assert len(found) == 3 * max(len(rows), 1)
 
 
 def test_a_column_that_is_hidden_leaves_with_the_next_block(served: ServedModel) -> None:

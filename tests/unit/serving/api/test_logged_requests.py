@@ -15,6 +15,8 @@ from serving.following.follower import Follower
 from tests.unit.serving.app_client import ARRAYS, JSON, Ask, make_client
 from tests.unit.serving.log_fakes import FakeLines, make_log
 
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
 TENSORS = {
     "id": "order-7",
     "inputs": [
@@ -55,6 +57,23 @@ def test_an_answer_carries_the_id_under_which_it_is_logged(ask: Ask, log: Predic
     assert (row.client_request_id, row.unit, row.features) == ("order-1", None, [5.1, 3.5, 1.4, 0.2])
     assert row.prediction == response.json()["predictions"][0]
     assert row.milliseconds > 0
+
+
+@pytest.mark.parametrize(
+    ("content", "header"),
+    [
+        (ARRAYS, f"00-{TRACE}-b7ad6b7169203331-00"),
+        ('[["no number", 1, 1, 1]]', f"00-{TRACE}-b7ad6b7169203331-00"),
+        (ARRAYS, "x" * 55),
+    ],
+    ids=["answered", "refused", "invalid"],
+)
+def test_a_request_is_logged_with_its_trace(
+    ask: Ask, log: PredictionLog, lines: FakeLines, content: str, header: str
+) -> None:
+    ask("POST", "/predict", content=content, headers=JSON | {"traceparent": header})
+    [(_, row)] = read_rows(log, lines)
+    assert row.trace_id == (TRACE if TRACE in header else None)
 
 
 def test_the_other_protocol_is_logged_as_well_with_the_id_in_its_body(

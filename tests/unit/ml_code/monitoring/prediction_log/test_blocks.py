@@ -22,7 +22,7 @@ from ml_code.monitoring.prediction_log.blocks import (
 
 HEAD = Head("titanic", "3", "champion", "live", "classification", ["age", "sex"], ["numeric", "categorical"], 0.5)
 ROWS = [
-    Row("0" * 12 + "7" + "0" * 3 + "8" + "0" * 15, 0, 0, "order-1", "ab" * 16, 0.4, [30, "male"], 1, 0.75),
+    Row("0" * 12 + "7" + "0" * 3 + "8" + "0" * 15, 0, 0, "order-1", "ab" * 16, 0.4, [30, "male"], 1, 0.75, "ab" * 16),
     Row("0" * 12 + "7" + "0" * 3 + "8" + "0" * 15, 1, 0, None, None, 0.4, [None, None], "no", None),
 ]
 
@@ -38,7 +38,7 @@ def test_a_block_names_its_model_version_and_features_itself() -> None:
     found = orjson.loads(render_block(HEAD, ROWS))
     del found["rows"]
     assert found == {
-        "format": 1,
+        "format": 2,
         "model": "titanic",
         "version": "3",
         "variant": "champion",
@@ -52,10 +52,16 @@ def test_a_block_names_its_model_version_and_features_itself() -> None:
     }
 
 
-@pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"1", b'{"format":1', b'{"format":2}', b"\xff"])
+@pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"1", b'{"format":1', b'{"format":3}', b"\xff"])
 def test_a_line_of_another_form_is_refused(line: bytes) -> None:
-    with pytest.raises(ValueError, match=r"block of the prediction log: found .* expected a line of format 1"):
+    with pytest.raises(ValueError, match=r"block of the prediction log: found .* expected a line of format 2"):
         read_block(line)
+
+
+def test_a_block_from_before_traces_were_logged_is_read() -> None:
+    rows = [list(row)[:-1] for row in ROWS]
+    line = render_block(HEAD, rows).replace(b'"format":2', b'"format":1')
+    assert [row.trace_id for row in read_block(line).rows] == [None, None]
 
 
 def test_a_block_whose_features_do_not_fit_its_schema_is_refused() -> None:

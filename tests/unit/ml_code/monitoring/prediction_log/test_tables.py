@@ -68,6 +68,9 @@ def test_texts_stay_texts_beside_numbers_and_under_names_of_the_table() -> None:
         (6, ["1", "2", "3", "4"]),
         (7, {}),
         (8, "sure"),
+        (9, "ab" * 15),
+        (9, "zz" * 16),
+        (9, 7),
     ],
 )
 def test_a_block_with_a_cell_of_another_form_is_set_aside_whole(place: int, cell: Any) -> None:
@@ -80,3 +83,18 @@ def test_a_block_with_a_cell_of_another_form_is_set_aside_whole(place: int, cell
     parts = Parts()
     parts.add_lines([content.replace(b'"rows":[]', b'"rows":[[null,0,%d,null,null,1,null,0,null]]' % 10**30)])
     assert (len(parts.unreadable), len(parts.batches)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "traces", [["0a" * 16, "0b" * 16], ["0a" * 16, None], [None, None]], ids=["all", "one", "none"]
+)
+def test_the_trace_of_each_request_is_stored(traces: list[str | None]) -> None:
+    rows = make_rows([[5.1, 3.5, 1.4, 0.2]] * 2, [0, 0])
+    found = read(IRIS, [row._replace(trace_id=trace) for row, trace in zip(rows, traces, strict=True)])
+    [(_, table)] = found.list_tables()
+    assert [one and one.hex() for one in table["trace_id"].to_pylist()] == traces
+
+
+def test_a_block_from_before_traces_were_logged_has_none() -> None:
+    [(_, table)] = read(IRIS, [list(row)[:-1] for row in make_rows([[5.1, 3.5, 1.4, 0.2]], [0])]).list_tables()
+    assert table["trace_id"].to_pylist() == [None]
