@@ -7,10 +7,14 @@ and runs the gate. The gate has three outcomes:
 - undecided: the version is registered but waits for a person (docs/operations.md). It does not compare with the
   champion, or the holdout is too small to tell.
 
+`fit` tells where the rows lie during the fit. `external` reads them from the disk block by block, and gives the model
+that `memory` gives; `auto` does so for a snapshot that would take more than half of the memory. Of a fit that is not in
+memory at most a million rows of the holdout are measured (`holdout_measured_rows`).
+
 `force` registers what the gate does not pass, and its rollout asks another person under *Required actions*.
 
 **What starts it**:
-- by hand, with a form (dataset, model type, estimator, hyperparameters);
+- by hand, with a form (dataset, model type, estimator, hyperparameters, fit);
 - the asset `dataset/<name>`, when a file was accepted. It starts one training for each dataset named in the events,
   on all accepted files, with the champion's model type, estimator and hyperparameters.
 
@@ -23,7 +27,8 @@ name.
 - `choose_datasets` red: the model type, estimator or hyperparameter is unknown. The log lists the known ones. After new
   data it is the champion's: train one by hand.
 - `prepare` red: the source was not reached, or its rows break the catalog's checks. The log names row and column.
-- `train` red: the estimator failed on the data, or the exported file predicts differently from the fitted pipeline.
+- `train` red: the estimator failed on the data, the disk has no room for the rows of a fit by `external`, or the
+  exported file predicts differently from the fitted pipeline.
 - `evaluate`, `gate`, `register` red: MLflow was not reached. Safe to clear: the task finds the same run, so nothing is
   duplicated. `GateError: ... train again`: the dataset's file was corrected since the training. Trigger a new run.
 - `rejected` green: nothing is broken; the challenger was not better enough. Its log says how to force it. Each further
@@ -52,6 +57,7 @@ from task_defaults import TRAINING_TIMEOUT, make_task_defaults
 
 from ml_code.datasets import load_catalog
 from ml_code.families import ESTIMATORS, MODEL_TYPES
+from ml_code.ways import WAYS
 
 CATALOG = load_catalog()
 NAMES = CATALOG.list_names()
@@ -93,6 +99,7 @@ def retrain_with_new_params(
         "model_type": Param(MODEL_TYPES[0], enum=list(MODEL_TYPES), description="Library"),
         "estimator": Param(None, enum=[None, *ESTIMATORS], description="For sklearn only; empty: random_forest"),
         "hyperparameters": Param({}, type=["object", "null"], description='Such as {"n_estimators": 200}'),
+        "fit": Param("auto", enum=list(WAYS), description="Where the rows lie during the fit; external: on a disk"),
         "max_retrain": Param(
             0, type="integer", minimum=0, maximum=5, description="Small searches after a rejection, each gated again"
         ),

@@ -28,6 +28,7 @@ from notices import tell_success
 from task_defaults import TRAINING_TIMEOUT, make_task_defaults
 
 from ml_code.families import ESTIMATORS, MODEL_TYPES
+from ml_code.ways import WAYS
 
 DATASET = "iris"
 MODEL = "IrisModel"
@@ -48,6 +49,7 @@ EXPERIMENT = "iris_experiment"
         "model_type": Param(MODEL_TYPES[0], enum=list(MODEL_TYPES), description="Library"),
         "estimator": Param(None, enum=[None, *ESTIMATORS], description="For sklearn only; empty: random_forest"),
         "hyperparameters": Param({}, type=["object", "null"], description='Such as {"n_estimators": 200}'),
+        "fit": Param("auto", enum=list(WAYS), description="Where the rows lie during the fit; external: on a disk"),
     },
 )
 def train_with_mlflow() -> None:

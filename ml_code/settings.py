@@ -97,6 +97,10 @@ class Settings(BaseSettings):
     )
     git_commit: str | None = Field(default=None, description="commit of the running code, for a machine without .git")
     training_threads: int = Field(default=2, ge=1, description="threads that one training may use")
+    spool_dir: Path | None = Field(
+        default=None,
+        description="folder on a disk for the rows of a training that is larger than memory; none: /var/tmp",
+    )
     batch_threads: int = Field(default=2, ge=1, description="threads that one shard of a batch of predictions may use")
 
     def list_input_uris(self) -> list[str]:

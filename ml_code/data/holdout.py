@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,9 @@ NUMBER_STARTS = frozenset("0123456789+-.iInN")
 
 SHOWN_CLASSES = 5
 
+type Numbering = Callable[[list[str]], list[int]]
+"""The number of each row among its copies, from 0."""
+
 log = logging.getLogger(__name__)
 
 
@@ -42,6 +45,32 @@ class Split:
     unheld_classes: tuple[Label, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The distinct labels of a target, and the position of each row's label among them, int32 or int64."""
+
+    codes: npt.NDArray[np.signedinteger]
+    classes: tuple[Label, ...]
+
+    @classmethod
+    def read(cls, dataset: Dataset, parts: Iterable[pd.Series]) -> Labels | None:
+        """Reads the labels of a target in parts; None for a regression."""
+        if dataset.task == "regression":
+            return None
+        known: dict[Label, int] = {}
+        codes = []
+        for part in parts:
+            found, distinct = pd.factorize(part)
+            ids = np.array([known.setdefault(label, len(known)) for label in distinct.tolist()], dtype=np.int32)
+            codes.append(ids[found] if len(ids) else found.astype(np.int32))
+        return cls(np.concatenate(codes), tuple(known))
+
+    def find_lacking(self, is_on_side: npt.NDArray[np.bool_]) -> tuple[Label, ...]:
+        """The classes without a row on a side."""
+        counts = np.bincount(self.codes[is_on_side], minlength=len(self.classes))
+        return tuple(sorted((self.classes[code] for code in np.flatnonzero(counts == 0)), key=str))
+
+
 def split_holdout(dataset: Dataset, frame: pd.DataFrame) -> Split:
     """Holds rows out by a seeded hash of their text: each row stays on its side as the dataset grows.
 
@@ -52,23 +81,41 @@ def split_holdout(dataset: Dataset, frame: pd.DataFrame) -> Split:
     Raises:
         DataCheckError: one of the sides is empty, or all rows have one class.
     """
-    _refuse_one_class(dataset, frame)
-    positions = _place_rows(dataset, frame)
-    is_held_out = positions < dataset.holdout.share
-    unheld: tuple[Label, ...] = ()
-    if dataset.task == "classification":
-        is_held_out = _spare_classes(dataset, frame[dataset.target], positions, is_held_out)
-        unheld = _find_lacking(frame[dataset.target], is_held_out)
+    labels = Labels.read(dataset, [frame[dataset.target]])
+    is_held_out, unheld = choose_sides(dataset, place_rows(dataset, frame), labels)
     train = frame[~is_held_out].reset_index(drop=True)
     holdout = frame[is_held_out].reset_index(drop=True)
-    if train.empty or holdout.empty:
+    return Split(train, holdout, make_holdout_id(dataset), unheld)
+
+
+def choose_sides(
+    dataset: Dataset, positions: npt.NDArray[np.float64], labels: Labels | None
+) -> tuple[npt.NDArray[np.bool_], tuple[Label, ...]]:
+    """Whether each row is held out, by its position; and the classes of which no row is.
+
+    Args:
+        dataset: gives the share.
+        positions: of the rows, from `place_rows`.
+        labels: of the rows; None for a regression.
+
+    Raises:
+        DataCheckError: one of the sides is empty, or all rows have one class.
+    """
+    is_held_out = positions < dataset.holdout.share
+    unheld: tuple[Label, ...] = ()
+    if labels is not None:
+        _refuse_one_class(dataset, labels)
+        is_held_out = _spare_classes(dataset, labels, positions, is_held_out)
+        unheld = labels.find_lacking(is_held_out)
+    held = int(is_held_out.sum())
+    if held in {0, len(is_held_out)}:
         raise DataCheckError(
-            f"{dataset.name}: found {len(train)} rows to train on and {len(holdout)} held out, "
+            f"{dataset.name}: found {len(is_held_out) - held} rows to train on and {held} held out, "
             "expected both above 0; bring more rows or change holdout.share in the catalog"
         )
     if unheld:
         log.warning("%s: no row is held out of the class %s: no metric sees it", dataset.name, _show(unheld))
-    return Split(train, holdout, make_holdout_id(dataset), unheld)
+    return is_held_out, unheld
 
 
 def find_held_live(dataset: Dataset, ids: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -85,12 +132,19 @@ def make_holdout_id(dataset: Dataset) -> str:
     return hashlib.sha256(json.dumps(rule, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _place_rows(dataset: Dataset, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """The position of each row, float64; below the dataset's share it is held out."""
+def place_rows(dataset: Dataset, frame: pd.DataFrame, number: Numbering | None = None) -> npt.NDArray[np.float64]:
+    """The position of each row, float64; below the dataset's share it is held out.
+
+    Args:
+        dataset: names the columns.
+        frame: a table, or a part of one.
+        number: numbers the copies of a row in all parts of a table; None: the frame is the table.
+    """
     prefix = _make_prefix(dataset)
     is_live = find_live(frame)
     positions = np.empty(len(frame), dtype=np.float64)
-    positions[~is_live] = [_position(prefix + text) for text in _name_rows(dataset, frame[~is_live])]
+    own = _name_rows(dataset, frame[~is_live], number or _number_copies)
+    positions[~is_live] = [_position(prefix + text) for text in own]
     if is_live.any():
         scale = dataset.holdout.share / LIVE_SHARE
         positions[is_live] = [scale * _position(prefix + text) for text in frame.loc[is_live, LIVE_ID].tolist()]
@@ -108,25 +162,40 @@ def _holdout_columns(dataset: Dataset) -> list[str]:
     return [dataset.key] if dataset.key else [*dataset.features, dataset.target]
 
 
-def _name_rows(dataset: Dataset, frame: pd.DataFrame) -> list[str]:
-    """One text per row, which decides its side: of its group, or of its own cells if it has no group."""
+def has_copies(dataset: Dataset) -> bool:
+    """Whether equal rows are different ones, each with a position."""
+    return dataset.key is None and not dataset.holdout.columns
+
+
+def name_rows(dataset: Dataset, frame: pd.DataFrame) -> list[str]:
+    """One text per row, of its own cells; copies have the same."""
     cells = [_name_cells(frame[name]) for name in _holdout_columns(dataset)]
-    rows = [CELL_SEPARATOR.join(row) for row in zip(*cells, strict=True)]
-    if dataset.key is None and not dataset.holdout.columns:
-        rows = _number_copies(rows)
+    return [CELL_SEPARATOR.join(row) for row in zip(*cells, strict=True)]
+
+
+def _name_rows(dataset: Dataset, frame: pd.DataFrame, number: Numbering) -> list[str]:
+    """One text per row, which decides its side: of its group, or of its own cells if it has no group."""
+    rows = name_rows(dataset, frame)
+    if has_copies(dataset):
+        rows = [add_copy(row, copy) for row, copy in zip(rows, number(rows), strict=True)]
     if dataset.group is None:
         return rows
     return [group or row for group, row in zip(_name_cells(frame[dataset.group]), rows, strict=True)]
 
 
-def _number_copies(rows: list[str]) -> list[str]:
+def add_copy(row: str, copy: int) -> str:
     """Adds its number to each further copy of a row, so that equal rows are on both sides.
 
     Otherwise all rows of one combination with one label would be on one side. In a table of few combinations a model
     would be judged by labels that it never saw.
     """
-    copies = pd.Series(rows).groupby(rows, sort=False).cumcount().tolist()
-    return [f"{row}{CELL_SEPARATOR}{copy}" if copy else row for row, copy in zip(rows, copies, strict=True)]
+    return f"{row}{CELL_SEPARATOR}{copy}" if copy else row
+
+
+def _number_copies(rows: list[str]) -> list[int]:
+    """Numbers equal rows from 0."""
+    numbers: list[int] = pd.Series(rows).groupby(rows, sort=False).cumcount().tolist()
+    return numbers
 
 
 def _name_cells(cells: pd.Series) -> list[str]:
@@ -159,12 +228,12 @@ def _position(text: str) -> float:
 
 
 def _spare_classes(
-    dataset: Dataset, labels: pd.Series, positions: npt.NDArray[np.float64], is_held_out: npt.NDArray[np.bool_]
+    dataset: Dataset, labels: Labels, positions: npt.NDArray[np.float64], is_held_out: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
     """Moves the rows nearest to the training side there, for each class that would have no row to train on."""
-    lacking = _find_lacking(labels, ~is_held_out)
+    lacking = labels.find_lacking(~is_held_out)
     for label in lacking:
-        nearest = positions[(labels == label).to_numpy()].max()
+        nearest = positions[labels.codes == labels.classes.index(label)].max()
         # Rows of one position have one text: a group moves as a whole.
         is_held_out = is_held_out & (positions != nearest)
     if lacking:
@@ -176,19 +245,14 @@ def _spare_classes(
     return is_held_out
 
 
-def _find_lacking(labels: pd.Series, is_on_side: npt.NDArray[np.bool_]) -> tuple[Label, ...]:
-    """The classes without a row on a side."""
-    return tuple(sorted(set(labels.tolist()) - set(labels[is_on_side].tolist()), key=str))
-
-
 def _show(classes: tuple[Label, ...]) -> str:
     more = f" and {len(classes) - SHOWN_CLASSES} others" if len(classes) > SHOWN_CLASSES else ""
     return ", ".join(repr(label)[:40] for label in classes[:SHOWN_CLASSES]) + more
 
 
-def _refuse_one_class(dataset: Dataset, frame: pd.DataFrame) -> None:
-    if dataset.task == "classification" and frame[dataset.target].nunique() == 1:
+def _refuse_one_class(dataset: Dataset, labels: Labels) -> None:
+    if len(labels.classes) == 1:
         raise DataCheckError(
-            f"{dataset.name}: found the one class {_show((frame[dataset.target].iloc[0],))} in {dataset.target}, "
+            f"{dataset.name}: found the one class {_show(labels.classes)} in {dataset.target}, "
             "expected two or more; bring rows of another class, or choose another target"
         )

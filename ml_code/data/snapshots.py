@@ -12,13 +12,17 @@ import pandas as pd
 
 from ml_code.data.clean_files import CleanFiles
 from ml_code.data.dropped import drop_labels, read_dropped
-from ml_code.data.holdout import split_holdout
+from ml_code.data.holdout import Split, split_holdout
+from ml_code.data.large_split import split_blocks
 from ml_code.data.live_rows import LIVE, PENDING
+from ml_code.data.snapshot_blocks import fetch_blocks
 from ml_code.data.source import load_source
+from ml_code.data.spool import open_spool
 from ml_code.data.union import AcceptedFile, choose_counting, unite
 from ml_code.data.versions import PresentVersion, digest_inputs, make_version, read_present, write_present
 from ml_code.datasets import Dataset
 from ml_code.storage import StoredObject
+from ml_code.ways import FIT, IN_MEMORY
 from ml_code.workspace import Workspace
 
 ENDING = ".parquet"
@@ -126,10 +130,24 @@ def read_snapshot(workspace: Workspace, uri: str) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(workspace.storage.read_bytes(uri)))
 
 
+def read_sides(workspace: Workspace, dataset: Dataset, tags: Mapping[str, str]) -> Split:
+    """Reads the rows of a run on both sides, by the run's tags; samples of them if it was not fitted in memory.
+
+    Raises:
+        DataCheckError: one of the sides is empty, or all rows have one class.
+        StorageError: there is no such snapshot, or the store refuses.
+    """
+    uri = tags["snapshot_uri"]
+    if tags.get(FIT, IN_MEMORY) == IN_MEMORY:
+        return split_holdout(dataset, read_snapshot(workspace, uri))
+    with open_spool(workspace.settings.spool_dir) as folder:
+        return split_blocks(dataset, fetch_blocks(workspace.storage, uri, folder)).split
+
+
 def read_holdout(workspace: Workspace, tags: Mapping[str, str]) -> tuple[Dataset, pd.DataFrame]:
     """Reads the dataset and the holdout of a run, by the run's tags."""
     dataset = workspace.load_dataset(tags["dataset"])
-    return dataset, split_holdout(dataset, read_snapshot(workspace, tags["snapshot_uri"])).holdout
+    return dataset, read_sides(workspace, dataset, tags).holdout
 
 
 def name_version(uri: str) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ml_code.data.holdout import Split, split_holdout
-from ml_code.data.snapshots import read_snapshot
+from ml_code.data.holdout import Split
+from ml_code.data.snapshot_blocks import read_shape
+from ml_code.data.snapshots import read_sides
 from ml_code.datasets import Dataset
 from ml_code.errors import GateError
 from ml_code.gate.evaluation import predict_rows
@@ -65,7 +66,7 @@ def open_challenger(workspace: Workspace, run: RunRecord) -> Challenger:
 
 
 def read_split(workspace: Workspace, run: RunRecord) -> tuple[Dataset, Split]:
-    """Reads the dataset and the rows of a run, by its tags.
+    """Reads the dataset and the rows of a run, by its tags; samples of the rows if they were too many for memory.
 
     Raises:
         GateError: no training made the run, or the catalog was corrected since.
@@ -77,10 +78,10 @@ def read_split(workspace: Workspace, run: RunRecord) -> tuple[Dataset, Split]:
             "train by `mlops train`, or register a file by `mlops register`"
         )
     dataset = workspace.load_dataset(run.tags["dataset"])
-    rows = read_snapshot(workspace, run.tags["snapshot_uri"])
-    if lacking := [name for name in dataset.columns if name not in rows.columns]:
+    found = read_shape(workspace.storage, run.tags["snapshot_uri"]).columns
+    if lacking := [name for name in dataset.columns if name not in found]:
         raise GateError(_describe_stale(run, f"rows without {show_names(lacking)}"))
-    split = split_holdout(dataset, rows)
+    split = read_sides(workspace, dataset, run.tags)
     if run.tags["holdout_id"] not in {split.holdout_id, UNKNOWN_HOLDOUT}:
         raise GateError(_describe_stale(run, "another rule for the holdout, so it may have trained on these rows"))
     return dataset, split

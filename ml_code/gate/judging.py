@@ -24,6 +24,7 @@ from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Label
 from ml_code.signature import SIGNED, find_signer, is_signed, is_vouched
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
+from ml_code.ways import FIT, WORKERS
 from ml_code.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -273,6 +274,7 @@ def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> st
         "git_commit": run.tags["git_commit"],
         "model_type": run.tags["model_type"],
         "estimator": run.tags["estimator"],
+        **{name: run.tags[name] for name in (FIT, WORKERS) if name in run.tags},
     }
     example = features.select_inputs(dataset, split.holdout.head(5))
     version = tracker.register(run.tags[MODEL], run_id, tracker.read_candidate(run), example, tags)

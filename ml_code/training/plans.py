@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ml_code.datasets import load_dataset
 from ml_code.families import MODEL_TYPES, check_hyperparameters, find_family
+from ml_code.ways import check_way
 
 if TYPE_CHECKING:
     from ml_code.tracking import Tracker
@@ -57,12 +58,12 @@ def plan_training(params: Mapping[str, Any], *, catalog_dir: Path | None = None)
     """Checks and completes the form of a person.
 
     Args:
-        params: `dataset`, `model_type`, `estimator`, `hyperparameters`, `force` and `max_retrain` of the form.
+        params: `dataset`, `model_type`, `estimator`, `hyperparameters`, `fit`, `force` and `max_retrain` of the form.
         catalog_dir: instead of the shipped catalog.
 
     Raises:
         CatalogError: the dataset is not in the catalog or its file is broken.
-        TrainingError: a model type, estimator or hyperparameter is not offered.
+        TrainingError: a model type, estimator or hyperparameter is not offered, or not fitted in this way.
     """
     model_type, estimator = params.get("model_type") or MODEL_TYPES[0], params.get("estimator")
     family = find_family(model_type, estimator, load_dataset(params["dataset"], catalog_dir).task)
@@ -72,6 +73,7 @@ def plan_training(params: Mapping[str, Any], *, catalog_dir: Path | None = None)
         "model_type": family.model_type,
         "estimator": family.estimator,
         "hyperparameters": params.get("hyperparameters") or {},
+        "fit": check_way(params.get("fit"), family),
         "force": bool(params.get("force")),
         "max_retrain": int(params.get("max_retrain") or 0),
         "trigger": "manual",
@@ -102,7 +104,7 @@ def _take_files_too(mix: dict[str, Any]) -> dict[str, Any]:
 
 def training_arguments(plan: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a plan that `run.train` takes."""
-    arguments = {name: plan[name] for name in ("dataset", "model_type", "estimator", "hyperparameters")}
+    arguments = {name: plan[name] for name in ("dataset", "model_type", "estimator", "hyperparameters", "fit")}
     return arguments | ({"mix": Mix(**mix)} if (mix := plan.get("mix")) else {})
 
 

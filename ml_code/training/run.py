@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ml_code.data import features
-from ml_code.data.holdout import Split, split_holdout
-from ml_code.data.snapshots import name_version, read_snapshot
+from ml_code.data.holdout import Split
+from ml_code.data.snapshots import name_version
 from ml_code.datasets import Dataset
-from ml_code.families import Family, check_hyperparameters, find_family
+from ml_code.families import Family, HyperparameterValue, check_hyperparameters, find_family
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import read_project_run_id
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 from ml_code.tracking.provenance import find_git_commit
-from ml_code.training.mixes import mix_rows, narrow_to_newest
 from ml_code.training.plans import Mix, RunOrigin
+from ml_code.training.rows import TrainingRows, find_way, open_rows
 from ml_code.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ def train(
     experiment: str | None = None,
     origin: RunOrigin | None = None,
     mix: Mix | None = None,
+    fit: str | None = None,
 ) -> str:
     """Fits one model, exports it, logs both, and returns the MLflow run's id.
 
@@ -60,47 +60,60 @@ def train(
         experiment: of MLflow; None: the one with the dataset's name.
         origin: the running Airflow task.
         mix: which rows count, and how much; None: all alike.
+        fit: one of `ways.WAYS`; None: `auto`.
 
     Raises:
         TrainingError: a model type, estimator or hyperparameter is not offered.
         ExportError: exported file and fitted pipeline disagree.
         TrackingError: MLflow refuses or cannot be reached.
     """
-    from ml_code.training import fitting  # noqa: PLC0415
-
     described = workspace.load_dataset(dataset)
     family = find_family(model_type, estimator, described.task)
     of_dataset = described.hyperparameters.get(family.name, {})
     checked = check_hyperparameters(family, {**of_dataset, **(hyperparameters or {})})
-    split = split_holdout(described, read_snapshot(workspace, snapshot_uri))
-    tracker = workspace.tracker
-    tags = {
-        "dataset": dataset,
-        MODEL: model or dataset,
-        "model_type": family.model_type,
-        "estimator": family.name,
-        "dataset_version": name_version(snapshot_uri),
-        "snapshot_uri": snapshot_uri,
-        "holdout_id": split.holdout_id,
-        "git_commit": find_git_commit(workspace.settings),
-        **(origin.tags if origin else {}),
-    }
-    run = _open_run(tracker, experiment or dataset, origin, tags)
+    way = find_way(workspace, described, family, snapshot_uri, asked=fit, is_mixed=mix is not None)
+    with open_rows(workspace, described, snapshot_uri, way, mix) as rows:
+        tags = {
+            "dataset": dataset,
+            MODEL: model or dataset,
+            "model_type": family.model_type,
+            "estimator": family.name,
+            "dataset_version": name_version(snapshot_uri),
+            "snapshot_uri": snapshot_uri,
+            "holdout_id": rows.expected.holdout_id,
+            "git_commit": find_git_commit(workspace.settings),
+            **rows.tags,
+            **(origin.tags if origin else {}),
+        }
+        opened = _open_run(workspace.tracker, experiment or dataset, origin, tags)
+        return _train(workspace, opened, rows, family, checked)
+
+
+def _train(
+    workspace: Workspace,
+    run: RunRecord,
+    rows: TrainingRows,
+    family: Family,
+    hyperparameters: Mapping[str, HyperparameterValue],
+) -> str:
+    """Fits and logs within a run, unless the run has its model already."""
+    from ml_code.training import fitting  # noqa: PLC0415
+
+    tracker, dataset = workspace.tracker, rows.dataset
     if SHA256 in run.tags:
         tracker.end_run(run.run_id)  # the previous try may have been interrupted before this line
         return run.run_id
-    params = _describe_params(described, split, family, checked, fitting.SEED) | _describe_mix(mix)
-    mixed, threads = mix_rows(split.train, mix), workspace.settings.training_threads
+    params = _describe_params(dataset, family, hyperparameters, fitting.SEED) | dict(rows.params)
     is_trained = False
     try:
         # `mlflow run` has logged its own parameters, which cannot change.
-        tracker.log(run.run_id, params={name: value for name, value in params.items() if name not in run.params})
-        tracker.log_dataset(run.run_id, dataset, tags["dataset_version"], snapshot_uri)
-        pipeline = fitting.fit_pipeline(described, mixed.rows, family, checked, threads, weights=mixed.weights)
+        new = {name: value for name, value in params.items() if name not in run.params}
+        tracker.log(run.run_id, params=new, tags=rows.tags)
+        tracker.log_dataset(run.run_id, dataset.name, run.tags["dataset_version"], run.tags["snapshot_uri"])
+        pipeline = rows.fit(family, hyperparameters, workspace.settings.training_threads)
         if family.name != "linear":
-            _log_baseline(tracker, run.run_id, described, mixed.rows)
-        expected = narrow_to_newest(replace(split, train=mixed.rows), mix)
-        _log_model(tracker, run.run_id, described, pipeline, mixed.rows, expected=expected)
+            _log_baseline(tracker, run.run_id, dataset, rows.train)
+        _log_model(tracker, run.run_id, dataset, pipeline, rows.train, expected=rows.expected)
         is_trained = True
     finally:
         tracker.end_run(run.run_id, is_failed=not is_trained)
@@ -151,7 +164,7 @@ def _log_model(
 
 
 def _describe_params(
-    dataset: Dataset, split: Split, family: Family, hyperparameters: Mapping[str, object], seed: int
+    dataset: Dataset, family: Family, hyperparameters: Mapping[str, HyperparameterValue], seed: int
 ) -> dict[str, object]:
     return {
         "dataset": dataset.name,
@@ -162,10 +175,4 @@ def _describe_params(
         "seed": seed,
         "holdout_seed": dataset.holdout.seed,
         "holdout_share": dataset.holdout.share,
-        "train_rows": len(split.train),
-        "holdout_rows": len(split.holdout),
     }
-
-
-def _describe_mix(mix: Mix | None) -> dict[str, object]:
-    return {} if mix is None else {"mix": mix.name, "mix_since_ms": mix.since_ms}

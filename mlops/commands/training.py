@@ -15,6 +15,7 @@ from ml_code.errors import CatalogError
 from ml_code.families import DEFAULT_ESTIMATOR, ESTIMATORS, MODEL_TYPES
 from ml_code.settings import Settings
 from ml_code.training.plans import plan_training, training_arguments
+from ml_code.ways import WAYS
 from ml_code.workspace import Workspace, open_workspace
 from mlops.commands.deploying import connect_airflow, deploy_version, refuse_deployment
 from mlops.endings import explained
@@ -44,6 +45,7 @@ def train(
     hyperparameters: Annotated[str, typer.Option(help="JSON object, such as '{\"n_estimators\": 50}'.")] = "{}",
     force: Force = False,
     *,
+    fit: Annotated[str, typer.Option(help=f"Where the rows lie during the fit: {', '.join(WAYS)}.")] = "auto",
     deploy: Deploy = False,
 ) -> None:
     """Train a model, compare it with the champion in the gate, and register it if it passed.
@@ -56,6 +58,7 @@ def train(
         "model_type": model_type,
         "estimator": estimator or None,
         "hyperparameters": _parse_object(hyperparameters),
+        "fit": fit,
         "force": force,
     }
     with explained():

@@ -17,7 +17,7 @@ from ml_code.gate.decision import verdict
 from ml_code.model_file.feed import feed_rows
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import REPOSITORY, Settings
-from ml_code.tracking import Tracker
+from ml_code.tracking import SHA256, Tracker
 from ml_code.training import plans, run
 from ml_code.training.plans import RunOrigin
 from ml_code.workspace import Workspace, open_workspace
@@ -132,6 +132,35 @@ def test_mlflow_itself_opens_and_runs_a_version(workspace: Workspace, snapshot_u
     assert answers["label"].tolist() == [0]
     assert answers["probabilities"].shape == (1, 3)
     assert names == ["feature_0", "feature_1", "feature_2", "feature_3"]
+
+
+def test_a_fit_on_the_disk_gives_the_same_file_and_says_so_on_run_and_version(
+    workspace: Workspace, tracker: Tracker, tmp_path: Path
+) -> None:
+    described = (
+        'name = "disk_rows"\ntask = "classification"\ntarget = "outcome"\nnumeric = ["age", "fare"]\n'
+        'categorical = ["town", "sex"]\nsource = { kind = "file", path = "rows.csv" }\n'
+        'gate = { metric = "accuracy", threshold = 0.7 }\n'
+    )
+    (tmp_path / "disk_rows.toml").write_text(described)
+    make_rows(rows=3000).to_csv(tmp_path / "rows.csv", index=False)
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    changes = {"catalog_dir": tmp_path, "spool_dir": spool}
+    workspace = open_workspace(workspace.settings.model_copy(update=changes))
+    uri = snapshots.prepare(workspace, "disk_rows")
+
+    in_memory, on_disk = (run.train(workspace, "disk_rows", uri, "xgboost", fit=fit) for fit in ("memory", "external"))
+    assert tracker.read_run(on_disk).tags[SHA256] == tracker.read_run(in_memory).tags[SHA256]
+    assert tracker.read_run(in_memory).tags["fit"] == "memory"
+    shown = tracker.read_run(on_disk)
+    assert (shown.tags["fit"], shown.tags["fit_workers"]) == ("external", "1")
+    assert shown.params["holdout_rows"] == shown.params["holdout_measured_rows"]
+    assert judging.evaluate(workspace, on_disk) == judging.evaluate(workspace, in_memory)
+    assert judging.decide(workspace, on_disk).is_promoted
+    tags = tracker.read_version("disk_rows", judging.register(workspace, on_disk)).tags
+    assert (tags["fit"], tags["gate"]) == ("external", "passed")
+    assert list(spool.iterdir()) == []
 
 
 def test_a_run_shows_params_metrics_dataset_tags_and_plots(

@@ -84,6 +84,7 @@ def test_the_form_plans_one_training_by_hand() -> None:
         "model_type": "xgboost",
         "estimator": None,
         "hyperparameters": {},
+        "fit": "auto",
     }
 
 
