@@ -66,6 +66,15 @@ ENV HOME=/home/notebook
 WORKDIR /home/notebook
 CMD ["sh", "/opt/start.sh"]
 
+# --- cluster: the workers and clients of fits that several workers share; built by `make up PROFILE=dask` only ----------
+FROM airflow AS cluster
+USER root
+RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
+    --mount=type=bind,source=docker/requirements/cluster.txt,target=/tmp/requirements.txt \
+    --mount=type=cache,target=/var/cache/uv,sharing=locked \
+    uv pip install --no-deps --require-hashes -r /tmp/requirements.txt
+USER airflow
+
 # --- mlflow: tracks and registers -----------------------------------------------------------------------------------
 FROM base AS mlflow
 RUN useradd --uid 50000 --gid 0 --create-home mlflow

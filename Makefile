@@ -8,7 +8,7 @@ RUN := $(UV) run --no-sync
 # of .env counts, if it is there.
 FILES := $(if $(PROFILE),--file docker-compose.yaml $(PROFILE:%=--file docker/%/compose.yaml))
 COMPOSE := docker compose $(FILES)
-REQUIREMENTS := airflow mlflow serving notebook dev screenshots audit chart uv
+REQUIREMENTS := airflow mlflow serving notebook cluster dev screenshots audit chart uv
 PARTS ?= fast e2e integration
 REPEATS ?= 5
 export GIT_COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)

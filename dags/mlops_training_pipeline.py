@@ -8,8 +8,9 @@ and runs the gate. The gate has three outcomes:
   champion, or the holdout is too small to tell.
 
 `fit` tells where the rows lie during the fit. `external` reads them from the disk block by block, and gives the model
-that `memory` gives; `auto` does so for a snapshot that would take more than half of the memory. Of a fit that is not in
-memory at most a million rows of the holdout are measured (`holdout_measured_rows`).
+that `memory` gives. `cluster` has several workers fit shares of them. `auto` reads from the disk if the snapshot would
+take more than half of the memory. Of a fit that is not in memory at most a million rows of the holdout are measured
+(`holdout_measured_rows`).
 
 `force` registers what the gate does not pass, and its rollout asks another person under *Required actions*.
 
@@ -27,8 +28,8 @@ name.
 - `choose_datasets` red: the model type, estimator or hyperparameter is unknown. The log lists the known ones. After new
   data it is the champion's: train one by hand.
 - `prepare` red: the source was not reached, or its rows break the catalog's checks. The log names row and column.
-- `train` red: the estimator failed on the data, the disk has no room for the rows of a fit by `external`, or the
-  exported file predicts differently from the fitted pipeline.
+- `train` red: the estimator failed on the data, or the exported file predicts differently from the fitted pipeline. Of
+  a fit by `external` the disk may be full. Of one by `cluster` a worker may be gone: clear the task.
 - `evaluate`, `gate`, `register` red: MLflow was not reached. Safe to clear: the task finds the same run, so nothing is
   duplicated. `GateError: ... train again`: the dataset's file was corrected since the training. Trigger a new run.
 - `rejected` green: nothing is broken; the challenger was not better enough. Its log says how to force it. Each further

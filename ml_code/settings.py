@@ -101,6 +101,11 @@ class Settings(BaseSettings):
         default=None,
         description="folder on a disk for the rows of a training that is larger than memory; none: /var/tmp",
     )
+    dask_scheduler: str | None = Field(
+        default=None,
+        description="Dask's scheduler of fits by cluster, such as tcp://dask-scheduler:8786; none: processes here",
+    )
+    dask_workers: int = Field(default=2, ge=1, description="workers of a fit by cluster where no scheduler is named")
     batch_threads: int = Field(default=2, ge=1, description="threads that one shard of a batch of predictions may use")
 
     def list_input_uris(self) -> list[str]:

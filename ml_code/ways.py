@@ -1,4 +1,4 @@
-"""The ways to fit a model: rows in memory, or rows on a disk; imports no library."""
+"""The ways to fit a model: rows in memory, rows on a disk, rows on several workers; imports no library."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from typing import Literal, get_args
 from ml_code.errors import TrainingError
 from ml_code.families import Family
 
-type Way = Literal["memory", "external"]
-type AskedWay = Literal["auto", "memory", "external"]
+type Way = Literal["memory", "external", "cluster"]
+type AskedWay = Literal["auto", "memory", "external", "cluster"]
 
 WAYS: tuple[AskedWay, ...] = get_args(AskedWay.__value__)
 
 STREAMED = ("xgboost", "lightgbm")
 """Families that can be fitted on rows that are not in memory."""
 
+CLUSTERED = ("xgboost",)
+"""Families that several workers can fit together."""
+
 IN_MEMORY: Way = "memory"
+ON_CLUSTER: Way = "cluster"
 
 FIT = "fit"
 """Tag of a run and of its version: the way of the fit."""
@@ -58,9 +62,10 @@ def check_way(asked: str | None, family: Family) -> AskedWay:
     way = known.get(asked or "auto")
     if way is None:
         raise TrainingError(f"fit: found {asked!r}, expected one of {', '.join(WAYS)}; choose one of these")
-    if way == "external" and family.name not in STREAMED:
+    able = {"external": STREAMED, "cluster": CLUSTERED}.get(way)
+    if able and family.name not in able:
         raise TrainingError(
-            f"fit: found {way} for {family.name}, which needs all rows in memory, expected {' or '.join(STREAMED)}; "
+            f"fit: found {way} for {family.name}, which needs all rows in memory, expected {' or '.join(able)}; "
             "choose another model type, or fit by memory"
         )
     return way
@@ -79,7 +84,7 @@ def choose_way(asked: AskedWay, family: Family, size: Size, limit_bytes: int, *,
     Raises:
         TrainingError: a mix of rows cannot be fitted as asked.
     """
-    if asked == "external" and is_mixed:
+    if asked in {"external", "cluster"} and is_mixed:
         raise TrainingError(
             f"fit: found {asked} for a mix of old and new rows, which needs all rows in memory, expected memory; "
             "choose auto or memory"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,31 @@ class SnapshotBlocks:
         with _explained(self.uri), pq.ParquetFile(self.path, memory_map=True) as file:
             for batch in file.iter_batches(BLOCK_ROWS, columns=names, use_threads=False):
                 yield pa.Table.from_batches([batch]).to_pandas()
+
+    def read_rows(self, start: int, stop: int) -> Iterator[tuple[int, pd.DataFrame]]:
+        """Yields the rows from `start` to before `stop` in blocks, each with its place after `start`.
+
+        Raises:
+            StorageError: it is not a Parquet file, or a part of it is damaged.
+        """
+        with _explained(self.uri), pq.ParquetFile(self.path, memory_map=True) as file:
+            first = 0
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if first < stop and first + rows > start:
+                    yield from _cut(
+                        file.iter_batches(BLOCK_ROWS, row_groups=[group], use_threads=False), first, start, stop
+                    )
+                first += rows
+
+
+def _cut(batches: Iterable[pa.RecordBatch], first: int, start: int, stop: int) -> Iterator[tuple[int, pd.DataFrame]]:
+    """The part of batches from row `first` on that lies between two rows."""
+    for batch in batches:
+        low, high = max(start, first), min(stop, first + batch.num_rows)
+        if low < high:
+            yield low - start, pa.Table.from_batches([batch.slice(low - first, high - low)]).to_pandas()
+        first += batch.num_rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,13 @@ from ml_code.datasets import Dataset
 from ml_code.families import Family, HyperparameterValue
 from ml_code.training.mixes import MixedRows, mix_rows, narrow_to_newest
 from ml_code.training.plans import Mix
-from ml_code.ways import FIT, IN_MEMORY, WORKERS, Size, Way, check_way, choose_way, read_memory_limit
+from ml_code.ways import FIT, IN_MEMORY, ON_CLUSTER, WORKERS, Size, Way, check_way, choose_way, read_memory_limit
 from ml_code.workspace import Workspace
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
+
+    from ml_code.training.large_fit.cluster import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +92,14 @@ def open_rows(workspace: Workspace, dataset: Dataset, uri: str, way: Way, mix: M
         yield MemoryRows(dataset, split, mix_rows(split.train, mix), mix)
         return
     with open_spool(workspace.settings.spool_dir) as folder:
+        if way == ON_CLUSTER:
+            from ml_code.training.large_fit import cluster  # noqa: PLC0415
+
+            # First of all: no row is read in vain if there is no cluster.
+            with cluster.open_cluster(workspace.settings.dask_scheduler, workspace.settings.dask_workers) as opened:
+                blocks = fetch_blocks(workspace.storage, uri, folder)
+                yield ClusterRows(dataset, blocks, split_blocks(dataset, blocks), folder, opened)
+            return
         blocks = fetch_blocks(workspace.storage, uri, folder)
         yield DiskRows(dataset, blocks, split_blocks(dataset, blocks), folder)
 
@@ -186,7 +196,47 @@ class DiskRows:
             self.folder / "matrix",
             expected_rows=self.large.train_rows,
         )
-        model = boosters.fit_booster(self.dataset, files, family, hyperparameters, threads)
+        model = boosters.make_wrapper(self.dataset, self.train, preprocessor, family, hyperparameters, threads=threads)
+        boosters.fit_booster(model, self.dataset.name, files)
+        return Pipeline([("preprocess", preprocessor), ("model", model)])
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRows(DiskRows):
+    """Samples of a snapshot, all of it on a disk, and workers that fit shares of it together."""
+
+    cluster: Cluster
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The way of the fit, and the number of workers: another number gives another model."""
+        return {FIT: ON_CLUSTER, WORKERS: str(min(len(self.cluster.workers), self.large.train_rows))}
+
+    def fit(self, family: Family, hyperparameters: Mapping[str, HyperparameterValue], threads: int) -> Pipeline:
+        """Fits the preprocessing here and the estimator on the workers.
+
+        Raises:
+            StorageError: the snapshot is damaged, or the disk is full.
+            TrainingError: a worker is gone, or cannot read or fit its share.
+        """
+        from sklearn.pipeline import Pipeline  # noqa: PLC0415
+
+        from ml_code.training.large_fit import boosters, cluster, preprocessing, share  # noqa: PLC0415
+
+        preprocessor = preprocessing.fit_preprocessor(self.dataset, self.blocks, self.large)
+        whole = share.Share(
+            cluster.make_fit_id(),
+            self.dataset,
+            self.blocks.uri,
+            self.blocks.path if self.cluster.is_local else None,
+            self.folder.parent,
+            preprocessor,
+            list_classes(self.dataset, self.train),
+        )
+        shares = cluster.cut_shares(whole, self.large.is_held_out, len(self.cluster.workers))
+        model = boosters.make_wrapper(self.dataset, self.train, preprocessor, family, hyperparameters, threads=threads)
+        parameters, rounds = boosters.make_parameters(model), model.get_num_boosting_rounds()
+        boosters.put_booster(model, cluster.fit_shares(self.cluster, self.dataset.name, shares, parameters, rounds))
         return Pipeline([("preprocess", preprocessor), ("model", model)])
 
 

@@ -1,20 +1,24 @@
-"""A fit with the rows in memory beside one with the rows on the disk: seconds, peak memory, identity.
+"""A fit with the rows in memory beside one on the disk and one on a cluster: seconds, peak memory, identity.
 
 Usage: python -m tests.benchmarks.large_fit [ROWS] [FEATURES] [MODEL_TYPE] [WAY ...]
-(default 4,000,000 rows of 20 numbers, xgboost, memory and external, each in a process of its own)
+(default 4,000,000 rows of 20 numbers, xgboost, memory and external, each in a process of its own; cluster:2 is a fit
+on two workers of this machine)
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -23,11 +27,13 @@ from ml_code.datasets import Dataset
 from ml_code.families import check_hyperparameters, find_family
 from ml_code.training.export import export_pipeline
 from ml_code.training.rows import open_rows
+from ml_code.ways import Way
 from ml_code.workspace import open_workspace
 from tests.offline_settings import make_offline_settings
 
 GROUP_ROWS = 500_000
 TREES = 20
+WAYS: dict[str, Way] = {"memory": "memory", "external": "external", "cluster": "cluster"}
 
 
 def main() -> None:
@@ -81,11 +87,13 @@ def write_snapshot(path: Path, rows: int, features: int) -> None:
 
 def measure(folder: Path, features: int, model_type: str, way: str) -> None:
     dataset = make_dataset(features)
-    workspace = open_workspace(make_offline_settings(folder / "datasets", spool_dir=folder))
+    name, _, workers = way.partition(":")
+    settings = make_offline_settings(folder / "datasets", spool_dir=folder, dask_workers=int(workers or 1))
+    workspace = open_workspace(settings)
     family = find_family(model_type, None, dataset.task)
     watched = PrivateMemory()
     started = time.perf_counter()
-    with open_rows(workspace, dataset, str(folder / "snapshot.parquet"), way, None) as rows:
+    with open_rows(workspace, dataset, str(folder / "snapshot.parquet"), WAYS[name], None) as rows:
         pipeline = rows.fit(family, check_hyperparameters(family, {"n_estimators": TREES}), 1)
         seconds, peak = time.perf_counter() - started, watched.stop()
         classes = list_classes(dataset, rows.train)
@@ -103,7 +111,7 @@ def measure(folder: Path, features: int, model_type: str, way: str) -> None:
 
 
 class PrivateMemory:
-    """The peak of this process's memory without the cache of files, which gives way."""
+    """The peak of the memory of this process and its children, without the cache of files, which gives way."""
 
     def __init__(self) -> None:
         self._peak, self._is_over = 0, threading.Event()
@@ -117,9 +125,15 @@ class PrivateMemory:
 
     def _watch(self) -> None:
         while not self._is_over.wait(0.02):
-            status = Path("/proc/self/status").read_text()
-            kilobytes = int(status.split("RssAnon:")[1].split()[0])
-            self._peak = max(self._peak, kilobytes * 1024)
+            processes = [os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))]
+            self._peak = max(self._peak, sum(map(read_private_bytes, processes)))
+
+
+def read_private_bytes(pid: int) -> int:
+    """Memory of a process without files; 0 of one that has ended."""
+    with suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/status").read_text().split("RssAnon:")[1].split()[0]) * 1024
+    return 0
 
 
 if __name__ == "__main__":

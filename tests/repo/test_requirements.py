@@ -54,6 +54,7 @@ def test_there_is_one_file_per_image_and_three_for_developers() -> None:
         "mlflow",
         "serving",
         "notebook",
+        "cluster",
         "dev",
         "screenshots",
         "audit",

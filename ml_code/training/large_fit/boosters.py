@@ -9,8 +9,11 @@ from typing import Any
 import lightgbm
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xgboost
+from sklearn.compose import ColumnTransformer
 
+from ml_code.data.features import encode_target, list_classes, select_inputs
 from ml_code.datasets import Dataset
 from ml_code.errors import TrainingError
 from ml_code.families import Family, HyperparameterValue
@@ -18,48 +21,62 @@ from ml_code.training.fitting import make_estimator
 from ml_code.training.large_fit.matrix import MatrixFiles
 
 
-def fit_booster(
-    dataset: Dataset,
-    files: MatrixFiles,
-    family: Family,
-    hyperparameters: Mapping[str, HyperparameterValue],
-    threads: int,
-) -> Any:
-    """Fits the estimator of a family on the files.
+def fit_booster(model: Any, name: str, files: MatrixFiles) -> Any:
+    """Replaces the trees of a wrapper, from `make_wrapper`, by those of a fit on the files; returns the wrapper.
 
     Raises:
         TrainingError: the library refuses the hyperparameters or the rows, or its own files do not fit on the disk.
     """
-    model = make_wrapper(dataset, files, family, hyperparameters, threads)
-    fit = _fit_xgboost if family.name == "xgboost" else _fit_lightgbm
+    fit = _fit_xgboost if isinstance(model, xgboost.XGBModel) else _fit_lightgbm
     try:
-        # Neither wrapper takes a fitted booster in a public way that leaves its other attributes as they are.
-        model._Booster = fit(model, files)
+        return put_booster(model, fit(model, files))
     except (xgboost.core.XGBoostError, lightgbm.basic.LightGBMError, ValueError) as error:
         traceback.clear_frames(error.__traceback__)  # they hold XGBoost's files, which go before the spool does
         raise TrainingError(
-            f"{family.name} for {dataset.name}: found that the library cannot fit {sum(files.rows)} rows on the disk "
-            f"({str(error).strip().splitlines()[0][:200]}), expected a fit; free space in {files.folder.parent.parent} "
+            f"{type(model).__name__} for {name}: found that the library cannot fit {sum(files.rows)} rows on the disk "
+            f"({shorten(error)}), expected a fit; free space in {files.folder.parent.parent} "
             "or change the hyperparameters"
         ) from error
-    return model
+
+
+def shorten(error: Exception) -> str:
+    """The first line of a library's message; the others are its stack."""
+    return str(error).strip().partition("\n")[0][:200]
 
 
 def make_wrapper(
     dataset: Dataset,
-    files: MatrixFiles,
+    sample: pd.DataFrame,
+    preprocessor: ColumnTransformer,
     family: Family,
     hyperparameters: Mapping[str, HyperparameterValue],
+    *,
     threads: int,
 ) -> Any:
-    """The estimator, fitted on one row of each class: all but its trees is as after a fit on all rows."""
+    """The estimator, fitted on one row of each class: all but its trees is as after a fit on all rows.
+
+    Args:
+        dataset: names the target.
+        sample: training rows with every class.
+        preprocessor: fitted on all rows.
+        family: `xgboost` or `lightgbm`.
+        hyperparameters: of the family.
+        threads: of the fit.
+    """
+    rows = sample.head(2) if dataset.task == "regression" else sample.drop_duplicates(dataset.target)
     model = make_estimator(dataset, family, hyperparameters, threads)
-    matrix, target = _pick_rows(dataset, files)
-    model.fit(matrix, target)
+    target = encode_target(dataset, rows, list_classes(dataset, sample))
+    return model.fit(preprocessor.transform(select_inputs(dataset, rows)), target)
+
+
+def put_booster(model: Any, booster: xgboost.Booster | lightgbm.Booster) -> Any:
+    """Replaces the trees of a fitted wrapper, and returns it."""
+    # Neither library has a public way that leaves the other attributes as they are.
+    model._Booster = booster
     return model
 
 
-def make_parameters(model: Any, files: MatrixFiles) -> dict[str, Any]:
+def make_parameters(model: Any) -> dict[str, Any]:
     """The parameters with which XGBoost's wrapper trains."""
     parameters: dict[str, Any] = model.get_xgb_params()
     if getattr(model, "n_classes_", 2) > 2:
@@ -88,9 +105,13 @@ class FileIterator(xgboost.DataIter):
         return True
 
 
+def open_matrix(files: MatrixFiles, threads: int) -> xgboost.ExtMemQuantileDMatrix:
+    """The rows for XGBoost, which makes files of its own beside them."""
+    return xgboost.ExtMemQuantileDMatrix(FileIterator(files, str(files.folder / "xgboost")), nthread=threads)
+
+
 def _fit_xgboost(model: Any, files: MatrixFiles) -> xgboost.Booster:
-    rows = xgboost.ExtMemQuantileDMatrix(FileIterator(files, str(files.folder / "xgboost")), nthread=model.n_jobs)
-    return xgboost.train(make_parameters(model, files), rows, model.get_num_boosting_rounds())
+    return xgboost.train(make_parameters(model), open_matrix(files, model.n_jobs), model.get_num_boosting_rounds())
 
 
 class FileSequence(lightgbm.Sequence):
@@ -116,14 +137,3 @@ def _fit_lightgbm(model: Any, files: MatrixFiles) -> lightgbm.Booster:
     rows = lightgbm.Dataset(sequences, label=files.read_target(), params=parameters)
     booster = lightgbm.train(parameters, rows, model.n_estimators)
     return booster.free_dataset()
-
-
-def _pick_rows(dataset: Dataset, files: MatrixFiles) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.generic]]:
-    """Two rows of a regression, or one row of each class, two at least."""
-    target = files.read_target()
-    places = np.arange(2) if dataset.task == "regression" else np.unique(target, return_index=True)[1]
-    matrices, starts = [], np.cumsum([0, *files.rows])
-    for place in places:
-        number = int(np.searchsorted(starts, place, side="right")) - 1
-        matrices.append(np.array(files.read(number)[0][place - starts[number]]))
-    return np.stack(matrices), target[places]
