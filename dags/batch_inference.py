@@ -1,7 +1,8 @@
 """Predicts with the champion for a file of rows, or for a few random rows, and writes to the bucket `predictions`.
 
 **What it does**: `plan` pins the champion's version and cuts the input into shards. `predict` computes the predictions
-of one shard per task. `finish` writes the manifest, which marks the batch as complete.
+of one shard per task, and of several where there are more than 1,000. `finish` writes the manifest, which marks the
+batch as complete.
 
 **What starts it**:
 - every five minutes, with `sample_rows` rows of the newest version of the dataset, drawn with the run's id as seed;
@@ -51,7 +52,7 @@ CATALOG = load_catalog()
 )
 def batch_inference() -> None:
     @task
-    def plan(params: dict[str, Any], dag_run: Any = None) -> list[dict[str, Any]]:
+    def plan(params: dict[str, Any], dag_run: Any = None) -> list[list[dict[str, Any]]]:
         from ml_code.batch import shards
         from ml_code.errors import NoChampionError
         from ml_code.workspace import open_workspace
@@ -67,27 +68,29 @@ def batch_inference() -> None:
             )
         except NoChampionError as error:
             raise AirflowSkipException(str(error)) from error
-        return [asdict(shard) for shard in planned]
+        return [[asdict(shard) for shard in of_task] for of_task in shards.share_out(planned)]
 
     @task(map_index_template="{{ label }}")
-    def predict(shard: dict[str, Any]) -> dict[str, Any]:
+    def predict(of_task: list[dict[str, Any]]) -> list[dict[str, Any]]:
         from ml_code.batch import shards
         from ml_code.workspace import open_workspace
 
-        part = shards.predict_shard(open_workspace(), shards.Shard(**shard))
-        get_current_context()["label"] = f"{part.rows} rows"
-        return asdict(part)
+        parts = [shards.predict_shard(open_workspace(), shards.Shard(**shard)) for shard in of_task]
+        get_current_context()["label"] = f"{sum(part.rows for part in parts)} rows"
+        return [asdict(part) for part in parts]
 
     @task
-    def finish(planned: list[dict[str, Any]], parts: list[dict[str, Any]]) -> str:
+    def finish(planned: list[list[dict[str, Any]]], parts: list[list[dict[str, Any]]]) -> str:
         from ml_code.batch import shards
         from ml_code.workspace import open_workspace
 
-        found = [shards.Part(**part) for part in parts]
-        return shards.finish_batch(open_workspace(), [shards.Shard(**shard) for shard in planned], found)
+        expected = [shards.Shard(**shard) for of_task in planned for shard in of_task]
+        return shards.finish_batch(
+            open_workspace(), expected, [shards.Part(**part) for of_task in parts for part in of_task]
+        )
 
     planned = plan()
-    finish(planned, predict.expand(shard=planned))
+    finish(planned, predict.expand(of_task=planned))
 
 
 batch_inference()

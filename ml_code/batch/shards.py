@@ -14,6 +14,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 from typing import Literal
 
 from ml_code.addresses import NamedFiles
@@ -25,6 +26,9 @@ from ml_code.workspace import Workspace
 
 SHARD_ROWS = 1_000_000
 """Rows of a shard of a Parquet file, up to the end of a row group; a CSV file is one shard."""
+
+MOST_TASKS = 1_000
+"""Tasks of one batch: Airflow maps a task 1,024 times at most. A larger batch has tasks of several shards each."""
 
 SMALL_BYTES = 1_000_000
 """Largest input whose answers are CSV, for a person; answers to larger inputs are Parquet."""
@@ -157,6 +161,20 @@ def predict_shard(workspace: Workspace, shard: Shard) -> Part:
 def _find_reading(workspace: Workspace, model: str) -> Reading:
     catalog = workspace.catalog
     return catalog.datasets[catalog.list_models()[model]].reading
+
+
+def share_out(shards: Sequence[Shard], most_tasks: int = MOST_TASKS) -> list[list[Shard]]:
+    """Shares consecutive shards out among tasks as evenly as possible; up to `most_tasks` shards have one task each.
+
+    The parts of a batch are the same for any number of tasks.
+
+    >>> [len(task) for task in share_out(shards, most_tasks=3)]  # of seven shards
+    [3, 2, 2]
+    """
+    tasks = min(len(shards), most_tasks)
+    least, larger = divmod(len(shards), tasks) if tasks else (0, 0)
+    starts = [number * least + min(number, larger) for number in range(tasks + 1)]
+    return [list(shards[start:end]) for start, end in pairwise(starts)]
 
 
 def finish_batch(workspace: Workspace, shards: Sequence[Shard], parts: Sequence[Part]) -> str:
