@@ -17,6 +17,7 @@ from mlops.commands import (
     notebook,
     predicting,
     replaying,
+    scaling,
     stack,
     status,
     training,
@@ -41,6 +42,7 @@ app.add_typer(feedback.commands)
 app.add_typer(status.commands)
 app.add_typer(checks.commands)
 app.add_typer(backups.commands)
+app.add_typer(scaling.commands, name="scale")
 app.add_typer(version.commands)
 app.add_typer(notebook.commands)
 app.add_typer(users.commands, name="users")

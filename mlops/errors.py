@@ -9,6 +9,7 @@ LocalStackError
 ├── LeftError           a person left a rollout, which goes on
 ├── InputError          rows on the command line, or a file of them, cannot be read
 ├── AccountError        an account of a person cannot be made or changed
+├── ScalingError        the number of replicas cannot be read or changed
 ├── BackupError         a set of a backup cannot be made, read or restored
 ├── EngineError         Docker or git refuses a command
 ├── AnswerError         the gateway did not answer rows with predictions
@@ -60,6 +61,10 @@ class BackupError(LocalStackError):
 
 class EngineError(LocalStackError):
     """Docker or git is missing, or refuses a command."""
+
+
+class ScalingError(LocalStackError):
+    """The number of replicas cannot be read or changed, or the machine has no room for it."""
 
 
 class AnswerError(LocalStackError):

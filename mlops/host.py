@@ -145,6 +145,11 @@ def read_env_file(env_file: Path, *, interpolate: bool = False) -> dict[str, str
         ) from error
 
 
+def describe_shell(*without: str) -> dict[str, str]:
+    """The variables of this shell for a program that it starts, but for some."""
+    return {name: value for name, value in os.environ.items() if name not in without}
+
+
 def describe_database(values: Mapping[str, str], name: str) -> str:
     """The libpq DSN of a database as this machine reaches it, as the role of its name."""
     password = quote(values.get(f"{name.upper()}_DB_PASSWORD", ""), safe="")

@@ -25,6 +25,7 @@ PLACES: Mapping[str, str] = {
     "docs/names.md": "reference/names.md",
     "docs/runbook.md": "howto/runbook.md",
     "docs/kubernetes.md": "howto/kubernetes.md",
+    "docs/scaling.md": "howto/scaling.md",
     "docs/task-states.md": "reference/task-states.md",
     "docs/dataset.schema.json": "reference/dataset.md",
     "docs/architecture.md": "explanation/architecture.md",

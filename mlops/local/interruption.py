@@ -29,6 +29,16 @@ def undisturbed() -> Iterator[None]:
 
 
 @contextmanager
+def postponed() -> Iterator[None]:
+    """Raises KeyboardInterrupt after the block if a signal came within it: the block is done whole or not begun."""
+    came: list[int] = []
+    with _handled(dict.fromkeys(_SIGNALS, lambda number, _: came.append(number))):
+        yield
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextmanager
 def _handled(handlers: Mapping[signal.Signals, signal._HANDLER]) -> Iterator[None]:
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:

@@ -24,6 +24,7 @@ TOUR = (
     "test_rollouts",
     "test_rollbacks",
     "test_replicas",
+    "test_scaling",
     "test_smoke",
     "test_secrets",
     "test_observability",

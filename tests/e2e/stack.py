@@ -144,7 +144,7 @@ class Stack:
     @property
     def _host_environment(self) -> dict[str, str]:
         return {
-            "PATH": "/usr/bin:/bin",
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.folder),
             "MLOPS_MLFLOW_URL": self.mlflow,
             "MLOPS_MLFLOW_USERNAME": "trainer",
