@@ -20,6 +20,7 @@ from mlops.commands import (
     scaling,
     stack,
     status,
+    storage,
     training,
     users,
     version,
@@ -43,6 +44,7 @@ app.add_typer(status.commands)
 app.add_typer(checks.commands)
 app.add_typer(backups.commands)
 app.add_typer(scaling.commands, name="scale")
+app.add_typer(storage.commands, name="storage")
 app.add_typer(version.commands)
 app.add_typer(notebook.commands)
 app.add_typer(users.commands, name="users")

@@ -11,6 +11,7 @@ LocalStackError
 ├── AccountError        an account of a person cannot be made or changed
 ├── ScalingError        the number of replicas cannot be read or changed
 ├── BackupError         a set of a backup cannot be made, read or restored
+├── StoreError          an object store cannot be taken over into another one
 ├── EngineError         Docker or git refuses a command
 ├── AnswerError         the gateway did not answer rows with predictions
 └── NoAnswerError       a server does not answer now
@@ -57,6 +58,10 @@ class AccountError(LocalStackError):
 
 class BackupError(LocalStackError):
     """A set of a backup cannot be made, cannot be read, or may not be restored here."""
+
+
+class StoreError(LocalStackError):
+    """The objects of a store cannot be taken over into another one, or differ there."""
 
 
 class EngineError(LocalStackError):

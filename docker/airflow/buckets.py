@@ -18,6 +18,9 @@ BUCKETS = ("airflow-logs", "datasets", "mlflow", "predictions")
 RIGHTS = Path(__file__).with_name("rights.txt")
 """Lines of a service, its right (read or write), and its buckets; docker/minio/users.sh makes users of them."""
 
+COPY = ("datasets", "mlops-copy-unfinished")
+"""The object that `mlops storage copy` leaves in a new store until everything is there."""
+
 PROBE = "mlops-rights-probe"
 """An object that a key must not be able to write; it is deleted at once where a key can."""
 
@@ -61,6 +64,17 @@ def make_buckets(client: Any) -> None:
                     "MINIO_ROOT_PASSWORD back, or delete all data: docker compose down -v"
                 ) from error
             print(f"bucket {bucket}: found")
+
+
+def refuse_half_a_copy(client: Any) -> None:
+    """Ends the start on a store that lacks a part of the objects of the one before."""
+    bucket, key = COPY
+    found = client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", [])
+    if any(entry["Key"] == key for entry in found):
+        sys.exit(
+            "FAIL: object store: expected every object of the store before, found a copy that did not end. Repeat "
+            "`mlops storage copy` until it says that both stores are the same (docs/scaling.md)"
+        )
 
 
 def find_missing(client: Any, right: Right) -> Iterator[str]:
@@ -125,5 +139,7 @@ def is_loopback(address: str) -> bool:
 
 
 if __name__ == "__main__":
-    make_buckets(connect(os.environ["MLOPS_S3_ACCESS_KEY"], os.environ["MLOPS_S3_SECRET_KEY"]))
+    root = connect(os.environ["MLOPS_S3_ACCESS_KEY"], os.environ["MLOPS_S3_SECRET_KEY"])
+    make_buckets(root)
+    refuse_half_a_copy(root)
     check_keys()

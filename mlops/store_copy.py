@@ -1,0 +1,111 @@
+"""Takes the objects of one store over into another one and compares every byte; a killed copy goes on when repeated."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from ml_code.settings import Settings
+from ml_code.storage import SCHEME, Storage, StoredObject
+from mlops.backup.buckets import BUCKETS, INCOMING, WORKERS, split
+from mlops.backup.manifest import digest_stream
+from mlops.errors import StoreError
+
+MARKER = f"{SCHEME}datasets/mlops-copy-unfinished"
+"""Is in the new store until the copy is whole. docker/airflow/buckets.py refuses to start the loop on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a copy found: objects in all, those that it had to write, and the bytes of all."""
+
+    objects: int
+    written: int
+    size_bytes: int
+
+
+def open_store(settings: Settings, url: str, key: tuple[str, str]) -> Storage:
+    """A store at an address, with a key that may read and write every bucket."""
+    found = {"s3_endpoint_url": url, "s3_access_key": key[0], "s3_secret_key": SecretStr(key[1])}
+    return Storage(settings.model_copy(update=found))
+
+
+def copy_store(source: Storage, target: Storage, report: Callable[[str], None]) -> Copied:
+    """Makes the buckets of the target hold what those of the source hold.
+
+    An object that is there already is compared and not written again. Files that wait for their intake come last, one
+    after another, because an intake begins with the older ones.
+
+    Raises:
+        StorageError: one of the stores refuses, or has no such bucket.
+        StoreError: the target has objects of its own, the source changes, or an object differs after it was written.
+    """
+    wanted = list_objects(source)
+    _refuse_others(wanted, target)
+    target.write_bytes(MARKER, b"mlops storage copy did not end; repeat it\n")
+    ordered = sorted(wanted, key=lambda entry: (entry.modified_at, entry.uri))
+    waiting = [entry for entry in ordered if split(entry.uri)[1].startswith(INCOMING)]
+    others = [entry for entry in ordered if entry not in waiting]
+    report(f"{len(wanted)} objects, {sum(entry.size_bytes for entry in wanted) / 1e6:.1f} MB")
+    with ThreadPoolExecutor(WORKERS) as pool:
+        written = sum(pool.map(lambda entry: _bring(source, target, entry), others))
+    written += sum(_bring(source, target, entry) for entry in waiting)
+    report("comparing the lists of both stores")
+    _compare_lists(wanted, source, target)
+    target.delete(MARKER)
+    return Copied(len(wanted), written, sum(entry.size_bytes for entry in wanted))
+
+
+def list_objects(storage: Storage) -> list[StoredObject]:
+    """The objects of all buckets but for the marker of a copy."""
+    found = (entry for bucket in BUCKETS for entry in storage.list_objects(f"{SCHEME}{bucket}/"))
+    return [entry for entry in found if entry.uri != MARKER]
+
+
+def _refuse_others(wanted: Sequence[StoredObject], target: Storage) -> None:
+    others = sorted({entry.uri for entry in list_objects(target)} - {entry.uri for entry in wanted})
+    if others:
+        raise StoreError(
+            f"the new store: expected it to be empty or a part of the old one, found {len(others)} other objects, such "
+            f"as {others[0]}; was the loop started on it? Copy into an empty store"
+        )
+
+
+def _bring(source: Storage, target: Storage, entry: StoredObject) -> bool:
+    """Copies an object unless its bytes are there; returns whether it wrote any."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "object"
+        with source.open(entry.uri) as stream, path.open("wb") as file:
+            digest = digest_stream(stream, file)
+        if _digest(target, entry.uri) == digest:
+            return False
+        target.upload(path, entry.uri)
+    if (found := _digest(target, entry.uri)) != digest:
+        raise StoreError(
+            f"object {entry.uri}: expected {digest[1]} bytes with the sha256 {digest[0]} in the new store, found "
+            f"{found}; repeat the copy, and look at the disks of the new store if it happens again"
+        )
+    return True
+
+
+def _digest(storage: Storage, uri: str) -> tuple[str, int] | None:
+    if storage.find(uri) is None:
+        return None
+    with storage.open(uri) as stream:
+        return digest_stream(stream)
+
+
+def _compare_lists(wanted: Sequence[StoredObject], source: Storage, target: Storage) -> None:
+    before, now = ({entry.uri: entry.tag for entry in found} for found in (wanted, list_objects(source)))
+    changed = sorted(uri for uri, _ in before.items() ^ now.items())
+    missing = sorted(before.keys() ^ {entry.uri for entry in list_objects(target)})
+    if changed or missing:
+        what = f"{changed[0]} changed in the old one" if changed else f"{missing[0]} is in one of them only"
+        raise StoreError(
+            f"both stores: expected the same {len(wanted)} objects, found that {what}; stop the loop, and repeat it"
+        )
