@@ -1,0 +1,101 @@
+"""The times of tasks that run in workers, as one set: faults taught in which order they must be (docs/scaling.md)."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from functools import cache
+
+from tests.repo.repository import ROOT, list_celery_services, list_imports
+
+CELERY = list_celery_services()
+BROKER_AWAY_SECONDS = 60
+"""Longest absence of the broker that no task may fail of: a restart takes 20 s on a busy machine."""
+
+HEARTBEAT_SECONDS = 5
+"""`[workers] min_heartbeat_interval` of Airflow."""
+
+LOST_HEARTBEATS = 20
+"""So many may be late on a busy machine before a task counts as lost."""
+
+
+def read_setting(service: str, section: str, name: str) -> str:
+    """What a service of the stack has: its environment counts for more than airflow.cfg."""
+    environment = CELERY[service]["environment"]
+    variable = f"AIRFLOW__{section}__{name}".upper()
+    if variable in environment:
+        found = str(environment[variable])
+        return re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", found)
+    return read_cfg()[section][name]
+
+
+@cache
+def read_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "docker/airflow/airflow.cfg")
+    return parser
+
+
+def read_durations() -> dict[str, float]:
+    """Seconds of the constants and of the defaults in plugins/task_defaults.py."""
+    text = (ROOT / "plugins/task_defaults.py").read_text()
+    units = {"seconds": 1, "minutes": 60, "hours": 3600}
+    found = re.findall(r"^ *\"?(\w+)\"?(?: =|:) pendulum\.duration\((\w+)=(\d+)\)", text, re.MULTILINE)
+    return {name: int(number) * units[unit] for name, unit, number in found}
+
+
+def test_the_durations_are_found() -> None:
+    assert set(read_durations()) == {"TASK_TIMEOUT", "TRAINING_TIMEOUT", "retry_delay"}
+    assert "pendulum" in list_imports(ROOT / "plugins/task_defaults.py")
+
+
+def test_the_broker_sends_no_message_again_while_its_task_runs() -> None:
+    """The second copy would be refused, for its token is too old, and the refusal ends the task that runs."""
+    longest = max(
+        *read_durations().values(),
+        float(read_setting("airflow-scheduler", "core", "default_task_execution_timeout")),
+    )
+    for service in ("airflow-scheduler", "airflow-worker"):
+        visibility = float(read_setting(service, "celery_broker_transport_options", "visibility_timeout"))
+        # A message is taken before its task runs, and may have waited as long as a task may wait.
+        assert visibility > longest + float(read_setting(service, "scheduler", "task_queued_timeout"))
+
+
+def test_the_retries_of_a_task_last_longer_than_the_broker_is_away() -> None:
+    """A task that cannot be sent uses up a try at once."""
+    text = (ROOT / "plugins/task_defaults.py").read_text()
+    [retries] = map(int, re.findall(r'"retries": (\d+)', text))
+    assert '"retry_exponential_backoff": True' in text
+    delay = read_durations()["retry_delay"]
+    assert sum(delay * 2**number for number in range(retries)) > BROKER_AWAY_SECONDS
+
+
+def test_a_task_of_no_pipeline_is_retried_after_the_broker_is_back() -> None:
+    """A lesson, or a DAG of one's own, has Airflow's own delay of five minutes."""
+    assert int(read_cfg()["core"]["default_task_retries"]) >= 1
+    assert not read_cfg().has_option("core", "default_task_retry_delay")
+
+
+def test_a_lost_worker_is_noticed_after_several_heartbeats_and_before_the_wait_for_a_slot_ends() -> None:
+    heartbeat = float(read_setting("airflow-scheduler", "scheduler", "task_instance_heartbeat_timeout"))
+    queued = float(read_setting("airflow-scheduler", "scheduler", "task_queued_timeout"))
+    assert LOST_HEARTBEATS * HEARTBEAT_SECONDS < heartbeat < queued
+
+
+def test_a_worker_that_is_stopped_has_the_time_of_an_ordinary_task() -> None:
+    grace = re.search(r":-(\d+)s", CELERY["airflow-worker"]["stop_grace_period"])
+    assert grace is not None
+    assert int(grace[1]) >= 600
+    # Only its main process gets the signal, so that it waits for its tasks.
+    assert CELERY["airflow-worker"]["init"] is True
+    assert 'exec "$@"' in (ROOT / "docker/airflow/start.sh").read_text()
+
+
+def test_a_worker_runs_two_tasks_each_in_a_process_that_imports_the_libraries() -> None:
+    assert read_setting("airflow-worker", "celery", "worker_concurrency") == "2"
+
+
+def test_how_tasks_ended_is_noted_in_a_database_of_its_own() -> None:
+    """With it in the broker, ten seconds without the broker end the scheduler."""
+    for service in ("airflow-scheduler", "airflow-worker"):
+        assert read_setting(service, "celery", "result_backend").startswith("db+postgresql+psycopg2://celery:")
