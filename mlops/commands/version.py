@@ -13,7 +13,6 @@ from rich.console import Console
 from ml_code.errors import MlopsError
 from ml_code.settings import Settings
 from ml_code.workspace import open_workspace
-from mlops.backup.local_site import is_local
 from mlops.commands.output import AsJson, print_json, print_table
 from mlops.compose import BUILT, ComposeProject, Container
 from mlops.errors import EngineError
@@ -81,6 +80,8 @@ def list_parts() -> Iterator[tuple[str, str]]:
 
 def read_running() -> dict[str, str]:
     """What the containers of the stack run, by part; nothing without a stack, or where Docker is not reached."""
+    from mlops.backup.local_site import is_local
+
     env_file = find_env_file()
     if not env_file.is_file() or is_local(env_file):
         return {}
