@@ -9,6 +9,7 @@ import asyncio
 import gc
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 import bentoml
 from prometheus_client import REGISTRY
@@ -27,6 +28,7 @@ from serving.api.feedback import FeedbackDesk
 from serving.api.metrics import PredictionMetrics
 from serving.api.pages import make_pages
 from serving.api.prediction_log import PredictionLog
+from serving.api.predictions import Predictions
 from serving.following.allowed import read_allowed_models
 from serving.following.follower import Follower
 from serving.following.model_files import ModelFiles
@@ -34,6 +36,9 @@ from serving.following.unlogged import UnloggedColumns
 from serving.memory import return_large_blocks
 from serving.registry.reader import MlflowRegistry
 from serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from serving.grpc_api.server import GrpcServer
 
 TIMEOUT_SECONDS = 10
 """Shorter than the gateway's read timeout of 15 s, so that a slow request ends here with a reason."""
@@ -108,7 +113,7 @@ class PredictionService:
             feedback=self._feedback,
             shadows=self._shadows,
         )
-        mounted_app.app = PredictionApp(
+        mounted_app.app = app = PredictionApp(
             self._follower,
             PredictionMetrics(REGISTRY),
             default_model=default_model,
@@ -117,6 +122,7 @@ class PredictionService:
             log=self._log,
             shadows=self._shadows,
         )
+        self._grpc = make_grpc_server(settings, app.predictions)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
@@ -130,12 +136,16 @@ class PredictionService:
             self._shadows.start(asyncio.get_running_loop())
         await self._follower.restore()
         self._task = asyncio.create_task(self._follower.follow(self._poll_seconds))
+        if self._grpc is not None:
+            self._grpc.open_when_ready(self._poll_seconds)
         gc.set_threshold(*COLLECT_THRESHOLDS)
         asyncio.get_running_loop().call_later(FREEZE_AFTER_SECONDS, freeze_heap)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
         """Ends the follower and its connections, and writes what waits for the prediction log."""
+        if self._grpc is not None:
+            await self._grpc.stop()
         if self._shadows is not None:
             await asyncio.to_thread(self._shadows.close)
         if self._log is not None:
@@ -173,6 +183,15 @@ def make_log(settings: ServingSettings) -> PredictionLog | None:
     hidden = UnloggedColumns(settings.catalog_dir)
     row_maker = RowMaker(sampling=sampling, unit_key=key.encode() or None, read_hidden=hidden.find)
     return PredictionLog(lines, row_maker, sampling=sampling)
+
+
+def make_grpc_server(settings: ServingSettings, predictions: Predictions) -> GrpcServer | None:
+    """The gRPC side of a replica, if it has one; otherwise its library takes no memory."""
+    if not settings.grpc:
+        return None
+    from serving.grpc_api.server import GrpcServer  # noqa: PLC0415  imports gRPC
+
+    return GrpcServer(predictions, settings.host, settings.grpc_port, timeout_seconds=TIMEOUT_SECONDS)
 
 
 def make_desk(settings: ServingSettings) -> FeedbackDesk | None:

@@ -37,6 +37,8 @@ class ServingSettings(BaseSettings):
     )
     host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104  the container's own network
     port: int = Field(default=3000, ge=0, le=65535, description="port to listen on")
+    grpc: bool = Field(default=False, description="whether the Open Inference Protocol is served over gRPC too")
+    grpc_port: int = Field(default=3001, ge=0, le=65535, description="port to listen on for gRPC")
     prediction_log_dir: Path | None = Field(
         default=None, description="folder of the prediction log, shared with its collector; none: no log"
     )

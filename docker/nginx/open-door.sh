@@ -1,5 +1,5 @@
 #!/bin/bash
-# Writes how the gateway listens: in clear, or with TLS=on and the certificate of the mounted folder. Port 8001 is for the
+# Writes how the gateway listens: in clear, or with TLS=on and the mounted certificate; with GRPC=on to gRPC too. Port 8001 is for the
 # stack's own containers and is never published. The image runs this script before Nginx.
 set -euo pipefail
 
@@ -32,4 +32,9 @@ readable for user id $(id -u), found none; make tls makes both"
       "map \$host \$tls_field { default '\"tls\":true,'; }" "include /tmp/programs.conf;" >/tmp/tls.conf
     ;;
   *) fail "TLS: expected on or off, found '$TLS'" ;;
+esac
+case ${GRPC:-off} in
+  off) : >/tmp/grpc.conf ;;
+  on) echo "include /etc/nginx/grpc/pools.conf;" >/tmp/grpc.conf; echo "include /etc/nginx/grpc/calls.conf;" >>/tmp/door.conf ;;
+  *) fail "GRPC: expected on or off, found '$GRPC'" ;;
 esac

@@ -65,14 +65,19 @@ def find_served(follower: Follower, request: Request) -> ServedModel:
     return pick_version(follower, name, version, wants_challenger=wants_challenger)
 
 
-def render_inference_error(error: RequestError) -> bytes:
-    """An error as the protocol has it, with every problem in one text."""
+def describe_inference_error(error: RequestError) -> str:
+    """An error with every problem in one text, as the protocol has it."""
     problems = [f"row {problem.row} {problem.field or ''}: {problem.problem}" for problem in error.detail]
-    return orjson.dumps({"error": "; ".join([error.message, *problems])})
+    return "; ".join([error.message, *problems])
+
+
+def render_inference_error(error: RequestError) -> bytes:
+    """The same as the body of a response."""
+    return orjson.dumps({"error": describe_inference_error(error)})
 
 
 def answer_inference_error(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
-    """The same as a response."""
+    """An error as a response of its own."""
     return _respond(render_inference_error(error), error.status, headers)
 
 

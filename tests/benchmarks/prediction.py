@@ -140,14 +140,14 @@ def train_forest() -> tuple[Pipeline, bytes]:
     return pipeline, export_pipeline(dataset, pipeline, [0, 1, 2], frame).content
 
 
-def store_model(folder: Path, content: bytes) -> None:
+def store_model(folder: Path, content: bytes, name: str = "iris") -> None:
     """Puts a model file where the service finds it as the last good one."""
     files = ModelFiles(folder, "benchmark")
     digest = hashlib.sha256(content).hexdigest()
     temporary = files.temporary_path()
     temporary.write_bytes(content)
     files.keep(temporary, digest)
-    files.record(Version("iris", "1", digest), "2026-01-01T00:00:00+00:00")
+    files.record(Version(name, "1", digest), "2026-01-01T00:00:00+00:00")
 
 
 @contextmanager

@@ -72,11 +72,11 @@ class Fleet:
         alias = ["--network-alias", service, "--volume", mount]
         return self._run([*alias, PYTHON_IMAGE, "python", "/replica.py", name, str(status), str(port)])
 
-    def start_forwarder(self, service: str, socket: Path) -> None:
-        """Starts a container that answers as a service, with what listens at a socket of this machine."""
+    def start_forwarder(self, service: str, socket: Path, port: int = 3000) -> str:
+        """Starts a container that answers as a service, with what listens at a socket of this machine; returns it."""
         mounts = [f"--volume={Path(__file__).with_name('forwarder.py')}:/forwarder.py:ro"]
         mounts += [f"--volume={socket.parent}:/sockets", "--network-alias", service]
-        self._run([*mounts, PYTHON_IMAGE, "python", "/forwarder.py", "3000", f"/sockets/{socket.name}"])
+        return self._run([*mounts, PYTHON_IMAGE, "python", "/forwarder.py", str(port), f"/sockets/{socket.name}"])
 
     def start_gateway(
         self, secrets_folder: Path | None = None, loop_folder: Path | None = None, **settings: str
@@ -120,6 +120,7 @@ def _configure(settings: dict[str, str]) -> list[str]:
         "start-secrets.sh": "/docker-entrypoint.d/12-start-secrets.sh",
         "open-door.sh": "/docker-entrypoint.d/13-open-door.sh",
         "tls.conf": "/etc/nginx/tls.conf",
+        "grpc": "/etc/nginx/grpc",
         "programs": "/opt/gateway",
         "templates": "/etc/nginx/templates",
         "html": "/usr/share/nginx/html",

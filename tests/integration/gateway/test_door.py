@@ -62,6 +62,7 @@ def test_a_page_of_the_replicas_is_shown(gateway: httpx.Client, path: str) -> No
     "path",
     [
         *("/metrics", "/readyz", "/livez", "/schema.json", "/docs.json", "/static_content/index.css", "/nope", "/.env"),
+        *("/inference.GRPCInferenceService/ModelInfer", "/_grpc_error/503", "/_grpc_stranger"),
         *("/v2/metrics", "/v2/models", "/v2/models/iris/versions", "/v2/models/iris/config"),
     ],
 )
@@ -258,6 +259,7 @@ BAD_SETTINGS = [
     ("CANARY_PERCENT", "99999999999999999999"),
     ("RATE_LIMIT_PER_SECOND", "0"),
     ("AIRFLOW_PORT", "8080; }"),
+    ("GRPC", "yes"),
 ]
 
 
