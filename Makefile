@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install env digests tls up demo down logs build check fast test test-long newcomer drill docs docs-site notebook mutants statistics screenshots bench bench-stack lock update audit hooks image release-check images-publish kma-live
+.PHONY: help install env digests tls up upgrade demo down logs build check fast test test-long newcomer drill docs docs-site notebook mutants statistics screenshots bench bench-stack lock update audit hooks image release-check images-publish kma-live
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
@@ -29,6 +29,7 @@ digests: ## pin the images of .env by digest, where their registries are reached
 
 up: ## build and start the stack, wait until it is healthy, print URLs and users; PROFILE=celery, observability
 	@if [ -e .mlops-restore ]; then echo "FAIL: the restore of a backup did not end: repeat mlops restore" >&2; exit 1; fi
+	@if [ -e .mlops-upgrade ]; then echo "FAIL: an upgrade did not end: run mlops upgrade --back" >&2; exit 1; fi
 	@docker/bin/checkout.sh
 	@docker/bin/modes.sh
 	@docker/bin/env.sh
@@ -36,6 +37,13 @@ up: ## build and start the stack, wait until it is healthy, print URLs and users
 	$(COMPOSE) up --detach --build --wait --remove-orphans
 	@docker image prune --force --filter label=org.opencontainers.image.title=mlops-loop >/dev/null
 	@PROFILE="$(PROFILE)" docker/bin/urls.sh
+
+# The checkout has the new version by then: git pull, or git checkout of a tag.
+upgrade: .venv/installed ## back up, build, migrate and start the version of this checkout; or go back; WAIT=30, INTERRUPT=1
+	@docker/bin/checkout.sh
+	@docker/bin/modes.sh
+	@docker/bin/env.sh
+	@.venv/bin/mlops upgrade $(if $(WAIT),--wait $(WAIT)) $(if $(INTERRUPT),--interrupt)
 
 demo: .venv/installed ## the same loop without Docker: train, gate, deploy, predict; EXIT=1 stops it afterwards
 	.venv/bin/mlops demo $(if $(EXIT),--exit)

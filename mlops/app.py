@@ -22,6 +22,7 @@ from mlops.commands import (
     status,
     storage,
     training,
+    upgrading,
     users,
     version,
 )
@@ -46,6 +47,7 @@ app.add_typer(backups.commands)
 app.add_typer(scaling.commands, name="scale")
 app.add_typer(storage.commands, name="storage")
 app.add_typer(version.commands)
+app.add_typer(upgrading.commands)
 app.add_typer(notebook.commands)
 app.add_typer(users.commands, name="users")
 app.add_typer(stack.commands)

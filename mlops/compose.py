@@ -41,6 +41,7 @@ class Container:
     image: str
     image_id: str
     is_running: bool
+    exit_code: int
     is_healthy: bool
     environment: Mapping[str, str]
     folder: Path
@@ -106,12 +107,20 @@ class ComposeProject:
         """
         return self.docker("compose", *arguments)
 
+    def read_last_words(self, container: Container) -> str:
+        """The end of what a container has said, on either of its streams."""
+        done = self._call("logs", "--tail", "5", container.container_id)
+        return " ".join(f"{done.stdout}\n{done.stderr}".split())[-600:]
+
     def docker(self, *arguments: str) -> str:
         """Runs `docker` and returns what it printed.
 
         Raises:
             EngineError: it failed.
         """
+        return self._call(*arguments).stdout
+
+    def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = dict(os.environ)
         if self.files:
             environment |= {"COMPOSE_FILE": ":".join(self.files), "COMPOSE_PATH_SEPARATOR": ":"}
@@ -131,7 +140,7 @@ class ComposeProject:
                 f"docker {' '.join(arguments[:6])}: expected exit code 0, found {done.returncode}: "
                 f"{done.stderr.strip()[-600:]}; `docker compose logs` has more"
             )
-        return done.stdout
+        return done
 
 
 def _read_container(found: Mapping[str, Any]) -> Container:
@@ -144,6 +153,7 @@ def _read_container(found: Mapping[str, Any]) -> Container:
         image=found["Config"]["Image"],
         image_id=found["Image"],
         is_running=state["Status"] == "running",
+        exit_code=state.get("ExitCode", 0),
         is_healthy=(state.get("Health") or {}).get("Status", "healthy") == "healthy",
         environment=dict(entry.partition("=")[::2] for entry in found["Config"]["Env"] or ()),
         folder=folder,

@@ -13,6 +13,7 @@ LocalStackError
 ├── BackupError         a set of a backup cannot be made, read or restored
 ├── StoreError          an object store cannot be taken over into another one
 ├── EngineError         Docker or git refuses a command
+├── UpgradeError        the stack was not upgraded
 ├── AnswerError         the gateway did not answer rows with predictions
 └── NoAnswerError       a server does not answer now
 """
@@ -70,6 +71,10 @@ class EngineError(LocalStackError):
 
 class ScalingError(LocalStackError):
     """The number of replicas cannot be read or changed, or the machine has no room for it."""
+
+
+class UpgradeError(LocalStackError):
+    """The stack was not upgraded, and runs what it ran before."""
 
 
 class AnswerError(LocalStackError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
@@ -35,9 +35,20 @@ type Report = Callable[[str], None]
 
 
 def make_backup(
-    site: Site, target: BackupTarget, report: Report, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    site: Site,
+    target: BackupTarget,
+    report: Report,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    versions: Mapping[str, str] | None = None,
 ) -> Path:
     """Makes a set, deletes those that are too old, and returns the new one.
+
+    Args:
+        site: the stack.
+        target: where sets go.
+        report: is told each step.
+        now: the clock.
+        versions: those that the stack runs, where it is not that of this code.
 
     Raises:
         BackupError: the folder, a server or a program refuses; the older sets stay.
@@ -55,7 +66,7 @@ def make_backup(
             format=FORMAT,
             began_at=began_at.isoformat(),
             ended_at=now().isoformat(),
-            versions={**find_versions(), "postgres": site.postgres.read_version()},
+            versions={**find_versions(), **(versions or {}), "postgres": site.postgres.read_version()},
             migrations=_list_migrations(site),
             installation=describe_identity(read_env_file(site.env_file, interpolate=True)),
             files=[describe_file(folder, name) for name in list_files(folder)],

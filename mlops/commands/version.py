@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as find_installed
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.console import Console
 from ml_code.errors import MlopsError
 from ml_code.settings import Settings
 from ml_code.workspace import open_workspace
+from mlops.commands.checks import EnvFile
 from mlops.commands.output import AsJson, print_json, print_table
 from mlops.compose import BUILT, ComposeProject, Container
 from mlops.errors import EngineError
@@ -42,9 +44,10 @@ commands = typer.Typer()
 
 
 @commands.command()
-def version(*, as_json: AsJson = False) -> None:
+def version(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
     """Show release, commit, images, migrations and libraries: those here, and those that the stack runs."""
-    found, running = dict(list_parts()), read_running()
+    file = env_file or find_env_file()
+    found, running = dict(list_parts(file)), read_running(file)
     if running and MIGRATION.fullmatch(found[OF_WAREHOUSE]):
         running[OF_CODE] = found[OF_WAREHOUSE]
     rows = [
@@ -58,7 +61,7 @@ def version(*, as_json: AsJson = False) -> None:
     else:
         print_table([_mark(part, here, running.get(part)) for part, here in found.items()], flexible=["here", "runs"])
         if any(row["differs"] for row in rows):
-            Console().print("! The stack runs something else than this checkout: `make up` changes it.")
+            Console().print("! The stack runs something else than this checkout: `make upgrade` changes it.")
 
 
 def _mark(part: str, here: str, runs: str | None) -> dict[str, str | None]:
@@ -66,23 +69,22 @@ def _mark(part: str, here: str, runs: str | None) -> dict[str, str | None]:
     return {"part": part, "here": here, "runs": runs if runs in {None, here} else f"! {runs}"}
 
 
-def list_parts() -> Iterator[tuple[str, str]]:
+def list_parts(env_file: Path) -> Iterator[tuple[str, str]]:
     """What is here: each part with its version."""
-    settings = _find_settings()
+    settings = _find_settings(env_file)
     yield "release", _find_library(RELEASE)
     yield "commit", _find_commit(settings)
-    yield from _list_images()
+    yield from _list_images(env_file)
     yield OF_CODE, _find_migration()
     yield OF_WAREHOUSE, _read_migration(settings)
     for name in LIBRARIES:
         yield name, _find_library(name)
 
 
-def read_running() -> dict[str, str]:
+def read_running(env_file: Path) -> dict[str, str]:
     """What the containers of the stack run, by part; nothing without a stack, or where Docker is not reached."""
     from mlops.backup.local_site import is_local
 
-    env_file = find_env_file()
     if not env_file.is_file() or is_local(env_file):
         return {}
     project = ComposeProject(env_file.resolve().parent)
@@ -112,9 +114,9 @@ def _name_images(project: ComposeProject, containers: Mapping[str, Container]) -
         yield f"image {part}", f"{container.image}, of an earlier build" if newer else container.image
 
 
-def _find_settings() -> Settings | None:
+def _find_settings(env_file: Path) -> Settings | None:
     try:
-        return load_host_settings()
+        return load_host_settings(env_file)
     except MlopsError:
         return None
 
@@ -125,10 +127,9 @@ def _find_commit(settings: Settings | None) -> str:
     return find_git_commit(settings) if settings else UNKNOWN
 
 
-def _list_images() -> Iterator[tuple[str, str]]:
+def _list_images(env_file: Path) -> Iterator[tuple[str, str]]:
     """The images by the file of the stack; none without one, such as in a container."""
-    path = find_env_file()
-    values = read_env_file(path) if path.is_file() else {}
+    values = read_env_file(env_file) if env_file.is_file() else {}
     for name in BUILT if values else ():
         yield f"image {name}", f"mlops-loop/{name}:{values.get('IMAGE_TAG') or 'dev'}"
     for name, image in sorted(values.items()):

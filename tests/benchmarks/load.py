@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from urllib.parse import urlsplit
 
 REQUEST_SECONDS = 30.0
@@ -39,6 +40,8 @@ class LoadReport:
     first_seconds: Mapping[str, float]
     """When each version was first seen, from the start of the load."""
     last_seconds: Mapping[str, float]
+    longest_gap_seconds: float
+    """Longest time from one answer with status 200 to the next."""
 
 
 @dataclass(slots=True)
@@ -58,6 +61,7 @@ class _Run:
     versions: Counter[str] = field(default_factory=Counter)
     first_seconds: dict[str, float] = field(default_factory=dict)
     last_seconds: dict[str, float] = field(default_factory=dict)
+    answered_at: list[float] = field(default_factory=list)
 
 
 def run_load(
@@ -152,6 +156,8 @@ async def _exchange(run: _Run, request: bytes, reader: asyncio.StreamReader, wri
     body = await reader.readexactly(int(length[1]))
     if status[1] != b"200":
         run.failures[f"status {status[1].decode()}"] += 1
+    else:
+        run.answered_at.append(asyncio.get_running_loop().time())
     version, named = _VERSION.search(head), _NAMED.search(body)
     if named and (version is None or version[1] != named[1]):
         run.failures["two versions"] += 1
@@ -180,4 +186,5 @@ def _summarize(run: _Run) -> LoadReport:
         versions=dict(run.versions),
         first_seconds=run.first_seconds,
         last_seconds=run.last_seconds,
+        longest_gap_seconds=round(max((later - one for one, later in pairwise(run.answered_at)), default=0.0), 2),
     )

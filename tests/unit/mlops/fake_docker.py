@@ -22,6 +22,7 @@ class FakeDocker:
     def __init__(self, answers: Mapping[str, Answer] | None = None) -> None:
         self.answers = dict(answers or {})
         self.failing: list[str] = []
+        self.errors: dict[str, str] = {}
         self.commands: list[str] = []
         self.environments: list[Mapping[str, str]] = []
 
@@ -34,7 +35,7 @@ class FakeDocker:
         for words, answer in self.answers.items():
             if text.startswith(words):
                 return subprocess.CompletedProcess(
-                    command, 0, answer if isinstance(answer, str) else answer(command), ""
+                    command, 0, answer if isinstance(answer, str) else answer(command), self.errors.get(words, "")
                 )
         return subprocess.CompletedProcess(command, 0, "", "")
 

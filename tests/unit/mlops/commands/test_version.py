@@ -17,7 +17,7 @@ from tests.unit.mlops.fake_docker import FakeDocker, answer_stack, describe_cont
 
 
 def show(monkeypatch: pytest.MonkeyPatch, settings: Settings | None, env_file: Path) -> dict[str, str]:
-    def load() -> Settings:
+    def load(_: Path) -> Settings:
         if settings is None:
             raise SettingsError("none here")
         return settings
@@ -100,7 +100,7 @@ def test_beside_a_stack_it_shows_what_the_containers_run(monkeypatch: pytest.Mon
 def test_differences_are_marked_and_the_next_step_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shown = show_beside_a_stack(monkeypatch, tmp_path)
     assert "! pgsty/silo:1" in shown
-    assert "`make up`" in shown
+    assert "`make upgrade`" in shown
 
 
 def test_without_docker_it_shows_what_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

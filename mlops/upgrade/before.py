@@ -1,0 +1,76 @@
+"""What ran before an upgrade: noted in a file before anything is changed, so that a killed upgrade can be undone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mlops.backup.databases import DATABASES, Postgres
+
+MARKER = ".mlops-upgrade"
+
+SCHEMA_TABLES = """
+    SELECT quote_ident(table_schema) || '.' || quote_ident(table_name) FROM information_schema.tables
+    WHERE table_name LIKE 'alembic\\_version%' OR table_schema = 'warehouse' AND table_name = 'schema_version'
+    ORDER BY 1
+"""
+"""The tables in which Alembic, for Airflow and MLflow, and the warehouse keep the migrations that they have had."""
+
+COLUMNS = {"warehouse.schema_version": "name"}
+
+type Schemas = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The version that runs until an upgrade: its commit, its images, the migrations of its databases.
+
+    `new` is the commit of the upgrade, `set_folder` the backup, once it is made.
+    """
+
+    commit: str
+    new: str
+    files: tuple[str, ...]
+    images: Mapping[str, str]
+    schemas: Schemas
+    set_folder: str | None = None
+
+    def write(self, checkout: Path) -> None:
+        """Writes the file, whole or not at all."""
+        partial = checkout / f"{MARKER}.partial"
+        partial.write_text(json.dumps(asdict(self), indent=1))
+        partial.replace(checkout / MARKER)
+
+
+def read_before(checkout: Path) -> Before | None:
+    """What an upgrade that did not end has noted; None without one."""
+    try:
+        found = json.loads((checkout / MARKER).read_text())
+    except FileNotFoundError:
+        return None
+    return Before(**{**found, "files": tuple(found["files"])})
+
+
+def forget_before(checkout: Path) -> None:
+    """Deletes the file: the upgrade has ended."""
+    (checkout / MARKER).unlink(missing_ok=True)
+
+
+def read_schemas(postgres: Postgres) -> dict[str, list[str]]:
+    """The migrations that each database has had.
+
+    Raises:
+        BackupError: the server does not answer.
+    """
+    return {database: _read_schema(postgres, database) for database in DATABASES}
+
+
+def _read_schema(postgres: Postgres, database: str) -> list[str]:
+    found = []
+    for (table,) in postgres.ask(database, SCHEMA_TABLES):
+        column = COLUMNS.get(table, "version_num")
+        rows = postgres.ask(database, f"SELECT {column} FROM {table} ORDER BY 1")  # noqa: S608  names of tables of ours
+        found += [f"{table}: {value}" for (value,) in rows]
+    return found
