@@ -26,6 +26,7 @@ PLACES: Mapping[str, str] = {
     "docs/runbook.md": "howto/runbook.md",
     "docs/kubernetes.md": "howto/kubernetes.md",
     "docs/scaling.md": "howto/scaling.md",
+    "docs/scaling.ko.md": "howto/scaling-ko.md",
     "docs/task-states.md": "reference/task-states.md",
     "docs/dataset.schema.json": "reference/dataset.md",
     "docs/architecture.md": "explanation/architecture.md",

@@ -16,7 +16,7 @@ import pytest
 
 from tests.repo.repository import ROOT, find_files
 
-DOCUMENTS = [file for file in find_files("*.md", "docs/*.md") if file.name != "README.ko.md"]
+DOCUMENTS = [file for file in find_files("*.md", "docs/*.md") if not file.name.endswith(".ko.md")]
 OTHER_FILES = (
     "*.md", "docs/**/*.md", "**/*.sh", "**/*.y*ml", "**/*.toml", "**/*.sql", "docker/nginx/**/*", ".github/**/*",
     "Dockerfile", "Makefile", ".env.example",
