@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 import pandas as pd
@@ -18,8 +18,8 @@ from ml_code.data.live_rows import LIVE, PENDING
 from ml_code.data.snapshot_blocks import fetch_blocks
 from ml_code.data.source import load_source
 from ml_code.data.spool import open_spool
-from ml_code.data.union import AcceptedFile, choose_counting, unite
-from ml_code.data.versions import PresentVersion, digest_inputs, make_version, read_present, write_present
+from ml_code.data.union import AcceptedFile, choose_counting, write_union
+from ml_code.data.versions import PresentVersion, digest_inputs, read_present, write_present
 from ml_code.datasets import Dataset
 from ml_code.storage import StoredObject
 from ml_code.ways import FIT, IN_MEMORY
@@ -94,17 +94,15 @@ def take_snapshot(workspace: Workspace, dataset: Dataset, source_sha256: str) ->
     return uri
 
 
-def _write_snapshot(workspace: Workspace, dataset: Dataset, files: list[AcceptedFile]) -> tuple[str, str]:
+def _write_snapshot(workspace: Workspace, dataset: Dataset, files: Iterable[AcceptedFile]) -> tuple[str, str]:
     """Writes the union of files, unless it exists; returns its version and its URI."""
-    rows = unite(dataset, files)
-    version = make_version(dataset, rows)
-    uri = _locate(workspace, dataset, version)
-    if workspace.storage.find(uri) is None:
-        buffer = io.BytesIO()
-        rows.to_parquet(buffer, index=False)
-        workspace.storage.write_bytes(uri, buffer.getvalue())
-        log.info("%s: %d rows of %d accepted files, snapshot %s", dataset.name, len(rows), len(files), uri)
-    return version, uri
+    with open_spool(workspace.settings.spool_dir) as folder:
+        union = write_union(dataset, files, folder)
+        uri = _locate(workspace, dataset, union.version)
+        if workspace.storage.find(uri) is None:
+            workspace.storage.upload(union.path, uri)
+            log.info("%s: %d rows of the accepted files, snapshot %s", dataset.name, union.rows, uri)
+    return union.version, uri
 
 
 def find_newest(workspace: Workspace, dataset: Dataset) -> StoredObject | None:
@@ -171,10 +169,11 @@ def _read_dropped(workspace: Workspace, dataset: Dataset, names: Iterable[str]) 
     return {model: read_dropped(workspace, model) for model, of in sorted(models.items()) if of == dataset.name}
 
 
-def _read_files(files: CleanFiles, names: Iterable[str], dropped: Dropped) -> list[AcceptedFile]:
-    """The accepted files, of live rows those whose label counts."""
-    found = [files.read(name) for name in names]
-    return [(file, drop_labels(rows, dropped.get(file.model or "", {}))) for file, rows in found]
+def _read_files(files: CleanFiles, names: Iterable[str], dropped: Dropped) -> Iterator[AcceptedFile]:
+    """Yields the accepted files, of live rows those whose label counts; one at a time is in memory."""
+    for name in names:
+        file, rows = files.read(name)
+        yield file, drop_labels(rows, dropped.get(file.model or "", {}))
 
 
 def _locate(workspace: Workspace, dataset: Dataset, version: str) -> str:

@@ -8,15 +8,22 @@ a key of their own, so they never replace another row.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ml_code.data.clean_files import SOURCE, CleanFile, CleanFiles
 from ml_code.data.live_rows import LIVE, LIVE_ID, PENDING, describe_live
-from ml_code.data.validation import check_rows, narrow_target
-from ml_code.data.versions import digest_rows, read_present
+from ml_code.data.validation import check_rows, find_whole_labels
+from ml_code.data.versions import VersionDigest, digest_rows, read_present
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
 from ml_code.workspace import Workspace
@@ -36,32 +43,121 @@ def choose_counting(names: Iterable[str], source_sha256: str) -> list[str]:
     return files if source_sha256 in files or source not in names else [source, *files]
 
 
-def unite(dataset: Dataset, files: Iterable[AcceptedFile]) -> pd.DataFrame:
-    """Unites accepted files: every row, or the newest row of each key.
+@dataclass(frozen=True, slots=True)
+class Union:
+    """A snapshot's file on this machine, its rows, and the dataset's version that they are."""
 
-    Their rows are checked again, because the catalog may have changed since their acceptance.
+    path: Path
+    rows: int
+    version: str
+
+
+def write_union(dataset: Dataset, files: Iterable[AcceptedFile], folder: Path) -> Union:
+    """Writes the union of accepted files as one Parquet file: every row, or the newest row of each key.
+
+    Their rows are checked again, because the catalog may have changed since their acceptance. One file at a time is in
+    memory, and of the others the keys only.
+
+    Args:
+        dataset: declares the columns.
+        files: in any order.
+        folder: an empty one on a disk.
 
     Raises:
         DataCheckError: no row of them fits the present catalog.
     """
-    found = list(files)
-    parts = list(_check_in_order(dataset, found))
-    if not any(len(rows) for _, rows in parts):
+    parts, left_out = _write_parts(dataset, files, folder)
+    if not any(part.rows for part in parts):
         raise DataCheckError(
-            f"{dataset.name}: found {len(found)} accepted files and no row in them that fits the catalog, "
+            f"{dataset.name}: found {len(parts) + left_out} accepted files and no row in them that fits the catalog, "
             "expected at least one; fix the catalog, or bring a file by `mlops dataset put`"
         )
-    own = _keep_newest([rows for file, rows in parts if not file.is_live], dataset.key)
-    live = _keep_newest([rows for file, rows in parts if file.is_live], LIVE_ID)
-    return narrow_target(dataset, pd.concat([*own, *live], ignore_index=True))
+    parts.sort(key=lambda part: (part.file.is_live, name_age(part.file)))
+    newest = list(_find_newest(parts))
+    dtypes = _find_dtypes(dataset, parts, newest)
+    path, version, rows = folder / "union.parquet", VersionDigest(dataset, dtypes), 0
+    with closing(_Writer(path)) as writer:
+        for part, is_newest in zip(parts, newest, strict=True):
+            kept = pd.read_parquet(part.path)[is_newest]
+            whole = kept.reindex(columns=dtypes.index).astype(dtypes.to_dict()).reset_index(drop=True)
+            part.path.unlink()
+            version.add(whole)
+            writer.write(whole)
+            rows += len(whole)
+    return Union(path, rows, version.finish())
 
 
-def _keep_newest(parts: list[pd.DataFrame], key: str | None) -> list[pd.DataFrame]:
-    """The parts in one, with the last row of each key; nothing of no part."""
-    if not parts:
-        return []
-    rows = pd.concat(parts, ignore_index=True)
-    return [rows if key is None else rows.drop_duplicates(subset=[key], keep="last", ignore_index=True)]
+def name_age(file: CleanFile) -> tuple[bool, str, str]:
+    """Sorts files from the oldest to the newest; the source is older than any other."""
+    return not file.is_source, file.accepted_at, file.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The rows of one file that fit the catalog, on this machine."""
+
+    file: CleanFile
+    path: Path
+    rows: int
+    keys: pd.Series | None
+    is_whole: npt.NDArray[np.bool_]
+    empty: pd.DataFrame
+
+
+def _write_parts(dataset: Dataset, files: Iterable[AcceptedFile], folder: Path) -> tuple[list[_Part], int]:
+    """The parts, and how many files are left out because they break the present catalog."""
+    parts: list[_Part] = []
+    left_out = 0
+    for number, (file, frame) in enumerate(files):
+        rows = _check_again(dataset, file, frame)
+        if rows is None:
+            left_out += 1
+            continue
+        path = folder / f"{number}.parquet"
+        rows.to_parquet(path, index=False)
+        key = LIVE_ID if file.is_live else dataset.key
+        keys = None if key is None else rows[key].reset_index(drop=True)
+        parts.append(_Part(file, path, len(rows), keys, find_whole_labels(dataset, rows), rows.head(0)))
+    return parts, left_out
+
+
+def _find_newest(parts: Sequence[_Part]) -> Iterator[npt.NDArray[np.bool_]]:
+    """Yields for each part which of its rows no later one replaces; those without a key all stay."""
+    for is_live in (False, True):
+        same = [part for part in parts if part.file.is_live == is_live]
+        keys = [part.keys for part in same if part.keys is not None]
+        if not keys:
+            yield from (np.ones(part.rows, bool) for part in same)
+            continue
+        is_newest = ~pd.concat(keys, ignore_index=True).duplicated(keep="last").to_numpy()
+        yield from np.split(is_newest, np.cumsum([part.rows for part in same])[:-1])
+
+
+def _find_dtypes(dataset: Dataset, parts: Sequence[_Part], newest: Sequence[npt.NDArray[np.bool_]]) -> pd.Series:
+    """The dtype of each column of all parts; that of the target is int64 if all of its rows have whole labels."""
+    dtypes = pd.concat([part.empty for part in parts], ignore_index=True).dtypes
+    dtypes[[pd.api.types.is_object_dtype(dtype) for dtype in dtypes]] = pd.StringDtype(na_value=np.nan)
+    if all(part.is_whole[kept].all() for part, kept in zip(parts, newest, strict=True)):
+        dtypes[dataset.target] = np.dtype("int64")
+    return dtypes
+
+
+class _Writer:
+    """Appends frames of the same columns to one Parquet file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: pq.ParquetWriter | None = None
+
+    def write(self, rows: pd.DataFrame) -> None:
+        table = pa.Table.from_pandas(rows, schema=self._file and self._file.schema, preserve_index=False)
+        if self._file is None:
+            self._file = pq.ParquetWriter(self._path, table.schema)
+        self._file.write_table(table)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 class CountingContent:
@@ -129,12 +225,19 @@ def _digest_newest(key: str, rows: pd.DataFrame) -> dict[Any, bytes]:
 
 def _check_in_order(dataset: Dataset, files: Iterable[AcceptedFile]) -> Iterator[AcceptedFile]:
     """Yields the files from the oldest to the newest, with the rows that fit the present catalog."""
-    for file, frame in sorted(files, key=lambda part: (not part[0].is_source, part[0].accepted_at, part[0].sha256)):
-        try:
-            checked = check_rows(describe_live(dataset) if file.is_live else dataset, frame)
-        except DataCheckError as error:
-            log.warning("%s: %s is left out of the snapshot: %s", dataset.name, file.origin, error)
-            continue
-        if checked.bad:
-            log.warning("%s: %d rows of %s break the present checks", dataset.name, len(checked.bad), file.origin)
-        yield file, checked.good
+    for file, frame in sorted(files, key=lambda part: name_age(part[0])):
+        rows = _check_again(dataset, file, frame)
+        if rows is not None:
+            yield file, rows
+
+
+def _check_again(dataset: Dataset, file: CleanFile, frame: pd.DataFrame) -> pd.DataFrame | None:
+    """The rows of a file that fit the present catalog; None if the file lacks a column of it."""
+    try:
+        checked = check_rows(describe_live(dataset) if file.is_live else dataset, frame)
+    except DataCheckError as error:
+        log.warning("%s: %s is left out of the snapshot: %s", dataset.name, file.origin, error)
+        return None
+    if checked.bad:
+        log.warning("%s: %d rows of %s break the present checks", dataset.name, len(checked.bad), file.origin)
+    return checked.good

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pandera.pandas as pa
 
@@ -166,9 +167,16 @@ def refuse_too_many_bad(name: str, bad: Iterable[str], bad_rows: int, rows: int,
 
 def narrow_target(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
     """Converts class labels to int64 if all are whole numbers, so that `/predict` responds with numbers."""
-    if dataset.task == "regression" or not frame[dataset.target].str.fullmatch(WHOLE_NUMBER).all():
+    if not find_whole_labels(dataset, frame).all():
         return frame
     return replace_columns(frame, {dataset.target: frame[dataset.target].astype("int64")})
+
+
+def find_whole_labels(dataset: Dataset, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Whether the label of each row is a whole number; a value of a regression is no label."""
+    if dataset.task == "regression":
+        return np.zeros(len(frame), bool)
+    return frame[dataset.target].str.fullmatch(WHOLE_NUMBER).to_numpy(bool)
 
 
 def make_schema(dataset: Dataset) -> pa.DataFrameSchema:

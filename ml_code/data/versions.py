@@ -79,13 +79,29 @@ def digest_inputs(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def make_version(dataset: Dataset, rows: pd.DataFrame) -> str:
-    """Digest of a dataset's rows, in any order and from any files, and of the columns' roles and types."""
-    kinds = {name: _name_kind(rows[name]) for name in sorted(rows.columns)}
-    head = json.dumps([dataset.model_dump(mode="json", include=ROLES), kinds], sort_keys=True)
-    digest = hashlib.sha256(head.encode())
-    digest.update(b"".join(sorted(digest_rows(rows))))
-    return digest.hexdigest()[:VERSION_LENGTH]
+class VersionDigest:
+    """The version of rows that come in blocks: the digest of them in any order, and of the columns' roles and types.
+
+    It holds 16 bytes for each row.
+    """
+
+    def __init__(self, dataset: Dataset, dtypes: pd.Series) -> None:
+        """Takes the dtype of each column, which all blocks have."""
+        kinds = {name: _name_kind(pd.Series(dtype=dtypes[name])) for name in sorted(dtypes.index)}
+        self._head = json.dumps([dataset.model_dump(mode="json", include=ROLES), kinds], sort_keys=True)
+        self._digests: list[bytes] = []
+
+    def add(self, rows: pd.DataFrame) -> None:
+        """Adds a block."""
+        self._digests.append(b"".join(digest_rows(rows)))
+
+    def finish(self) -> str:
+        """The version of the added rows."""
+        digest = hashlib.sha256(self._head.encode())
+        numbers = np.frombuffer(b"".join(self._digests), ">u8").reshape(-1, 2)
+        self._digests.clear()
+        digest.update(numbers[np.lexsort((numbers[:, 1], numbers[:, 0]))])
+        return digest.hexdigest()[:VERSION_LENGTH]
 
 
 def digest_rows(rows: pd.DataFrame) -> list[bytes]:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tempfile
 from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,7 +15,7 @@ from ml_code.data import holdout
 from ml_code.data.clean_files import CleanFile
 from ml_code.data.holdout import make_holdout_id, split_holdout
 from ml_code.data.source import _read_bundled_iris
-from ml_code.data.union import unite
+from ml_code.data.union import write_union
 from ml_code.data.validation import check_rows
 from ml_code.datasets import Dataset, load_dataset
 from ml_code.errors import DataCheckError
@@ -247,7 +249,8 @@ def describe_file(number: int) -> CleanFile:
 
 def sides(dataset: Dataset, parts: list[tuple[CleanFile, pd.DataFrame]]) -> tuple[Counter[object], Counter[object]]:
     """What tells rows apart, of the rows held out and of those to train on."""
-    split = split_holdout(dataset, unite(dataset, parts))
+    with tempfile.TemporaryDirectory() as folder:
+        split = split_holdout(dataset, pd.read_parquet(write_union(dataset, parts, Path(folder)).path))
     columns = [dataset.key] if dataset.key else dataset.columns
     held_out, trained = (
         Counter(side[columns].astype("str").itertuples(index=False, name=None)) for side in (split.holdout, split.train)

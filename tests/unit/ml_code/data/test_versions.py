@@ -10,8 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_code.data.validation import check_rows
-from ml_code.data.versions import digest_rows, make_version
+from ml_code.data.versions import VersionDigest, digest_rows
+from ml_code.datasets import Dataset
 from tests.unit.ml_code.passengers import make_dataset, make_rows
+
+
+def make_version(dataset: Dataset, rows: pd.DataFrame) -> str:
+    """The version of rows that come in blocks of 70."""
+    digest = VersionDigest(dataset, rows.dtypes)
+    for start in range(0, len(rows), 70):
+        digest.add(rows.iloc[start : start + 70])
+    return digest.finish()
 
 
 def typed_rows(rows: int = 50) -> pd.DataFrame:
