@@ -33,8 +33,8 @@ WORKERS = "fit_workers"
 MEMORY_SHARE = 0.5
 """Of a worker's memory for one training: other tasks and the libraries need the rest."""
 
-BYTES_PER_CELL = 60
-"""Peak memory of a training in memory for each cell of the snapshot (docs/figures.md)."""
+BYTES_PER_CELL = 80
+"""Peak memory of a training in memory for each cell: 34 with a key, 75 without one (docs/figures.md)."""
 
 CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 

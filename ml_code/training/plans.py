@@ -104,7 +104,8 @@ def _take_files_too(mix: dict[str, Any]) -> dict[str, Any]:
 
 def training_arguments(plan: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a plan that `run.train` takes."""
-    arguments = {name: plan[name] for name in ("dataset", "model_type", "estimator", "hyperparameters", "fit")}
+    arguments = {name: plan[name] for name in ("dataset", "model_type", "estimator", "hyperparameters")}
+    arguments["fit"] = plan.get("fit")  # a run that an older release began has none
     return arguments | ({"mix": Mix(**mix)} if (mix := plan.get("mix")) else {})
 
 
