@@ -187,7 +187,7 @@ class OnnxModel:
         answers, probabilities = self.run(feed)
         values = answers.tolist()
         if self._labels is not None:
-            values = [self._labels[class_id] for class_id in values]
+            values = list(map(self._labels.__getitem__, values))
         return Prediction(values, probabilities, self.spec.classes)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.benchmarks import dag_import, prediction
+from tests.benchmarks import dag_import, limit, prediction
 
 dag_import.main()
 prediction.main()
+limit.main()

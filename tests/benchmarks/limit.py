@@ -30,8 +30,8 @@ from tests.benchmarks.prediction import read_memory_mb, store_model, train_fores
 from tests.ports import free_port
 from tests.processes import run_process
 
-ROUNDS = 7
-SECONDS = 0.7
+ROUNDS = 5
+SECONDS = 0.5
 START_SECONDS = 120
 HERTZ = os.sysconf("SC_CLK_TCK")
 WIDE = 20
@@ -98,8 +98,12 @@ def ask_http(port: int, path: str, body: bytes, **headers: str) -> Callable[[], 
     all_headers = {"Content-Type": "application/json"} | headers
 
     def ask() -> bytes:
-        connection.request("POST", path, body, all_headers)
-        answer = connection.getresponse()
+        try:
+            connection.request("POST", path, body, all_headers)
+            answer = connection.getresponse()
+        except OSError:
+            connection.close()
+            raise
         content = answer.read()
         if answer.status != 200:
             sys.exit(f"FAIL: expected 200 of {path}, found {answer.status}: {content[:500]!r}")

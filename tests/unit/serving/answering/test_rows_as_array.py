@@ -1,0 +1,81 @@
+"""Rows of numbers are checked as one array; what becomes of them is what becomes of each cell read alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_code.model_file.onnx_model import OnnxModel
+from ml_code.model_file.spec import ModelSpec
+from serving.answering.findings import Findings
+from serving.answering.rows import RowParser
+from serving.errors import RequestError
+from tests.unit.serving.onnx_files import GOLDEN, IRIS, describe_training, make_classifier
+
+TRAININGS: dict[str, dict[str, Any]] = {
+    "open": {},
+    "ranges": {"minimum": 0.1, "maximum": 7.7, "has_missing": False},
+    "whole": {"minimum": 0, "maximum": 2**53, "has_missing": True},
+    "flags": {"is_flag": True, "is_required": True},
+}
+SPECS = {
+    name: OnnxModel(describe_training(make_classifier(), **dict.fromkeys(IRIS, training))).spec
+    for name, training in TRAININGS.items()
+}
+PARSERS = {name: RowParser(spec) for name, spec in SPECS.items()}
+
+CELLS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.integers(-(2**63), 2**64 - 1),
+    st.sampled_from([None, True, False, "5.1", 0.1, 7.7, 2**53, 2**53 + 1, 3.4e38, 3.5e38, -0.0, [], {}]),
+)
+PLAIN = st.floats(0.1, 7.7)
+ROWS = st.one_of(
+    st.lists(PLAIN, min_size=4, max_size=4),
+    st.lists(st.one_of(PLAIN, CELLS), min_size=4, max_size=4),
+    st.lists(CELLS, max_size=6),
+    CELLS,
+)
+
+
+def check_each_cell(spec: ModelSpec, rows: list[Any]) -> tuple[Any, ...]:
+    """The outcome by the reader of each cell alone."""
+    parser, findings = RowParser(spec), Findings()
+    try:
+        read = findings.finish([parser._read_row(number, row, findings) for number, row in enumerate(rows)])
+    except RequestError as error:
+        return error.message, error.detail
+    return read.rows, list(read.warnings), dict(read.counts)
+
+
+def check(parser: RowParser, rows: list[Any]) -> tuple[Any, ...]:
+    try:
+        read = parser.check(rows)
+    except RequestError as error:
+        return error.message, error.detail
+    return read.rows, list(read.warnings), dict(read.counts)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+@settings(deadline=None, max_examples=200)
+@given(rows=st.lists(ROWS, min_size=2, max_size=4))
+def test_the_outcome_is_that_of_each_cell(name: str, rows: list[Any]) -> None:
+    rows = orjson.loads(orjson.dumps(rows))
+    assert check(PARSERS[name], rows) == check_each_cell(SPECS[name], rows)
+
+
+@pytest.mark.parametrize("missing", [None, 1.4])
+def test_the_model_is_fed_the_array_and_the_log_has_the_rows(missing: float | None) -> None:
+    rows = [[5.1, 3.5, missing, 1], *GOLDEN]
+    read = PARSERS["open"].check(rows)
+    model = OnnxModel(make_classifier())
+    assert read.rows is rows
+    assert read.fed is read.matrix
+    found, expected = model.predict_rows(read.fed), model.predict_rows(rows)
+    assert found.values == expected.values
+    assert found.probabilities is not None
+    assert (found.probabilities == expected.probabilities).all() or missing is None
