@@ -186,7 +186,7 @@ def _await(title: str, cluster: Cluster, steps: Steps) -> list[Any]:
         failed = [(worker, step) for worker, step in steps if step.status in {"error", "lost", "cancelled"}]
         if gone := _find_gone(cluster, [worker for worker, _ in steps], patient=bool(failed)):
             raise _fail(
-                steps, f"{title}: found that the worker {gone} is gone, expected it until the end; start it again"
+                steps, f"{title}: found that the worker {gone} is gone, expected it until the end; train again"
             )
         if failed:
             worker, step = failed[0]
