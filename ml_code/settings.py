@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -154,6 +156,43 @@ def refuse_unknown_names() -> None:
             f"settings: found the unknown names {', '.join(unknown)}, expected only {', '.join(sorted(known))}; "
             "correct or unset them"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TraceReceiver:
+    """Where spans go, by OpenTelemetry's own names of settings; `headers` may hold a password."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout_seconds: float = 10.0
+
+
+def read_trace_receiver() -> TraceReceiver | None:
+    """The receiver of spans; None where there is none.
+
+    https://opentelemetry.io/docs/specs/otel/protocol/exporter/ has the names and their forms.
+    """
+    root, url = (os.environ.get(f"OTEL_EXPORTER_OTLP_{name}") for name in ("ENDPOINT", "TRACES_ENDPOINT"))
+    if not (root or url) or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    pairs = (pair.partition("=") for pair in (_read_otel("HEADERS") or "").split(",") if "=" in pair)
+    headers = {name.strip(): unquote(value.strip()) for name, _, value in pairs}
+    return TraceReceiver(url or f"{(root or '').rstrip('/')}/v1/traces", headers, _read_seconds(_read_otel("TIMEOUT")))
+
+
+def _read_otel(name: str) -> str | None:
+    """A setting of the export of spans, or the one of every export."""
+    found = os.environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}")
+    return found or None
+
+
+def _read_seconds(text: str | None) -> float:
+    try:
+        return float(text or 10)
+    except ValueError as error:
+        raise SettingsError(
+            f"settings: found OTEL_EXPORTER_OTLP_TIMEOUT {text!r}, expected seconds such as 10; correct or unset it"
+        ) from error
 
 
 def read_project_run_id() -> str | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import NamedTuple
 
 HEADER = "traceparent"
@@ -45,6 +46,10 @@ CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)
 """The trace of the run that this process works for; None outside of one."""
 
 
+LABELS: ContextVar[Mapping[str, str]] = ContextVar("labels", default=MappingProxyType({}))
+"""What the spans of that run say of it."""
+
+
 def read_traceparent(header: bytes | None) -> Trace | None:
     """Reads the header's value; None where there is none, or no valid one."""
     found = TRACEPARENT.fullmatch(header) if header else None
@@ -75,6 +80,20 @@ def _are_plain(joined: bytes, count: int) -> bool:
         and not joined.translate(None, b"0123456789abcdef-")
         and NO_SPAN not in joined
     )
+
+
+def join(header: str | None, labels: Mapping[str, str]) -> Trace | None:
+    """Has this process work for the run of a header from now on; returns its trace, None without a valid one."""
+    trace = read_traceparent(header.encode("latin-1", "replace")) if header else None
+    CURRENT.set(trace)
+    LABELS.set(labels)
+    return trace
+
+
+def list_tags() -> dict[str, str]:
+    """The tag by which a run in MLflow names the current trace."""
+    trace = CURRENT.get()
+    return {"trace_id": trace.trace_id} if trace else {}
 
 
 def make_headers() -> dict[str, str]:

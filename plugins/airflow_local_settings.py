@@ -25,6 +25,10 @@ SHORTEST = 8
 def find_secrets(environment: Mapping[str, str]) -> set[str]:
     """Returns the values of secret variables, and the passwords within addresses."""
     secrets = {value for name, value in environment.items() if SECRET_NAME.search(name)}
+    # Headers of exports, as authorization=Basic%20…; any of them may be a key.
+    for pair in ",".join(text for name, text in environment.items() if name.endswith("_HEADERS")).split(","):
+        value = unquote(pair.partition("=")[2].strip())
+        secrets |= {value, *value.split()}
     for value in environment.values():
         for in_url, in_dsn in PASSWORD_IN_ADDRESS.findall(value):
             secrets |= {in_url, unquote(in_url), in_dsn.strip("'")}

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ml_code.disk import measure_disk
 from ml_code.model_file.spec import LARGEST_FILE_MB
 from ml_code.segments import SegmentWriter
+from ml_code.telemetry import open_tracing
 from serving.answering.logged import RowMaker
 from serving.answering.shadow import Shadows
 from serving.api.app import PredictionApp
@@ -29,6 +30,7 @@ from serving.api.metrics import PredictionMetrics
 from serving.api.pages import make_pages
 from serving.api.prediction_log import PredictionLog
 from serving.api.predictions import Predictions
+from serving.api.spans import SERVICE, RequestSpans
 from serving.following.allowed import read_allowed_models
 from serving.following.follower import Follower
 from serving.following.model_files import ModelFiles
@@ -102,6 +104,8 @@ class PredictionService:
         self._log = make_log(settings)
         self._feedback = make_desk(settings)
         self._shadows = Shadows(self._follower.pick_shadow, self._log.note) if self._log is not None else None
+        tracing = open_tracing(SERVICE)
+        self._spans = RequestSpans(tracing) if tracing is not None else None
         self._task: asyncio.Task[None] | None = None
         default_model, evidence = settings.default_model, EvidenceBook()
         pages = make_pages(
@@ -121,6 +125,7 @@ class PredictionService:
             evidence=evidence,
             log=self._log,
             shadows=self._shadows,
+            spans=self._spans,
         )
         self._grpc = make_grpc_server(settings, app.predictions)
 
@@ -152,6 +157,8 @@ class PredictionService:
             await asyncio.to_thread(self._log.close)
         if self._feedback is not None:
             self._feedback.close()
+        if self._spans is not None:
+            await asyncio.to_thread(self._spans.close)
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):

@@ -82,7 +82,7 @@ class ObjectStore:
 
 @dataclass(frozen=True, slots=True)
 class MlflowServer:
-    """A tracking server with basic auth; `passwords` by user: admin, trainer (may make things), serving (reads)."""
+    """A tracking server with basic auth; `passwords` by user: admin, trainer (may make things), serving, tracer."""
 
     url: str
     passwords: Mapping[str, str]
@@ -194,7 +194,7 @@ def run_mlflow(postgres: PostgresServer, store: ObjectStore, *, port: int | None
     with _temporary_folder("mlflow") as folder:
         database = f"mlflow_{secrets.token_hex(4)}"
         postgres.create_database(database)
-        passwords = {name: secrets.token_hex(16) for name in ("admin", "trainer", "serving")}
+        passwords = {name: secrets.token_hex(16) for name in ("admin", "trainer", "serving", "tracer")}
         server = MlflowServer(f"http://127.0.0.1:{port or free_port()}", passwords, folder / "log")
         with run_mlflow_process(server, postgres.sqlalchemy_url(database), store, folder):
             _create_mlflow_users(server)
@@ -259,6 +259,7 @@ def _create_mlflow_users(server: MlflowServer) -> None:
         "MLFLOW_AUTH_ADMIN_PASSWORD": server.passwords["admin"],
         "MLFLOW_TRAINER_PASSWORD": server.passwords["trainer"],
         "MLFLOW_SERVING_PASSWORD": server.passwords["serving"],
+        "MLFLOW_TRACER_PASSWORD": server.passwords["tracer"],
     }
     command = [sys.executable, str(MLFLOW_FOLDER / "users.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

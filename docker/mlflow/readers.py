@@ -1,7 +1,8 @@
 """MLflow's authorization function: basic auth, what nobody may send, and who may only read.
 
 A permission of MLflow alone does not stop a user from creating experiments and models, which locks a name for others.
-So writing takes the role `operator`, an admin or the user `trainer`; each still needs MLflow's permission as well.
+So writing takes the role `operator`, an admin or the user `trainer`; each still needs MLflow's permission as well. The
+user `tracer` sends spans, and nothing else.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from tries import Tries, limit
 from werkzeug.datastructures import Authorization
 
 READERS = frozenset({"serving"})
+TRACERS = frozenset({"tracer"})
 WRITERS = frozenset({"trainer"})
 
 OPERATOR = "operator"
@@ -30,12 +32,15 @@ ASKING_POSTS = (
 )
 """Ends of paths at which a POST reads."""
 
+SPANS = "/v1/traces"
+"""Where MLflow takes spans; its permission on the experiment in the request's header counts as well."""
+
 OWN_PASSWORD = "/users/update-password"  # noqa: S105  a path
 """MLflow permits a change of one's own password only."""
 
 
 # MLflow's own function: its other way in, beside this module's, calls it as well.
-auth._authenticate_cached = limit(auth._authenticate_cached, READERS | WRITERS, Tries())
+auth._authenticate_cached = limit(auth._authenticate_cached, READERS | TRACERS | WRITERS, Tries())
 
 
 def authenticate() -> Authorization | Response:
@@ -48,7 +53,8 @@ def authenticate() -> Authorization | Response:
         return found
     refusal = find_refusal(request)
     if refusal is None and not may_send(str(found.username), request.method, request.path):
-        refusal = make_response(f"the user {found.username} may only read", 403)
+        rights = "send spans" if found.username in TRACERS else "read"
+        refusal = make_response(f"the user {found.username} may only {rights}", 403)
     if refusal is not None:
         return refusal
     g.is_allowed = True
@@ -57,6 +63,8 @@ def authenticate() -> Authorization | Response:
 
 def may_send(username: str, method: str, path: str) -> bool:
     """Whether a user may send such a request at all, by the user's role."""
+    if username in TRACERS:
+        return method == "POST" and path == SPANS
     if method in READS or username in WRITERS:
         return True
     if username in READERS:

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 API = "/api/3.0/mlflow"
+EXPERIMENTS_API = "/api/2.0/mlflow"
 WORKSPACE = "default"
+
+TRACES = "traces"
+"""The experiment of the spans of requests and runs."""
 
 type Ask = Callable[[str, str, dict[str, Any] | None], tuple[int, dict[str, Any]]]
 """Method, path and body of a request in the admin's name; returns the status and the answer."""
@@ -40,6 +44,18 @@ def grant_rights(ask: Ask) -> None:
         _complete_role(ask, role["id"], rights)
 
 
+def grant_spans(ask: Ask, username: str) -> str:
+    """Grants a user the right to send spans to one experiment, which it makes; returns the experiment's id."""
+    status, found = ask("GET", f"{EXPERIMENTS_API}/experiments/get-by-name?experiment_name={TRACES}", None)
+    if status == 200:
+        experiment_id = str(found["experiment"]["experiment_id"])
+    else:
+        experiment_id = str(_ask(ask, "POST", "experiments/create", {"name": TRACES}, EXPERIMENTS_API)["experiment_id"])
+    grant = {"username": username, "resource_type": "experiment", "resource_id": experiment_id, "permission": "EDIT"}
+    _ask(ask, "POST", "users/permissions/grant", grant)
+    return experiment_id
+
+
 def _complete_role(ask: Ask, role_id: int, rights: dict[str, str]) -> None:
     listed = _ask(ask, "GET", f"roles/permissions/list?role_id={role_id}").get("role_permissions", [])
     found = {right["resource_type"]: right for right in listed if right["resource_pattern"] == "*"}
@@ -53,8 +69,8 @@ def _complete_role(ask: Ask, role_id: int, rights: dict[str, str]) -> None:
             _ask(ask, "PATCH", "roles/permissions/update", changed)
 
 
-def _ask(ask: Ask, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    status, answer = ask(method, f"{API}/{path}", body)
+def _ask(ask: Ask, method: str, path: str, body: dict[str, Any] | None = None, api: str = API) -> dict[str, Any]:
+    status, answer = ask(method, f"{api}/{path}", body)
     if status != 200:
         sys.exit(f"FAIL: MLflow {method} {path}: expected status 200, found {status}; its log above says why")
     return answer

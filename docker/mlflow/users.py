@@ -1,4 +1,7 @@
-"""Creates the users `trainer` and `serving` through MLflow's REST API, with passwords, rights and roles."""
+"""Creates the users `trainer` and `serving` through MLflow's REST API, with passwords, rights and roles.
+
+The user `tracer`, who sends spans, is created where it has a password.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from roles import grant_rights
+from roles import grant_rights, grant_spans
 
 URL = f"http://127.0.0.1:{os.environ.get('MLFLOW_PORT', '5000')}"
+TRACER = "tracer"
 START_SECONDS = 900
 ANSWER_SECONDS = 60
 MLFLOW = os.getppid()
@@ -53,7 +57,8 @@ def ensure_user(admin: tuple[str, str], name: str, password: str) -> str:
     if request("GET", f"{api}/get?username={name}", admin) == 404:
         status = request("POST", f"{api}/create", admin, {"username": name, "password": password})
         done = "created"
-    elif request("GET", f"{api}/get?username={name}", (name, password)) == 200:
+    # 403: the password is right, and the user may not read.
+    elif request("GET", f"{api}/get?username={name}", (name, password)) in {200, 403}:
         return "found"
     else:
         status = request("PATCH", f"{api}/update-password", admin, {"username": name, "password": password})
@@ -79,6 +84,10 @@ def main() -> None:
         print(f"user {name}: {ensure_user(admin, name, os.environ[f'MLFLOW_{name.upper()}_PASSWORD'])}")
     grant_rights(lambda method, path, body: call(method, path, admin, body))
     print("rights and roles: granted")
+    if password := os.environ.get("MLFLOW_TRACER_PASSWORD"):
+        print(f"user {TRACER}: {ensure_user(admin, TRACER, password)}")
+        experiment_id = grant_spans(lambda method, path, body: call(method, path, admin, body), TRACER)
+        print(f"traces: x-mlflow-experiment-id={experiment_id}")
 
 
 if __name__ == "__main__":

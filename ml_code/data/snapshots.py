@@ -22,6 +22,7 @@ from ml_code.data.union import AcceptedFile, choose_counting, write_union
 from ml_code.data.versions import PresentVersion, digest_inputs, read_present, write_present
 from ml_code.datasets import Dataset
 from ml_code.storage import StoredObject
+from ml_code.telemetry import span
 from ml_code.ways import FIT, IN_MEMORY
 from ml_code.workspace import Workspace
 
@@ -33,6 +34,7 @@ type Dropped = Mapping[str, Mapping[str, datetime]]
 log = logging.getLogger(__name__)
 
 
+@span("prepare")
 def prepare(workspace: Workspace, dataset: str) -> str:
     """Accepts the source's file and snapshots the union; nothing is read again if all of it is as at the last time.
 

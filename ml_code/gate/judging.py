@@ -23,6 +23,7 @@ from ml_code.gate.slices import list_counting, measure_slices, write_slices
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Label
 from ml_code.signature import SIGNED, find_signer, is_signed, is_vouched
+from ml_code.telemetry import span
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 from ml_code.ways import FIT, WORKERS
 from ml_code.workspace import Workspace
@@ -39,6 +40,7 @@ JUDGED = "gate"
 log = logging.getLogger(__name__)
 
 
+@span("decide")
 def decide(
     workspace: Workspace,
     run_id: str,
@@ -201,6 +203,7 @@ def record_decision(workspace: Workspace, run: RunRecord, decision: Decision, sl
         log.warning("%s: %s", decision.dataset, decision.warning)
 
 
+@span("evaluate")
 def evaluate(workspace: Workspace, run_id: str) -> dict[str, float]:
     """Measures the run's exported file on the holdout, and logs metrics and plots.
 
@@ -240,6 +243,7 @@ def _draw_classes(
     return pictures
 
 
+@span("register")
 def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> str:
     """Registers the run's exported file as a version of its model, and moves no alias.
 

@@ -16,6 +16,8 @@ from ml_code.datasets import Dataset
 from ml_code.families import Family, HyperparameterValue, check_hyperparameters, find_family
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import read_project_run_id
+from ml_code.telemetry import span
+from ml_code.traces import list_tags
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 from ml_code.tracking.provenance import find_git_commit
 from ml_code.training.plans import Mix, RunOrigin
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@span("train")
 def train(
     workspace: Workspace,
     dataset: str,
@@ -84,6 +87,7 @@ def train(
             "git_commit": find_git_commit(workspace.settings),
             **rows.tags,
             **(origin.tags if origin else {}),
+            **list_tags(),
         }
         opened = _open_run(workspace.tracker, experiment or dataset, origin, tags)
         return _train(workspace, opened, rows, family, checked)
@@ -110,7 +114,8 @@ def _train(
         new = {name: value for name, value in params.items() if name not in run.params}
         tracker.log(run.run_id, params=new, tags=rows.tags)
         tracker.log_dataset(run.run_id, dataset.name, run.tags["dataset_version"], run.tags["snapshot_uri"])
-        pipeline = rows.fit(family, hyperparameters, workspace.settings.training_threads)
+        with span("fit"):
+            pipeline = rows.fit(family, hyperparameters, workspace.settings.training_threads)
         if family.name != "linear":
             _log_baseline(tracker, run.run_id, dataset, rows.train)
         _log_model(tracker, run.run_id, dataset, pipeline, rows.train, expected=rows.expected)
@@ -146,7 +151,8 @@ def _log_model(
     """
     from ml_code.training import export, fitting, labels, plots, reference  # noqa: PLC0415
 
-    exported = export.export_pipeline(dataset, pipeline, features.list_classes(dataset, train), train)
+    with span("export"):
+        exported = export.export_pipeline(dataset, pipeline, features.list_classes(dataset, train), train)
     metrics = {
         "export_agreement": exported.agreement_share,
         "export_largest_error": exported.largest_difference,

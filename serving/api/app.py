@@ -30,6 +30,7 @@ from serving.api.request import (
     read_size,
 )
 from serving.api.request_lines import RequestLines
+from serving.api.spans import RequestSpans
 from serving.errors import INFERENCE_STATUSES, STATUS_HEADERS, RequestError
 from serving.following.follower import Follower
 from serving.limits import LARGE_BYTES
@@ -54,11 +55,13 @@ class PredictionApp:
         evidence: EvidenceBook | None = None,
         log: PredictionLog | None = None,
         shadows: Shadows | None = None,
+        spans: RequestSpans | None = None,
     ) -> None:
         self._default_model = default_model
         self._pages = pages
         self.predictions = Predictions(follower, metrics, evidence=evidence, log=log, shadows=shadows)
         self._lines = RequestLines()
+        self._spans = spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -105,6 +108,8 @@ class PredictionApp:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         self._lines.note(asked, request_id, status, served, perf_counter() - started)
+        if self._spans is not None:
+            self._spans.note(asked, scope, request_id, status, served, started=started)
 
     def _route(self, path: str) -> Asked | None:
         """The prediction that a path is for; None for any other path."""

@@ -100,7 +100,7 @@ class Predictions:
         Raises:
             RequestError: its rows do not fit the model, or there is no room for it.
         """
-        timer = Timer()
+        timer = asked.timer = Timer()
         try:
             answer = await self._ask(asked, request_id, served, timer)
             if len(answer.body) > LARGE_RESPONSE_BYTES:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Receive
 
-from serving.answering.served import ServedModel
+from serving.answering.served import ServedModel, Timer
 from serving.answering.wire import JSON_WIRE, JsonWire, Wire
 from serving.errors import RequestError
 from serving.figures import LIVE
@@ -33,7 +33,7 @@ class Asked:
 
     `sender` is the address and the user of a request that the gateway drew for the canary pool; None for any other.
     `client_id` and `user` are what the client calls the request and its user; `traceparent` is the header of that name.
-    `wire` is the form of a request of the Open Inference Protocol; None for /predict.
+    `wire` is the form of a request of the Open Inference Protocol; None for /predict. `timer` measures the computing.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Asked:
     client_id: bytes | None = None
     user: bytes | None = None
     traceparent: bytes | None = None
+    timer: Timer | None = None
 
 
 class ClientGoneError(Exception):

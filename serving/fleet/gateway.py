@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 import httpx
 
 from ml_code.model_file.spec import Value
+from ml_code.traces import make_headers
 from serving.fleet.access import OPEN, Access
 
 CONNECTIONS = 4
@@ -68,7 +69,9 @@ class HttpGateway:
 
     def predict(self, model: str, rows: Sequence[Sequence[Value]], variant: Variant | None) -> list[Answer]:
         """Sends each row as a request of its own, a few at once."""
-        headers = {**self._access.headers, "X-Replay": self._word} | ({"X-Variant": variant} if variant else {})
+        headers = {**self._access.headers, **make_headers(), "X-Replay": self._word} | (
+            {"X-Variant": variant} if variant else {}
+        )
         url = f"{self._url}/models/{model}/predict"
         with (
             httpx.Client(timeout=TIMEOUT_SECONDS, headers=headers, verify=self._access.verify) as client,

@@ -11,6 +11,7 @@ import logging
 from ml_code.datasets import load_catalog
 from ml_code.gate.holdout_rows import HoldoutRows
 from ml_code.signature import UNSIGNED
+from ml_code.telemetry import span
 from serving.comparison.analysis import Rules
 from serving.comparison.replays import is_same
 from serving.errors import (
@@ -42,6 +43,7 @@ CANARY_SECONDS = 60.0
 logger = logging.getLogger("serving")
 
 
+@span("validate_artifact")
 def validate_artifact(control: RolloutControl, rollout_id: int, *, allow_schema_change: bool = False) -> str:
     """Checks the version's file before anything serves it; returns what it found.
 
@@ -79,6 +81,7 @@ def validate_artifact(control: RolloutControl, rollout_id: int, *, allow_schema_
     )
 
 
+@span("start_canary")
 def start_canary(control: RolloutControl, rollout_id: int) -> str:
     """Serves the version from the canary pool, or has it predict there as a shadow.
 
@@ -102,6 +105,7 @@ def start_canary(control: RolloutControl, rollout_id: int) -> str:
     return _say(row, f"the {row.alias} is version {row.to_version}")
 
 
+@span("wait_for_canary")
 def wait_for_canary(control: RolloutControl, rollout_id: int) -> str:
     """Waits until the canary pool answers with the version, or holds it as a shadow.
 
@@ -126,6 +130,7 @@ def wait_for_canary(control: RolloutControl, rollout_id: int) -> str:
     return _say(row, f"the canary pool holds version {row.to_version}: {', '.join(replicas)}")
 
 
+@span("analyse_canary")
 def analyse_canary(control: RolloutControl, rollout_id: int, rules: Rules, window_seconds: float) -> str:
     """Compares the canary with the stable version, and ends the rollout on a breach.
 
@@ -147,6 +152,7 @@ def analyse_canary(control: RolloutControl, rollout_id: int, rules: Rules, windo
     return _say(held.row, f"the canary does as well as the stable version: {figures}")
 
 
+@span("promote")
 def promote(control: RolloutControl, rollout_id: int) -> str:
     """Makes the version the champion and the one before it `previous`, and closes the canary.
 
@@ -170,6 +176,7 @@ def promote(control: RolloutControl, rollout_id: int) -> str:
     return _say(row, f"the champion is version {row.to_version}")
 
 
+@span("wait_for_fleet")
 def wait_for_fleet(control: RolloutControl, rollout_id: int) -> list[str]:
     """Waits until every replica answers with the version; returns their addresses.
 
@@ -191,6 +198,7 @@ def wait_for_fleet(control: RolloutControl, rollout_id: int) -> list[str]:
             raise InconclusiveError(str(error)) from error
 
 
+@span("verify_through_gateway")
 def verify_through_gateway(control: RolloutControl, rollout_id: int) -> str:
     """Sends requests as a client does, on every way through the gateway, and ends the rollout.
 
@@ -220,6 +228,7 @@ def verify_through_gateway(control: RolloutControl, rollout_id: int) -> str:
     return _say(row, f"version {row.to_version} answers through the gateway")
 
 
+@span("clean_up")
 def clean_up(control: RolloutControl, rollout_id: int, reason: str) -> str:
     """Ends a rollout whose run failed without ending it, such as by an outage; not the version's fault."""
     try:

@@ -71,18 +71,20 @@ SECRETS = {
     "minio": {"MINIO_ROOT_PASSWORD", *STORE_USERS},
     "storage-users": {"MINIO_ROOT_PASSWORD", *STORE_USERS},
     "storage-init": {"MINIO_ROOT_PASSWORD", *STORE_USERS},
-    "mlflow": {"S3_MLFLOW_PASSWORD", "MLFLOW_DB_PASSWORD", "MLFLOW_SECRET_KEY", *MLFLOW_USERS},
+    "mlflow": {
+        "S3_MLFLOW_PASSWORD", "MLFLOW_DB_PASSWORD", "MLFLOW_SECRET_KEY", "MLFLOW_TRACER_PASSWORD", *MLFLOW_USERS,
+    },
     "airflow-init": {
         "AIRFLOW_ADMIN_PASSWORD", "KMA_SERVICE_KEY", "SLACK_WEBHOOK_URL", "WAREHOUSE_OWNER_DB_PASSWORD",
         *AIRFLOW_DATABASE, *DATA,
     },
     "airflow-apiserver": {"OIDC_CLIENT_SECRET", *AIRFLOW},
     # Tasks are its children, so an author of DAGs can read what it holds.
-    "airflow-scheduler": {*AIRFLOW_DATABASE, "AIRFLOW_JWT_SECRET", *TASKS},
+    "airflow-scheduler": {*AIRFLOW_DATABASE, "AIRFLOW_JWT_SECRET", "OTEL_EXPORTER_OTLP_HEADERS", *TASKS},
     "airflow-dag-processor": AIRFLOW_DATABASE,
     "airflow-triggerer": AIRFLOW_DATABASE,
-    "serving": {"MLFLOW_SERVING_PASSWORD", "UNIT_HASH_KEY"},
-    "serving-canary": {"MLFLOW_SERVING_PASSWORD", "UNIT_HASH_KEY"},
+    "serving": {"MLFLOW_SERVING_PASSWORD", "OTEL_EXPORTER_OTLP_HEADERS", "UNIT_HASH_KEY"},
+    "serving-canary": {"MLFLOW_SERVING_PASSWORD", "OTEL_EXPORTER_OTLP_HEADERS", "UNIT_HASH_KEY"},
     "nginx": {"GATEWAY_ROLLOUT_TOKEN", "GATEWAY_TOKENS"},
 }  # fmt: skip
 
@@ -92,7 +94,7 @@ CELERY_SECRETS = SECRETS | {
     "broker": {"BROKER_PASSWORD"},
     "airflow-scheduler": {*AIRFLOW_DATABASE, "AIRFLOW_JWT_SECRET", *WORKER},
     # No key of Airflow: each task's token is part of its message.
-    "airflow-worker": {*TASKS, *WORKER},
+    "airflow-worker": {"OTEL_EXPORTER_OTLP_HEADERS", *TASKS, *WORKER},
 }
 
 MONITOR = {"AIRFLOW_MONITOR_PASSWORD", "GATEWAY_PROBE_TOKEN", "MONITOR_DB_PASSWORD"}
@@ -109,7 +111,7 @@ OBSERVABILITY_SECRETS = SECRETS | {
     "postgres-exporter": {"MONITOR_DB_PASSWORD"},
 }
 
-SECRET = re.compile(r"\$\{([A-Z0-9_]*(?:PASSWORD|SECRET|_KEY|TOKEN|WEBHOOK)[A-Z0-9_]*)")
+SECRET = re.compile(r"\$\{([A-Z0-9_]*(?:PASSWORD|SECRET|_KEY|TOKEN|WEBHOOK|HEADERS)[A-Z0-9_]*)")
 
 
 FORMS = [

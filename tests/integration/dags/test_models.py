@@ -48,6 +48,8 @@ def test_the_nightly_version_waits_until_the_selection_promotes_it(
     [version] = tracker.list_versions("iris")
     assert version.tags["gate"] == "pending"
     assert tracker.read_aliases("iris") == {}
+    trace_id = tracker.read_run(version.run_id).tags["trace_id"]
+    assert f"trace_id={trace_id}" in trained["log"]
 
     selected = run_dag(environment, "model_selection")
     assert selected["tasks"] == {"compare[-1]": "success", "update_model[-1]": "success", "keep_model[-1]": "skipped"}

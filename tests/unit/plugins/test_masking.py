@@ -27,6 +27,11 @@ SECRET = "p@ss/word+1!"
         ("AWS_SECRET_ACCESS_KEY", SECRET, {SECRET}),
         ("SLACK_WEBHOOK_URL", SECRET, {SECRET}),
         ("GATEWAY_TOKENS", SECRET, {SECRET}),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "x-mlflow-experiment-id=7,authorization=Basic%20dHJhY2VyOmFi",
+            {"Basic dHJhY2VyOmFi", "dHJhY2VyOmFi"},
+        ),
         # The name of a user, such as `mlops`, stands in ordinary lines.
         ("MLOPS_S3_ACCESS_KEY", "mlops-user", set()),
         ("MLOPS_MLFLOW_USERNAME", "trainer-of-models", set()),

@@ -13,6 +13,7 @@ from serving.api.app import PredictionApp
 from serving.api.metrics import PredictionMetrics
 from serving.api.pages import make_pages
 from serving.api.prediction_log import PredictionLog
+from serving.api.spans import RequestSpans
 from serving.following.follower import Follower
 
 type Ask = Callable[..., httpx.Response]
@@ -21,9 +22,14 @@ ARRAYS = "[[5.1, 3.5, 1.4, 0.2]]"
 JSON = {"content-type": "application/json"}
 
 
-def make_client(follower: Follower, metrics: CollectorRegistry, log: PredictionLog | None = None) -> Ask:
+def make_client(
+    follower: Follower,
+    metrics: CollectorRegistry,
+    log: PredictionLog | None = None,
+    spans: RequestSpans | None = None,
+) -> Ask:
     pages = make_pages(follower, pool="stable", replica="one", default_model="iris")
-    app = PredictionApp(follower, PredictionMetrics(metrics), default_model="iris", pages=pages, log=log)
+    app = PredictionApp(follower, PredictionMetrics(metrics), default_model="iris", pages=pages, log=log, spans=spans)
 
     def ask(method: str, path: str, **options: Any) -> httpx.Response:
         async def send() -> httpx.Response:
