@@ -185,9 +185,7 @@ def _await(title: str, cluster: Cluster, steps: Steps) -> list[Any]:
     while True:
         failed = [(worker, step) for worker, step in steps if step.status in {"error", "lost", "cancelled"}]
         if gone := _find_gone(cluster, [worker for worker, _ in steps], patient=bool(failed)):
-            raise _fail(
-                steps, f"{title}: found that the worker {gone} is gone, expected it until the end; train again"
-            )
+            raise _fail(steps, f"{title}: found that the worker {gone} is gone, expected it until the end; train again")
         if failed:
             worker, step = failed[0]
             reason = step.exception(timeout=CONNECT_SECONDS) if step.status == "error" else step.status
