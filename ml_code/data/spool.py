@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ml_code.errors import StorageError
@@ -29,14 +29,15 @@ def open_spool(parent: Path | None = None) -> Iterator[Path]:
         StorageError: the folder cannot be made, or its disk is full.
     """
     parent = parent or (ON_DISK if os.access(ON_DISK, os.W_OK) else Path(tempfile.gettempdir()))
-    _remove_left(parent)
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent, ignore_cleanup_errors=True) as folder,
-            (Path(folder) / "lock").open("wb") as lock,
-        ):
-            fcntl.flock(lock, fcntl.LOCK_EX)  # a killed process loses it
-            yield Path(folder)
+        with ExitStack() as stack:
+            with _alone_in(parent):
+                _remove_left(parent)
+                made = tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent, ignore_cleanup_errors=True)
+                folder = Path(stack.enter_context(made))
+                lock = stack.enter_context((folder / "lock").open("wb"))
+                fcntl.flock(lock, fcntl.LOCK_EX)  # a killed process loses it
+            yield folder
     except OSError as error:
         if error.errno in FULL:
             raise _describe_full(parent) from error
@@ -67,6 +68,17 @@ def _describe_full(parent: Path) -> StorageError:
         f"spool in {parent}: found no space left on its disk, expected room for the rows of the training; "
         "free space, or set MLOPS_SPOOL_DIR to a folder on a larger disk"
     )
+
+
+@contextmanager
+def _alone_in(parent: Path) -> Iterator[None]:
+    """While a spool has no lock yet, nobody else takes it for one that was left."""
+    descriptor = os.open(parent, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _remove_left(parent: Path) -> None:

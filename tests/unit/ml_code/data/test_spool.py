@@ -29,6 +29,19 @@ def test_the_spool_of_a_killed_training_goes_with_the_next_one_and_that_of_a_run
         assert left not in {running, other}
 
 
+def test_spools_that_are_opened_at_once_do_not_remove_each_other(tmp_path: Path) -> None:
+    """Each of four processes opens and removes spools as fast as it can, and expects its own to be there."""
+    program = f"""
+from ml_code.data.spool import *
+for _ in range(100):
+    with open_spool(Path({str(tmp_path)!r})) as folder:
+        (folder / "rows").write_bytes(b"1")
+"""
+    running = [subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate()[1] for process in running] == [""] * 4
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_is_told_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="found no space left on its disk"), open_spool(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
