@@ -58,6 +58,8 @@ def format_log(lines: LogFormat) -> None:
     # BentoML's filter would put its own id of a request in the place of ours.
     settings["handlers"]["tracehandler"]["filters"] = []
     settings["loggers"]["serving.requests"] = {"level": "INFO"}
+    # A logger that a module made before the worker starts would say nothing from then on.
+    settings["disable_existing_loggers"] = False
 
 
 def pass_through(app: ASGIApp, **_: Any) -> ASGIApp:

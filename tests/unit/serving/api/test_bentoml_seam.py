@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -104,3 +106,18 @@ def test_a_request_that_takes_too_long_gets_a_504_as_json() -> None:
 
 def test_a_request_in_time_is_left_alone() -> None:
     assert ask_slow_app(timeout=10).text == "late"
+
+
+def test_a_logger_that_was_made_before_the_worker_starts_is_heard() -> None:
+    """In a process of its own: the settings count for all of it."""
+    program = """
+import logging, logging.config
+from bentoml._internal.log import SERVER_LOGGING_CONFIG
+from serving.api.bentoml_seam import format_log
+logger = logging.getLogger("serving")
+format_log("text")
+logging.config.dictConfig(SERVER_LOGGING_CONFIG)
+logger.warning("version 7 is refused")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "[WARNING] serving version 7 is refused" in done.stdout + done.stderr
