@@ -290,6 +290,7 @@ def test_the_sample_file_passes_the_gate_with_the_champions_recipe(
         "model_type": model_type,
         "estimator": estimator,
         "hyperparameters": figures,
+        "fit": "auto",
     }
     run_id = run.train(workspace, snapshot_uri=snapshots.prepare(workspace, "iris"), **arguments)
     decision = judging.decide(workspace, run_id, plan["trigger"])

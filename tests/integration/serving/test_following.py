@@ -87,7 +87,6 @@ def registrar(mlflow_server: MlflowServer) -> Iterator[Registrar]:
         patch.setenv("MLFLOW_TRACKING_PASSWORD", password)
         before = mlflow.get_tracking_uri()
         mlflow.set_tracking_uri(mlflow_server.url)
-        mlflow.set_experiment("serving")
         yield Registrar(mlflow_server)
         mlflow.set_tracking_uri(before)
 
