@@ -32,7 +32,8 @@ def test_the_spool_of_a_killed_training_goes_with_the_next_one_and_that_of_a_run
 def test_spools_that_are_opened_at_once_do_not_remove_each_other(tmp_path: Path) -> None:
     """Each of four processes opens and removes spools as fast as it can, and expects its own to be there."""
     program = f"""
-from ml_code.data.spool import *
+from pathlib import Path
+from ml_code.data.spool import open_spool
 for _ in range(100):
     with open_spool(Path({str(tmp_path)!r})) as folder:
         (folder / "rows").write_bytes(b"1")
