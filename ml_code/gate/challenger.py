@@ -1,4 +1,4 @@
-"""The model of a run, opened on the rows of its snapshot; and whether a model file fits the present catalog."""
+"""The model of a run on the rows of its snapshot, how many met its holdout, and whether a file fits the catalog."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from ml_code.gate.evaluation import predict_rows
 from ml_code.gate.evidence import show_names
 from ml_code.model_file.onnx_model import OnnxModel, Prediction
 from ml_code.model_file.spec import Label, ModelSpec
-from ml_code.tracking import MODEL, RunRecord
+from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
 from ml_code.workspace import Workspace
 
 UNKNOWN_HOLDOUT = "unknown"
 """Holdout id of a model that was trained elsewhere: its training rows are unknown, so it does not compare."""
 
 NEEDED_TAGS = ("dataset", MODEL, "dataset_version", "snapshot_uri", "holdout_id")
+
+JUDGED = "gate"
+"""Tag of a run that the gate judged, or that lost to another run on the same holdout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +109,19 @@ def find_misfit(dataset: Dataset, spec: ModelSpec, frame: pd.DataFrame) -> str |
 
 def _describe_stale(run: RunRecord, found: str) -> str:
     return f"run {run.run_id}: found {found}; expected those of the present catalog, which was corrected; train again"
+
+
+def count_tries(tracker: Tracker, run: RunRecord) -> int:
+    """Number of different models of the run's line that met its holdout on its snapshot, this one among them.
+
+    The same recipe on the same rows gives the same model, so it counts once.
+    """
+    same = {name: run.tags[name] for name in (MODEL, "dataset_version", "holdout_id")}
+    judged = [other for other in tracker.list_similar_runs(run.run_id, same) if JUDGED in other.tags]
+    return len({_name_recipe(other) for other in [*judged, run]})
+
+
+def _name_recipe(run: RunRecord) -> tuple[str | None, ...]:
+    """What decides a model's file, given its rows; a model from elsewhere is its file."""
+    recipe = run.tags.get("estimator"), run.params.get("hyperparameters"), run.params.get("mix")
+    return recipe if run.tags.get("model_type") != "onnx" else (*recipe, run.tags.get(SHA256))

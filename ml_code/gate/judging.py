@@ -14,7 +14,7 @@ from ml_code.data import features
 from ml_code.errors import GateError
 from ml_code.gate import evaluation
 from ml_code.gate.baselines import measure_baselines
-from ml_code.gate.challenger import Challenger, open_challenger, read_split
+from ml_code.gate.challenger import JUDGED, Challenger, count_tries, open_challenger, read_split
 from ml_code.gate.champion import DECISION, compare_with_champion
 from ml_code.gate.decision import Decision, Trigger, apply_gate, verdict
 from ml_code.gate.evidence import Evidence, Slice, count_effective_rows
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 PENDING = "pending"
 """Value of the tag `gate` of a registered version that the gate has not judged."""
-
-JUDGED = "gate"
-"""Tag of a run that the gate judged, or that lost to another run on the same holdout."""
 
 log = logging.getLogger(__name__)
 
@@ -112,16 +109,6 @@ def weigh_evidence(tracker: Tracker, challenger: Challenger, slices: Sequence[Sl
         low_slice=counting[0] if counting else None,
         unseen_classes=sorted(map(str, challenger.unseen_classes)),
     )
-
-
-def count_tries(tracker: Tracker, run: RunRecord) -> int:
-    """Number of different models of the run's line that met its holdout on its snapshot, this one among them.
-
-    The same recipe on the same rows gives the same model, so it counts once.
-    """
-    same = {name: run.tags[name] for name in (MODEL, "dataset_version", "holdout_id")}
-    judged = [other for other in tracker.list_similar_runs(run.run_id, same) if JUDGED in other.tags]
-    return len({_name_recipe(other) for other in [*judged, run]})
 
 
 def describe_decision(decision: Decision) -> dict[str, str]:
@@ -287,12 +274,6 @@ def register(workspace: Workspace, run_id: str, *, is_judged: bool = True) -> st
     if decision:
         sign_version(workspace, run, version, tags)
     return version
-
-
-def _name_recipe(run: RunRecord) -> tuple[str | None, ...]:
-    """What decides a model's file, given its rows; a model from elsewhere is its file."""
-    recipe = run.tags.get("estimator"), run.params.get("hyperparameters"), run.params.get("mix")
-    return recipe if run.tags.get("model_type") != "onnx" else (*recipe, run.tags.get(SHA256))
 
 
 def _draw_plots(tracker: Tracker, challenger: Challenger) -> dict[str, Figure]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ml_code.dataset_rules import LOWER_IS_BETTER
 from ml_code.errors import GateError, HeldBackError, ModelFileError
 from ml_code.gate import judging
-from ml_code.gate.challenger import open_challenger
+from ml_code.gate.challenger import JUDGED, open_challenger
 from ml_code.gate.champion import compare_with_champion
 from ml_code.gate.decision import ROUNDING, Decision, Trigger, verdict
 from ml_code.workspace import Workspace
@@ -58,7 +58,7 @@ def choose_best(workspace: Workspace, run_uris: Sequence[str]) -> str:
     best = max(runs, key=lambda run: sign * run.metrics[metric])
     for loser in runs:
         if loser is not best:  # it met the holdout, so it counts as a try
-            workspace.tracker.log(loser.run_id, tags={judging.JUDGED: "not_chosen"})
+            workspace.tracker.log(loser.run_id, tags={JUDGED: "not_chosen"})
     log.info("%s: %s", metric, {run.tags["estimator"]: run.metrics[metric] for run in runs})
     return f"{RUN_SCHEME}{best.run_id}"
 

@@ -16,7 +16,7 @@ from ml_code.data.snapshots import prepare_with, read_snapshot
 from ml_code.datasets import Dataset
 from ml_code.errors import GateError
 from ml_code.gate import evaluation, judging
-from ml_code.gate.challenger import Challenger, open_challenger
+from ml_code.gate.challenger import JUDGED, Challenger, open_challenger
 from ml_code.gate.champion import DECISION, compare_with_champion
 from ml_code.gate.decision import Decision
 from ml_code.gate.slices import measure_slices
@@ -147,7 +147,7 @@ def _choose_and_judge(workspace: Workspace, attempt: Attempt, run_ids: Sequence[
     judging.record_decision(workspace, ours.run, decision, slices)
     for loser in opened:
         if loser.run.run_id != ours.run.run_id:
-            tracker.log(loser.run.run_id, tags={judging.JUDGED: "not_chosen"})
+            tracker.log(loser.run.run_id, tags={JUDGED: "not_chosen"})
     return ours.run.run_id, decision
 
 
