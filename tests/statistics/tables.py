@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +35,6 @@ def simulate_table(case: TableCase, folder: Path, series: int) -> Outcome:
     """Judges series of windows; each series splits the table again, and trains a model on its known rows."""
     dataset, split = read_table(case.name, folder)
     frame = pd.concat([split.train, split.holdout], ignore_index=True)
-    # A rare category that only one side has is a warning in a hundred splits.
-    logging.getLogger("ml_code").setLevel(logging.ERROR)
     return summarize([_judge_series(dataset, frame, case, seed) for seed in range(series)])
 
 
