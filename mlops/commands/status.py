@@ -34,6 +34,7 @@ LOOP = (
     "model_retraining",
     "model_serving_pipeline",
     "model_rollback",
+    "ab_test",
     "collect_predictions",
     "monitor_model",
     "housekeeping",

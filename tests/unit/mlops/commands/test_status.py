@@ -112,9 +112,10 @@ def test_the_last_retraining_of_each_model_is_told(airflow: FakeAirflow, monkeyp
     assert "retraining" not in run().stdout
 
 
-def test_a_failed_retraining_is_a_run_of_the_loop() -> None:
-    runs = [RunState("model_retraining", "one", "failed", "2026-11-28T10:00:00Z")]
-    assert [run["dag_id"] for run in status.select_runs(runs)] == ["model_retraining"]
+@pytest.mark.parametrize("dag_id", ["model_retraining", "ab_test"])
+def test_a_failed_retraining_or_comparison_is_a_run_of_the_loop(dag_id: str) -> None:
+    runs = [RunState(dag_id, "one", "failed", "2026-11-28T10:00:00Z")]
+    assert [run["dag_id"] for run in status.select_runs(runs)] == [dag_id]
 
 
 def test_without_a_login_airflow_is_not_checked(
