@@ -79,6 +79,9 @@ class Upgrade:
             raise UpgradeError("upgrade: expected one that did not end, found none; there is nothing to undo")
         project = self.stack.project
         project.files, project.commit = before.files, before.commit
+        if before.set_folder:
+            self.report("back: end the programs of the new version, because they may still migrate")
+            self.stack.stop_writers()
         self.report(f"back: the files of {self.checkout.describe(before.commit)}, and its images")
         if self.checkout.read_commit() != before.commit:
             self.checkout.switch(before.commit)
@@ -110,10 +113,7 @@ class Upgrade:
         """Puts the databases back that were migrated; objects stay, because rows name them by their content."""
         self.stack.open_database()
         found = read_schemas(self.site.postgres)
-        migrated = [database for database, schema in before.schemas.items() if found[database] != schema]
-        if migrated:
-            self.stack.stop_writers()
-        for database in migrated:
+        for database in (name for name, schema in before.schemas.items() if found[name] != schema):
             self.report(f"back: database {database}, from {folder.name}")
             self.site.postgres.replace(database, folder / locate_dump(database))
 

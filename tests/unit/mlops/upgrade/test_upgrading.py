@@ -147,10 +147,10 @@ def test_a_migration_that_fails_brings_back_the_databases_that_had_been_migrated
     with pytest.raises(UpgradeError, match="v0 runs again"):
         case.run()
     assert case.events[4:] == [
+        "stop_writers",
         "switch",
         "put_images_back",
         "open_database",
-        "stop_writers",
         "restore airflow.dump",
         "restore mlflow.dump",
         "start 0 nginx",
@@ -163,7 +163,21 @@ def test_databases_that_are_as_before_are_left_alone(case: Case) -> None:
     with pytest.raises(UpgradeError):
         case.run()
     assert not [event for event in case.events if event.startswith("restore")]
-    assert case.events.count("stop_writers") == 1
+
+
+def test_programs_of_a_killed_upgrade_end_before_the_databases_are_judged(case: Case) -> None:
+    def kill() -> None:
+        raise RuntimeError
+
+    case.steps["start"] = kill
+    with pytest.raises(RuntimeError):
+        case.run()
+    assert read_before(case.folder)
+    case.events.clear()
+    case.steps["stop_writers"] = lambda: case.migrate("airflow")
+    case.upgrade.go_back()
+    assert case.events[0] == "stop_writers"
+    assert case.postgres.migrations["airflow"] == "1"
 
 
 def test_ctrl_c_goes_back_too(case: Case) -> None:
@@ -182,9 +196,9 @@ def test_a_way_back_that_fails_is_gone_again(case: Case) -> None:
     case.events.clear()
     case.upgrade.go_back()
     assert case.events == [
+        "stop_writers",
         "put_images_back",
         "open_database",
-        "stop_writers",
         "restore warehouse.dump",
         "start 0 nginx",
         "untag_images",
