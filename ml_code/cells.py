@@ -11,7 +11,7 @@ import unicodedata
 MISSING_MARKERS = frozenset({
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
-    "?", "-", "--", ".", "..", "\\N", "na", "none", "Null", "NONE", "NAN", "N.A.", "n.a.", "#DIV/0!", "#VALUE!",
+    "?", "-", "--", "\u2013", "\u2014", "\u2212", ".", "..", "\\N", "na", "none", "Null", "NONE", "NAN", "N.A.", "n.a.", "#DIV/0!", "#VALUE!",
     "#REF!", "#NUM!", "#NAME?", "inf", "-inf", "+inf", "Inf", "-Inf", "+Inf", "INF", "-INF", "Infinity", "-Infinity",
 })  # fmt: skip
 """Texts that mean a missing value in a column of numbers: pandas' default list and what spreadsheets write."""

@@ -44,7 +44,14 @@ _CURRENCIES = {
 }  # fmt: skip
 """Letters that stand before an amount; those of other texts, such as `KK-08`, are a code."""
 
-_SAME_SIGN = str.maketrans({"\u2212": "-", "\u2019": "'", "\xa0": " ", "\u202f": " ", "\u2009": " "})
+_SAME_SIGN = str.maketrans({
+    "\u2212": "-", "\u2012": "-", "\u2013": "-", "\uff0d": "-", "\uff0b": "+", "\u2019": "'", "\uff0c": ",", "\uff0e": ".",
+    "\uff05": "%", "\xa0": " ", "\u202f": " ", "\u2009": " ",
+} | {chr(0xFF10 + digit): str(digit) for digit in range(10)})  # fmt: skip
+"""Signs that look alike, and the full-width digits of Korean and Japanese keyboards."""
+
+_NEVER_BEFORE = frozenset("\"'=<>\u2264\u2265\u2248[{")
+"""Before a number they mean a text, a bound or a list: `'007`, `<0.5`, `[1,2]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,8 @@ def _strip_signs(text: str, signs: Sequence[str]) -> tuple[str, str]:
             found, text = text[0], text[1:].lstrip()
         for sign in signs:
             text = text.removeprefix(sign).removesuffix(sign).strip()
+    if not found and len(text) > 1 and text.endswith("-"):  # as accounting programs write it
+        found, text = "-", text[:-1].rstrip()
     return text, found
 
 
@@ -136,7 +145,7 @@ def recognize_form(texts: Iterable[str], markers: frozenset[str], *, prefers_com
         markers: texts that mean a missing value.
         prefers_comma: whether the file has decimal commas elsewhere, so that 1.234 counts as 1234.
     """
-    present = [text for text in map(clean_text, texts) if text and text not in markers]
+    present = [text.translate(_SAME_SIGN) for text in map(clean_text, texts) if text and text not in markers]
     signs = _find_signs(present)
     best, most = PLAIN, 0
     forms = sorted(FORMS, key=lambda form: form.decimal != ",") if prefers_comma else FORMS
@@ -156,10 +165,12 @@ def _find_signs(texts: Sequence[str]) -> list[str]:
     """The sign before and the sign after the numbers, if each is one and the same."""
     before, after = Counter[str](), Counter[str]()
     for text in texts:
-        if beside := _BESIDE.fullmatch(text.translate(_SAME_SIGN)):
+        if beside := _BESIDE.fullmatch(text):
             before[beside[1].strip()] += 1
             after[beside[2].strip().removesuffix(")").strip()] += 1
-    signs = []
+    signs: list[str] = []
+    if _mixes_percent(texts):
+        return signs
     for counts, is_sign in ((before, _is_currency), (after, _is_unit)):
         bare = counts.pop("", 0)
         is_usual = counts.total() >= SIGN_SHARE * (bare + counts.total())
@@ -168,10 +179,20 @@ def _find_signs(texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(signs))
 
 
+def _mixes_percent(texts: Sequence[str]) -> bool:
+    """Whether some cells are percent, such as 12%, and others shares, such as 0.12."""
+    percents = [text for text in texts if text.endswith("%")]
+    others = [text for text in texts if not text.endswith("%") and _NUMBER.fullmatch(text)]
+    shares = [number for text in others if (number := float(text))]
+    is_large = any(_NUMBER.fullmatch(text := cell[:-1].strip()) and float(text) > 1 for cell in percents)
+    return is_large and bool(shares) and max(shares) <= 1
+
+
 def _is_currency(text: str) -> bool:
     """Whether it may stand before a number: without letters, or of a currency; the `A` of `A100` is not."""
-    return len(text) <= LONGEST_SIGN and (not any(map(str.isalpha, text)) or text in _CURRENCIES)
+    is_known = not any(map(str.isalpha, text)) or text in _CURRENCIES
+    return is_known and len(text) <= LONGEST_SIGN and not _NEVER_BEFORE.intersection(text)
 
 
 def _is_unit(text: str) -> bool:
-    return len(text) <= LONGEST_SIGN
+    return len(text) <= LONGEST_SIGN and text.strip("-") != ""
