@@ -11,10 +11,13 @@ import unicodedata
 MISSING_MARKERS = frozenset({
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
-    "?", "-", "--", "\u2013", "\u2014", "\u2212", ".", "..", "\\N", "na", "none", "Null", "NONE", "NAN", "N.A.", "n.a.", "#DIV/0!", "#VALUE!",
-    "#REF!", "#NUM!", "#NAME?", "inf", "-inf", "+inf", "Inf", "-Inf", "+Inf", "INF", "-INF", "Infinity", "-Infinity",
+    "?", "-", "--", "\u2013", "\u2014", "\u2212", ".", "..", "*", "\\N", "na", "none", "Null", "NONE", "NAN", "N.A.",
+    "n.a.", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!", "inf", "-inf", "+inf", "Inf", "-Inf", "+Inf",
+    "INF", "-INF", "Infinity", "-Infinity", "NaT", "(null)", "(blank)", "N/D", "n/d", "TBD", "tbd", "nil",
+    "unknown", "Unknown", "UNKNOWN", "missing", "Missing", "MISSING",
+    "없음", "해당없음", "해당 없음", "미상", "결측", "모름", "알수없음", "알 수 없음",
 })  # fmt: skip
-"""Texts that mean a missing value in a column of numbers: pandas' default list and what spreadsheets write."""
+"""Texts that mean a missing value in a column of numbers: those of pandas, of spreadsheets and of people."""
 
 LABEL_MARKERS = frozenset({"#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "nan", "null", "?", "n/a"})
 """Texts that mean a missing label. `None` and `none` are labels, such as the degree of a complication."""

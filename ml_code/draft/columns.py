@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ import pandas as pd
 from ml_code.cells import LABEL_MARKERS, MISSING_MARKERS
 from ml_code.data.validation import LARGEST_NUMBER, read_texts
 from ml_code.draft import names
+from ml_code.draft.remarks import describe_missing_code, describe_spellings
 from ml_code.reading.numbers import PLAIN, read_number, read_numbers, recognize_form
 from ml_code.reading.rules import NumberForm
 
@@ -28,13 +28,29 @@ NUMBERS_SHARE = 0.9
 
 SAMPLED_TEXTS = 5000
 
+MANY_DIGITS = (1e15, 1e19)
+"""Numbers whose last digits count: a model reads seven digits of a quantity."""
+
+SERIAL_DAYS = (20_000, 70_000)
+"""Days since 1899-12-30, as spreadsheets number them: from 1954 to 2091."""
+
 MISSING_NOTE = " with missing values"
 
-_TIME = r"[0-2]?[0-9]:[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?(?: ?[AaPp][Mm])?(?:Z|[+-][0-9:]+)?"
-_YEAR_FIRST = r"[12][0-9]{3}[-/.년] ?[01]?[0-9](?:[-/.월] ?[0-3]?[0-9]일?|월)?"
-_YEAR_LAST = r"[0-3]?[0-9][-/.][0-3]?[0-9][-/.](?:[12][0-9])?[0-9]{2}"
-_MONTH_NAME = r"(?:[0-3]?[0-9][-/ ])?[A-Za-z]{3,9}[-/ ,.]+(?:[0-3]?[0-9],? )?(?:[12][0-9])?[0-9]{2}"
-DATE = re.compile(rf"(?:{_YEAR_FIRST}|{_YEAR_LAST}|{_MONTH_NAME})(?:[T ,]+{_TIME})?|{_TIME}")
+_ZONE = r"(?:Z| ?[A-Z]{3,4}| ?[+-][0-9]{2}:?[0-9]{2})"
+_CLOCK = r"[0-9]{1,3}:[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?"
+_KOREAN_CLOCK = r"[0-2]?[0-9]시(?: ?[0-5]?[0-9]분)?(?: ?[0-5]?[0-9]초)?"
+_TIME = rf"(?:(?:오전|오후) ?)?(?:{_CLOCK}(?: ?[AaPp]\.?[Mm]\.?)?{_ZONE}?|{_KOREAN_CLOCK})"
+_YEAR_FIRST = r"[12][0-9]{3}(?:[-/.]|년) ?[01]?[0-9](?:(?:[-/.]|월) ?[0-3]?[0-9][일.]?|월)?"
+_YEAR_LAST = r"[0-3]?[0-9][-/.] ?[0-3]?[0-9][-/.] ?(?:[12][0-9])?[0-9]{2}"
+_MONTH = (
+    r"(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mär|mai|okt|dez|fév|avr|juin|juil|aoû|déc|ene|abr|ago|dic)"
+    r"\w{0,6}"
+)
+_DAY_NUMBER = r"[0-3]?[0-9](?:st|nd|rd|th|\.)?"
+_MONTH_NAME = rf"(?:{_DAY_NUMBER}[-/ ])?{_MONTH}[-/ ,.]+(?:{_DAY_NUMBER},? )?(?:[12][0-9])?[0-9]{{2}}"
+_WEEKDAY = r"(?i:mon|tue|wed|thu|fri|sat|sun)\w{0,6},? +"
+_DAY = rf"(?:{_WEEKDAY})?(?:{_YEAR_FIRST}|{_YEAR_LAST}|{_MONTH_NAME})(?: ?\([^()]{{1,9}}\))?"
+DATE = re.compile(rf"{_DAY}(?:[T ,]+{_TIME})?|{_TIME}")
 """A date, a month or a time of day, as people write them."""
 
 type Kind = Literal["numeric", "categorical", "key", "group", "left out"]
@@ -128,8 +144,10 @@ def _judge_texts(name: str, texts: pd.Series, *, is_code: bool) -> Judged:
         return Judged("group", texts, f"it repeats for {values} persons or contracts")
     is_repeated = values * 3 <= rows * 2 if is_code else values * (2 if values <= MOST_CATEGORIES else 10) <= rows
     if values <= MOST_CODES and is_repeated:
-        notes = [f"{name}: it is a category, because leading zeros mean a code."] if is_code else []
-        return Judged("categorical", texts, notes=[*notes, *_describe_markers(name, texts)])
+        notes = [f"{name}: it is a category, because it holds codes."] if is_code else []
+        return Judged(
+            "categorical", texts, notes=[*notes, *_describe_markers(name, texts), *describe_spellings(name, texts)]
+        )
     return Judged("left out", texts, _explain_text(texts, values, rows, is_code=is_code))
 
 
@@ -144,7 +162,7 @@ def _describe_markers(name: str, texts: pd.Series) -> list[str]:
 
 def _explain_text(texts: pd.Series, values: int, rows: int, *, is_code: bool) -> str:
     if is_code:
-        return f"it has {values} codes with leading zeros"
+        return f"it has {values} codes, such as {texts.dropna().iloc[0]!r}"
     numbers = read_numbers(texts, PLAIN, MISSING_MARKERS)
     if (numbers.numbers.abs() > LARGEST_NUMBER).any():
         return f"it has numbers beyond {LARGEST_NUMBER:.2g}, with which no model can compute"
@@ -159,13 +177,16 @@ def _judge_numbers(name: str, judged: Judged) -> Judged:
     present = numbers.dropna()
     kind: Kind = "numeric"
     reason = ""
+    if (present % 1 == 0).all() and names.is_code(name) and judged.form == PLAIN:
+        return _judge_texts(name, read_texts(numbers), is_code=True)
     if (present % 1 == 0).all():
         kind, reason = _judge_whole_numbers(name, present, judged.form, has_gaps=len(present) < len(numbers))
     if kind == "categorical":
         return Judged(
             kind, read_texts(numbers), notes=[f"{name}: it is a category, because its name is an identifier's."]
         )
-    return Judged(kind, numbers, reason, judged.form, judged.notes if kind == "numeric" else [])
+    notes = [*judged.notes, *describe_missing_code(name, present)] if kind == "numeric" else []
+    return Judged(kind, numbers, reason, judged.form, notes)
 
 
 def _judge_whole_numbers(name: str, present: pd.Series, form: NumberForm, *, has_gaps: bool) -> tuple[Kind, str]:
@@ -181,9 +202,20 @@ def _judge_whole_numbers(name: str, present: pd.Series, form: NumberForm, *, has
     if names.may_repeat(name) and values < len(present):
         is_group = values > MOST_CATEGORIES
         return ("group", f"it repeats for {values} persons or contracts") if is_group else ("categorical", "")
-    if low >= 18000101 and high <= 21001231 and _are_dates(present):
-        return "left out", f"it is a date, such as {low:.0f}; make numbers of it, such as a weekday or an age"
-    return "numeric", ""
+    reason = _find_number_reason(name, present)
+    return ("left out", reason) if reason else ("numeric", "")
+
+
+def _find_number_reason(name: str, present: pd.Series) -> str:
+    """Why whole numbers are not a quantity; an empty text if they are one."""
+    low, high = present.min(), present.max()
+    is_serial = names.is_date(name) and SERIAL_DAYS[0] <= low and high <= SERIAL_DAYS[1]
+    if is_serial or (low >= 18000101 and high <= 21001231 and _are_dates(present)):
+        return f"it is a date, such as {low:.0f}; make numbers of it, such as a weekday or an age"
+    is_long = (
+        MANY_DIGITS[0] <= present.abs().median() <= MANY_DIGITS[1] and (present % 1000 != 0).mean() > NUMBERS_SHARE
+    )
+    return "it is an identifier of many digits" if is_long else ""
 
 
 def _numbers_rows(name: str, consecutive: pd.Series) -> bool:
@@ -197,64 +229,3 @@ def _numbers_rows(name: str, consecutive: pd.Series) -> bool:
 def _are_dates(numbers: pd.Series) -> bool:
     months, days = numbers // 100 % 100, numbers % 100
     return bool((months.between(1, 12) & days.between(1, 31)).all())
-
-
-def find_copies(target: pd.Series, features: dict[str, pd.Series]) -> dict[str, str]:
-    """The features that repeat the target, each with the reason.
-
-    Args:
-        target: numbers or labels.
-        features: numbers or texts with the index of the target.
-    """
-    copies: dict[str, str] = {}
-    for name, cells in features.items():
-        known = target.notna() & cells.notna()
-        if known.sum() < 10:
-            continue
-        share = f"in {known.sum() / target.notna().sum():.0%} of the rows with a target"
-        if pd.api.types.is_float_dtype(target):
-            if pd.api.types.is_float_dtype(cells) and np.allclose(target[known], cells[known], rtol=1e-9):
-                copies[name] = f"it gives the target away: it is the same number, {share}"
-        elif _stands_for(target[known], cells[known]):
-            copies[name] = f"it gives the target away: each value stands for one class, {share}"
-    return copies
-
-
-def _stands_for(labels: pd.Series, cells: pd.Series) -> bool:
-    """Whether each value stands for one label, and each label for one value."""
-    label_codes, distinct_labels = pd.factorize(labels)
-    if cells.iloc[:1000].nunique() > len(distinct_labels):
-        return False
-    codes, distinct = pd.factorize(cells)
-    if len(distinct) != len(distinct_labels) or len(distinct) < 2:
-        return False
-    return len(np.unique(codes.astype(np.int64) * len(distinct) + label_codes)) == len(distinct)
-
-
-def find_deciders(target: pd.Series, features: dict[str, pd.Series]) -> Iterable[str]:
-    """Yields a sentence for each number that alone tells the target, which a person should look at."""
-    advice = "if it is known only afterwards, take it out."
-    for name, cells in features.items():
-        if not pd.api.types.is_float_dtype(cells):
-            continue
-        known = target.notna() & cells.notna()
-        if pd.api.types.is_float_dtype(target):
-            if _is_linear(target[known], cells[known]):
-                yield f"{name}: the target is this column times a constant, plus a constant; {advice}"
-        elif _is_separated(target[known], cells[known]):
-            yield f"{name}: one threshold tells the two classes apart in every row; {advice}"
-
-
-def _is_linear(target: pd.Series, cells: pd.Series) -> bool:
-    if target.nunique() < 3 or cells.nunique() < 3:
-        return False
-    return bool(1 - np.corrcoef(target, cells)[0, 1] ** 2 < 1e-9)
-
-
-def _is_separated(labels: pd.Series, cells: pd.Series) -> bool:
-    """Whether all numbers of one of two classes are below all of the other's."""
-    distinct = labels.unique()
-    if len(distinct) != 2:
-        return False
-    first, second = cells[labels == distinct[0]], cells[labels == distinct[1]]
-    return min(len(first), len(second)) >= 10 and bool(first.max() < second.min() or second.max() < first.min())

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from ml_code.data.holdout import split_holdout
 from ml_code.data.validation import check_rows, narrow_target, refuse_too_many_bad
 from ml_code.datasets import Dataset, describe_problems
-from ml_code.draft.columns import MISSING_NOTE, Judged, find_copies, find_deciders, judge_column
+from ml_code.draft.columns import MISSING_NOTE, Judged, judge_column
+from ml_code.draft.leakage import find_copies, find_deciders
 from ml_code.draft.table import Table, read_table
 from ml_code.draft.target import judge_target
 from ml_code.draft.writing import Outline, write_toml

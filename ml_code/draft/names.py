@@ -30,6 +30,25 @@ THINGS = (
     "booking", "passenger", "house", "store", "movie", "book", "sample", "document", "sale", "trip", "claim",
 )  # fmt: skip
 
+CODE_WORDS = {
+    "zip", "zipcode", "postcode", "postal", "postalcode", "plz", "phone", "telephone", "tel", "mobile", "fax",
+    "우편번호", "전화번호", "휴대폰", "휴대폰번호", "연락처",
+}  # fmt: skip
+"""Of codes: their digits are not a quantity."""
+
+DATE_ENDS = ("date", "날짜", "일자", "일시")
+
+
+def is_code(name: str) -> bool:
+    """Whether the name is that of codes made of digits, such as `zip_code` or `전화번호`."""
+    return not CODE_WORDS.isdisjoint(_split(name))
+
+
+def is_date(name: str) -> bool:
+    """Whether the name is that of a date, such as `order_date` or `주문일자`."""
+    words = _split(name)
+    return bool(words) and words[-1].endswith(DATE_ENDS)
+
 
 def is_identifier(name: str) -> bool:
     """Whether the name ends as those of identifiers: `Loan_ID`, `userid`, `order_no`, `회원번호`."""

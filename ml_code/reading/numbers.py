@@ -44,10 +44,12 @@ _CURRENCIES = {
 }  # fmt: skip
 """Letters that stand before an amount; those of other texts, such as `KK-08`, are a code."""
 
-_SAME_SIGN = str.maketrans({
-    "\u2212": "-", "\u2012": "-", "\u2013": "-", "\uff0d": "-", "\uff0b": "+", "\u2019": "'", "\uff0c": ",", "\uff0e": ".",
-    "\uff05": "%", "\xa0": " ", "\u202f": " ", "\u2009": " ",
-} | {chr(0xFF10 + digit): str(digit) for digit in range(10)})  # fmt: skip
+_SAME_SIGN = str.maketrans(
+    dict.fromkeys("\u2212\u2012\u2013\uff0d", "-")
+    | dict.fromkeys("\xa0\u202f\u2009", " ")
+    | {"\uff0b": "+", "\u2019": "'", "\uff0c": ",", "\uff0e": ".", "\uff05": "%"}
+    | {chr(0xFF10 + digit): str(digit) for digit in range(10)}
+)
 """Signs that look alike, and the full-width digits of Korean and Japanese keyboards."""
 
 _NEVER_BEFORE = frozenset("\"'=<>\u2264\u2265\u2248[{")

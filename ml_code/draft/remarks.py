@@ -1,0 +1,67 @@
+"""What a person should look at in a column that is read: spellings of one word, and numbers that mean missing."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pandas as pd
+
+MISSING_CODES = (-9, -99, -999, -9999, -99999, 99, 999, 9999, 99999, 999999)
+"""Numbers that surveys and instruments write where there is no value."""
+
+MOST_SHOWN = 3
+
+_SAME_TRUTH = {"true": "1", "false": "0"}
+
+
+def describe_missing_code(name: str, present: pd.Series) -> list[str]:
+    """A note about a number that is far from all others and may mean a missing value.
+
+    Args:
+        name: of the column.
+        present: its numbers as float64, without missing ones.
+    """
+    low, high = present.min(), present.max()
+    for code in (int(end) for end in (low, high) if end in MISSING_CODES):
+        others = present[present != code]
+        count = len(present) - len(others)
+        distance = min(abs(others.min() - code), abs(others.max() - code)) if len(others) else 0
+        if count > 1 and others.nunique() > 2 and distance > others.max() - others.min():
+            return [
+                f"{name}: {count} cell(s) are {code}, far from the others; if that means a missing value, "
+                f'set missing = ["{code}"] for it.'
+            ]
+    return []
+
+
+def find_spellings(texts: pd.Series) -> list[list[str]]:
+    """The texts that differ only in case, blanks or look-alike letters, each list in the order of the texts.
+
+    `True` and `1` are spellings of one value, and so are `False` and `0`, in a column that has all kinds.
+    """
+    distinct = [str(text) for text in texts.dropna().unique()]
+    groups: dict[str, list[str]] = {}
+    for text in distinct:
+        groups.setdefault(_fold(text), []).append(text)
+    if {"true", "1"} <= groups.keys() or {"false", "0"} <= groups.keys():
+        for word, digit in _SAME_TRUTH.items():
+            groups.setdefault(digit, []).extend(groups.pop(word, []))
+    return [spellings for spellings in groups.values() if len(spellings) > 1]
+
+
+def describe_spellings(name: str, texts: pd.Series) -> list[str]:
+    """A note about the first spellings of one word among the texts of a category."""
+    found = find_spellings(texts)
+    if not found:
+        return []
+    shown = ", ".join(repr(text[:40]) for text in found[0][:MOST_SHOWN])
+    return [
+        f"{name}: {shown} count as different values, though they differ only in case, blanks or look-alike letters; "
+        "write them alike if they are one."
+    ]
+
+
+def _fold(text: str) -> str:
+    """The text in lower case, with single blanks, and without invisible letters."""
+    visible = (letter for letter in unicodedata.normalize("NFKC", text) if unicodedata.category(letter) != "Cf")
+    return " ".join("".join(visible).casefold().split())

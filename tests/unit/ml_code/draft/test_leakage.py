@@ -1,0 +1,51 @@
+"""Columns that give the target away are left out, or named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ml_code.draft.leakage import find_copies, find_deciders
+
+
+def test_a_column_that_repeats_the_target_gives_it_away() -> None:
+    labels = pd.Series(["yes", "no", "no"] * 20)
+    copies = find_copies(labels, {"code": labels.map({"yes": 1.0, "no": 0.0}), "x": pd.Series(np.arange(60.0))})
+    assert copies == {
+        "code": "it gives the target away: each value stands for one class, in 100% of the rows with a target"
+    }
+    price = pd.Series(np.arange(60) ** 1.5)
+    assert list(find_copies(price, {"again": price.copy(), "dollars": price * 1.1})) == ["again"]
+    [said] = find_deciders(price, {"dollars": price * 1.1})
+    assert said.startswith("dollars: the target is this column times a constant")
+
+
+def test_one_threshold_that_separates_the_classes_is_said() -> None:
+    labels = pd.Series(["no"] * 30 + ["yes"] * 30)
+    [said] = find_deciders(labels, {"score": pd.Series(np.arange(60.0)), "x": pd.Series(np.arange(60.0) % 7)})
+    assert said.startswith("score: one threshold tells the two classes apart")
+
+
+BY_GAP = "it has a value in the rows of some classes, and in no other row"
+BY_VALUE = "each of its values is of one class only"
+
+CHURNED = pd.Series([number % 3 == 0 for number in range(120)]).map({True: "1", False: "0"})
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (CHURNED.map({"1": 5.0}), "it has a value in the rows of some classes, and in no other row"),
+        (CHURNED.map({"1": "moved"}), "it has a value in the rows of some classes, and in no other row"),
+        (
+            pd.Series([("left", "stays", "stays on")[n % 3] for n in range(120)]),
+            "each of its values is of one class only",
+        ),
+        (pd.Series([(1.0, 0.0, 3.0)[n % 3] for n in range(120)]), "each of its values is of one class only"),
+    ],
+)
+def test_a_column_that_alone_tells_the_class_is_named(cells: pd.Series, words: str) -> None:
+    [note] = find_deciders(CHURNED, {"reason": cells})
+    assert note == f"reason: {words}; if it is known only afterwards, take it out."
+    assert not [*find_deciders(CHURNED, {"reason": cells.sample(frac=1, random_state=1).reset_index(drop=True)})]
