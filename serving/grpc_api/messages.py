@@ -38,6 +38,8 @@ MESSAGES = {
         *("repeated ParametersEntry parameters 4", "InferTensorContents contents 5"),
     ),
     "InferRequestedOutputTensor": ("string name 1", "repeated ParametersEntry parameters 2"),
+    # The beginning of the next one: it names the model, and what it skips takes no memory.
+    "ModelInferHead": ("string model_name 1", "string model_version 2"),
     "ModelInferRequest": (
         *("string model_name 1", "string model_version 2", "string id 3", "repeated ParametersEntry parameters 4"),
         *("repeated InferInputTensor inputs 5", "repeated InferRequestedOutputTensor outputs 6"),
@@ -89,5 +91,6 @@ ModelReadyRequest = _CLASSES["ModelReadyRequest"]
 ModelReadyResponse = _CLASSES["ModelReadyResponse"]
 ModelMetadataRequest = _CLASSES["ModelMetadataRequest"]
 ModelMetadataResponse = _CLASSES["ModelMetadataResponse"]
+ModelInferHead = _CLASSES["ModelInferHead"]
 ModelInferRequest = _CLASSES["ModelInferRequest"]
 ModelInferResponse = _CLASSES["ModelInferResponse"]

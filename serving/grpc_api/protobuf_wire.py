@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from ml_code.cells import clean_text
 from serving.answering.tensors import DATATYPES, Cells, Tensor, check_form, make_tensor, pack, read_binary
 from serving.answering.wire import Output, TensorRequest, TensorResponse, check_id
 from serving.errors import RequestError
-from serving.grpc_api.messages import ModelInferResponse
+from serving.grpc_api.messages import ModelInferRequest, ModelInferResponse
 from serving.quoting import shorten
 
 CONTENTS = {
@@ -30,23 +29,21 @@ CONTENTS = {
 """The field of each datatype's cells; FP16 has none, and comes as bytes only."""
 
 
-@dataclass(frozen=True, slots=True)
 class ProtobufWire:
-    """A request that is decoded already, because its model's name is in it.
+    """Protobuf. A megabyte of it may be 130 MB of objects, so it is decoded where its rows are computed.
 
-    >>> ProtobufWire(decode(ModelInferRequest, body)).read(body).tensors
+    >>> ProtobufWire().read(body).tensors
     [Tensor(name='rows', shape=[1, 2], cells=array([1., 2.], dtype=float32))]
     """
 
-    message: Any
-
-    def read(self, _: bytes) -> TensorRequest:
-        """Reads the request.
+    @staticmethod
+    def read(body: bytes) -> TensorRequest:
+        """Reads a request.
 
         Raises:
             RequestError: it is not a request of the protocol (400).
         """
-        message = self.message
+        message = decode(ModelInferRequest, body)
         raw = list(message.raw_input_contents)
         if not message.inputs:
             raise RequestError(400, "inputs: found none, expected a tensor at least")
@@ -78,6 +75,9 @@ class ProtobufWire:
         return message.SerializeToString(), 0
 
 
+PROTOBUF_WIRE = ProtobufWire()
+
+
 def decode(kind: Any, content: bytes) -> Any:
     """A message of bytes.
 
@@ -87,8 +87,7 @@ def decode(kind: Any, content: bytes) -> Any:
     try:
         return kind.FromString(content)
     except DecodeError as error:
-        found = "found bytes that protobuf cannot read"
-        raise RequestError(400, f"message: {found}, expected a {kind.DESCRIPTOR.name}") from error
+        raise RequestError(400, "message: found bytes that protobuf cannot read, expected a request") from error
 
 
 def _read_tensor(tensor: Any, raw: bytes | None) -> Tensor:

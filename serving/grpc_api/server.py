@@ -22,7 +22,7 @@ from serving.errors import RequestError
 from serving.grpc_api.messages import (
     SERVICE,
     Empty,
-    ModelInferRequest,
+    ModelInferHead,
     ModelMetadataRequest,
     ModelMetadataResponse,
     ModelReadyRequest,
@@ -31,7 +31,8 @@ from serving.grpc_api.messages import (
     ServerMetadataResponse,
     ServerReadyResponse,
 )
-from serving.grpc_api.protobuf_wire import ProtobufWire, decode
+from serving.grpc_api.protobuf_wire import PROTOBUF_WIRE, decode
+from serving.grpc_api.readers import Readers
 from serving.limits import LARGE_BYTES, MAX_BODY_BYTES
 
 # A replica does not fork; gRPC's own preparation for it would warn in the log.
@@ -42,11 +43,8 @@ import grpc.aio
 MAX_CALLS = 512
 """Calls under way at once, as many as requests of REST; more get RESOURCE_EXHAUSTED."""
 
-READERS = 32
-"""Messages that are read at once: 32 MB, should all be as large as a message may be."""
-
 READ_SECONDS = 10.0
-"""Longest wait for a message to arrive."""
+"""Longest wait for a place to read a message, and for it to arrive."""
 
 STOP_SECONDS = 5.0
 """Longest wait for the calls under way when the replica ends."""
@@ -113,7 +111,7 @@ class GrpcServer:
         self._predictions = predictions
         self._address = f"{host}:{port}"
         self._timeout_seconds = timeout_seconds
-        self._readers = asyncio.Semaphore(READERS)
+        self._readers = Readers()
         self._work: set[asyncio.Task[bytes]] = set()
         self._calls = 0
         self._lines = RequestLines()
@@ -166,7 +164,7 @@ class GrpcServer:
                 if self._calls > MAX_CALLS:
                     found = f"found {MAX_CALLS} under way, expected fewer"
                     raise RequestError(429, f"call: {found}; send it again in a second")
-                work = self._start(handle(call, await self._read(context)))
+                work = self._start(handle(call, await self._read(call, context)))
                 # A client that has gone does not end the work: what a version computes is counted as its answer.
                 content = await asyncio.shield(work)
                 context.set_trailing_metadata(call.list_trailers())
@@ -216,9 +214,10 @@ class GrpcServer:
         else:
             work.add_done_callback(end)
 
-    async def _read(self, context: Any) -> bytes:
+    async def _read(self, call: Call, context: Any) -> bytes:
+        address = call.headers.get(b"x-forwarded-for", b"")
         try:
-            async with asyncio.timeout(READ_SECONDS), self._readers:
+            async with asyncio.timeout(READ_SECONDS), self._readers.take_place(address):
                 message = await context.read()
         except TimeoutError:
             raise RequestError(504, f"call: found no message after {READ_SECONDS:g} s, expected one") from None
@@ -238,8 +237,8 @@ class GrpcServer:
         self._lines.note(call.asked, call.request_id.encode(), status, call.served, perf_counter() - call.started)
 
     async def _infer(self, call: Call, body: bytes) -> bytes:
-        message = decode(ModelInferRequest, body)
-        call.asked = asked = Asked(message.model_name, message.model_version or None, ProtobufWire(message), body=body)
+        head = decode(ModelInferHead, body)
+        call.asked = asked = Asked(head.model_name, head.model_version or None, PROTOBUF_WIRE, body=body)
         predictions = self._predictions
         predictions.read_sender(asked, call.headers)
         predictions.check_name(asked)

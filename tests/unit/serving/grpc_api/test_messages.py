@@ -22,7 +22,7 @@ NESTED = {
 def find_theirs(name: str) -> Any:
     if name in NESTED:
         return getattr(service_pb2, NESTED[name]).DESCRIPTOR.nested_types_by_name[name]
-    return getattr(service_pb2, name).DESCRIPTOR
+    return getattr(service_pb2, name.replace("Head", "Request")).DESCRIPTOR
 
 
 @pytest.mark.parametrize("name", [name for name in MESSAGES if name != "Empty"])

@@ -20,6 +20,7 @@ from serving.following.follower import Follower
 from serving.grpc_api import server as grpc_server
 from serving.grpc_api.server import GrpcServer
 from serving.limits import HELD_BYTES, MAX_BODY_BYTES
+from serving.memory import read_used_bytes
 from tests.unit.serving.app_client import read
 from tests.unit.serving.log_fakes import FakeLines, make_log
 
@@ -149,7 +150,7 @@ def test_bytes_without_a_message_and_a_call_without_bytes_are_refused(bench: Ben
     garbage, silent = bench.run(call)
     assert garbage[:2] == (
         grpc.StatusCode.INVALID_ARGUMENT,
-        "message: found bytes that protobuf cannot read, expected a ModelInferRequest",
+        "message: found bytes that protobuf cannot read, expected a request",
     )
     assert silent[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "call: found no message, expected one")
 
@@ -165,6 +166,56 @@ def test_where_the_room_is_full_only_small_calls_are_answered(bench: Bench) -> N
     assert (code, answer.model_version) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "7")
     assert "send it again in a second, or with fewer rows" in text
     assert held == (HELD_BYTES - 1_000, 1)
+
+
+def test_messages_that_wait_for_their_turn_take_no_more_than_their_bytes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a million empty inputs are a megabyte, and would be 43 MB of decoded objects each."""
+    slow = SlowModel(monkeypatch)
+    path, hostile = "/inference.GRPCInferenceService/ModelInfer", b"\x0a\x04iris" + b"\x2a\x00" * 499_000
+
+    async def attack(_: Any, predictions: Predictions) -> Any:
+        server = GrpcServer(predictions, "127.0.0.1", 0, timeout_seconds=30)
+        address = f"127.0.0.1:{await server.start()}"
+        async with grpc.aio.insecure_channel(address) as channel:
+            call = channel.unary_unary(path)
+            slow.is_free = False
+            computed = [call(make_request(1_000).SerializeToString()) for _ in range(2)]
+            await wait_until(lambda: slow.calls == 2)
+            before = peak = read_used_bytes()
+            refused = asyncio.gather(*(refuse(call(hostile)) for _ in range(25)))
+            while not refused.done():
+                peak = max(peak, read_used_bytes())
+                await asyncio.sleep(0.01)
+            slow.is_free = True
+            await asyncio.gather(*computed)
+        await server.stop()
+        return peak - before, {code for code, *_ in refused.result()}
+
+    taken_bytes, codes = bench.run(attack)
+    assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}  # no turn
+    assert taken_bytes < 200_000_000
+
+
+def test_an_address_whose_calls_send_nothing_leaves_places_to_the_others(bench: Bench) -> None:
+    async def attack(stub: Any, predictions: Predictions) -> Any:
+        server = GrpcServer(predictions, "127.0.0.1", 0, timeout_seconds=30)
+        address = f"127.0.0.1:{await server.start()}"
+        async with grpc.aio.insecure_channel(address) as channel:
+            call = channel.stream_stream("/inference.GRPCInferenceService/ModelInfer")
+            silent = [call(metadata=[("x-forwarded-for", "192.0.2.7")]) for _ in range(256)]
+            await wait_until(lambda: server._calls == 256)
+            infer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
+            answer = await infer(make_request(), metadata=[("x-forwarded-for", "192.0.2.8")], timeout=5)
+            for one in silent:
+                one.cancel()
+            await wait_until(lambda: server._calls == 0)
+            known = len(server._readers._of_address)
+        await server.stop()
+        return answer.model_version, known
+
+    assert bench.run(attack) == ("7", 0)
 
 
 def test_calls_beyond_the_limit_are_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
