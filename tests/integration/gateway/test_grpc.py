@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -135,6 +137,33 @@ def test_another_request_gets_the_error_of_a_call(  # noqa: PLR0917  one argumen
     url = f"http://{address}/inference.GRPCInferenceService/ModelInfer"
     answer = httpx.request(method, url, headers=headers | BEARER)
     assert (answer.status_code, answer.headers["grpc-status"]) == (status, code)
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """A frame of HTTP/2."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def open_bodies(address: str, count: int) -> bytes:
+    """Begins predictions over HTTP/2 whose bodies have no length and do not end; returns what comes back at once."""
+    fields = {b":method": b"POST", b":scheme": b"http", b":path": b"/predict", b":authority": b"localhost"}
+    fields |= {b"content-type": b"application/json", b"authorization": BEARER["authorization"].encode()}
+    # Literals that no table holds: https://www.rfc-editor.org/rfc/rfc7541#section-6.2.2
+    head = b"".join(b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in fields.items())
+    begun = b"".join(frame(1, 4, stream, head) + frame(0, 0, stream, b"[") for stream in range(1, 2 * count, 2))
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + begun)
+        time.sleep(2)
+        return connection.recv(1_000_000)
+
+
+def test_bodies_without_a_length_over_http_2_are_counted_as_large_ones(
+    client: triton.InferenceServerClient, address: str
+) -> None:
+    assert client.is_server_live(headers=BEARER)
+    assert open_bodies(address, 32).count(b"too many requests of this size") == 0
+    assert open_bodies(address, 40).count(b"too many requests of this size") == 8
 
 
 def test_without_a_replica_a_call_is_unavailable_at_once(
