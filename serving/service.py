@@ -127,7 +127,7 @@ class PredictionService:
             shadows=self._shadows,
             spans=self._spans,
         )
-        self._grpc = make_grpc_server(settings, app.predictions)
+        self._grpc = make_grpc_server(settings, app.predictions, self._spans)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
@@ -192,13 +192,15 @@ def make_log(settings: ServingSettings) -> PredictionLog | None:
     return PredictionLog(lines, row_maker, sampling=sampling)
 
 
-def make_grpc_server(settings: ServingSettings, predictions: Predictions) -> GrpcServer | None:
+def make_grpc_server(
+    settings: ServingSettings, predictions: Predictions, spans: RequestSpans | None
+) -> GrpcServer | None:
     """The gRPC side of a replica, if it has one; otherwise its library takes no memory."""
     if not settings.grpc:
         return None
     from serving.grpc_api.server import GrpcServer  # noqa: PLC0415  imports gRPC
 
-    return GrpcServer(predictions, settings.host, settings.grpc_port, timeout_seconds=TIMEOUT_SECONDS)
+    return GrpcServer(predictions, settings.host, settings.grpc_port, timeout_seconds=TIMEOUT_SECONDS, spans=spans)
 
 
 def make_desk(settings: ServingSettings) -> FeedbackDesk | None:

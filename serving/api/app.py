@@ -109,7 +109,8 @@ class PredictionApp:
         await send({"type": "http.response.body", "body": body})
         self._lines.note(asked, request_id, status, served, perf_counter() - started)
         if self._spans is not None:
-            self._spans.note(asked, scope, request_id, status, served, started=started)
+            protocol = {"http.request.method": scope["method"], "http.response.status_code": status}
+            self._spans.note(asked, request_id, status, served, protocol, started=started)
 
     def _route(self, path: str) -> Asked | None:
         """The prediction that a path is for; None for any other path."""

@@ -56,7 +56,7 @@ class Predictions:
     def read_sender(self, asked: Asked, headers: dict[bytes, bytes]) -> None:
         """Reads who sent the request, and whether the gateway chose its pool; clients cannot set these headers."""
         asked.client_id, asked.user = headers.get(b"x-client-request-id"), headers.get(b"x-user-id")
-        asked.traceparent = headers.get(b"traceparent")
+        asked.traceparent, asked.gateway_id = headers.get(b"traceparent"), headers.get(b"x-request-id")
         asked.wants_challenger = headers.get(b"x-pool") == b"canary"
         # Most requests are drawn for the stable pool, and say nothing more.
         if asked.wants_challenger or b"x-replay" in headers or headers.get(b"x-pool-choice", b"drawn") != b"drawn":

@@ -32,7 +32,8 @@ class Asked:
     """One request for a prediction, with what was read of it.
 
     `sender` is the address and the user of a request that the gateway drew for the canary pool; None for any other.
-    `client_id` and `user` are what the client calls the request and its user; `traceparent` is the header of that name.
+    `client_id` and `user` are what the client calls the request and its user; `traceparent` is the header of that name,
+    and `gateway_id` the id that the gateway gave the request.
     `wire` is the form of a request of the Open Inference Protocol; None for /predict. `timer` measures the computing.
     """
 
@@ -48,6 +49,7 @@ class Asked:
     client_id: bytes | None = None
     user: bytes | None = None
     traceparent: bytes | None = None
+    gateway_id: bytes | None = None
     timer: Timer | None = None
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from time import perf_counter
-
-from starlette.types import Scope
 
 from ml_code.telemetry import Tracing, fail
 from ml_code.traces import Trace, read_traceparent
@@ -19,7 +18,7 @@ SERVICE = "mlops-loop-serving"
 class RequestSpans:
     """Records the requests of a replica; all of it runs in the thread of the requests.
 
-    >>> RequestSpans(tracing).note(asked, scope, b"019c0b6e5a3f7a1c8b2d4e6f8a0b1c2d", 200, served, started)
+    >>> RequestSpans(tracing).note(asked, b"019c0b6e5a3f7a1c8b2d4e6f8a0b1c2d", 200, served, {}, started=started)
     """
 
     def __init__(self, tracing: Tracing) -> None:
@@ -28,21 +27,23 @@ class RequestSpans:
     def note(
         self,
         asked: Asked,
-        scope: Scope,
         request_id: bytes,
         status: int,
         served: ServedModel | None,
+        protocol: Mapping[str, str | int],
         *,
         started: float,
     ) -> None:
-        """Records a request that was answered now, and began at `started` of `perf_counter`."""
+        """Records a request that was answered now, and began at `started` of `perf_counter`.
+
+        `protocol` has the attributes of its protocol; `status` is that of HTTP.
+        """
         if asked.traffic == PROBE:
             return
         now_ns, now = time.time_ns(), perf_counter()
-        parent, is_root = find_parent(asked, scope, request_id)
+        parent, is_root = find_parent(asked, request_id)
         attributes = {
-            "http.request.method": scope["method"],
-            "http.response.status_code": status,
+            **protocol,
             "mlops.request_id": request_id.decode(),
             "mlops.traffic": asked.traffic,
         }
@@ -72,10 +73,9 @@ class RequestSpans:
         self._tracing.close()
 
 
-def find_parent(asked: Asked, scope: Scope, request_id: bytes) -> tuple[Trace, bool]:
+def find_parent(asked: Asked, request_id: bytes) -> tuple[Trace, bool]:
     """The place of a request in its trace, and whether the trace begins with it: the gateway records no span."""
     sent = read_traceparent(asked.traceparent)
     if sent is None:
         return Trace(request_id.decode(), request_id.decode()[:16]), True
-    gateway_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return sent, sent.trace_id.encode() == gateway_id
+    return sent, sent.trace_id.encode() == asked.gateway_id

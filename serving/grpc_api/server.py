@@ -18,7 +18,9 @@ from serving.api.inference_pages import SERVER, describe_inference_error
 from serving.api.predictions import Predictions
 from serving.api.request import Asked, pick_version
 from serving.api.request_lines import RequestLines
+from serving.api.spans import RequestSpans
 from serving.errors import RequestError
+from serving.grpc_api.codes import CODES
 from serving.grpc_api.messages import (
     SERVICE,
     Empty,
@@ -62,18 +64,6 @@ OPTIONS = (
     ("grpc.so_reuseport", 0),
 )
 
-CODES = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    404: grpc.StatusCode.NOT_FOUND,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    422: grpc.StatusCode.INVALID_ARGUMENT,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    500: grpc.StatusCode.INTERNAL,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
-"""The code for each HTTP status of a `RequestError`."""
-
 SERVER_FAILED = RequestError(500, "the server failed; its log has more")
 
 type Headers = dict[bytes, bytes]
@@ -107,8 +97,17 @@ class GrpcServer:
     >>> await server.stop()
     """
 
-    def __init__(self, predictions: Predictions, host: str, port: int, *, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        predictions: Predictions,
+        host: str,
+        port: int,
+        *,
+        timeout_seconds: float,
+        spans: RequestSpans | None = None,
+    ) -> None:
         self._predictions = predictions
+        self._spans = spans
         self._address = f"{host}:{port}"
         self._timeout_seconds = timeout_seconds
         self._readers = Readers()
@@ -229,12 +228,18 @@ class GrpcServer:
         self._predictions.metrics.count_refusal(error.status)
         self._note(call, error.status)
         text = describe_inference_error(error).encode()[:LONGEST_MESSAGE_BYTES].decode(errors="ignore")
-        code = CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
-        await context.abort(code, text, call.list_trailers())
+        await context.abort(CODES[error.status], text, call.list_trailers())
 
     def _note(self, call: Call, status: int) -> None:
-        """Writes a line of the call, if its client asks for one."""
-        self._lines.note(call.asked, call.request_id.encode(), status, call.served, perf_counter() - call.started)
+        """Writes a line of a prediction, if its client asks for one, and records its span."""
+        if call.asked.wire is None:
+            return
+        request_id = call.request_id.encode()
+        self._lines.note(call.asked, request_id, status, call.served, perf_counter() - call.started)
+        if self._spans is not None:
+            code = CODES[status].value[0]
+            protocol = {"rpc.system": "grpc", "rpc.method": "ModelInfer", "rpc.grpc.status_code": code}
+            self._spans.note(call.asked, request_id, status, call.served, protocol, started=call.started)
 
     async def _infer(self, call: Call, body: bytes) -> bytes:
         head = decode(ModelInferHead, body)
