@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 
 import bentoml
 from prometheus_client import REGISTRY
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ml_code.disk import measure_disk
 from ml_code.model_file.spec import LARGEST_FILE_MB
@@ -26,6 +24,7 @@ from serving.api.app import PredictionApp
 from serving.api.bentoml_seam import adapt_bentoml
 from serving.api.evidence import EvidenceBook
 from serving.api.feedback import FeedbackDesk
+from serving.api.front import TIMEOUT_SECONDS, MountedApp
 from serving.api.metrics import PredictionMetrics
 from serving.api.pages import make_pages
 from serving.api.prediction_log import PredictionLog
@@ -42,45 +41,11 @@ from serving.settings import ServingSettings
 if TYPE_CHECKING:
     from serving.grpc_api.server import GrpcServer
 
-TIMEOUT_SECONDS = 10
-"""Shorter than the gateway's read timeout of 15 s, so that a slow request ends here with a reason."""
-
-MAX_CONCURRENCY = 512
-"""Requests under way at once; more get 429 instead of a place in a queue that only grows."""
-
 FREEZE_AFTER_SECONDS = 5.0
 """By then the start's objects are made; they never die, so the collector need not visit them again."""
 
 COLLECT_THRESHOLDS = (50_000, 20, 100)
 """A full collection of BentoML's heap takes 165-196 ms, which is what p99 showed."""
-
-OWN_PATHS = frozenset({"/readyz", "/schema.json"})
-"""Paths that BentoML would otherwise serve instead of the mounted app."""
-
-
-class MountedApp:
-    """The place in BentoML's app that the real app takes when the service starts."""
-
-    def __init__(self) -> None:
-        self.app: ASGIApp = Response(status_code=503)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request to the current app."""
-        await self.app(scope, receive, send)
-
-
-class OwnPathsFirst:
-    """Middleware that takes `OWN_PATHS` from BentoML's own routes."""
-
-    def __init__(self, app: ASGIApp, mounted: MountedApp) -> None:
-        self._app = app
-        self._mounted = mounted
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Chooses by path."""
-        target = self._mounted if scope.get("path") in OWN_PATHS else self._app
-        await target(scope, receive, send)
-
 
 mounted_app = MountedApp()
 
@@ -89,7 +54,6 @@ mounted_app = MountedApp()
 @bentoml.service(
     name="predictions",
     workers=1,
-    traffic={"timeout": TIMEOUT_SECONDS, "max_concurrency": MAX_CONCURRENCY},
     logging={"access": {"enabled": False}},
 )
 class PredictionService:
@@ -166,8 +130,7 @@ class PredictionService:
         await self._registry.close()
 
 
-adapt_bentoml()
-PredictionService.add_asgi_middleware(OwnPathsFirst, mounted=mounted_app)  # type: ignore[attr-defined]
+adapt_bentoml(mounted_app)
 
 
 def make_follower(settings: ServingSettings, registry: MlflowRegistry) -> Follower:

@@ -1,9 +1,10 @@
 """The places where this service reaches into BentoML 1.4 and uvicorn: a test fails clearly when one of them moves.
 
 BentoML's OpenTelemetry middleware takes 35 % of a request's time; its timeout keeps every request's objects for the
-whole of the ten seconds (100 MB more and collections of 200 ms at 1,500 requests/s); its traffic metrics label by raw
-path, which any client can grow without end; its limit of requests sends a 429 without a header that says when to come
-again; its metrics client expects a directory that a supervisor makes. uvicorn
+whole of the ten seconds (100 MB more and collections of 200 ms at 1,500 requests/s); its traffic metrics take a sixth
+of the time and label by raw path, which any client can grow without end; its limit of requests, which is off, sends a
+429 without a header that says when to come again: `Front` does the work of the last three. BentoML's metrics client
+expects a directory that a supervisor makes. uvicorn
 writes the head of a response and its body one after the other. One in ten replicas that are killed under load thus
 leaves the gateway with half a response, which the gateway cannot retry on another replica.
 """
@@ -11,39 +12,34 @@ leaves the gateway with half a response, which the gateway cannot retry on anoth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import REGISTRY
+from starlette.types import ASGIApp, Message
 
 from ml_code.log_lines import LogFormat, make_formatter
-from serving.api.metrics import bound_endpoint
-from serving.api.pages import answer_error
-from serving.errors import RequestError
-
-REAL_PATH = "serving.path"
-"""Key of a request's own path in its scope, while `path` is the label that the metrics read."""
-
-HEALTH_PATHS = frozenset({"/metrics", "/healthz", "/livez", "/readyz"})
+from serving.api.front import Front, MountedApp
+from serving.api.traffic import Traffic
 
 TRACING = ("opentelemetry.instrumentation.asgi", "OpenTelemetryMiddleware")
 TIMEOUT = ("bentoml._internal.server.http.traffic", "TimeoutMiddleware")
 CYCLE = ("uvicorn.protocols.http.httptools_impl", "RequestResponseCycle")
-CONCURRENCY = ("bentoml._internal.server.http.traffic", "MaxConcurrencyMiddleware")
+FACTORY = ("_bentoml_impl.server.app", "ServiceAppFactory")
 METRICS = ("bentoml._internal.server.http.instruments", "RunnerTrafficMetricsMiddleware")
 
 
-def adapt_bentoml() -> None:
-    """Replaces four of the middlewares that BentoML's app will be built of, its metrics client, and uvicorn's writing.
+def adapt_bentoml(mounted: MountedApp) -> None:
+    """Replaces BentoML's middlewares by `Front`, its metrics client, and uvicorn's writing.
 
     Raises:
         RuntimeError: BentoML has moved one of the places.
     """
-    _replace(*TRACING, lambda _: pass_through)
-    _replace(*TIMEOUT, lambda _: limit_time)
-    _replace(*CONCURRENCY, lambda _: limit_requests)
-    _replace(*METRICS, bound_labels)
+    for place in (TRACING, TIMEOUT, METRICS):
+        _replace(*place, lambda _: pass_through)
+    _replace(*FACTORY, partial(put_front, mounted))
     _replace(*CYCLE, send_whole)
     containers = import_module("bentoml._internal.configuration.containers")
     prometheus = import_module("bentoml._internal.server.metrics.prometheus")
@@ -67,77 +63,16 @@ def pass_through(app: ASGIApp, **_: Any) -> ASGIApp:
     return app
 
 
-def limit_time(app: ASGIApp, timeout: float) -> ASGIApp:
-    """A middleware that sends 504 after some seconds without a response, and forgets a request that has one."""
+def put_front(mounted: MountedApp, factory: Any) -> Any:
+    """The same maker of BentoML's app, with our front around the app that it makes."""
+    traffic = Traffic()
+    REGISTRY.register(traffic)
 
-    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await app(scope, receive, send)
-            return
-        has_started = False
+    class FrontedAppFactory(factory):  # type: ignore[misc]
+        def __call__(self) -> Front:
+            return Front(super().__call__(), mounted, traffic)
 
-        async def send_in_time(message: Message) -> None:
-            nonlocal has_started
-            has_started = True
-            limit.reschedule(None)
-            await send(message)
-
-        try:
-            async with asyncio.timeout(timeout) as limit:
-                await app(scope, receive, send_in_time)
-        except TimeoutError:
-            if has_started:
-                raise
-            error = RequestError(504, f"request: found no answer after {timeout} s, expected one; send fewer rows")
-            await answer_error(error)(scope, receive, send)
-
-    return limited
-
-
-def limit_requests(app: ASGIApp, max_concurrency: int, skip_paths: Iterable[str] = ()) -> ASGIApp:
-    """A middleware that sends 429 to requests beyond some at once, except those that ask after the replica's health."""
-    free = max_concurrency
-    skipped = frozenset(skip_paths) | HEALTH_PATHS
-
-    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
-        nonlocal free
-        if scope["type"] != "http" or scope["path"] in skipped:
-            await app(scope, receive, send)
-            return
-        if not free:
-            found = f"found {max_concurrency} under way, expected fewer"
-            await answer_error(RequestError(429, f"request: {found}; send it again in a second"))(scope, receive, send)
-            return
-        free -= 1
-        try:
-            await app(scope, receive, send)
-        finally:
-            free += 1
-
-    return limited
-
-
-def bound_labels(middleware: Callable[..., ASGIApp]) -> Callable[..., ASGIApp]:
-    """The same metrics middleware, which sees one label for every path outside the service."""
-
-    def build(app: ASGIApp, **options: Any) -> ASGIApp:
-        async def restore_path(scope: Scope, receive: Receive, send: Send) -> None:
-            if REAL_PATH in scope:
-                scope = {**scope, "path": scope[REAL_PATH]}
-            await app(scope, receive, send)
-
-        inner = middleware(restore_path, **options)
-
-        async def bound_path(scope: Scope, receive: Receive, send: Send) -> None:
-            path = scope.get("path", "")
-            label = bound_endpoint(path)
-            if label != path and scope["type"] == "http":
-                scope = {**scope, "path": label, REAL_PATH: path}
-            await inner(scope, receive, send)
-
-        return bound_path
-
-    return build
+    return FrontedAppFactory
 
 
 class HeldTransport:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -34,21 +34,6 @@ KEPT_SERIES = 20
 
 
 type Labels = tuple[str, str, str, str]
-
-ENDPOINTS = frozenset(
-    {
-        "/predict",
-        "/models",
-        "/rollouts",
-        "/docs",
-        "/openapi.json",
-        "/metrics",
-        "/evidence",
-        "/healthz",
-        "/livez",
-        "/readyz",
-    },
-)
 
 
 @dataclass(slots=True)
@@ -124,17 +109,6 @@ class PredictionMetrics(Collector):
         return self._series.setdefault(labels, Series())
 
 
-def bound_endpoint(path: str) -> str:
-    """The label of a path: a known one, or one word for everything else."""
-    if path in ENDPOINTS:
-        return path
-    if path.startswith("/models/") and path.endswith("/predict"):
-        return "/models/{name}/predict"
-    if path.startswith("/v2/"):
-        return "/v2/models/{name}/infer" if path.endswith("/infer") else "/v2"
-    return "other"
-
-
 def _render(figures: dict[Labels, Series]) -> Iterator[Metric]:
     seconds = HistogramMetricFamily("mlops_prediction_seconds", "Seconds of computing an answer", labels=LABELS)
     failures = CounterMetricFamily(
@@ -151,7 +125,7 @@ def _render(figures: dict[Labels, Series]) -> Iterator[Metric]:
     sums = GaugeMetricFamily("mlops_prediction_value_sum", "Sum of the values answered", labels=LABELS)
     squares = GaugeMetricFamily("mlops_prediction_value_squares", "Sum of their squares", labels=LABELS)
     for labels, series in figures.items():
-        seconds.add_metric(labels, _accumulate(series.buckets), series.seconds)
+        seconds.add_metric(labels, accumulate(LATENCY_BUCKETS, series.buckets), series.seconds)
         failures.add_metric(labels, series.failures)
         rows.add_metric(labels, series.rows)
         nan_rows.add_metric(labels, series.nan_rows)
@@ -165,11 +139,10 @@ def _render(figures: dict[Labels, Series]) -> Iterator[Metric]:
     return iter((seconds, failures, rows, nan_rows, classes, warnings, sums, squares))
 
 
-def _accumulate(buckets: list[int]) -> list[tuple[str, float]]:
-    """Prometheus's buckets each hold those below as well."""
-    bounds = [*(str(bound) for bound in LATENCY_BUCKETS), "+Inf"]
+def accumulate(bounds: Sequence[float], buckets: Sequence[int]) -> list[tuple[str, float]]:
+    """Prometheus's buckets, which hold those below as well; `buckets` has one more than there are bounds."""
     total, accumulated = 0, []
-    for bound, count in zip(bounds, buckets, strict=True):
+    for bound, count in zip([*(str(bound) for bound in bounds), "+Inf"], buckets, strict=True):
         total += count
         accumulated.append((bound, float(total)))
     return accumulated

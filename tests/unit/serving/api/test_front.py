@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.api.deadlines import Deadlines
+from serving.api.front import Front, MountedApp
+from serving.api.traffic import Traffic
+
+
+def answer_as(name: str) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(name)(scope, receive, send)
+
+    return app
+
+
+def make_front(framework: ASGIApp, own: ASGIApp | None = None, **limits: float) -> Front:
+    mounted = MountedApp()
+    mounted.app = own or framework
+    return Front(framework, mounted, Traffic(), **limits)  # type: ignore[arg-type]
+
+
+def ask(app: ASGIApp, act: Callable[[httpx.AsyncClient], Awaitable[list[httpx.Response]]]) -> list[httpx.Response]:
+    async def run() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://serving") as client:
+            return await act(client)
+
+    return asyncio.run(run())
+
+
+def get(app: ASGIApp, *paths: str) -> list[httpx.Response]:
+    async def act(client: httpx.AsyncClient) -> list[httpx.Response]:
+        return [await client.get(path) for path in paths]
+
+    return ask(app, act)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/predict", "own"),
+        ("/models/iris/predict", "own"),
+        ("/v2/models/iris/infer", "own"),
+        ("/readyz", "own"),
+        ("/schema.json", "own"),
+        ("/livez", "framework"),
+        ("/metrics", "framework"),
+        ("/made/up", "framework"),
+    ],
+)
+def test_requests_for_predictions_go_past_the_framework(path: str, expected: str) -> None:
+    [answer] = get(make_front(answer_as("framework"), answer_as("own")), path)
+    assert answer.text == expected
+
+
+def make_slow_app(seconds: float) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(seconds)
+        await Response("late")(scope, receive, send)
+
+    return app
+
+
+def test_a_request_that_takes_too_long_gets_a_504_as_json() -> None:
+    [answer] = get(make_front(make_slow_app(5), timeout_seconds=0.01), "/predict")
+    assert answer.status_code == 504
+    assert answer.json()["error"] == "request: found no answer after 0.01 s, expected one; send fewer rows"
+
+
+def test_a_request_in_time_is_left_alone() -> None:
+    [answer] = get(make_front(make_slow_app(0.01), timeout_seconds=5), "/predict")
+    assert answer.text == "late"
+
+
+def test_each_of_several_requests_has_the_whole_time() -> None:
+    async def act(client: httpx.AsyncClient) -> list[httpx.Response]:
+        first = asyncio.create_task(client.get("/predict"))
+        await asyncio.sleep(0.12)
+        second = asyncio.create_task(client.get("/predict"))
+        await asyncio.sleep(0.12)
+        assert first.done()
+        assert not second.done()
+        return [await first, await second]
+
+    answers = ask(make_front(make_slow_app(5), timeout_seconds=0.2), act)
+    assert [answer.status_code for answer in answers] == [504, 504]
+
+
+def test_a_response_that_has_begun_is_not_cancelled() -> None:
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0.1)
+        await send({"type": "http.response.body", "body": b"slow"})
+
+    [answer] = get(make_front(app, timeout_seconds=0.02), "/predict")
+    assert answer.text == "slow"
+
+
+def test_a_request_that_someone_else_cancels_is_no_late_one() -> None:
+    async def run() -> None:
+        sent = []
+
+        async def send(message: object) -> None:
+            sent.append(message)
+
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": b""}
+
+        front = make_front(make_slow_app(5))
+        scope = {"type": "http", "path": "/predict", "method": "POST", "headers": []}
+        task = asyncio.create_task(front(scope, receive, send))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not sent
+
+    asyncio.run(run())
+
+
+def test_deadlines_that_ended_cancel_nothing_and_are_not_kept() -> None:
+    async def run() -> None:
+        deadlines = Deadlines(0.01)
+        ended = deadlines.begin()
+        deadlines.end(ended)
+        deadlines.end(ended)
+        await asyncio.sleep(0.05)
+        assert not ended.is_over
+        late = deadlines.begin()  # the first timer has run: there must be another one
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(5)
+        assert late.uncancel()
+
+    asyncio.run(run())
+
+
+def ask_busy_app(*paths: str) -> list[httpx.Response]:
+    """Asks an app with one place, which the first request keeps until all are answered."""
+    last = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == paths[0]:
+            await last.wait()
+        await Response("done")(scope, receive, send)
+
+    async def act(client: httpx.AsyncClient) -> list[httpx.Response]:
+        first = asyncio.create_task(client.get(paths[0]))
+        await asyncio.sleep(0)
+        others = [await client.get(path) for path in paths[1:]]
+        last.set()
+        return [await first, *others, await client.get("/predict")]
+
+    return ask(make_front(app, max_concurrency=1), act)
+
+
+def test_a_request_beyond_those_at_once_gets_a_429_that_says_when_to_come_again() -> None:
+    first, refused, health, after = ask_busy_app("/slow", "/predict", "/livez")
+    assert [first.status_code, refused.status_code, health.status_code, after.status_code] == [200, 429, 200, 200]
+    assert refused.headers["retry-after"] == "1"
+    assert "found 1 under way, expected fewer" in refused.json()["error"]
+
+
+def test_requests_are_counted_by_path_and_status_under_bentomls_names() -> None:
+    traffic, registry, mounted = Traffic(), CollectorRegistry(), MountedApp()
+    registry.register(traffic)
+    mounted.app = answer_as("own")
+    get(Front(answer_as("framework"), mounted, traffic), "/predict", "/predict", "/livez", "/made/up", "/metrics")
+    common = 'runner_name="predictions",service_name="predictions",service_version="not available"'
+    lines = generate_latest(registry).decode().splitlines()
+    ok = 'http_response_code="200"'
+    assert f'bentoml_service_request_total{{endpoint="/predict",{ok},{common}}} 2.0' in lines
+    assert f'bentoml_service_request_duration_seconds_count{{endpoint="other",{ok},{common}}} 1.0' in lines
+    assert f'bentoml_service_request_in_progress{{endpoint="/predict",{common}}} 0.0' in lines
+    assert [line for line in lines if line.startswith(f"bentoml_service_last_request_timestamp_seconds{{{common}}} 1")]
+    assert not [line for line in lines if "/metrics" in line]
