@@ -22,8 +22,11 @@ SAMPLE = re.compile(
 REPLICA_MARK = "== "
 """Begins the part of a replica, before its address."""
 
-FIRST_MB = 100.0
-"""Memory of a replica where none tells it."""
+MOST = 1e15
+"""Seconds or bytes that no replica reaches; neither NaN nor an infinite number is below it."""
+
+LEAST_MB = 100.0
+"""Memory of a replica where none tells more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Reading:
     @property
     def room(self) -> Room:
         """The machine's room for more of them."""
-        largest = max((counts.memory_mb for counts in self.replicas.values()), default=FIRST_MB)
+        largest = max([LEAST_MB, *(counts.memory_mb for counts in self.replicas.values())])
         return Room(self.cores, self.free_mb, largest)
 
 
@@ -87,11 +90,17 @@ def measure_load(before: Reading, after: Reading) -> float | None:
 
 
 def _read_counts(metrics: str) -> Counts | None:
-    found = SAMPLE.findall(metrics)
+    """The counts of one replica; None of one that does not answer, or whose numbers are no counts."""
+    try:
+        found = [(name, float(value)) for name, value in SAMPLE.findall(metrics)]
+    except ValueError:
+        return None
+    if not all(0 <= value < MOST for _, value in found):
+        return None
     if not any(name == "process_cpu_seconds_total" for name, _ in found):
         return None
 
     def add(wanted: str) -> float:
-        return sum(float(value) for name, value in found if name.startswith(wanted))
+        return sum(value for name, value in found if name.startswith(wanted))
 
     return Counts(add("bentoml_service_request"), add("process_cpu"), add("process_resident") / 2**20)

@@ -45,6 +45,20 @@ def test_a_replica_without_an_answer_is_not_counted() -> None:
     assert set(read_text(make_text(a=(1.0, 1.0)) + "\n== b\n", at=0).replicas) == {"a"}
 
 
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-1", "1e308", "many"])
+@pytest.mark.parametrize("name", ["process_cpu_seconds_total", "process_resident_memory_bytes"])
+def test_a_replica_whose_numbers_are_no_counts_is_one_without_an_answer(name: str, value: str) -> None:
+    """Infinite memory would end the loop, and less than none would allow any number of replicas."""
+    lying = f"\n== b\nprocess_cpu_seconds_total 1.0\n{name} {value}\n"
+    assert set(read_text(make_text(a=(1.0, 1.0)) + lying, at=0).replicas) == {"a"}
+
+
+@pytest.mark.parametrize("memory", ["", "process_resident_memory_bytes 0\n"])
+def test_a_replica_that_tells_no_memory_has_that_of_a_small_one(memory: str) -> None:
+    text = f"4\nMemAvailable:    2097152 kB\n== a\nprocess_cpu_seconds_total 1.0\n{memory}"
+    assert read_text(text, at=0).room.replica_mb == 100
+
+
 @pytest.mark.parametrize("text", ["", "sh: getent: not found\n", "4\n"])
 def test_another_text_is_refused(text: str) -> None:
     with pytest.raises(ScalingError, match="expected the cores and the free memory"):
