@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,3 +161,24 @@ def _read_container(found: Mapping[str, Any]) -> Container:
         folder=folder,
         files=tuple(str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file) for file in files),
     )
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Keeps out a second command that changes the containers of a checkout.
+
+    Raises:
+        EngineError: another one runs.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise EngineError(
+                f"{folder}: expected no other `mlops scale` or `mlops upgrade`, found one that runs; wait for its end, "
+                "or end it (systemctl stop)"
+            ) from error
+        yield
+    finally:
+        os.close(handle)

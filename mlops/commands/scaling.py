@@ -45,7 +45,7 @@ def serving(
     if by_load and most is not None and least > most:
         fail(ScalingError(f"scale: expected --min up to --max, found {least} and {most}"), USAGE_ERROR)
     with explained():
-        from mlops.scaling.autoscaler import claim
+        from mlops.compose import claim
         from mlops.scaling.pool import Pool
 
         pool = Pool(find_compose_file(env_file))

@@ -53,17 +53,20 @@ def upgrade(
     """Take the stack to the version of its checkout while it answers, or back to the one before if a step fails."""
     console = Console()
     with explained():
+        from mlops.compose import claim
+
         found = (env_file or find_env_file()).resolve()
         work = _open(
             found, target, lambda step: console.print(f"  {step}", highlight=False, soft_wrap=True, markup=False)
         )
         if not try_loop:
             work = replace(work, try_loop=_skip)
-        if back:
-            work.go_back()
-        elif not _advance(work, old, None if interrupt else wait_minutes, found):
-            console.print("The stack runs the commit of this checkout already; `make up` starts what is missing.")
-            return
+        with claim(work.checkout.folder):
+            if back:
+                work.go_back()
+            elif not _advance(work, old, None if interrupt else wait_minutes, found):
+                console.print("The stack runs the commit of this checkout already; `make up` starts what is missing.")
+                return
     version(found)
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 from ml_code.errors import MlopsError
@@ -59,26 +55,6 @@ def check_most(most: int, replicas: int, room: Room, name: str, *, by_cores: boo
             f"{name}: found {most} replicas, expected at most {room.cores}, the machine's cores: a busy replica takes "
             "one; ask for fewer"
         )
-
-
-@contextmanager
-def claim(folder: Path) -> Iterator[None]:
-    """Keeps a second `mlops scale` of the same checkout out.
-
-    Raises:
-        ScalingError: another one runs.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ScalingError(
-                f"{folder}: expected no other `mlops scale`, found one that runs; end it first (systemctl stop)"
-            ) from error
-        yield
-    finally:
-        os.close(handle)
 
 
 class Autoscaler:

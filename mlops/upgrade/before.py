@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from mlops.backup.databases import DATABASES, Postgres
+from mlops.errors import UpgradeError
 
 MARKER = ".mlops-upgrade"
 
@@ -45,12 +48,23 @@ class Before:
 
 
 def read_before(checkout: Path) -> Before | None:
-    """What an upgrade that did not end has noted; None without one."""
+    """What an upgrade that did not end has noted; None without one.
+
+    Raises:
+        UpgradeError: the file is not what an upgrade writes.
+    """
+    file = checkout / MARKER
     try:
-        found = json.loads((checkout / MARKER).read_text())
+        text = file.read_bytes()
     except FileNotFoundError:
         return None
-    return Before(**{**found, "files": tuple(found["files"])})
+    try:
+        return TypeAdapter(Before).validate_json(text)
+    except ValidationError as error:
+        raise UpgradeError(
+            f"{file}: expected what an upgrade noted of the version before, found {len(text)} bytes of something else; "
+            "check out that version and delete the file, then run `make up`"
+        ) from error
 
 
 def forget_before(checkout: Path) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from mlops.app import app
 from mlops.commands import upgrading
-from mlops.compose import ComposeProject
+from mlops.compose import ComposeProject, claim
 from mlops.upgrade import conditions
 from tests.unit.mlops.fake_docker import FakeDocker, answer_stack, describe_container
 
@@ -94,6 +94,14 @@ def test_what_did_not_end_comes_first(work: FakeUpgrade) -> None:
     assert "run `mlops restore` first" in upgrade().stderr
     assert upgrade("--back").exit_code == 0
     assert work.has_gone_back
+
+
+@pytest.mark.parametrize("options", [[], ["--back"]], ids=["forward", "back"])
+def test_a_second_one_at_once_is_refused(work: FakeUpgrade, options: list[str]) -> None:
+    with claim(work.checkout.folder):
+        ended = upgrade(*options)
+    assert (ended.exit_code, work.runs, work.has_gone_back) == (1, [], False)
+    assert "expected no other `mlops scale` or `mlops upgrade`" in ended.stderr
 
 
 def test_work_under_way_is_named_waited_for_or_interrupted(work: FakeUpgrade, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 
 import pytest
 
 from ml_code.errors import WarehouseError
 from mlops.errors import ScalingError
-from mlops.scaling.autoscaler import Autoscaler, check_most, claim
+from mlops.scaling.autoscaler import Autoscaler, check_most
 from mlops.scaling.decision import QUIET_SECONDS, Limits, Room
 from mlops.scaling.load import Counts, Reading
 
@@ -134,10 +133,3 @@ def test_more_than_the_machine_has_room_for_is_refused(most: int, by_cores: bool
 def test_what_fits_is_accepted_and_so_is_what_runs_already() -> None:
     check_most(5, 2, ROOM, "scale", by_cores=False)
     check_most(7, 7, Room(2, 0, 100), "scale", by_cores=False)
-
-
-def test_a_second_one_of_the_same_checkout_is_refused(tmp_path: Path) -> None:
-    with claim(tmp_path), pytest.raises(ScalingError, match="expected no other `mlops scale`"), claim(tmp_path):
-        pytest.fail("expected a refusal")
-    with claim(tmp_path):
-        pass

@@ -216,3 +216,11 @@ def test_what_ran_before_is_read_as_it_was_noted(tmp_path: Path) -> None:
     before = Before(OLD, NEW, ("docker-compose.yaml",), {"airflow:dev": "a"}, {"mlflow": ["x: 1"]}, "/backups/set")
     before.write(tmp_path)
     assert read_before(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "\xff", '{"commit": 1}', '{"commit": "0", "new": "1", "files": "a"}'])
+def test_a_note_that_is_damaged_is_told(case: Case, text: str) -> None:
+    (case.folder / MARKER).write_text(text, "latin-1")
+    with pytest.raises(UpgradeError, match=f"found {len(text)} bytes of something else; check out that version"):
+        case.upgrade.go_back()
+    assert case.events == []
