@@ -44,6 +44,7 @@ def explained(*further_usage_errors: type[MlopsError | LocalStackError]) -> Iter
 
 
 def fail(error: Exception, code: int) -> NoReturn:
-    """Prints the error and ends the command."""
-    Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
+    """Prints the error and ends the command. A name of an object in it may hold commands of a terminal."""
+    text = "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in str(error))
+    Console(stderr=True, soft_wrap=True).print(f"error: {text}", markup=False, highlight=False)
     raise typer.Exit(code) from error

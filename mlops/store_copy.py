@@ -15,6 +15,7 @@ from ml_code.storage import SCHEME, Storage, StoredObject
 from mlops.backup.buckets import BUCKETS, INCOMING, WORKERS, split
 from mlops.backup.manifest import digest_stream
 from mlops.errors import StoreError
+from serving.quoting import shorten
 
 MARKER = f"{SCHEME}datasets/mlops-copy-unfinished"
 """Is in the new store until the copy is whole. docker/airflow/buckets.py refuses to start the loop on it."""
@@ -43,14 +44,17 @@ def copy_store(source: Storage, target: Storage, report: Callable[[str], None]) 
 
     Raises:
         StorageError: one of the stores refuses, or has no such bucket.
-        StoreError: the target has objects of its own, the source changes, or an object differs after it was written.
+        StoreError: the source is no whole store, or the target itself; the target has objects of its own; the source
+            changes; or an object differs after it was written.
     """
+    _refuse_half(source)
     wanted = list_objects(source)
     _refuse_others(wanted, target)
     target.write_bytes(MARKER, b"mlops storage copy did not end; repeat it\n")
+    _refuse_same(source, target)
     ordered = sorted(wanted, key=lambda entry: (entry.modified_at, entry.uri))
-    waiting = [entry for entry in ordered if split(entry.uri)[1].startswith(INCOMING)]
-    others = [entry for entry in ordered if entry not in waiting]
+    waiting = [entry for entry in ordered if _is_waiting(entry)]
+    others = [entry for entry in ordered if not _is_waiting(entry)]
     report(f"{len(wanted)} objects, {sum(entry.size_bytes for entry in wanted) / 1e6:.1f} MB")
     with ThreadPoolExecutor(WORKERS) as pool:
         written = sum(pool.map(lambda entry: _bring(source, target, entry), others))
@@ -67,12 +71,33 @@ def list_objects(storage: Storage) -> list[StoredObject]:
     return [entry for entry in found if entry.uri != MARKER]
 
 
+def _is_waiting(entry: StoredObject) -> bool:
+    return split(entry.uri)[1].startswith(INCOMING)
+
+
+def _refuse_half(source: Storage) -> None:
+    if source.find(MARKER) is not None:
+        raise StoreError(
+            f"the old store: expected a whole one, found {MARKER}, so a copy into it did not end; end that copy first"
+        )
+
+
+def _refuse_same(source: Storage, target: Storage) -> None:
+    """Two addresses may lead to one store, which would compare well with itself."""
+    if source.find(MARKER) is not None:
+        target.delete(MARKER)
+        raise StoreError(
+            "the old store: expected another one than the new store, found that both addresses lead to one; name the "
+            "address of the old store"
+        )
+
+
 def _refuse_others(wanted: Sequence[StoredObject], target: Storage) -> None:
     others = sorted({entry.uri for entry in list_objects(target)} - {entry.uri for entry in wanted})
     if others:
         raise StoreError(
             f"the new store: expected it to be empty or a part of the old one, found {len(others)} other objects, such "
-            f"as {others[0]}; was the loop started on it? Copy into an empty store"
+            f"as {shorten(others[0])}; was the loop started on it? Copy into an empty store"
         )
 
 
@@ -87,7 +112,7 @@ def _bring(source: Storage, target: Storage, entry: StoredObject) -> bool:
         target.upload(path, entry.uri)
     if (found := _digest(target, entry.uri)) != digest:
         raise StoreError(
-            f"object {entry.uri}: expected {digest[1]} bytes with the sha256 {digest[0]} in the new store, found "
+            f"object {shorten(entry.uri)}: expected {digest[1]} bytes with the sha256 {digest[0]} in the new store, found "
             f"{found}; repeat the copy, and look at the disks of the new store if it happens again"
         )
     return True
@@ -105,7 +130,8 @@ def _compare_lists(wanted: Sequence[StoredObject], source: Storage, target: Stor
     changed = sorted(uri for uri, _ in before.items() ^ now.items())
     missing = sorted(before.keys() ^ {entry.uri for entry in list_objects(target)})
     if changed or missing:
-        what = f"{changed[0]} changed in the old one" if changed else f"{missing[0]} is in one of them only"
+        name = shorten((changed or missing)[0])
+        what = f"{name} changed in the old one" if changed else f"{name} is in one of them only"
         raise StoreError(
             f"both stores: expected the same {len(wanted)} objects, found that {what}; stop the loop, and repeat it"
         )

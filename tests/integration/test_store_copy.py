@@ -119,6 +119,29 @@ def test_a_store_with_objects_of_its_own_is_refused(source: Storage, target: Sto
     assert MARKER not in read(target)
 
 
+def test_a_store_is_not_copied_into_itself(stores: tuple[ObjectStore, ObjectStore], source: Storage) -> None:
+    """By another address of it: the loop would go on, on a store that nothing was copied into."""
+    same = describe(stores[0].url.replace("127.0.0.1", "localhost"), (stores[0].access_key, stores[0].secret_key))
+    with pytest.raises(StoreError, match="found that both addresses lead to one"):
+        copy_store(source, Storage(same), ignore)
+    assert read(source) == OBJECTS
+
+
+def test_half_a_copy_is_not_copied(source: Storage, target: Storage) -> None:
+    with pytest.raises(StorageError, match="gone"):
+        copy_store(source, DyingStore(target, 1), ignore)
+    with pytest.raises(StoreError, match="a copy into it did not end"):
+        copy_store(target, source, ignore)
+
+
+def test_a_name_of_any_characters_is_copied(source: Storage, target: Storage) -> None:
+    names = ["a b+c%2F?#&=.csv", "-", "\u200b", "a\tb", "[red]x[/red]"]
+    odd = {f"s3://predictions/{name}": name.encode() for name in names}
+    fill(source, odd)
+    copy_store(source, target, ignore)
+    assert read(target) == odd
+
+
 def test_an_object_that_comes_meanwhile_is_noticed(source: Storage, target: Storage) -> None:
     def write_late(step: str) -> None:
         if step.startswith("comparing"):
