@@ -112,8 +112,8 @@ def _bring(source: Storage, target: Storage, entry: StoredObject) -> bool:
         target.upload(path, entry.uri)
     if (found := _digest(target, entry.uri)) != digest:
         raise StoreError(
-            f"object {shorten(entry.uri)}: expected {digest[1]} bytes with the sha256 {digest[0]} in the new store, found "
-            f"{found}; repeat the copy, and look at the disks of the new store if it happens again"
+            f"object {shorten(entry.uri)}: expected {digest[1]} bytes with the sha256 {digest[0]} in the new store, "
+            f"found {found}; repeat the copy, and look at the disks of the new store if it happens again"
         )
     return True
 

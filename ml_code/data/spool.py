@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,14 +31,9 @@ def open_spool(parent: Path | None = None) -> Iterator[Path]:
     """
     parent = parent or (ON_DISK if os.access(ON_DISK, os.W_OK) else Path(tempfile.gettempdir()))
     try:
+        _remove_left(parent)
         with ExitStack() as stack:
-            with _alone_in(parent):
-                _remove_left(parent)
-                made = tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent, ignore_cleanup_errors=True)
-                folder = Path(stack.enter_context(made))
-                lock = stack.enter_context((folder / "lock").open("wb"))
-                fcntl.flock(lock, fcntl.LOCK_EX)  # a killed process loses it
-            yield folder
+            yield _make_locked(parent, stack)
     except OSError as error:
         if error.errno in FULL:
             raise _describe_full(parent) from error
@@ -70,19 +66,28 @@ def _describe_full(parent: Path) -> StorageError:
     )
 
 
-@contextmanager
-def _alone_in(parent: Path) -> Iterator[None]:
-    """While a spool has no lock yet, nobody else takes it for one that was left."""
-    descriptor = os.open(parent, os.O_RDONLY)
+def _make_locked(parent: Path, stack: ExitStack) -> Path:
+    """A new folder with a lock, which a killed process loses. It has its name once it is locked: nobody removes it."""
+    made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=parent))
+    folder = made.with_name(made.name.removeprefix("."))
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        lock = stack.enter_context((made / "lock").open("wb"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made.rename(folder)
+    except OSError:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _remove_left(parent: Path) -> None:
+    """Removes folders that were left; those of another user stay as they are, whatever is in them."""
     for folder in parent.glob(f"{PREFIX}*"):
-        with suppress(OSError), (folder / "lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            found = folder.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                continue
+            with (folder / "lock").open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -41,6 +42,31 @@ for _ in range(100):
     running = [subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) for _ in range(4)]
     assert [process.communicate()[1] for process in running] == [""] * 4
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_user_left_or_locks_holds_nobody_up(tmp_path: Path) -> None:
+    """In /tmp anybody may make a folder of this name. A pipe in it would be opened forever."""
+    foreign = tmp_path / "mlops-spool-foreign"
+    foreign.mkdir()
+    os.mkfifo(foreign / "lock")
+    link = tmp_path / "mlops-spool-link"
+    link.symlink_to(foreign)
+    program = f"""
+import os
+from pathlib import Path
+from ml_code.data.spool import open_spool
+os.geteuid = lambda: {os.geteuid() + 1}
+with open_spool(Path({str(tmp_path)!r})):
+    pass
+"""
+    parent = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(parent, fcntl.LOCK_EX)
+    try:
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    finally:
+        os.close(parent)
+    assert set(tmp_path.iterdir()) == {foreign, link}
+    assert list(foreign.iterdir()) == [foreign / "lock"]
 
 
 def test_a_full_disk_is_told_in_one_sentence(tmp_path: Path) -> None:
