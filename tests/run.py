@@ -28,6 +28,9 @@ PARTS = {
     "e2e": [*PYTEST, "tests/e2e"],
     "integration": [*PYTEST, "--numprocesses", "logical", "--dist", "loadfile", "tests/integration"],
 }
+SLOWEST = "--durations=20 --durations-min=5"
+"""Names the tests that cost most at the end of each part."""
+
 STARTED = time.monotonic()
 MINUTES = float(os.environ.get("TEST_MINUTES") or "inf")
 
@@ -45,7 +48,7 @@ class Report:
         started = time.monotonic()
         environment = {
             **os.environ,
-            "PYTEST_ADDOPTS": f"{os.environ.get('PYTEST_ADDOPTS', '')} --junitxml={self.reports / part}.xml",
+            "PYTEST_ADDOPTS": f"{SLOWEST} {os.environ.get('PYTEST_ADDOPTS', '')} --junitxml={self.reports / part}.xml",
             "TEST_MINUTES": str(max(MINUTES - (started - STARTED) / 60, 0)),
         }
         print(f"\n=== {part}: {' '.join(PARTS[part])}", flush=True)

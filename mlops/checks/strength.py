@@ -41,6 +41,7 @@ ROWS = (
     "1q2w3e4r5t6y7u8i9o0p",
     "a1b2c3d4e5f6g7h8i9j0",
 )
+BOTH_WAYS = (*ROWS, *(row[::-1] for row in ROWS))
 SHAPES = str.maketrans("@013457$!", "aoieastsi")
 """Characters that stand for a letter of the same shape."""
 
@@ -99,8 +100,9 @@ def _resemble(one: str, other: str) -> bool:
 def _list_guesses(secret: str, start: int) -> list[tuple[int, float]]:
     """Lengths of the parts from `start` on that a guesser tries as one, each with its bits."""
     text = secret.lower()
+    shaped = text.translate(SHAPES)
     guesses = [(length, ROW_BITS) for measure in (_measure_row, _measure_repeat) if (length := measure(text, start))]
-    guesses += [(len(word), WORD_BITS) for word in WORDS if text.translate(SHAPES).startswith(word, start)]
+    guesses += [(len(word), WORD_BITS) for word in WORDS if shaped.startswith(word, start)]
     if _YEAR.match(text, start):
         guesses.append((4, ROW_BITS))
     letters = _SYLLABLES.match(secret, start)
@@ -111,7 +113,7 @@ def _list_guesses(secret: str, start: int) -> list[tuple[int, float]]:
 
 def _measure_row(text: str, start: int) -> int:
     """How many characters from `start` on are one repeated character, or neighbours in a row of keys."""
-    rows = (text[start] * len(text), *ROWS, *(row[::-1] for row in ROWS))
+    rows = (text[start] * len(text), *BOTH_WAYS)
     return max(_measure_common(text[start:], row[row.find(text[start]) :]) for row in rows if text[start] in row)
 
 
