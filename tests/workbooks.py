@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from xml.sax.saxutils import escape
 
 NAMESPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
@@ -27,8 +27,10 @@ def write_cell(cell: object) -> str:
     return text if text.startswith("<c") else f'<c t="inlineStr"><is><t>{escape(text)}</t></is></c>'
 
 
-def write_workbook(sheets: Mapping[str, Sequence[Sequence[object]]]) -> bytes:
-    """A workbook with these sheets."""
+def write_workbook(
+    sheets: Mapping[str, Sequence[Sequence[object]]], *, hidden: Collection[str] = (), merged: Sequence[str] = ()
+) -> bytes:
+    """A workbook with these sheets, of which some are hidden; in each, cells such as `A2:A5` are merged."""
     buffer = io.BytesIO()
     numbers = range(1, len(sheets) + 1)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -44,7 +46,7 @@ def write_workbook(sheets: Mapping[str, Sequence[Sequence[object]]]) -> bytes:
         )
         archive.writestr("_rels/.rels", write_relations({"workbook": ("officeDocument", "xl/workbook.xml")}))
         named = "".join(
-            f'<sheet name="{escape(name)}" sheetId="{number}" r:id="r{number}"/>'
+            f'<sheet name="{escape(name)}" sheetId="{number}" r:id="r{number}"{" state='hidden'" * (name in hidden)}/>'
             for number, name in zip(numbers, sheets, strict=True)
         )
         archive.writestr(
@@ -53,11 +55,13 @@ def write_workbook(sheets: Mapping[str, Sequence[Sequence[object]]]) -> bytes:
         targets = {f"r{number}": ("worksheet", f"worksheets/sheet{number}.xml") for number in numbers}
         archive.writestr("xl/_rels/workbook.xml.rels", write_relations(targets | {"s": ("styles", "styles.xml")}))
         archive.writestr("xl/styles.xml", STYLES)
+        ranges = "".join(f'<mergeCell ref="{cells}"/>' for cells in merged)
+        below = f'<mergeCells count="{len(merged)}">{ranges}</mergeCells>' if merged else ""
         for number, rows in zip(numbers, sheets.values(), strict=True):
             lines = "".join(f"<row>{''.join(map(write_cell, row))}</row>" for row in rows)
             archive.writestr(
                 f"xl/worksheets/sheet{number}.xml",
-                f"<worksheet {NAMESPACE}><sheetData>{lines}</sheetData></worksheet>",
+                f"<worksheet {NAMESPACE}><sheetData>{lines}</sheetData>{below}</worksheet>",
             )
     return buffer.getvalue()
 

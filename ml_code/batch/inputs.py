@@ -17,7 +17,7 @@ from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError, SourceError
 from ml_code.model_file.spec import Feature
 from ml_code.reading.blocks import Block
-from ml_code.reading.csv_records import show_columns
+from ml_code.reading.grammar import show_columns
 from ml_code.reading.numbers import read_numbers
 from ml_code.reading.rules import Reading
 from ml_code.reading.table import SUFFIXES, open_table

@@ -15,7 +15,7 @@ from ml_code.data.frames import replace_columns
 from ml_code.dataset_rules import ColumnCheck
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
-from ml_code.reading.csv_records import show_columns
+from ml_code.reading.grammar import show_columns
 from ml_code.reading.numbers import read_numbers
 
 WHOLE_NUMBER = r"0|-?[1-9][0-9]{0,17}"

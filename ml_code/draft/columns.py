@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -58,13 +58,17 @@ type Kind = Literal["numeric", "categorical", "key", "group", "left out"]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a column is, and why; `cells` are its numbers (float64) or canonical texts."""
+    """What a column is, and why; `cells` are its numbers (float64) or canonical texts.
+
+    `invalid` are the index values of the cells that are not numbers in a column of numbers.
+    """
 
     kind: Kind
     cells: pd.Series
     reason: str = ""
     form: NumberForm = PLAIN
     notes: list[str] = field(default_factory=list)
+    invalid: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 def judge_column(name: str, cells: pd.Series, *, prefers_comma: bool = False) -> Judged:
@@ -94,7 +98,8 @@ def judge_column(name: str, cells: pd.Series, *, prefers_comma: bool = False) ->
         if (notes := _find_number_notes(name, distinct, counts.to_numpy(), form)) is not None:
             found = read_numbers(texts, form, MISSING_MARKERS)
             is_bad = found.is_bad | (found.numbers.abs() > LARGEST_NUMBER)
-            return _judge_numbers(name, Judged("numeric", found.numbers.where(~is_bad), form=form, notes=notes))
+            judged = _judge_numbers(name, Judged("numeric", found.numbers.where(~is_bad), form=form, notes=notes))
+            return replace(judged, invalid=is_bad.index[is_bad].to_numpy())
     return _judge_texts(name, texts, is_code=is_code)
 
 

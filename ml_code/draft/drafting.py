@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections import Counter
@@ -9,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import ValidationError
 
@@ -23,7 +26,7 @@ from ml_code.draft.writing import Outline, write_toml
 from ml_code.errors import CatalogError, DataCheckError
 from ml_code.places import make_source_key
 from ml_code.reading.blocks import BadRow
-from ml_code.reading.csv_records import SHOWN_HEADER
+from ml_code.reading.grammar import SHOWN_HEADER, clean_name
 
 DECIMAL_COMMA = r"[^0-9]{0,4}[0-9.]*,(?:[0-9]{1,2}|[0-9]{4,})[^0-9]{0,4}"
 """Not three digits: 450,000 may have a sign for thousands."""
@@ -82,7 +85,8 @@ def draft_dataset(path: Path, request: Request) -> Draft:
         DataCheckError: the target or key is not among its columns, or no column can be learned from.
         DataCheckError: too many rows are invalid, or training would refuse the rows.
     """
-    table = read_table(path, {request.target, request.key}, request.sheet)
+    request = replace(request, target=clean_name(request.target), key=request.key and clean_name(request.key))
+    table = read_table(path, request.target, request.key, request.sheet)
     shown = [f"line {row.line}: {row.reason}" for row in table.bad[:3]]
     rows = len(table.frame) + table.bad_rows
     refuse_too_many_bad(str(path), shown, table.bad_rows, rows, request.bad_rows_share)
@@ -103,7 +107,9 @@ def _refuse_columns(table: Table, request: Request) -> None:
     header = list(table.frame.columns)
     for option, column in (("--target", request.target), ("--key", request.key)):
         if column is not None and column not in header:
-            found = ", ".join(header)[:SHOWN_HEADER]
+            _refuse_unsplit(option, column, header)
+            alike = difflib.get_close_matches(column, header)
+            found = ", ".join([*alike, *(name for name in header if name not in alike)])[:SHOWN_HEADER]
             raise DataCheckError(f"{option}: found {column[:50]!r}, expected one of {found}; choose one of these")
     if request.key is not None:
         cells = table.frame[request.key]
@@ -114,16 +120,41 @@ def _refuse_columns(table: Table, request: Request) -> None:
             )
 
 
+def _refuse_unsplit(option: str, column: str, header: Sequence[str]) -> None:
+    """Refuses a file whose fields are not told apart: the name is a part of the only column's, or in other quotes."""
+    if len(header) == 1 and column in re.split(r"[\W_]+", header[0]):
+        raise DataCheckError(
+            f"{option}: found one column, {header[0][:SHOWN_HEADER]!r}, expected fields between commas, semicolons, "
+            f"tabs or pipes, and {column[:50]!r} as one of them; save the file with commas"
+        )
+    if f"'{column}'" in header:
+        raise DataCheckError(
+            f"{option}: found names in single quotes, such as {header[0][:50]}, expected double quotes or none; "
+            "save the file with double quotes"
+        )
+
+
 def _outline(path: Path, table: Table, request: Request) -> Outline:
     frame = table.frame
     prefers_comma = _has_decimal_commas(frame)
-    target = judge_target(request.target, frame[request.target], request.task, prefers_comma=prefers_comma)
     judged: dict[str, Judged] = {}
     for name in frame.columns.drop(request.target):
         if name != request.key:
             judged[name] = judge_column(name, frame[name], prefers_comma=prefers_comma)
             if judged[name].kind == "categorical":
                 frame[name] = judged[name].cells  # so that the texts are in memory once
+    invalid = np.concatenate([column.invalid for column in judged.values()])
+    labels = frame[request.target]
+    if len(invalid):
+        # An invalid row, such as a note below the table, has neither a class nor a category.
+        labels = labels.drop(np.unique(invalid))
+        judged |= {
+            name: _judge_again(name, frame[name], invalid, prefers_comma=prefers_comma)
+            for name, column in judged.items()
+            if column.kind == "categorical"
+        }
+    target = judge_target(request.target, labels, request.task, prefers_comma=prefers_comma)
+    target = replace(target, cells=target.cells.reindex(frame.index))
     features, left_out, key, group = _choose_columns(judged, request.key)
     copies = find_copies(target.cells, {name: column.cells for name, column in features.items()})
     if len(copies) < len(features):
@@ -153,6 +184,12 @@ def _outline(path: Path, table: Table, request: Request) -> Outline:
         reading=table.reading,
         bad_rows_share=request.bad_rows_share,
     )
+
+
+def _judge_again(name: str, cells: pd.Series, invalid: npt.NDArray[np.int64], *, prefers_comma: bool) -> Judged:
+    """Judges a category without the invalid rows, whose index values are given."""
+    judged = judge_column(name, cells.drop(np.unique(invalid)), prefers_comma=prefers_comma)
+    return replace(judged, cells=judged.cells.reindex(cells.index))
 
 
 def _join_notes(features: Mapping[str, Judged]) -> list[str]:
@@ -236,8 +273,13 @@ def _thin_out(dataset: Dataset, rows: pd.DataFrame) -> pd.DataFrame:
 def _describe_bad(bad: Sequence[BadRow], bad_rows: int) -> list[str]:
     if not bad_rows:
         return []
-    counts = Counter(f"{row.column}: {row.reason.rpartition('expected')[2].strip()}" for row in bad if row.column)
-    return [f"{count} row(s) are left out, because {reason} was expected." for reason, count in counts.most_common(5)]
+    counts = Counter(_explain_bad(row) for row in bad if row.column)
+    return [f"{count} row(s) are left out, because {reason}." for reason, count in counts.most_common(5)]
+
+
+def _explain_bad(row: BadRow) -> str:
+    found, is_expected, expected = row.reason.rpartition(", expected ")
+    return f"{row.column}: {expected} was expected" if is_expected else f"{row.column}: {found or expected}"
 
 
 def _try_split(dataset: Dataset, tried: pd.DataFrame, rows: int) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,12 +82,13 @@ class _Column:
         self._count = end
 
 
-def read_table(path: Path, texts: Collection[str | None] = (), sheet: str | None = None) -> Table:
+def read_table(path: Path, target: str, key: str | None = None, sheet: str | None = None) -> Table:
     """Reads a file of any kind, as `reading.table` recognizes it.
 
     Args:
         path: of the file.
-        texts: columns whose cells stay text, such as labels: 1.50 and 1.5 are two of them.
+        target: a name of the header; its cells stay text, because 1.50 and 1.5 are two labels.
+        key: whose cells stay text, too.
         sheet: of a workbook; None: its only one.
 
     Raises:
@@ -97,7 +97,7 @@ def read_table(path: Path, texts: Collection[str | None] = (), sheet: str | None
     if not path.is_file():
         raise SourceError(f"{path}: found no file, expected a table such as a CSV file; correct the path")
     with path.open("rb") as stream:
-        recognized = recognize_table(stream, path.name, sheet)
+        recognized = recognize_table(stream, path.name, sheet, wanted=target)
         records = open_table(stream, path.name, recognized.reading)
         columns: dict[str, _Column] = {}
         lines: list[npt.NDArray[np.int64]] = []
@@ -106,7 +106,7 @@ def read_table(path: Path, texts: Collection[str | None] = (), sheet: str | None
         for block in records:
             if not columns:
                 rows = len(block.frame) * (1 + path.stat().st_size // BLOCK_BYTES)
-                columns = {name: _Column(rows, is_text=name in texts) for name in records.header}
+                columns = {name: _Column(rows, is_text=name in {target, key}) for name in records.header}
             for name, column in columns.items():
                 column.add(block.frame[name])
             lines.append(np.array(block.lines, dtype=np.int64))

@@ -10,6 +10,7 @@ import pandas as pd
 from ml_code.cells import LABEL_MARKERS, MISSING_MARKERS, name_category
 from ml_code.data.validation import WHOLE_NUMBER, read_texts
 from ml_code.dataset_rules import METRICS, Metric
+from ml_code.draft.remarks import find_spellings
 from ml_code.errors import DataCheckError
 from ml_code.families import Task
 from ml_code.model_file.spec import Label
@@ -125,9 +126,18 @@ def _judge_labels(name: str, cells: pd.Series, notes: list[str]) -> Target:
     counts = texts.value_counts()
     if len(counts) < 2:
         found = repr(str(counts.index[0])[:50]) if len(counts) else "nothing"
+        gaps = int(texts.isna().sum())
+        where = f"every row of {name} but {gaps} empty ones" if gaps else f"every row of {name}"
+        step = "if empty means another class, write its label there; or " if gaps else ""
         raise DataCheckError(
-            f"--target: found {found} in every row of {name}, expected two classes or more; "
-            "bring rows of another class, or choose another target"
+            f"--target: found {found} in {where}, expected two classes or more; "
+            f"{step}bring rows of another class, or choose another target"
+        )
+    if alike := find_spellings(texts):
+        shown = " and ".join(repr(text[:40]) for text in alike[0])
+        raise DataCheckError(
+            f"--target: found {shown} in {name}, which differ only in how they are written, expected one label for "
+            "each class; write them alike in the file, or as two words if they are two classes"
         )
     if len(counts) > len(texts) / 2:
         raise DataCheckError(

@@ -14,7 +14,8 @@ from ml_code.data.quarantine import REPORT_BYTES, REPORT_ROWS, Quarantine
 from ml_code.errors import DataCheckError, StorageError
 from ml_code.etl.employee_schema import EXPECTED, find_bad_rows
 from ml_code.reading.blocks import BadRow
-from ml_code.reading.csv_records import CsvRecords, show_columns
+from ml_code.reading.csv_records import CsvRecords
+from ml_code.reading.grammar import show_columns
 from ml_code.warehouse import Cursor, copy_csv
 from ml_code.workspace import Workspace
 

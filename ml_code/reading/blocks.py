@@ -8,8 +8,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
+from ml_code.cells import clean_text
+
 FIRST_BYTES = 8
 """Enough to tell a kind of file by."""
+
+
+TOTALS = frozenset({
+    "total", "totals", "grand total", "sum", "average", "mean", "합계", "총계", "총합", "총합계", "계", "소계", "평균",
+    "summe", "gesamt", "insgesamt", "合計",
+})  # fmt: skip
+"""What a spreadsheet's last line begins with where it is not a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,17 @@ def parse_rows(header: list[str], raw: list[bytes], separator: str) -> pd.DataFr
     )
     frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+def set_total_apart(block: Block) -> Block:
+    """The block without its last record, which is invalid, if that is a total of the rows above it."""
+    if not block.raw:
+        return block
+    first = next((cell for cell in block.frame.iloc[-1] if isinstance(cell, str) and cell.strip()), "")
+    if clean_text(first).rstrip(" :").casefold() not in TOTALS:
+        return block
+    total = BadRow(block.lines[-1], "", "found a total, expected a row", show(block.raw[-1]))
+    return Block(block.lines[:-1], block.raw[:-1], block.frame.iloc[:-1], [*block.bad, total])
 
 
 def is_utf8(content: bytes) -> bool:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import BinaryIO
 
 from ml_code.errors import SourceError
-from ml_code.reading.blocks import BadRow, Block, describe_bytes, is_utf8, parse_rows, show
+from ml_code.reading.blocks import BadRow, Block, describe_bytes, is_utf8, parse_rows, set_total_apart, show
 from ml_code.reading.faults import find_fault, refuse_other_kind
 from ml_code.reading.grammar import Grammar, clean_name, name_columns
 from ml_code.reading.rules import Reading
-from ml_code.reading.streams import DAMAGED, Utf8Stream
+from ml_code.reading.streams import BOM, DAMAGED, Utf8Stream
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """Size of a read: large enough for a fast parser call, small enough for a flat memory."""
@@ -25,9 +25,6 @@ RECORD_LINES = 100
 
 SHOWN_BYTES = 1000
 """Length of the raw text of an overlong line."""
-
-SHOWN_HEADER = 200
-"""Characters of the names of columns in an error."""
 
 
 class CsvRecords:
@@ -60,7 +57,8 @@ class CsvRecords:
         self._rest, self._line = self._read(RECORD_BYTES), 1
         refuse_other_kind(self._rest, name)
         self._skip_lines()
-        self._names = self._parse_header(self._take_record())
+        self._header_line = self._take_record()
+        self._names = self._parse_header(self._header_line)
         self.header = self._names[:-1] if self._reading.extra_field == "last" else self._names
         if self._reading.unit_row:
             self._take_record()
@@ -74,8 +72,9 @@ class CsvRecords:
         line, is_last, has_rows = self._line, False, False
         while not is_last:
             data, partial, is_last = self._read_lines()
-            lines = _Lines(self._names, self._reading, data, line, is_last)
+            lines = _Lines(self._names, self._reading, data, line, is_last=is_last, header_line=self._header_line)
             block, used, rest = lines.sort()
+            block = set_total_apart(block) if is_last else block
             self._rest = rest + partial
             line += used
             has_rows = has_rows or bool(block.raw or block.bad)
@@ -162,8 +161,10 @@ class CsvRecords:
 class _Lines:
     """The complete lines of one part; the first is line `first` of the file."""
 
-    def __init__(self, header: list[str], reading: Reading, data: bytes, first: int, is_last: bool) -> None:
-        self._header, self._reading = header, reading
+    def __init__(
+        self, header: list[str], reading: Reading, data: bytes, first: int, *, is_last: bool, header_line: bytes
+    ) -> None:
+        self._header, self._header_line, self._reading = header, header_line, reading
         self._grammar = grammar = Grammar(reading.separator.encode())
         self._row = grammar.make_row(len(header))
         self._data, self._first, self._is_last = data, first, is_last
@@ -191,8 +192,12 @@ class _Lines:
             if end is None:
                 rest = b"".join(line + b"\n" for line in self._physical[index:])
                 return self._make_block(numbers, raw, bad), index, rest
-            record = self._tidy(b"\n".join([*self._physical[index : end - 1], self._lines[end - 1]]))
-            fault = self._find_fault(self._first + index, record) if record else None
+            record = b"\n".join([*self._physical[index : end - 1], self._lines[end - 1]])
+            if record.removeprefix(BOM) == self._header_line:
+                fault = BadRow(self._first + index, "", "found the header again, expected a row", show(record))
+            else:
+                record = self._tidy(record)
+                fault = self._find_fault(self._first + index, record) if record else None
             if fault:
                 bad.append(fault)
             elif record:
@@ -241,6 +246,9 @@ class _Lines:
         suspects = {index for index, line in enumerate(lines) if line.count(separator) != more}
         if self._reading.skip_empty and self._grammar.empty.search(b"\n" + data):
             suspects.update(index for index, line in enumerate(lines) if not line.strip(separator + b" \t"))
+        if self._header_line in data:  # files that are appended to one another
+            again = {self._header_line, BOM + self._header_line}
+            suspects.update(index for index, line in enumerate(lines) if line in again)
         if self._comment and self._comment in data:
             suspects.update(index for index, line in enumerate(lines) if line.startswith(self._comment))
         if b'"' in data or b"\r" in data:
@@ -278,17 +286,6 @@ class _Lines:
             return BadRow(line, "", reason, show(record[:SHOWN_BYTES]))
         fault = find_fault(record, self._header, self._reading, self._grammar)
         return BadRow(line, *fault, show(record)) if fault else None
-
-
-def show_columns(names: Sequence[str], expected: Collection[str]) -> str:
-    """Column names for an error, shortened if they are long.
-
-    Without any expected name they may be the first line of a file that is not a table, and their number must do.
-    """
-    if not set(names).intersection(expected):
-        return f"({len(names)} other names)"
-    text = ", ".join(names)
-    return text if len(text) <= SHOWN_HEADER else f"{text[:SHOWN_HEADER]}... ({len(names)} columns)"
 
 
 def _get_line(row: BadRow) -> int:

@@ -30,6 +30,14 @@ KINDS = {
     b"<html": "a web page",
     b"<?xml": "an XML document",
     b"SQLite format 3": "an SQLite database",
+    b'{"': "a JSON document",
+    b"[{": "a JSON document",
+    b"[[": "a JSON document",
+    b"@relation": "an ARFF document",
+    b"\x80\x04\x95": "a pickle of Python",
+    b"\x80\x05\x95": "a pickle of Python",
+    b"ARROW1": "a Feather file",
+    b"\x89HDF": "an HDF5 file",
 }
 """The first bytes of files that people mistake for tables, in lower case where they are text."""
 
@@ -39,7 +47,7 @@ CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1a\x1b"))
 
 def name_other_kind(start: bytes) -> str | None:
     """What a file with these first bytes is if it is not a table; None if it may be one."""
-    head = start.lstrip()[:20]
+    head = b"".join(start[:200].split()) if start.lstrip()[:1] in {b"[", b"{"} else start.lstrip()[:20]
     for magic, kind in KINDS.items():
         if head.startswith(magic) or head.lower().startswith(magic):
             return kind

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from ml_code.cells import clean_text
+
+SHOWN_HEADER = 200
+"""Characters of the names of columns in an error."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,17 @@ def name_columns(names: Sequence[str]) -> list[str]:
     ['column 1', 'age']
     """
     return [name or f"column {place}" for place, name in enumerate(names, start=1)]
+
+
+def show_columns(names: Sequence[str], expected: Collection[str]) -> str:
+    """Column names for an error, shortened if they are long.
+
+    Without any expected name they may be the first line of a file that is not a table, and their number must do.
+    """
+    if not set(names).intersection(expected):
+        return f"({len(names)} other names)"
+    text = ", ".join(names)
+    return text if len(text) <= SHOWN_HEADER else f"{text[:SHOWN_HEADER]}... ({len(names)} columns)"
 
 
 def _unquote(field: bytes) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from ml_code.cells import MISSING_MARKERS
+from ml_code.reading.grammar import clean_name
 
 MOST_TITLE_LINES = 20
 
@@ -43,6 +44,24 @@ def count_titles(rows: Rows) -> int:
         count += 1
     # A file of titles alone has its header in the first line.
     return count if count < len(rows) and any(rows[count]) else 0
+
+
+def find_header(rows: Rows, wanted: str, titles: int) -> int:
+    """The place of the header: another than below the titles only if that lacks the wanted name and a later one has it.
+
+    A cell that repeats below it, or a record with numbers over numbers, is a row.
+    """
+    if titles < len(rows) and wanted in map(clean_name, rows[titles]):
+        return titles
+    for place, row in enumerate(rows[:MOST_TITLE_LINES]):
+        names, below = list(map(clean_name, row)), rows[place + 1 :]
+        if wanted not in names:
+            continue
+        column = names.index(wanted)
+        is_repeated = any(column < len(other) and other[column] == row[column] for other in below)
+        is_over = any(is_numberlike(row[number]) for number in find_number_columns(below) if number < len(row))
+        return titles if is_repeated or is_over else place
+    return titles
 
 
 def _is_title(rows: Rows, place: int, width: int) -> bool:

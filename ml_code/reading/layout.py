@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ml_code.cells import MISSING_MARKERS, clean_text
-from ml_code.reading.header import MOST_TITLE_LINES, count_titles, find_number_columns, is_numberlike, looks_like_values
+from ml_code.reading.header import (
+    MOST_TITLE_LINES,
+    count_titles,
+    find_header,
+    find_number_columns,
+    is_numberlike,
+    looks_like_values,
+)
 from ml_code.reading.rules import SEPARATORS
 
 TOP_RECORDS = 20
@@ -44,12 +51,13 @@ class Layout:
     values: str | None = None
 
 
-def recognize_layout(text: str, separator: str | None = None) -> Layout:
+def recognize_layout(text: str, separator: str | None = None, wanted: str = "") -> Layout:
     """Recognizes the layout from the start of a file.
 
     Args:
         text: the first lines.
         separator: if it is known.
+        wanted: name of a column that the header has, if one is known.
     """
     keys: dict[str, Any] = {}
     notes: list[str] = []
@@ -72,6 +80,7 @@ def recognize_layout(text: str, separator: str | None = None) -> Layout:
         notes.append(f"The fields are separated by {_name(separator)}.")
     rows = [_split(record, separator) for record in records]
     titles = count_titles(rows)
+    titles = find_header(rows, wanted, titles) if wanted else titles
     if titles or any(not line.startswith(comment or "\n") for line in lines[:top]):
         # A record of several lines counts each of them.
         keys["skip_lines"] = top + sum(record.count("\n") + 1 for record in records[:titles])

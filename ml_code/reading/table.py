@@ -85,13 +85,14 @@ def refuse_other_dialect(start: bytes, name: str, reading: Reading, cause: Excep
         ) from cause
 
 
-def recognize_table(stream: BinaryIO, name: str, sheet: str | None = None) -> Recognized:
+def recognize_table(stream: BinaryIO, name: str, sheet: str | None = None, wanted: str = "") -> Recognized:
     """Recognizes how a file is written; number forms are recognized later, from whole columns.
 
     Args:
         stream: of the file, at its start; it can seek, and is at its start again afterwards.
         name: for messages; `.gz` at its end means a packed file.
         sheet: of a workbook; None: its only one.
+        wanted: name of a column that the header has, if one is known.
 
     Raises:
         SourceError: it is not a table.
@@ -101,7 +102,7 @@ def recognize_table(stream: BinaryIO, name: str, sheet: str | None = None) -> Re
     if is_table_file(start):
         content = convert_apart(stream, name, Reading(sheet=sheet))
         stream.seek(0)
-        layout = _recognize_start(content[:RECORD_BYTES], is_plain=True)
+        layout = _recognize_start(content[:RECORD_BYTES], wanted, is_plain=True)
         return _make(layout, {"sheet": sheet} if sheet else {}, [], name)
     is_packed = start.startswith(GZIP) or name.endswith(".gz")
     try:
@@ -115,16 +116,16 @@ def recognize_table(stream: BinaryIO, name: str, sheet: str | None = None) -> Re
     stream.seek(0)
     text = Utf8Stream(io.BytesIO(content), encoding, is_packed=False).read(2 * RECORD_BYTES)
     refuse_other_kind(text if encoding.startswith("utf-16") else content, name)
-    layout = _recognize_start(text)
+    layout = _recognize_start(text, wanted)
     notes = [f"The encoding is {encoding}."] if encoding != "utf-8" else []
     return _make(layout, {"encoding": encoding}, notes, name)
 
 
-def _recognize_start(content: bytes, *, is_plain: bool = False) -> Layout:
+def _recognize_start(content: bytes, wanted: str, *, is_plain: bool = False) -> Layout:
     text = content.decode(errors="replace")
     if len(content) >= RECORD_BYTES and "\n" in text:
         text = text[: text.rindex("\n") + 1]  # the last line may be incomplete
-    return recognize_layout(text, separator="," if is_plain else None)
+    return recognize_layout(text, separator="," if is_plain else None, wanted=wanted)
 
 
 def _unpack_start(start: bytes) -> bytes:

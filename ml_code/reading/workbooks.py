@@ -9,7 +9,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any, BinaryIO
 from xml.parsers import expat
@@ -88,7 +88,7 @@ def _read_sheet(content: bytes, name: str, sheet: str | None) -> Iterator[list[A
     try:
         book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
         chosen = book.get_sheet_by_name(_choose_sheet(book, name, sheet))
-        rows = chosen.to_python(skip_empty_area=False)
+        rows = _fill_merged(chosen.to_python(skip_empty_area=False), chosen.merged_cell_ranges or [])
     except (python_calamine.CalamineError, OSError) as error:
         raise SourceError(
             f"file {name}: found an Excel workbook that cannot be opened, expected a whole one; "
@@ -97,8 +97,21 @@ def _read_sheet(content: bytes, name: str, sheet: str | None) -> Iterator[list[A
     yield from rows
 
 
+def _fill_merged(rows: list[list[Any]], ranges: Sequence[Any]) -> list[list[Any]]:
+    """The rows, with the value of each cell that is merged over several rows in all of them.
+
+    Cells that are merged to the right stay empty: they are titles.
+    """
+    for (top, left), (bottom, _) in ranges:
+        for row in rows[top + 1 : bottom + 1]:
+            row[left] = rows[top][left]
+    return rows
+
+
 def _choose_sheet(book: python_calamine.CalamineWorkbook, name: str, sheet: str | None) -> str:
-    filled = [found.name for found in book.sheets_metadata if _has_rows(book, found.name)]
+    sheets = [found for found in book.sheets_metadata if _has_rows(book, found.name)]
+    shown = [found for found in sheets if found.visible == python_calamine.SheetVisibleEnum.Visible]
+    filled = [found.name for found in shown or sheets]
     chosen = sheet or (filled[0] if len(filled) == 1 else None)
     if chosen is None or chosen not in book.sheet_names:
         found = ", ".join(repr(title[:50]) for title in filled[:10]) or "no sheet with rows"
@@ -191,6 +204,7 @@ def _name_columns(schema: pa.Schema, name: str) -> list[str]:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 

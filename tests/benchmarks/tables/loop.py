@@ -104,7 +104,7 @@ def train_table(workspace: Workspace, name: str, file: Path, table: PublicTable)
 
 def read_rows(file: Path, dataset: Dataset) -> tuple[pd.DataFrame, list[int]]:
     """The rows that count, and the number of each in the file."""
-    table = draft_table.read_table(file)
+    table = draft_table.read_table(file, dataset.target)
     lines = np.sort([*table.frame.index, *(row.line for row in table.bad)])
     good = narrow_target(dataset, check_rows(dataset, table.frame[dataset.columns]).good)
     return good, np.searchsorted(lines, good.index).tolist()

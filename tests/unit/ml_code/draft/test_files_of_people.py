@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -240,3 +242,87 @@ def test_a_marker_among_texts_is_compared_as_a_category(cell: str, marker: str) 
     reading = Reading(columns={"c": NumberForm(missing=[marker])})
     assert read_texts(pd.Series([cell], dtype="str"), reading.list_markers("c", is_number=False)).isna().all()
     assert read_cell(cell, FeatureKind("c", is_numeric=False), reading) is None
+
+
+def kinds(first: int) -> list[str]:
+    return [f"{('x', 'z')[n % 2]},{n * 37 % 90},{n * 37 % 7}.5" for n in range(first, first + 60)]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_the_header_of_an_appended_file_is_an_invalid_row(tmp_path: Path, workspace: Workspace, mark: str) -> None:
+    file = write(tmp_path, ["kind,size,price", *kinds(0), f"{mark}kind,size,price", *kinds(60)])
+    draft = draft_dataset(file, Request("kind"))
+    assert [(row.line, row.reason) for row in draft.bad] == [(62, "found the header again, expected a row")]
+    assert draft.dataset.checks.columns["kind"].allowed == ["x", "z"]
+    assert draft.dataset.numeric == ["size", "price"]
+    assert CleanFiles(workspace, draft.dataset).accept(file.read_bytes(), file.name).bad_rows == 1
+
+
+@pytest.mark.parametrize("word", ["합계", "Total", " grand total:"])
+def test_a_total_in_the_last_line_is_an_invalid_row(tmp_path: Path, workspace: Workspace, word: str) -> None:
+    file = write(tmp_path, ["kind,size,price", *kinds(0), *kinds(60), f"{word},5000,480.5"])
+    draft = draft_dataset(file, Request("price"))
+    assert [(row.line, row.reason) for row in draft.bad] == [(122, "found a total, expected a row")]
+    accepted = CleanFiles(workspace, draft.dataset).accept(file.read_bytes(), file.name)
+    assert (accepted.rows, accepted.bad_rows) == (121, 1)
+
+
+def test_a_note_below_the_table_is_neither_a_class_nor_a_category(tmp_path: Path) -> None:
+    lines = [f"{n * 37 % 90},{n % 9},{('yes', 'no')[n % 3 == 0]}" for n in range(120)]
+    draft = draft_dataset(write(tmp_path, ["a,b,y", *lines, "Note: figures, of March, 2024"]), Request("y"))
+    assert draft.dataset.checks.columns["y"].allowed == ["no", "yes"]
+    assert draft.dataset.gate.metric == "accuracy"
+    assert draft.dataset.numeric == ["a", "b"]
+    assert [row.line for row in draft.bad] == [122]
+
+
+@pytest.mark.parametrize(
+    ("above", "target"),
+    [
+        ("2023,2023,", "joined"), ("people,,result", "joined"), ("나이,소득,가입", "joined"), (",월별 현황,", "joined"),
+        ("2023,2023,", " joined "),
+    ],
+)  # fmt: skip
+def test_the_target_tells_which_line_is_the_header(tmp_path: Path, above: str, target: str) -> None:
+    draft = draft_dataset(write(tmp_path, [above, *plain()]), Request(target))
+    assert draft.dataset.numeric == ["age", "income"]
+    assert draft.dataset.reading.skip_lines == 1
+
+
+def test_a_target_that_is_a_cell_is_not_taken_for_a_header(tmp_path: Path) -> None:
+    with pytest.raises(DataCheckError, match="found 'yes', expected one of age, income, joined"):
+        draft_dataset(write(tmp_path, plain()), Request("yes"))
+
+
+def test_a_name_in_another_unicode_form_is_the_same(tmp_path: Path) -> None:
+    file = write(tmp_path, plain("나이,소득,가입"))
+    assert draft_dataset(file, Request(unicodedata.normalize("NFD", "가입"))).dataset.target == "가입"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (plain("age income joined", "{0} {1} {2}"), "found one column, 'age income joined', expected"),
+        (plain("age:income:joined", "{0}:{1}:{2}"), "found one column, 'age:income:joined'"),
+        (plain('"age,income,joined"', '"{0},{1},{2}"'), "found one column, 'age,income,joined'"),
+        (plain("'age','income','joined'", "'{0}','{1}','{2}'"), "found names in single quotes"),
+        (['[{"age": 1,', '"joined": 2}]'], "found a JSON document"),
+        (['{"age": 1, "joined": 2}'], "found a JSON document"),
+        (["@RELATION people", "@data"], "found an ARFF document"),
+        (["age,joined", *(f"{n},{('Yes', 'yes', 'no')[n % 3]}" for n in range(90))], "found 'Yes' and 'yes' in joined"),
+        (["age,joined", *(f"{n},{('True', '1', '0')[n % 3]}" for n in range(90))], "found '1' and 'True' in joined"),
+        (["age,joined", *(f"{n},{('x', '')[n % 2]}" for n in range(90))], "if empty means another class, write"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_named_with_a_next_step(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(MlopsError, match=re.escape(message)):
+        draft_dataset(write(tmp_path, lines), Request("joined"))
+
+
+def test_an_invalid_byte_is_the_reason_of_its_row(tmp_path: Path) -> None:
+    lines = plain()
+    lines[5] = lines[5].replace(",no", ",n\0o").replace(",yes", ",y\0s")
+    assert (
+        "1 row(s) are left out, because joined: found a NUL byte."
+        in draft_dataset(write(tmp_path, lines), Request("joined")).notes
+    )

@@ -13,7 +13,8 @@ import pytest
 from ml_code.errors import SourceError
 from ml_code.reading import csv_records
 from ml_code.reading.blocks import BadRow, Block
-from ml_code.reading.csv_records import CsvRecords, show_columns
+from ml_code.reading.csv_records import CsvRecords
+from ml_code.reading.grammar import show_columns
 from ml_code.reading.rules import Reading
 
 HEADER = b"number,name,town\n"

@@ -55,6 +55,22 @@ def test_two_sheets_are_refused_by_name_until_one_is_chosen() -> None:
         read(book, sheet="July")
 
 
+def test_a_hidden_sheet_does_not_count_beside_one_that_is_shown() -> None:
+    sheets = {"Lookup": [["code"], ["x"]], "May": [["a", "b"], [1, 2]]}
+    assert read(write_workbook(sheets, hidden=["Lookup"])) == [["1", "2"]]
+    assert read(write_workbook(sheets, hidden=["Lookup"]), sheet="Lookup") == [["x"]]
+    assert read(write_workbook({"May": sheets["May"]}, hidden=["May"])) == [["1", "2"]]
+
+
+def test_a_cell_that_is_merged_over_several_rows_counts_in_each() -> None:
+    rows = [["city", "size"], ["Seoul", 1], [None, 2], [None, 3], ["Busan", 4]]
+    expected = [["Seoul", "1"], ["Seoul", "2"], ["Seoul", "3"], ["Busan", "4"]]
+    assert read(write_workbook({"S": rows}, merged=["A2:A4"])) == expected
+    # Merged to the right, it is the title of a group.
+    headed = [["Places", None], *rows[:2], ["Busan", 4]]
+    assert read(write_workbook({"S": headed}, merged=["A1:B1"])) == [["Seoul", "1"], ["Busan", "4"]]
+
+
 def test_dates_and_truths_and_whole_numbers_are_texts_of_people() -> None:
     book = write_workbook({"S": [["day", "ok", "n"], ['<c s="1"><v>45000</v></c>', True, 12345678.0]]})
     assert read(book) == [["2023-03-15", "True", "12345678"]]
@@ -203,7 +219,11 @@ def test_parquet_keeps_digits_truths_times_and_gaps() -> None:
     ]
 
 
-@pytest.mark.parametrize("column", [pa.array([[1], [2]]), pa.array([{"a": 1}, None]), pa.array([b"\xff", b"a"])])
+@pytest.mark.parametrize(
+    "column",
+    [pa.array([[1], [2]]), pa.array([{"a": 1}, None]), pa.array([b"\xff", b"a"]),
+     pa.array([b"x", b"a"]).dictionary_encode()],
+)  # fmt: skip
 def test_a_parquet_column_of_lists_structures_or_bytes_is_refused(column: pa.Array) -> None:
     with pytest.raises(SourceError, match="found the column 'tags' of lists, structures or bytes"):
         read(write_parquet({"n": pa.array([1, 2]), "tags": column}), "t.parquet")
