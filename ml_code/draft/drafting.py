@@ -143,7 +143,7 @@ def _outline(path: Path, table: Table, request: Request) -> Outline:
             judged[name] = judge_column(name, frame[name], prefers_comma=prefers_comma)
             if judged[name].kind == "categorical":
                 frame[name] = judged[name].cells  # so that the texts are in memory once
-    invalid = np.concatenate([column.invalid for column in judged.values()])
+    invalid = np.concatenate([np.empty(0, np.int64), *(column.invalid for column in judged.values())])
     labels = frame[request.target]
     if len(invalid):
         # An invalid row, such as a note below the table, has neither a class nor a category.

@@ -104,6 +104,7 @@ def adapt(dataset: Dataset, proto: onnx.ModelProto, split: Split, name: str, ans
     came = onnx.ModelProto()
     came.CopyFrom(proto)
     zipped = graph.bypass_zipmaps(came.graph)
+    graph.free_rows(came.graph)
     slots = columns.match_inputs(dataset, came, name)
     classes = features.list_classes(dataset, split.train)
     rows = _draw_rows(split.train)

@@ -192,12 +192,8 @@ class _Lines:
             if end is None:
                 rest = b"".join(line + b"\n" for line in self._physical[index:])
                 return self._make_block(numbers, raw, bad), index, rest
-            record = b"\n".join([*self._physical[index : end - 1], self._lines[end - 1]])
-            if record.removeprefix(BOM) == self._header_line:
-                fault = BadRow(self._first + index, "", "found the header again, expected a row", show(record))
-            else:
-                record = self._tidy(record)
-                fault = self._find_fault(self._first + index, record) if record else None
+            record = self._tidy(b"\n".join([*self._physical[index : end - 1], self._lines[end - 1]]))
+            fault = self._find_fault(self._first + index, record) if record else None
             if fault:
                 bad.append(fault)
             elif record:
@@ -284,6 +280,8 @@ class _Lines:
         if len(record) > RECORD_BYTES:
             reason = f"found a record of more than {RECORD_BYTES} bytes, of which these are the first {SHOWN_BYTES}"
             return BadRow(line, "", reason, show(record[:SHOWN_BYTES]))
+        if record.removeprefix(BOM) in {self._header_line, self._tidy(self._header_line)}:
+            return BadRow(line, "", "found the header again, expected a row", show(record))
         fault = find_fault(record, self._header, self._reading, self._grammar)
         return BadRow(line, *fault, show(record)) if fault else None
 

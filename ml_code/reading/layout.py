@@ -66,8 +66,9 @@ def recognize_layout(text: str, separator: str | None = None, wanted: str = "") 
         notes.append("Each line ends with a carriage return alone.")
         text = text.replace("\r", "\n")
     lines = [line.removesuffix("\r") for line in text.split("\n")[: SAMPLE_LINES + MOST_TITLE_LINES]]
-    top = _count_preamble(lines)
-    comment = next((mark for mark in COMMENTS if any(line.startswith(mark) for line in lines[:top])), "")
+    top = _count_preamble(lines, wanted)
+    marks = (mark for mark in COMMENTS if any(line.startswith(mark) for line in lines[:top]))
+    comment = next((mark for mark in marks if not "".join(lines[top : top + 1]).startswith(mark)), "")
     if comment:
         keys["comment"] = comment
         notes.append(f"Lines that begin with {comment} are left out, because they are comments.")
@@ -90,14 +91,18 @@ def recognize_layout(text: str, separator: str | None = None, wanted: str = "") 
     return Layout(keys, notes, ", ".join(header) if looks_like_values(header, below) else None)
 
 
-def _count_preamble(lines: Sequence[str]) -> int:
-    """Lines above the table that are comments, blank, or the `sep=` of a spreadsheet."""
+def _count_preamble(lines: Sequence[str], wanted: str) -> int:
+    """Lines above the table that are comments, blank, or the `sep=` of a spreadsheet.
+
+    A line that begins as a comment and has the wanted name is the header, as NumPy writes it.
+    """
     for count, line in enumerate(lines):
         # `#,name,age` is a header.
         is_comment = any(
             line.startswith(mark) and line[len(mark) : len(mark) + 1] not in SEPARATORS for mark in COMMENTS
         )
-        if line.strip() and not is_comment and not SEP_LINE.fullmatch(line.strip(" \r\ufeff")):
+        is_header = bool(wanted) and any(wanted in _split(line, separator) for separator in SEPARATORS)
+        if line.strip() and (is_header or not is_comment) and not SEP_LINE.fullmatch(line.strip(" \r\ufeff")):
             return count
     return 0
 

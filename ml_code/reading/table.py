@@ -15,10 +15,13 @@ from ml_code.reading.faults import find_difference, refuse_other_kind
 from ml_code.reading.layout import Layout, recognize_layout
 from ml_code.reading.rules import Reading
 from ml_code.reading.streams import DAMAGED, GZIP, Rejoined, Utf8Stream, unpack, unpack_start
-from ml_code.reading.workbooks import is_table_file
+from ml_code.reading.workbooks import PARQUET, is_table_file
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz", ".xlsx", ".xlsm", ".xls", ".ods", ".parquet")
 """Ends of the names of files that are read; the content decides how."""
+
+LAYOUT = {"skip_lines", "comment", "unit_row", "extra_field"}
+"""Keys of `[reading]` for what stands around the rows of a text or a sheet, and never in a Parquet file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,13 @@ def open_table(stream: BinaryIO, name: str, reading: Reading, columns: Sequence[
     start = stream.read(RECORD_BYTES)
     rest = cast("BinaryIO", Rejoined(start, stream))
     if is_table_file(start):
+        is_parquet = start.startswith(PARQUET)
         content = convert_apart(rest, name, reading)
         start, rest = content[:RECORD_BYTES], io.BytesIO(content)
         # A converted table is UTF-8 with commas, whatever the other files of the dataset are.
         reading = reading.model_copy(update={"encoding": "utf-8", "separator": ",", "line_end": "lf"})
+        if is_parquet:
+            reading = Reading.model_validate(reading.model_dump(exclude=LAYOUT))
     elif start.startswith(GZIP) and not name.endswith(".gz"):
         rest = unpack(rest, is_packed=True)
     try:
@@ -99,6 +105,8 @@ def recognize_table(stream: BinaryIO, name: str, sheet: str | None = None, wante
     """
     start = stream.read(RECORD_BYTES)
     stream.seek(0)
+    if start.startswith(PARQUET):
+        return Recognized(Reading())
     if is_table_file(start):
         content = convert_apart(stream, name, Reading(sheet=sheet))
         stream.seek(0)

@@ -217,4 +217,6 @@ def _to_text(cell: object, decimal: str) -> str:
         return str(int(cell)) if is_whole else str(cell).replace(".", decimal)
     if isinstance(cell, datetime.datetime) and cell.time() == datetime.time():
         return cell.date().isoformat()
-    return cell.isoformat(sep=" ") if isinstance(cell, datetime.datetime) else str(cell)
+    if isinstance(cell, datetime.datetime):
+        return cell.isoformat(sep=" ")
+    return str(cell).replace("\r\n", "\n").replace("\r", "\n")

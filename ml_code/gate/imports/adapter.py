@@ -146,7 +146,8 @@ def _add_answers(parts: _Parts, reading: Reading) -> list[onnx.ValueInfoProto]:
     else:
         _look_up_numbers(parts, found, {int(code): place for code, place in reading.codes.items()})
     if reading.probabilities is not None:
-        _put_in_order(parts, reading.probabilities, name=SHARES)
+        # A forest of two classes may add up to a little less than zero.
+        parts.add("Relu", _put_in_order(parts, reading.probabilities), name=SHARES)
         outputs.append(helper.make_tensor_value_info(SHARES, TensorProto.FLOAT, [None, None]))
     return outputs
 
@@ -161,14 +162,14 @@ def _choose(parts: _Parts, scores: Columns) -> None:
     parts.shape(parts.cast(above, TensorProto.INT64), [-1], name=ANSWER)
 
 
-def _put_in_order(parts: _Parts, columns: Columns, name: str | None = None) -> str:
+def _put_in_order(parts: _Parts, columns: Columns) -> str:
     """One float32 column for each class."""
     numbers = parts.cast(PREFIX + columns.output, TensorProto.FLOAT)
     if columns.order is not None:
-        return parts.add("Gather", numbers, parts.constant(columns.order, np.int64), name=name, axis=1)
+        return parts.add("Gather", numbers, parts.constant(columns.order, np.int64), axis=1)
     second = parts.shape(numbers, [-1, 1])
     first = parts.add("Sub", parts.constant([1], np.float32), second)
-    return parts.add("Concat", first, second, name=name, axis=1)
+    return parts.add("Concat", first, second, axis=1)
 
 
 def _look_up_numbers(parts: _Parts, found: str, ids: Mapping[int, int]) -> None:

@@ -170,7 +170,7 @@ def _read_numbers(slot: Slot, cells: pd.Series) -> npt.NDArray[np.float64]:
         wrong = cells.iloc[np.flatnonzero(_find_unfit(slot, numbers))]
     if len(wrong):
         kind = "0, 1, true or false" if slot.element == TensorProto.BOOL else "whole numbers of its range"
-        found = "a missing cell" if pd.isna(wrong.iloc[0]) or wrong.iloc[0] == "" else repr(wrong.iloc[0])[:60]
+        found = "a missing cell" if pd.isna(wrong.iloc[0]) or wrong.iloc[0] == "" else repr(wrong.tolist()[0])[:60]
         raise ModelFileError(
             f"found {found} in the column {cells.name}, which it reads as {name_type(slot.element)}: only {kind}; "
             f"{'fill gaps in the graph, and export it' if 'missing' in found else 'export it'} with a float input"

@@ -35,6 +35,18 @@ def list_sizes(value: onnx.ValueInfoProto) -> list[int | None] | None:
     return [size.dim_value if size.HasField("dim_value") else None for size in sizes]
 
 
+def free_rows(graph: GraphProto) -> None:
+    """Frees the number of rows of each input and output, which an export fixes at that of its example.
+
+    Whether the graph computes any number of rows is tried afterwards.
+    """
+    for value in [*list_inputs(graph), *graph.output]:
+        sizes = value.type.tensor_type.shape.dim
+        if len(sizes) > 1 or (sizes and value in graph.output):
+            sizes[0].Clear()
+    del graph.value_info[:]
+
+
 def name_type(element: int) -> str:
     """The name of a tensor's type, such as float or int64."""
     known = element in TensorProto.DataType.values()

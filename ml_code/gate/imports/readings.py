@@ -22,6 +22,9 @@ type Outputs = Mapping[str, npt.NDArray[Any]]
 SUM_TOLERANCE = 1e-3
 """Largest difference from 1 of the sum of a row's probabilities."""
 
+ROUNDING = 1e-5
+"""How much less than zero a probability of float32 may be: one minus the sum of many shares."""
+
 LEAST_CONSENT = 0.9
 """Least share of rows whose most probable class is the answer; below it the order of the columns is another one."""
 
@@ -227,7 +230,7 @@ def _order_columns(declared: list[int | str] | None, classes: list[Label]) -> tu
 
 
 def _are_probabilities(numbers: npt.NDArray[np.float64]) -> bool:
-    return bool(np.all(numbers >= 0) and np.allclose(numbers.sum(axis=1), 1, atol=SUM_TOLERANCE))
+    return bool(np.all(numbers >= -ROUNDING) and np.allclose(numbers.sum(axis=1), 1, atol=SUM_TOLERANCE))
 
 
 def _is_float(found: npt.NDArray[Any]) -> bool:

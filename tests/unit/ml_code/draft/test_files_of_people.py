@@ -289,6 +289,16 @@ def test_the_target_tells_which_line_is_the_header(tmp_path: Path, above: str, t
     assert draft.dataset.reading.skip_lines == 1
 
 
+def test_a_header_that_begins_as_a_comment_is_the_header(tmp_path: Path) -> None:
+    draft = draft_dataset(write(tmp_path, ["# exported", *plain("# age,income,joined")]), Request("joined"))
+    assert draft.dataset.numeric == ["# age", "income"]
+
+
+def test_a_table_of_the_target_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataCheckError, match=r"found no column to learn from \(only the target"):
+        draft_dataset(write(tmp_path, ["joined", *("yes", "no") * 40]), Request("joined"))
+
+
 def test_a_target_that_is_a_cell_is_not_taken_for_a_header(tmp_path: Path) -> None:
     with pytest.raises(DataCheckError, match="found 'yes', expected one of age, income, joined"):
         draft_dataset(write(tmp_path, plain()), Request("yes"))

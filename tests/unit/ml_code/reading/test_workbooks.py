@@ -12,6 +12,7 @@ import pytest
 
 from ml_code.errors import SourceError
 from ml_code.reading import table, workbooks
+from ml_code.reading.rules import Reading
 from ml_code.reading.table import open_table, recognize_table
 from tests.workbooks import write_container, write_ods, write_ods_row, write_workbook, write_xls
 
@@ -233,6 +234,15 @@ def test_parquet_columns_have_names_for_people() -> None:
     content = write_parquet({"distance\n(km)": [1, 2], "나이": [3, 4], "__index_level_0__": [0, 1]})
     records = open_table(io.BytesIO(content), "t.parquet", recognize_table(io.BytesIO(content), "t.parquet").reading)
     assert records.header == ["distance (km)", "나이", "column 3"]
+
+
+def test_a_parquet_file_has_no_comments_titles_or_returns() -> None:
+    content = write_parquet({"# size": pa.array(["cm", "3", "4"]), "kind": pa.array(["a\r\nb", "c\rd", "e"])})
+    reading = Reading(skip_lines=2, comment="#", unit_row=True)
+    for found in (recognize_table(io.BytesIO(content), "t.parquet").reading, reading):
+        records = open_table(io.BytesIO(content), "t.parquet", found)
+        assert records.header == ["# size", "kind"]
+        assert [row for block in records for row in block.frame["kind"]] == ["a\nb", "c\nd", "e"]
 
 
 def test_a_truncated_parquet_file_is_refused() -> None:

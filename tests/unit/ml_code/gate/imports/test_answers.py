@@ -149,6 +149,24 @@ def test_logits_choose_a_class_and_are_no_probabilities() -> None:
     assert model.spec.probabilities_output is None
 
 
+def test_probabilities_that_are_a_rounding_below_zero_are_served_as_zero() -> None:
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "axes"], ["sum"], keepdims=1),
+        helper.make_node("Greater", ["sum", "four"], ["is_large"]),
+        helper.make_node("Cast", ["is_large"], ["second"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["second", "more"], ["rounded"]),
+        helper.make_node("Sub", ["one", "rounded"], ["first"]),
+        helper.make_node("Concat", ["first", "rounded"], ["shares"], axis=1),
+        helper.make_node("ArgMax", ["shares"], ["label"], axis=1, keepdims=0),
+    ]
+    weights = {"axes": np.array([1]), "four": np.float32(4), "more": np.float32(1 + 1.2e-7), "one": np.float32(1)}
+    outputs = [("label", TensorProto.INT64, ("n",)), ("shares", TensorProto.FLOAT, ("n", 2))]
+    rows = make_rows()
+    found = predict(take(make_graph(nodes, outputs, weights), rows), rows).probabilities
+    assert found is not None
+    assert found.min() == 0
+
+
 def test_probabilities_of_other_classes_than_the_answers_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     rows = make_rows()
     nodes, weights = make_sums()

@@ -123,7 +123,15 @@ def answer_a_cube(proto: onnx.ModelProto) -> None:
 
 
 def fix_the_rows(proto: onnx.ModelProto) -> None:
-    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def shape_one_row(proto: onnx.ModelProto) -> None:
+    fix_the_rows(proto)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 2], np.int64), "one_row"))
+    proto.graph.node.insert(0, onnx.helper.make_node("Reshape", ["x", "one_row"], ["flat"]))
+    proto.graph.node[1].input[0] = "flat"
 
 
 def read_nothing(proto: onnx.ModelProto) -> None:
@@ -159,7 +167,7 @@ def use_an_unknown_domain(proto: onnx.ModelProto) -> None:
         (edit(read_nothing), "found the inputs none|no valid ONNX"),
         (edit(answer_once), "found one value for"),
         (edit(answer_a_cube), r"found the output boxes of shape \(\d+, 1, 1\)"),
-        (edit(fix_the_rows), "expected predictions for any number of rows"),
+        (edit(shape_one_row), "expected predictions for any number of rows"),
         (edit(use_an_unknown_operator), "found no valid ONNX model"),
         (edit(use_an_unknown_domain), "ONNX Runtime cannot open it"),
         (b"", "found no valid ONNX model"),
@@ -172,6 +180,11 @@ def test_odd_graphs_are_refused_in_one_sentence(content: bytes, message: str, tm
         register(content, tmp_path)
     assert "\n" not in str(caught.value)
     assert "onnxruntime_src" not in str(caught.value)
+
+
+def test_a_file_that_was_exported_for_one_row_answers_any_number(tmp_path: Path) -> None:
+    model = register(edit(fix_the_rows), tmp_path)
+    assert len(model.predict_rows([[1.0, 2.0], [3.0, 3.0], [0.5, 0.25]]).values) == 3
 
 
 def test_a_zip_and_a_folder_are_refused(tmp_path: Path) -> None:
