@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import typer
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
@@ -17,7 +16,7 @@ from ml_code.dataset_schema import make_schema
 from ml_code.datasets import load_dataset
 from ml_code.model_file.spec import Feature, GoldenRows, ModelSpec
 from ml_code.settings import Settings
-from mlops.app import app
+from mlops.app import COMMANDS, load_command
 from serving.api.openapi import describe_api
 from serving.settings import RolloutSettings, ServingSettings
 
@@ -45,14 +44,14 @@ def write_commands() -> str:
         "# The command `mlops`",
         "The text of `mlops COMMAND --help`, for every command. `--verbose` logs each step.",
     ]
-    return "\n\n".join([*parts, *_describe_group(typer.main.get_command(app), "mlops")]) + "\n"
+    return "\n\n".join([*parts, *_describe_commands({name: load_command(name) for name in COMMANDS}, "mlops")]) + "\n"
 
 
-def _describe_group(group: Any, name: str) -> Iterator[str]:
-    for key, command in group.commands.items():
+def _describe_commands(commands: Mapping[str, Any], name: str) -> Iterator[str]:
+    for key, command in commands.items():
         full = f"{name} {key}"
         if hasattr(command, "commands"):
-            yield from _describe_group(command, full)
+            yield from _describe_commands(command.commands, full)
         else:
             yield _describe_command(command, full)
 

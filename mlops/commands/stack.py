@@ -32,6 +32,7 @@ Next:
 
 commands = typer.Typer()
 local = typer.Typer(help="The same stack as plain processes, without Docker.", no_args_is_help=True)
+commands.add_typer(local, name="local")
 
 
 @local.command()

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from mlops.app import app
+from mlops import commands
+from mlops.app import COMMANDS, app, load_command
+
+LATER = ("httpx", "pydantic", "dotenv", "mlops.host", "mlops.commands.models")
+"""What most commands need, and a text of help does not."""
 
 HEAVY = ("pandas", "sklearn", "xgboost", "lightgbm", "mlflow", "onnx", "matplotlib", "boto3", "psycopg2", "psutil")
 
@@ -19,6 +26,38 @@ def test_no_machine_learning_library_is_imported_before_it_is_used(module: str) 
     program = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_list_of_commands_is_shown_without_importing_them() -> None:
+    program = "import sys; from mlops.app import app; app(['--help'], standalone_mode=False); "
+    program += f"print([name for name in {LATER!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n"), done.stdout[-500:]
+    assert "rollback" in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_tells_what_each_says_of_itself(name: str) -> None:
+    first, _, _ = (load_command(name).help or "").partition("\n\n")
+    assert " ".join(first.split()) == COMMANDS[name][1]
+
+
+def test_every_command_of_every_module_is_in_the_list() -> None:
+    for module in pkgutil.iter_modules(commands.__path__):
+        own = getattr(import_module(f"mlops.commands.{module.name}"), "commands", None)
+        listed = [name for name, (place, _) in COMMANDS.items() if place == module.name]
+        if own is None:
+            assert not listed
+        elif own.info.help:
+            assert len(listed) == 1
+        else:
+            assert listed == list(typer.main.get_group(own).commands)
+
+
+def test_a_command_that_does_not_exist_is_named_with_the_one_that_was_meant() -> None:
+    done = CliRunner().invoke(app, ["modls"])
+    assert done.exit_code == 2
+    assert "Did you mean 'models'?" in done.output
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it() -> None:
