@@ -35,6 +35,9 @@ COLLECTIVE_SECONDS = 20
 
 POLL_SECONDS = 0.5
 
+TURN = "mlops-loop-fit"
+"""Name of the lock that a fit has on the cluster."""
+
 type Steps = Sequence[tuple[str, Future]]
 """The address of a worker, and its step."""
 
@@ -120,7 +123,7 @@ def cut_shares(whole: Share, is_held_out: npt.NDArray[np.bool_], workers: int) -
 def fit_shares(
     cluster: Cluster, name: str, shares: Sequence[Share], parameters: Mapping[str, Any], rounds: int
 ) -> xgboost.Booster:
-    """Writes the shares on their workers, and fits a booster on all of them.
+    """Writes the shares on their workers, and fits a booster on all of them, once other fits on these have ended.
 
     Args:
         cluster: its first workers take the shares, in order.
@@ -135,16 +138,17 @@ def fit_shares(
     fit_id = shares[0].fit_id
     workers = list(cluster.workers[: len(shares)])
     title = f"{name}: fit on {len(shares)} workers"
-    try:
-        _await(title, cluster, _submit(cluster, workers, on_worker.write_share, [(share,) for share in shares]))
-        with _track(len(shares), _find_own_address(cluster)) as tracker:
-            of_workers = [{**tracker, "dmlc_task_id": f"{place:05}"} for place in range(len(shares))]
-            arguments = [(fit_id, of_worker, dict(parameters), rounds) for of_worker in of_workers]
-            found = _await(title, cluster, _submit(cluster, workers, on_worker.fit_share, arguments))
-    finally:
-        with suppress(Exception):  # the folder of a worker that cannot be reached goes with its next fit
-            present = [worker for worker in _list_workers(cluster.client) if worker in workers]
-            cluster.client.run(on_worker.drop_share, fit_id, workers=present, on_error="ignore")
+    with _take_turn(cluster.client):
+        try:
+            _await(title, cluster, _submit(cluster, workers, on_worker.write_share, [(share,) for share in shares]))
+            with _track(len(shares), _find_own_address(cluster)) as tracker:
+                of_workers = [{**tracker, "dmlc_task_id": f"{place:05}"} for place in range(len(shares))]
+                arguments = [(fit_id, of_worker, dict(parameters), rounds) for of_worker in of_workers]
+                found = _await(title, cluster, _submit(cluster, workers, on_worker.fit_share, arguments))
+        finally:
+            with suppress(Exception):  # the folder of a worker that cannot be reached goes with its next fit
+                present = [worker for worker in _list_workers(cluster.client) if worker in workers]
+                cluster.client.run(on_worker.drop_share, fit_id, workers=present, on_error="ignore")
     booster = xgboost.Booster()
     booster.load_model(bytearray(found[0]))
     return booster
@@ -153,6 +157,15 @@ def fit_shares(
 def make_fit_id() -> str:
     """A name for the shares of one fit."""
     return uuid.uuid4().hex
+
+
+@contextmanager
+def _take_turn(client: Client) -> Iterator[None]:
+    """Waits for other fits: two at once would wait for each other's workers. A killed one loses its turn in 30 s."""
+    from distributed import Lock  # noqa: PLC0415  an optional package
+
+    with client.as_current(), Lock(TURN):
+        yield
 
 
 def _connect(distributed: Any, address: str) -> Client:

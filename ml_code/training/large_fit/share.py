@@ -54,9 +54,13 @@ _open: dict[str, tuple[ExitStack, MatrixFiles]] = {}
 def write_share(share: Share) -> int:
     """Writes the matrix of a share to this worker's disk, and returns its rows.
 
+    Fits take turns, so a share of another one was left by a killed task, and goes.
+
     Raises:
         StorageError: the snapshot cannot be read here, or the disk is full.
     """
+    for left in [*_open]:
+        drop_share(left)
     with ExitStack() as stack:
         blocks, folder = _open_snapshot(share, stack)
         is_held = np.unpackbits(np.frombuffer(share.held, np.uint8), count=share.stop - share.start).astype(bool)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import distributed
 import numpy as np
 import pytest
 
@@ -117,6 +118,33 @@ def test_a_worker_without_a_spool_names_the_setting(rows: ClusterRows, monkeypat
     monkeypatch.setattr(fits, "cut_shares", lambda *args: [replace(share, spool=nowhere) for share in cut(*args)])
     with pytest.raises(TrainingError, match="set MLOPS_SPOOL_DIR to one on a disk"):
         fit(rows)
+
+
+def test_a_fit_waits_for_another_one_and_removes_what_a_killed_one_left(
+    rows: ClusterRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is killed removes nothing, and its workers live on."""
+    with monkeypatch.context() as patch:
+        patch.setattr(shares, "drop_share", lambda _: None)
+        fit(rows)
+    assert len(find_shares(rows)) == WORKERS
+    with distributed.Client(rows.cluster.client.scheduler.address, set_as_default=False) as other, other.as_current():
+        another = distributed.Lock(fits.TURN)
+        another.acquire()
+        done: list[bytes] = []
+        waiting = threading.Thread(target=lambda: done.append(fit(rows)))
+        waiting.start()
+        waiting.join(5)
+        assert not done
+        another.release()
+        waiting.join(60)
+    assert len(done) == 1
+    assert find_shares(rows) == []
+
+
+def find_shares(rows: ClusterRows) -> list[Path]:
+    """The folders of shares on the disk of the workers."""
+    return [path for path in rows.folder.parent.glob("mlops-spool-*") if path != rows.folder]
 
 
 def test_a_worker_of_another_image_is_named(cluster: Cluster) -> None:
