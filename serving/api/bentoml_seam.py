@@ -12,6 +12,7 @@ leaves the gateway with half a response, which the gateway cannot retry on anoth
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -19,6 +20,7 @@ from typing import Any
 
 from prometheus_client import REGISTRY
 from starlette.types import ASGIApp, Message
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from ml_code.log_lines import LogFormat, make_formatter
 from serving.api.front import Front, MountedApp
@@ -27,8 +29,15 @@ from serving.api.traffic import Traffic
 TRACING = ("opentelemetry.instrumentation.asgi", "OpenTelemetryMiddleware")
 TIMEOUT = ("bentoml._internal.server.http.traffic", "TimeoutMiddleware")
 CYCLE = ("uvicorn.protocols.http.httptools_impl", "RequestResponseCycle")
+CONFIG = ("uvicorn", "Config")
 FACTORY = ("_bentoml_impl.server.app", "ServiceAppFactory")
 METRICS = ("bentoml._internal.server.http.instruments", "RunnerTrafficMetricsMiddleware")
+
+KNOWN_HEADERS = frozenset(
+    {b"content-type", b"content-length", b"x-request-id", b"x-model-version", b"inference-header-content-length"}
+)
+ENDS_HEADER = re.compile(b"[\\x00-\\x08\\x0a-\\x1f\\x7f]")
+"""Bytes that uvicorn allows in no header's value."""
 
 
 def adapt_bentoml(mounted: MountedApp) -> None:
@@ -41,6 +50,7 @@ def adapt_bentoml(mounted: MountedApp) -> None:
         _replace(*place, lambda _: pass_through)
     _replace(*FACTORY, partial(put_front, mounted))
     _replace(*CYCLE, send_whole)
+    _replace(*CONFIG, shorten_config)
     containers = import_module("bentoml._internal.configuration.containers")
     prometheus = import_module("bentoml._internal.server.metrics.prometheus")
     containers.BentoMLContainer.metrics_client.set(prometheus.PrometheusClient(multiproc=False))
@@ -116,6 +126,9 @@ def send_whole(cycle: Any) -> Any:
                 await super().send(message)
                 return
             head, self.head = self.head, None
+            if self._is_simple(head, message):
+                self._write(head, message["body"])
+                return
             transport, held = self.transport, HeldTransport(self.transport)
             self.transport = held
             try:
@@ -125,7 +138,37 @@ def send_whole(cycle: Any) -> Any:
                 held.let_go()
                 self.transport = transport
 
+        def _is_simple(self, head: Message, message: Message) -> bool:
+            """Whether a response is whole, with headers that uvicorn would write as they are."""
+            if message.get("more_body") or not self.keep_alive or self.disconnected or self.flow.write_paused:
+                return False
+            headers = dict(head["headers"])
+            return (
+                headers.keys() <= KNOWN_HEADERS
+                and headers.get(b"content-length") == b"%d" % len(message["body"])
+                and not ENDS_HEADER.search(b"".join(headers.values()))
+                and self.scope["method"] == "POST"
+            )
+
+        def _write(self, head: Message, body: bytes) -> None:
+            self.response_started = self.response_complete = True
+            self.waiting_for_100_continue = False
+            lines = [name + b": " + value for name, value in (*self.default_headers, *head["headers"])]
+            self.transport.write(b"\r\n".join([STATUS_LINE[head["status"]][:-2], *lines, b"", body]))
+            self.message_event.set()
+            self.on_response()
+
     return WholeResponseCycle
+
+
+def shorten_config(config: Any) -> Any:
+    """The same class of uvicorn's, without access lines that nobody sees, and without the headers of proxies."""
+
+    class ShortConfig(config):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options, access_log=False, proxy_headers=False)
+
+    return ShortConfig
 
 
 def _replace(module: str, name: str, make: Callable[[Any], Any]) -> None:

@@ -43,6 +43,13 @@ def test_no_client_can_grow_the_labels_of_the_metrics() -> None:
     assert not [endpoint for endpoint in endpoints if "made" in endpoint or "model1" in endpoint]
 
 
+def test_uvicorn_prepares_no_access_line_and_reads_no_header_of_a_proxy() -> None:
+    build_app()
+    config = import_module("uvicorn").Config("app")
+    assert not config.access_log
+    assert not config.proxy_headers
+
+
 def test_a_moved_middleware_is_said_clearly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(import_module(bentoml_seam.TRACING[0]), bentoml_seam.TRACING[1])
     with pytest.raises(RuntimeError, match=r"found none, expected the one of BentoML 1\.4"):
