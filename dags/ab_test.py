@@ -50,7 +50,7 @@ from rollout_tasks import (
     validate_artifact,
     wait_for_canary,
 )
-from task_defaults import make_task_defaults
+from task_defaults import HERE, make_task_defaults
 
 from ml_code.datasets import load_catalog
 
@@ -91,7 +91,7 @@ def read_terms(control: Any, params: dict[str, Any]) -> Any:
     is_paused_upon_creation=False,
     tags=["ml", "serving"],
     doc_md=(__doc__ or "") + CATALOG.describe_problems(),
-    default_args=make_task_defaults(*FINAL_ERRORS),
+    default_args=make_task_defaults(*FINAL_ERRORS) | HERE,
     params={
         "model": Param(CATALOG.choose_default(), enum=NAMES, description="Model whose champion is compared"),
         "version": Param(None, type=["string", "null"], description="Version; empty: the newest that passed the gate"),

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from airflow.sdk import dag, task, timezone
 from airflow.sdk.exceptions import AirflowSkipException
-from task_defaults import make_task_defaults
+from task_defaults import HERE, make_task_defaults
 
 
 @dag(
@@ -40,7 +40,7 @@ from task_defaults import make_task_defaults
     is_paused_upon_creation=False,
     tags=["ml", "monitoring"],
     doc_md=__doc__,
-    default_args=make_task_defaults(),
+    default_args=make_task_defaults() | HERE,
 )
 def collect_predictions() -> None:
     @task

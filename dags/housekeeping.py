@@ -30,7 +30,7 @@ from typing import Any
 from airflow.sdk import Param, dag, get_current_context, task, timezone
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_person
-from task_defaults import make_task_defaults
+from task_defaults import HERE, make_task_defaults
 
 
 @dag(
@@ -41,7 +41,7 @@ from task_defaults import make_task_defaults
     is_paused_upon_creation=False,
     tags=["ml", "monitoring"],
     doc_md=__doc__,
-    default_args=make_task_defaults("ml_code.errors.HousekeepingError"),
+    default_args=make_task_defaults("ml_code.errors.HousekeepingError") | HERE,
     params={"dry_run": Param(False, type="boolean", description="Show what would be deleted, and delete nothing")},
 )
 def housekeeping() -> None:

@@ -54,7 +54,7 @@ from airflow.sdk import (
 )
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_success
-from task_defaults import TRAINING_TIMEOUT, make_task_defaults
+from task_defaults import FITS, HERE, make_task_defaults
 
 from ml_code.datasets import load_catalog
 from ml_code.families import ESTIMATORS, MODEL_TYPES
@@ -64,7 +64,7 @@ CATALOG = load_catalog()
 NAMES = CATALOG.list_names()
 
 
-@task(outlets=[AssetAlias("trained-model")], pool="training", execution_timeout=TRAINING_TIMEOUT)
+@task(outlets=[AssetAlias("trained-model")], **(FITS | HERE))
 def retrain_with_new_params(
     training: dict[str, Any], snapshot_uri: str, outcome: str, ti: Any = None, outlet_events: Any = None
 ) -> None:
@@ -126,7 +126,7 @@ def mlops_training_pipeline() -> None:
         get_current_context()["label"] = training["dataset"]
         return snapshots.prepare(open_workspace(), training["dataset"])
 
-    @task(map_index_template="{{ label }}", pool="training", execution_timeout=TRAINING_TIMEOUT)
+    @task(map_index_template="{{ label }}", **FITS)
     def train(training: dict[str, Any], snapshot_uri: str, ti: Any = None) -> str:
         from ml_code.training import plans, run
         from ml_code.workspace import open_workspace
@@ -146,7 +146,7 @@ def mlops_training_pipeline() -> None:
         get_current_context()["label"] = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
         return mlflow_run_id
 
-    @task(map_index_template="{{ label }}")
+    @task(map_index_template="{{ label }}", **HERE)
     def gate(training: dict[str, Any], mlflow_run_id: str, dag_run: Any = None) -> str:
         from ml_code.gate import judging
         from ml_code.gate.decision import verdict
@@ -159,7 +159,7 @@ def mlops_training_pipeline() -> None:
         return "approve" if decision.is_promoted and decision.needs_approval else decision.outcome
 
     # In a mapped group a branch operator skips nothing (Airflow 3.3.2), so each task checks the outcome.
-    @task
+    @task(**HERE)
     def register(mlflow_run_id: str, outcome: str) -> str:
         skip_unless(outcome, "promote", "approve")
         from ml_code.gate import judging

@@ -40,7 +40,7 @@ from typing import Any
 from airflow.sdk import Asset, AssetAlias, AssetAny, Param, dag, get_current_context, task, task_group, timezone
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_person
-from task_defaults import TRAINING_TIMEOUT, make_task_defaults
+from task_defaults import FITS, HERE, make_task_defaults
 
 from ml_code.datasets import load_catalog
 
@@ -81,7 +81,7 @@ def model_retraining() -> None:
             raise AirflowSkipException(answer.says)
         return owner
 
-    @task(map_index_template="{{ label }}", pool="training", execution_timeout=TRAINING_TIMEOUT)
+    @task(map_index_template="{{ label }}", **FITS)
     def train(owner: str, ti: Any = None) -> list[str]:
         from ml_code.monitoring.retraining import steps
         from ml_code.training.plans import RunOrigin
@@ -90,7 +90,7 @@ def model_retraining() -> None:
         get_current_context()["label"] = owner.rsplit("/", 1)[-1]
         return steps.train_mixes(open_workspace(), owner, RunOrigin(ti.dag_id, ti.run_id, ti.task_id, ti.map_index))
 
-    @task(map_index_template="{{ label }}")
+    @task(map_index_template="{{ label }}", **HERE)
     def gate(owner: str, run_ids: list[str]) -> dict[str, str]:
         from ml_code.gate.decision import verdict
         from ml_code.monitoring.retraining import steps

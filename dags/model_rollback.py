@@ -23,7 +23,7 @@ from typing import Any
 from airflow.sdk import Param, dag, get_current_context, task, timezone
 from notices import tell_success
 from rollout_tasks import control_rollout
-from task_defaults import make_task_defaults
+from task_defaults import HERE, make_task_defaults
 
 from ml_code.datasets import load_catalog
 
@@ -39,7 +39,7 @@ CATALOG = load_catalog()
     tags=["ml", "serving"],
     doc_md=__doc__,
     on_success_callback=tell_success(),
-    default_args=make_task_defaults("serving.errors.NoCandidateError"),
+    default_args=make_task_defaults("serving.errors.NoCandidateError") | HERE,
     params={
         "model": Param(CATALOG.choose_default(), enum=list(CATALOG.list_models()), description="Model to roll back"),
         "reason": Param("", type="string", minLength=3, description="Why, for the log"),

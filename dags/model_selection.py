@@ -26,7 +26,7 @@ from typing import Any
 from airflow.sdk import Asset, dag, task, timezone
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_success
-from task_defaults import make_task_defaults
+from task_defaults import HERE, make_task_defaults
 
 MODEL = "iris"
 
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
     tags=["ml", "selection"],
     doc_md=__doc__,
     on_success_callback=tell_success(),
-    default_args=make_task_defaults(),
+    default_args=make_task_defaults() | HERE,
 )
 def model_selection() -> None:
     @task.branch

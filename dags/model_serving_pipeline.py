@@ -66,7 +66,7 @@ from rollout_tasks import (
     validate_artifact,
     wait_for_canary,
 )
-from task_defaults import make_task_defaults
+from task_defaults import HERE, make_task_defaults
 
 from ml_code.canary import Canary
 from ml_code.datasets import load_catalog
@@ -133,7 +133,7 @@ def notify(rollout_id: int) -> None:
     is_paused_upon_creation=False,
     tags=["ml", "serving"],
     doc_md=(__doc__ or "") + CATALOG.describe_problems(),
-    default_args=make_task_defaults(*FINAL_ERRORS),
+    default_args=make_task_defaults(*FINAL_ERRORS) | HERE,
     params={
         "model": Param(CATALOG.choose_default(), enum=NAMES, description="Model to roll out when started by hand"),
         "version": Param(None, type=["string", "null"], description="Version; empty: the newest that passed the gate"),

@@ -23,7 +23,7 @@ from typing import Any
 from airflow.sdk import Asset, dag, task, timezone
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_success
-from task_defaults import TRAINING_TIMEOUT, make_task_defaults
+from task_defaults import FITS, HERE, make_task_defaults
 
 DATASET = "iris"
 
@@ -46,7 +46,7 @@ def model_training_selection() -> None:
 
         return snapshots.prepare(open_workspace(), DATASET)
 
-    @task(pool="training", execution_timeout=TRAINING_TIMEOUT)
+    @task(**FITS)
     def train(estimator: str, snapshot_uri: str, ti: Any = None) -> str:
         from ml_code.gate import judging
         from ml_code.training import plans, run
@@ -58,7 +58,7 @@ def model_training_selection() -> None:
         judging.evaluate(workspace, mlflow_run_id)
         return f"runs:/{mlflow_run_id}"
 
-    @task(outlets=[Asset(f"model/{DATASET}")])
+    @task(outlets=[Asset(f"model/{DATASET}")], **HERE)
     def select_best_model(run_uris: list[str]) -> str:
         from ml_code.errors import HeldBackError
         from ml_code.gate import selection

@@ -53,7 +53,7 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, dag, get_current_context, task, timezone
 from notices import tell_person
-from task_defaults import make_task_defaults
+from task_defaults import HERE, make_task_defaults
 
 
 @dag(
@@ -109,7 +109,7 @@ def monitor_model() -> None:
 
         measuring.measure_all(open_workspace())
 
-    @task(trigger_rule="none_failed")
+    @task(trigger_rule="none_failed", **HERE)
     def show_state() -> None:
         from ml_code.monitoring import status
         from ml_code.workspace import open_workspace

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import Asset, dag, task, timezone
-from task_defaults import TRAINING_TIMEOUT, make_task_defaults
+from task_defaults import FITS, make_task_defaults
 
 DATASET = "iris"
 
@@ -33,7 +33,7 @@ DATASET = "iris"
     default_args=make_task_defaults(),
 )
 def simple_train() -> None:
-    @task(outlets=[Asset(f"waiting-model/{DATASET}")], pool="training", execution_timeout=TRAINING_TIMEOUT)
+    @task(outlets=[Asset(f"waiting-model/{DATASET}")], **FITS)
     def train(ti: Any = None) -> str:
         from ml_code.data import snapshots
         from ml_code.gate import judging

@@ -25,7 +25,7 @@ from typing import Any
 from airflow.sdk import Asset, Param, dag, task, timezone
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_success
-from task_defaults import TRAINING_TIMEOUT, make_task_defaults
+from task_defaults import FITS, HERE, make_task_defaults
 
 from ml_code.families import ESTIMATORS, MODEL_TYPES
 from ml_code.ways import WAYS
@@ -53,7 +53,7 @@ EXPERIMENT = "iris_experiment"
     },
 )
 def train_with_mlflow() -> None:
-    @task(pool="training", execution_timeout=TRAINING_TIMEOUT)
+    @task(**FITS)
     def run_training(params: dict[str, Any], ti: Any = None) -> str:
         from ml_code.data import snapshots
         from ml_code.gate import judging
@@ -73,7 +73,7 @@ def train_with_mlflow() -> None:
         judging.evaluate(workspace, mlflow_run_id)
         return mlflow_run_id
 
-    @task(outlets=[Asset(f"model/{MODEL}")])
+    @task(outlets=[Asset(f"model/{MODEL}")], **HERE)
     def promote_model_to_production(mlflow_run_id: str) -> str:
         from ml_code.errors import HeldBackError
         from ml_code.gate import selection

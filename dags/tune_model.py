@@ -25,7 +25,7 @@ from typing import Any
 from airflow.sdk import Asset, AssetAlias, Param, dag, get_current_context, task, timezone
 from airflow.sdk.exceptions import AirflowSkipException
 from notices import tell_success
-from task_defaults import TRAINING_TIMEOUT, make_task_defaults
+from task_defaults import FITS, HERE, make_task_defaults
 
 from ml_code.datasets import load_catalog
 from ml_code.families import ESTIMATORS, MODEL_TYPES
@@ -67,7 +67,7 @@ def tune_model() -> None:
         shares = trials.share_trials(search, params["workers"])
         return [{"search": asdict(search), "worker": worker, "trials": share} for worker, share in enumerate(shares)]
 
-    @task(map_index_template="{{ label }}", pool="training", execution_timeout=TRAINING_TIMEOUT)
+    @task(map_index_template="{{ label }}", **FITS)
     def search(share: dict[str, Any]) -> dict[str, Any]:
         from ml_code.search import trials
         from ml_code.workspace import open_workspace
@@ -78,7 +78,7 @@ def tune_model() -> None:
         get_current_context()["label"] = f"{done} trials"
         return share["search"]
 
-    @task(outlets=[AssetAlias("tuned-model")], pool="training", execution_timeout=TRAINING_TIMEOUT)
+    @task(outlets=[AssetAlias("tuned-model")], **(FITS | HERE))
     def train_best(searches: list[dict[str, Any]], ti: Any = None, outlet_events: Any = None) -> str:
         from ml_code.errors import HeldBackError
         from ml_code.gate import judging, selection

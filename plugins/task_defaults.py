@@ -28,6 +28,13 @@ TRAINING_TIMEOUT = pendulum.duration(hours=24)
 """Longest try of a task that fits models; it holds the one slot of the pool `training`."""
 
 
+HERE = {"queue": "rollout"}
+"""For tasks that stay on the host of the replicas: they need these, the gate's key, or a folder of that host."""
+
+FITS = {"pool": "training", "queue": "training", "execution_timeout": TRAINING_TIMEOUT}
+"""For tasks that fit models, on any host with the memory for it. The pool counts them over all hosts."""
+
+
 def make_task_defaults(*further_final_errors: str) -> dict[str, Any]:
     """The `default_args` of a DAG; further errors without a retry are passed by their dotted names."""
     final = [*(f"ml_code.errors.{name}" for name in FINAL_ERRORS), *further_final_errors]

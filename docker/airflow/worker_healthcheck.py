@@ -1,5 +1,7 @@
 """Healthy means: this worker takes tasks. It does not if a message waits for a minute while a slot is free.
 
+Usage: worker_healthcheck.py [QUEUE,QUEUE...], the queues that the worker takes tasks from.
+
 A worker that has lost its broker may answer a ping and take nothing. `celery inspect ping` imports Airflow for 5 s.
 """
 
@@ -10,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-QUEUE = "default"
+QUEUES = "default,training,rollout"
 LONGEST_SECONDS = 60
 STATE = Path("/tmp/worker-healthcheck")  # noqa: S108  a tmpfs of this container alone
 
@@ -43,15 +45,23 @@ def find_problem(message: str, waits: bool, parents: dict[int, int], slots: set[
     return ""
 
 
-def read_first_message() -> str:
-    """Returns a short name of the message that the broker hands out next, or an empty text."""
+def look_at_queues(firsts: dict[str, str], state: Path, now: float, parents: dict[int, int], slots: set[int]) -> str:
+    """Returns why this worker is unhealthy by the first message of each queue, or an empty text."""
+    # Every queue is looked at, so that each one's minute begins.
+    waits = {queue: has_waited(first, state.with_suffix(f".{queue}"), now) for queue, first in firsts.items()}
+    problems = (find_problem(first, waits[queue], parents, slots) for queue, first in firsts.items())
+    return next(filter(None, problems), "")
+
+
+def read_first_messages(queues: list[str]) -> dict[str, str]:
+    """Returns a short name of the message that the broker hands out next, or an empty text, by its queue."""
     import hashlib
 
     import redis
 
     client = redis.Redis.from_url(os.environ["AIRFLOW__CELERY__BROKER_URL"], socket_timeout=5)
-    first = client.lindex(QUEUE, -1)
-    return hashlib.sha256(first).hexdigest() if first else ""
+    firsts = {queue: client.lindex(queue, -1) for queue in queues}
+    return {queue: hashlib.sha256(first).hexdigest() if first else "" for queue, first in firsts.items()}
 
 
 def read_slots() -> tuple[dict[int, int], set[int]]:
@@ -64,6 +74,6 @@ def read_slots() -> tuple[dict[int, int], set[int]]:
 
 
 if __name__ == "__main__":
-    first = read_first_message()
-    if problem := find_problem(first, has_waited(first, STATE, time.time()), *read_slots()):
+    queues = (sys.argv[1] if sys.argv[1:] else QUEUES).split(",")
+    if problem := look_at_queues(read_first_messages(queues), STATE, time.time(), *read_slots()):
         sys.exit(f"FAIL: worker: expected it to take tasks, found {problem}; docker compose restart airflow-worker")

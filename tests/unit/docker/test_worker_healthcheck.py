@@ -63,5 +63,17 @@ def test_a_worker_is_unhealthy_if_a_task_waits_beside_a_free_slot(
     assert healthcheck.find_problem(message, waits, children, {11, 12}) == finding
 
 
+def test_a_task_that_waits_in_any_queue_of_the_worker_counts(healthcheck: ModuleType, tmp_path: Path) -> None:
+    firsts = {"default": "", "training": "one"}
+    found = [healthcheck.look_at_queues(firsts, tmp_path / "state", now, FREE, {11, 12}) for now in (0, 30, 61)]
+    assert found == ["", "", "a task waits while 2 slots are not all busy"]
+
+
+def test_the_minutes_of_two_queues_begin_apart(healthcheck: ModuleType, tmp_path: Path) -> None:
+    looks = (({"default": "a", "training": ""}, 0), ({"default": "", "training": "b"}, 61))
+    found = [healthcheck.look_at_queues(firsts, tmp_path / "state", now, FREE, {11, 12}) for firsts, now in looks]
+    assert found == ["", ""]
+
+
 def test_a_worker_without_slots_is_unhealthy(healthcheck: ModuleType) -> None:
     assert healthcheck.find_problem("", False, {}, set()) == "no slot"
