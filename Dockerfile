@@ -34,6 +34,8 @@ RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv 
     uv pip install --no-deps --require-hashes -r /tmp/requirements.txt \
     && find /usr/local/lib/python3.12/site-packages -type d -name tests -prune -exec rm -rf {} +
 COPY pyproject.toml README.md LICENSE ./
+# The pins are part of what `mlops worker` calls the release.
+COPY docker/requirements/airflow.txt docker/requirements/
 COPY ml_code/ ml_code/
 COPY serving/ serving/
 COPY mlops/ mlops/

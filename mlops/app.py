@@ -68,6 +68,7 @@ COMMANDS = {
         "Take the stack to the version of its checkout while it answers, or back to the one before if a step fails.",
     ),
     "notebook": ("notebook", "Open the notebooks in JupyterLab, beside the stack of this machine; Ctrl-C ends it."),
+    "worker": ("worker", "Workers on other hosts."),
     "users": ("users", "The people who sign in, in Airflow and MLflow at once."),
     "demo": ("stack", "Run the whole loop on this machine without Docker: train, gate, deploy, predict."),
     "local": ("stack", "The same stack as plain processes, without Docker."),

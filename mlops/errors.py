@@ -14,6 +14,7 @@ LocalStackError
 ├── StoreError          an object store cannot be taken over into another one
 ├── EngineError         Docker or git refuses a command
 ├── UpgradeError        the stack was not upgraded
+├── WorkerError         a worker on another host cannot be told its settings
 ├── AnswerError         the gateway did not answer rows with predictions
 └── NoAnswerError       a server does not answer now
 """
@@ -75,6 +76,10 @@ class ScalingError(LocalStackError):
 
 class UpgradeError(LocalStackError):
     """The stack was not upgraded, and runs what it ran before."""
+
+
+class WorkerError(LocalStackError):
+    """A worker on another host cannot be told its settings."""
 
 
 class AnswerError(LocalStackError):

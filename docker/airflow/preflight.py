@@ -131,6 +131,32 @@ def check_doors(environment: Mapping[str, str]) -> list[str]:
     return failures
 
 
+def check_workers_address(environment: Mapping[str, str]) -> list[str]:
+    """Checks the address at which workers on other hosts reach the stack, where `hosts` publishes ports there."""
+    if "WORKERS_ADDRESS" not in environment:
+        return []
+    found = environment["WORKERS_ADDRESS"]
+    why = "expected the IP address of this host in a private network, because passwords travel in clear there"
+    how = "set WORKERS_ADDRESS in .env (docs/scaling.md)"
+    try:
+        address = ip_address(found.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return [f"WORKERS_ADDRESS {found[:60]!r}: {why}, found another text; {how}"]
+    if address.is_unspecified:
+        return [f"WORKERS_ADDRESS {found}: {why}, found every address of this host; {how}"]
+    if address.is_loopback:
+        return [f"WORKERS_ADDRESS {found}: {why}, found one that no other host reaches; {how}"]
+    if address.is_global or address.is_multicast or address.is_reserved:
+        return [f"WORKERS_ADDRESS {found}: {why}, found a public one; {how}"]
+    secrets = {name: environment.get(name, "") for name in MIN_LENGTHS | PROFILE_MIN_LENGTHS if name in environment}
+    known = [
+        f"{name}: expected a random secret, found a published one" for name in secrets if is_published(secrets[name])
+    ]
+    return [
+        f"WORKERS_ADDRESS {found} with {finding}; {HOW_TO_SECRETS}" for finding in known or find_weaknesses(secrets)
+    ]
+
+
 def _is_surely_loopback(address: str) -> bool:
     try:
         return is_loopback(address)
@@ -183,6 +209,7 @@ def run(environment: Mapping[str, str], home: Path = Path("/opt/airflow")) -> tu
     """Runs every check. Returns failures and warnings."""
     failures, warnings = check_secrets(environment)
     failures += check_doors(environment)
+    failures += check_workers_address(environment)
     failures += check_memory(read_total_memory_gb())
     failures += check_disk(shutil.disk_usage(home / "logs").free / 1e9)
     failures += check_mounts([home / "dags", home / "plugins", Path("/opt/mlops/ml_code")], home / "logs")

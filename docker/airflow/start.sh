@@ -19,5 +19,8 @@ if [ "${LOG_FORMAT:-text}" = json ]; then export AIRFLOW__LOGGING__JSON_LOGS=Tru
 # Tasks do not reach Airflow's database, so its old rows are deleted from here.
 if [ "${2-}" = scheduler ]; then
   python /opt/airflow/upkeep.py "$AIRFLOW__MLOPS__TASK_LOG_DAYS" "$AIRFLOW__MLOPS__TASK_LOG_GB" &
+  if [ "${WORKERS_ADDRESS-}" ]; then python -m mlops.worker publish & fi
 fi
+# A worker on another host: a wrong release, password or clock ends it here with one line.
+if [ "${WORKER_RELEASE-}" ] && [ "${2-}" = celery ]; then python -m mlops.worker check; fi
 exec "$@"

@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -108,18 +107,9 @@ def _examine_clocks(ports: Mapping[str, int], answers: Mapping[str, tuple[str, A
         # Another program's clock at this port does not matter.
         _, answered = answers.get(service, ("", "silent"))
         answer = _get(ports[SERVICES[service][0]], "/") if answered == "answers" else None
-        if answer is not None and (date := _read_date(answer.headers.get("Date", ""))):
+        if answer is not None and (date := findings.read_date(answer.headers.get("Date", ""))):
             return [findings.check_clock(name, date, datetime.now(UTC))]
     return []
-
-
-def _read_date(text: str) -> datetime | None:
-    """The moment in a `Date` header; None without a valid one."""
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _ask_port(port: int, is_it: Callable[[int], bool]) -> Answer:

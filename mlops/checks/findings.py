@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Literal
 
@@ -97,6 +98,15 @@ def check_clock(service: str, date: datetime, now: datetime) -> Finding:
     if skew > NOTABLE_SKEW_SECONDS:
         return Finding("clock", "warning", found, advice)
     return Finding("clock", "ok", found)
+
+
+def read_date(text: str) -> datetime | None:
+    """The moment in a `Date` header; None without a valid one."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def check_settings(values: Mapping[str, str] | None, example: Mapping[str, str]) -> Finding:

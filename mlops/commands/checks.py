@@ -18,6 +18,7 @@ from mlops.endings import FAILURE, explained
 from mlops.host import find_env_file, load_host_settings
 
 if TYPE_CHECKING:
+    from mlops.checks.findings import Finding
     from mlops.checks.smoke import Step
 
 EnvFile = Annotated[
@@ -55,14 +56,14 @@ def smoke(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
 
 @commands.command()
 def doctor(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
-    """List the problems of this machine with advice; the exit code is 1 if one prevents the stack from working."""
-    with explained():
-        from mlops.checks.doctor import examine
-        from mlops.checks.findings import is_healthy
-        from mlops.local.settings import check_checkout
+    """List the problems of this machine with advice; the exit code is 1 if one prevents the stack from working.
 
-        check_checkout()
-        findings = examine(env_file or find_env_file())
+    In a worker on another host than its stack it looks at what the worker needs of that stack.
+    """
+    with explained():
+        from mlops.checks.findings import is_healthy
+
+        findings = _examine(env_file)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -72,6 +73,17 @@ def doctor(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
         Console().print(table)
     if not is_healthy(findings):
         raise typer.Exit(FAILURE)
+
+
+def _examine(env_file: Path | None) -> list[Finding]:
+    from mlops.checks.doctor import examine
+    from mlops.local.settings import check_checkout
+    from mlops.worker import checks, settings
+
+    if settings.is_elsewhere():
+        return list(checks.examine(settings.read_place()))
+    check_checkout()
+    return examine(env_file or find_env_file())
 
 
 def _print_tick(console: Console, step: Step) -> None:

@@ -262,3 +262,54 @@ def test_a_guessable_token_of_the_file_is_refused_as_well(
     (tmp_path / "tokens").write_text("shop:password-password\n")
     [failure], _ = preflight.check_secrets(secrets | {"BIND_ADDRESS": "0.0.0.0", "TLS": "on"}, tmp_path / "tokens")
     assert "with GATEWAY_TOKENS shop: expected a random secret" in failure
+
+
+@pytest.mark.parametrize("address", ["10.0.0.5", "172.18.0.1", "192.168.1.9", "100.64.0.7", "fd00::5", "[fd00::5]"])
+def test_workers_on_other_hosts_reach_a_private_address(
+    preflight: ModuleType, secrets: dict[str, str], address: str
+) -> None:
+    assert preflight.check_workers_address(secrets | {"WORKERS_ADDRESS": address}) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("0.0.0.0", "every address of this host"),
+        ("::", "every address of this host"),
+        ("[::]", "every address of this host"),
+        ("127.0.0.1", "one that no other host reaches"),
+        ("8.8.8.8", "a public one"),
+        ("2600::1", "a public one"),
+        ("224.0.0.1", "a public one"),
+        ("ml.example", "another text"),
+        ("", "another text"),
+    ],
+)
+def test_the_ports_for_workers_are_published_nowhere_else(
+    preflight: ModuleType, secrets: dict[str, str], address: str, found: str
+) -> None:
+    [failure] = preflight.check_workers_address(secrets | {"WORKERS_ADDRESS": address})
+    assert failure.startswith("WORKERS_ADDRESS ")
+    assert f"found {found}; set WORKERS_ADDRESS in .env" in failure
+
+
+def test_without_workers_on_other_hosts_there_is_no_such_address(preflight: ModuleType) -> None:
+    assert preflight.check_workers_address({}) == []
+
+
+def test_other_hosts_meet_random_secrets_alone(preflight: ModuleType, secrets: dict[str, str]) -> None:
+    at = {"WORKERS_ADDRESS": "10.0.0.5"}
+    [known] = preflight.check_workers_address(secrets | at | {"BROKER_PASSWORD": "insecure-broker"})
+    [weak] = preflight.check_workers_address(secrets | at | {"BROKER_PASSWORD": "Summer2026!"})
+    for failure in (known, weak):
+        assert failure.startswith("WORKERS_ADDRESS 10.0.0.5 with BROKER_PASSWORD: ")
+        assert "make env" in failure
+        assert "ummer" not in failure
+
+
+def test_the_address_of_workers_is_part_of_the_preflight(
+    preflight: ModuleType, secrets: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "logs").mkdir()
+    failures, _ = preflight.run(secrets | {"WORKERS_ADDRESS": "0.0.0.0"}, tmp_path)
+    assert any(failure.startswith("WORKERS_ADDRESS 0.0.0.0") for failure in failures)

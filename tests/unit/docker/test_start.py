@@ -56,3 +56,30 @@ def test_old_rows_are_deleted_beside_the_scheduler_alone(tmp_path: Path, command
     subprocess.run([*START[:2], "airflow", command, "--skip-serve-logs"], env=environment, check=True)
     found = (tmp_path / "calls").read_text().splitlines() if (tmp_path / "calls").exists() else []
     assert found == calls
+
+
+@pytest.mark.parametrize(
+    ("settings", "command", "asked", "is_started"),
+    [
+        ({}, "celery", [], True),
+        ({"WORKER_RELEASE": "right"}, "celery", ["-m mlops.worker check"], True),
+        ({"WORKER_RELEASE": "wrong"}, "celery", ["-m mlops.worker check"], False),
+        ({"WORKER_RELEASE": "wrong"}, "version", [], True),
+        ({"WORKERS_ADDRESS": "10.0.0.5"}, "triggerer", [], True),
+    ],
+    ids=["here", "elsewhere", "refused", "another program", "the stack"],
+)
+def test_a_worker_on_another_host_starts_after_its_checks(
+    tmp_path: Path, settings: dict[str, str], command: str, asked: list[str], is_started: bool
+) -> None:
+    for name, line in (
+        ("python", f'echo "$@" >> {tmp_path}/asked; [ "$WORKER_RELEASE" != wrong ]'),
+        ("airflow", f"touch {tmp_path}/started"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", **settings}
+    done = subprocess.run([*START[:2], "airflow", command, "worker"], env=environment, check=False)
+    found = (tmp_path / "asked").read_text().splitlines() if (tmp_path / "asked").exists() else []
+    assert (found, (tmp_path / "started").exists()) == (asked, is_started)
+    assert (done.returncode == 0) is is_started
