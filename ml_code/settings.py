@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -158,6 +158,10 @@ def refuse_unknown_names() -> None:
         )
 
 
+LONGEST_TIMEOUT_SECONDS = 3600
+"""Of a request to a receiver of spans."""
+
+
 @dataclass(frozen=True, slots=True)
 class TraceReceiver:
     """Where spans go, by OpenTelemetry's own names of settings; `headers` may hold a password."""
@@ -171,13 +175,32 @@ def read_trace_receiver() -> TraceReceiver | None:
     """The receiver of spans; None where there is none.
 
     https://opentelemetry.io/docs/specs/otel/protocol/exporter/ has the names and their forms.
+
+    Raises:
+        SettingsError: the address cannot be read or has a password, which logs would show; or the timeout is no time.
     """
     root, url = (os.environ.get(f"OTEL_EXPORTER_OTLP_{name}") for name in ("ENDPOINT", "TRACES_ENDPOINT"))
     if not (root or url) or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     pairs = (pair.partition("=") for pair in (_read_otel("HEADERS") or "").split(",") if "=" in pair)
     headers = {name.strip(): unquote(value.strip()) for name, _, value in pairs}
-    return TraceReceiver(url or f"{(root or '').rstrip('/')}/v1/traces", headers, _read_seconds(_read_otel("TIMEOUT")))
+    address = _check_address(url or f"{(root or '').rstrip('/')}/v1/traces")
+    return TraceReceiver(address, headers, _read_seconds(_read_otel("TIMEOUT")))
+
+
+def _check_address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_valid = False
+    if not is_valid or "@" in parts.netloc:
+        found = "a user or a password in it" if is_valid else "an address that cannot be read"
+        raise SettingsError(
+            f"settings: OTEL_EXPORTER_OTLP_ENDPOINT: found {found}, expected one such as http://collector:4318; a "
+            "password belongs into OTEL_EXPORTER_OTLP_HEADERS"
+        )
+    return url
 
 
 def _read_otel(name: str) -> str | None:
@@ -188,11 +211,15 @@ def _read_otel(name: str) -> str | None:
 
 def _read_seconds(text: str | None) -> float:
     try:
-        return float(text or 10)
-    except ValueError as error:
+        seconds = float(text or 10)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= LONGEST_TIMEOUT_SECONDS:
         raise SettingsError(
-            f"settings: found OTEL_EXPORTER_OTLP_TIMEOUT {text!r}, expected seconds such as 10; correct or unset it"
-        ) from error
+            f"settings: found OTEL_EXPORTER_OTLP_TIMEOUT {text!r}, expected seconds such as 10, at most "
+            f"{LONGEST_TIMEOUT_SECONDS}; correct or unset it"
+        )
+    return seconds
 
 
 def read_project_run_id() -> str | None:

@@ -188,3 +188,25 @@ def test_the_receiver_is_read_from_the_names_of_the_standard(monkeypatch: pytest
         read_trace_receiver()
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     assert read_trace_receiver() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("ENDPOINT", "http://kim:hunter2@collector:4318", "found a user or a password in it"),
+        ("TRACES_ENDPOINT", "https://hunter2@collector/v1/traces", "found a user or a password in it"),
+        ("ENDPOINT", "http://hunter2@[::bad", "found an address that cannot be read"),
+        ("ENDPOINT", "collector:4318", "found an address that cannot be read"),
+        ("ENDPOINT", "http://collector:99999", "found an address that cannot be read"),
+        *[("TIMEOUT", text, f"OTEL_EXPORTER_OTLP_TIMEOUT '{text}'") for text in ("inf", "nan", "-1", "0")],
+    ],
+)
+def test_a_receiver_that_cannot_be_used_or_would_be_logged_with_its_password_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, found: str
+) -> None:
+    """httpx logs each address that it asks."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+    monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", value)
+    with pytest.raises(SettingsError, match=found) as refused:
+        read_trace_receiver()
+    assert "hunter2" not in str(refused.value)
