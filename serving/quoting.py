@@ -29,6 +29,20 @@ def shorten(text: str, most: int = MAX_QUOTED) -> str:
     return text if len(text) <= most else text[: most - len(ELLIPSIS)] + ELLIPSIS
 
 
+def show(text: str, most: int = MAX_QUOTED) -> str:
+    """The beginning of a text between quotation marks, with at most so many characters between them.
+
+    One that cannot be printed is escaped, and takes up to ten.
+
+    >>> show("seoul", 8)
+    "'seoul'"
+    """
+    length = most
+    while len(shown := repr(shorten(text, length))) > most + len("''") and length > len(ELLIPSIS) + 1:
+        length = max(length // 2, len(ELLIPSIS) + 1)
+    return shown
+
+
 def list_names(names: Sequence[str]) -> str:
     """Names with commas, and their number where the list is shortened."""
     listed = ", ".join(names)
@@ -49,9 +63,9 @@ class Quotes:
         """The beginning of a text; None if the response has quoted enough."""
         if self._left < LEAST_QUOTE:
             return None
-        shown = shorten(text, min(LONGEST_QUOTE, self._left))
-        self._left -= len(shown)
-        return shown
+        quoted = shorten(text, min(LONGEST_QUOTE, self._left))
+        self._left -= len(quoted)
+        return quoted
 
     def describe(self, value: Any) -> str:
         """A JSON value in words."""
@@ -63,8 +77,12 @@ class Quotes:
             case int() | float():
                 return f"the number {value!r}"
             case str():
-                quoted = self.quote(value)
-                return "a text" if quoted is None else f"the text {quoted!r}"
+                return "a text" if self._left < LEAST_QUOTE else f"the text {self._show(value)}"
             case list():
                 return "an array"
         return "an object"
+
+    def _show(self, text: str) -> str:
+        shown = show(text, min(LONGEST_QUOTE, self._left))
+        self._left -= len(shown) - len("''")
+        return shown

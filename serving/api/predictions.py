@@ -22,7 +22,7 @@ from serving.figures import ASKED, PROBE, REPLAY
 from serving.following.follower import Follower
 from serving.following.share import is_in_share
 from serving.limits import LARGE_RESPONSE_BYTES, OBJECT_BYTES
-from serving.quoting import shorten
+from serving.quoting import show
 from serving.registry.names import CHALLENGER, CHAMPION
 
 REFUSALS = frozenset({400, 422})
@@ -69,7 +69,7 @@ class Predictions:
             RequestError: 404 where it may not.
         """
         if not self.follower.is_allowed(asked.name):
-            raise RequestError(404, f"model: found {shorten(asked.name)!r}, expected one that GET /models lists")
+            raise RequestError(404, f"model: found {show(asked.name)}, expected one that GET /models lists")
 
     def pick(self, asked: Asked) -> ServedModel:
         """The version that answers.

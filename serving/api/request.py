@@ -13,7 +13,7 @@ from serving.errors import RequestError
 from serving.figures import LIVE
 from serving.following.follower import Follower
 from serving.limits import MAX_BODY_BYTES
-from serving.quoting import shorten
+from serving.quoting import shorten, show
 
 JSON = b"application/json"
 BINARY = b"application/octet-stream"
@@ -89,8 +89,8 @@ def choose_wire(headers: dict[bytes, bytes]) -> Wire:
     if length is None:
         return JSON_WIRE
     if not length.isdigit() or len(length) > LONGEST_LENGTH:
-        found = shorten(length.decode("latin-1"), 20)
-        raise RequestError(400, f"Inference-Header-Content-Length: found {found!r}, expected the bytes of the JSON")
+        found = show(length.decode("latin-1"), 20)
+        raise RequestError(400, f"Inference-Header-Content-Length: found {found}, expected the bytes of the JSON")
     return JsonWire(int(length))
 
 
@@ -105,9 +105,9 @@ def read_query(query: bytes, *, is_inference: bool) -> bool:
     for name, value in pairs:
         if name not in known:
             expected = " or ".join(known) or "none"
-            raise RequestError(422, f"query: found the parameter {shorten(name, 100)!r}, expected {expected}")
+            raise RequestError(422, f"query: found the parameter {show(name, 100)}, expected {expected}")
         if value.lower() not in TRUTHS:
-            raise RequestError(422, f"probabilities: found {shorten(value, 100)!r}, expected true or false")
+            raise RequestError(422, f"probabilities: found {show(value, 100)}, expected true or false")
     if len(pairs) > len(known):
         raise RequestError(422, "probabilities: found it more than once, expected it once")
     return bool(pairs) and TRUTHS[pairs[0][1].lower()]
@@ -155,13 +155,13 @@ def pick_version(follower: Follower, name: str, version: str | None, *, wants_ch
         RequestError: 404 where the model or version does not exist, 503 where no version of the model can answer.
     """
     if not follower.is_allowed(name):
-        raise RequestError(404, f"model: found {shorten(name)!r}, expected one that GET /models lists")
+        raise RequestError(404, f"model: found {show(name)}, expected one that GET /models lists")
     served = follower.pick(name, wants_challenger=wants_challenger, version=version)
     if served is not None:
         return served
     if version is not None and follower.pick(name, wants_challenger=False):
-        asked = shorten(version, 20)
-        raise RequestError(404, f"model {name}: found version {asked!r} asked for, expected the one that serves")
+        asked = show(version, 20)
+        raise RequestError(404, f"model {name}: found version {asked} asked for, expected the one that serves")
     raise RequestError(503, f"model {name}: found no version that can answer, expected a champion; train one")
 
 
