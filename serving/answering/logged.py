@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ml_code.cells import name_category
 from ml_code.model_file.feed import Rows
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Feature, ModelSpec, Value
-from ml_code.monitoring.prediction_log.blocks import REFUSED, Head
+from ml_code.monitoring.prediction_log.blocks import REFUSED, Head, RequestRows
 from ml_code.traces import list_trace_ids
 from serving.answering.entries import PREDICTION, ROWS, TRACEPARENT, Entry, Part, count_rows
 from serving.answering.served import ServedModel
@@ -51,8 +52,8 @@ class RowMaker:
         self._hash_unit = lru_cache(KNOWN_UNITS)(_make_hash(unit_key)) if unit_key else lambda _: None
         self._plans: dict[tuple[Any, ...], Plan] = {}
 
-    def make(self, part: Part) -> tuple[Head, list[tuple[Any, ...]]]:
-        """The head of a block, and its rows in the order of `Row`."""
+    def make(self, part: Part) -> tuple[Head, list[Any]]:
+        """The head of a block and its rows, in the order of `Row` or as `RequestRows` of requests with several."""
         served, traffic, *_ = part.requests[0]
         plan = self._find_plan(served, traffic, is_refused=part.is_refused)
         if part.is_refused:
@@ -61,9 +62,7 @@ class RowMaker:
             return plan.head, list(zip(*self._describe(*columns), *[repeat(None)] * 3, traces, strict=False))
         if count_rows(part.requests[0]) == 1:
             return plan.head, self._list_requests(part.requests, plan)
-        return plan.head, [
-            row for entry in part.requests for row in self._list_rows(entry, part.start, part.stop, plan)
-        ]
+        return plan.head, [self._collect_rows(entry, part.start, part.stop, plan) for entry in part.requests]
 
     def _find_plan(self, served: ServedModel, traffic: str, *, is_refused: bool) -> Plan:
         spec = served.model.spec
@@ -113,21 +112,17 @@ class RowMaker:
         traces = list_trace_ids(columns[TRACEPARENT])
         return list(zip(*self._describe(*columns), cells, values, scores, traces, strict=False))
 
-    def _list_rows(self, entry: Entry, start: int, stop: int, plan: Plan) -> Iterator[tuple[Any, ...]]:
-        """Some rows of one request."""
+    def _collect_rows(self, entry: Entry, start: int, stop: int, plan: Plan) -> RequestRows:
+        """Some rows of one request; nothing is made of each row."""
         *_, rows, prediction, traceparent = entry
         assert prediction is not None  # noqa: S101  a part holds either answers or refusals
-        [(request_id, _, *rest)] = zip(*self._describe(*zip(entry, strict=True)), strict=False)
-        return zip(
-            repeat(request_id),
-            range(start, stop),
-            *map(repeat, rest),
-            _select(rows[start:stop], plan.kept),
-            prediction.values[start:stop],
-            _read_scores(prediction, plan.places, start, stop),
-            repeat(*list_trace_ids([traceparent])),
-            strict=False,
+        [(request_id, _, time_ms, client_id, unit, milliseconds)] = zip(
+            *self._describe(*zip(entry, strict=True)), strict=False
         )
+        [trace_id] = list_trace_ids([traceparent])
+        known = (request_id, start, time_ms, client_id, unit, milliseconds, trace_id)
+        scores = _read_scores(prediction, plan.places, start, stop)
+        return RequestRows(*known, _select(rows[start:stop], plan.kept), prediction.values[start:stop], scores)
 
     def _describe(self, *columns: Sequence[Any]) -> list[Iterable[Any]]:
         """What rows hold before their features, as columns with one cell of each request; constant ones never end."""
@@ -167,15 +162,17 @@ def _name(truths: Mapping[str, str], cell: Value) -> str | None:
     return truths.get(name, name) or None
 
 
-def _read_scores(prediction: Prediction, places: Mapping[Any, int], start: int, stop: int) -> Iterable[Any]:
-    """The probabilities of the answered classes of some rows, if the model has probabilities."""
+def _read_scores(
+    prediction: Prediction, places: Mapping[Any, int], start: int, stop: int
+) -> npt.NDArray[np.float32] | None:
+    """The probabilities of the answered classes of some rows, shape (stop - start); None if the model has none."""
     shares = prediction.probabilities
     if shares is None:
-        return repeat(None)
+        return None
     if not places:
-        return list(shares[start:stop].max(axis=1))
-    answered = [places[value] for value in prediction.values[start:stop]]
-    return list(shares[np.arange(start, stop), answered])
+        return np.asarray(shares[start:stop].max(axis=1))
+    answered = list(map(places.__getitem__, prediction.values[start:stop]))
+    return np.asarray(shares[np.arange(start, stop), answered])
 
 
 def _read_client_id(client_id: bytes) -> str | None:

@@ -1,7 +1,8 @@
 """A block of the prediction log: one line of JSON with up to 500 rows of one version, and the ids of requests.
 
 A block names its model, version, features and sampling once, so it can be read without anything else. Its rows are
-lists in the order of `Row`. A refused request is one row of the variant `refused` without features and prediction.
+lists in the order of `Row`. Requests with several rows are written as `RequestRows`, which name once what their rows
+have in common. A refused request is one row of the variant `refused` without features and prediction.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 FORMAT = 2
+REQUESTS_FORMAT = 3
 FORMATS = (1, FORMAT)
-"""Those that are read: in the first one, rows end before the trace id."""
+"""Those with rows that are read: in the first one, rows end before the trace id."""
 
 MAX_ROWS = 500
 """Rows of a block; more would delay requests by more than a third of a millisecond."""
@@ -54,6 +59,40 @@ class Row(NamedTuple):
     prediction: float | int | str | None
     score: float | None
     trace_id: str | None = None
+
+
+class RequestRows(NamedTuple):
+    """Some rows of one request, from `start` on; `scores` is None where the model has none."""
+
+    request_id: str
+    start: int
+    time_ms: int
+    client_request_id: str | None
+    unit: str | None
+    milliseconds: float
+    trace_id: str | None
+    features: Sequence[Sequence[Any]] | npt.NDArray[np.generic]
+    predictions: Sequence[Any]
+    scores: Sequence[Any] | npt.NDArray[np.generic] | None
+
+    def list_rows(self) -> Iterator[tuple[Any, ...]]:
+        """The rows, in the order of `Row`.
+
+        Raises:
+            ValueError: there are not as many predictions or scores as rows.
+        """
+        count = len(self.features)
+        known = (self.time_ms, self.client_request_id, self.unit, self.milliseconds)
+        return zip(
+            repeat(self.request_id, count),
+            range(self.start, self.start + count),
+            *(repeat(one, count) for one in known),
+            self.features,
+            self.predictions,
+            repeat(None, count) if self.scores is None else self.scores,
+            repeat(self.trace_id, count),
+            strict=True,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +131,15 @@ class Block(NamedTuple):
 
 
 def render_block(head: Head, rows: Sequence[Sequence[Any]], dropped: int = 0) -> bytes:
-    """The line of a block, with its newline; a row has the members of `Row`.
+    """The line of a block, with its newline; a row has the members of `Row`, or all are `RequestRows`.
 
     Raises:
         orjson.JSONEncodeError: a cell is no value of JSON.
     """
     known = {name: getattr(head, name) for name in HEAD}  # `asdict` would copy the lists
-    block = {"format": FORMAT, **known, "dropped": dropped, "rows": rows}
+    of_requests = bool(rows) and isinstance(rows[0], RequestRows)
+    kind, name = (REQUESTS_FORMAT, "requests") if of_requests else (FORMAT, "rows")
+    block = {"format": kind, **known, "dropped": dropped, name: rows}
     # orjson writes tuples, and calls `default` for a Row.
     return orjson.dumps(block, default=tuple, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
 
@@ -124,9 +165,14 @@ def load_block(line: bytes) -> tuple[Head, int, Sequence[Sequence[Any]]]:
     """
     try:
         found = orjson.loads(line)
-        if found.pop("format") not in FORMATS:
+        kind = found.pop("format")
+        if kind == REQUESTS_FORMAT:
+            rows = [row for one in found.pop("requests") for row in RequestRows(*one).list_rows()]
+        elif kind in FORMATS:
+            rows = found.pop("rows")
+        else:
             raise ValueError("its format is another one")
-        rows, dropped, schema = found.pop("rows"), found.pop("dropped"), found.pop("schema")
+        dropped, schema = found.pop("dropped"), found.pop("schema")
         head = Head(**found)
         _check_head(head, schema)
         if type(dropped) is not int or not 0 <= dropped <= MOST_DROPPED:
@@ -148,8 +194,8 @@ def _check_head(head: Head, schema: str) -> None:
 
 def _explain(line: bytes, error: Exception) -> ValueError:
     return ValueError(
-        f"block of the prediction log: found {line[:80]!r} ({error}), expected a line of format {FORMAT}; "
-        "collect it with the version that wrote it"
+        f"block of the prediction log: found {line[:80]!r} ({error}), expected a line of format {FORMAT} or "
+        f"{REQUESTS_FORMAT}; collect it with the version that wrote it"
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Value
-from ml_code.monitoring.prediction_log.blocks import read_block, render_block
+from ml_code.monitoring.prediction_log.blocks import Row, read_block, render_block
 from serving.answering import logged as logged_module
 from serving.answering.entries import Logged, Part, cut_blocks
 from serving.answering.logged import RowMaker
@@ -37,6 +37,11 @@ def make_ships(rows: Sequence[Sequence[Value]], content: bytes | None = None) ->
     return make_logged(served, rows)._replace(prediction=Prediction([1.0] * len(rows), None))
 
 
+def read_rows(part: Part) -> list[Row]:
+    """The rows of a part as a collection reads them."""
+    return read_block(render_block(*make_maker().make(part))).rows
+
+
 def test_a_hidden_column_is_in_no_block_whether_file_or_catalog_hides_it() -> None:
     content = describe_training(make_classifier(), sepal_width={"log": False})
     logged = make_logged(make_served(content=content))
@@ -60,8 +65,8 @@ def test_a_hidden_column_changes_the_schema(served: ServedModel) -> None:
 def test_a_category_is_logged_as_the_model_read_it() -> None:
     content = describe_training(make_mixed_regressor(), port={"categories": ["busan", "3", "1", "0"]})
     rows: list[list[Value]] = [[1, " busan "], [1, 3], [1, True], [1, "true"], [None, ""], [1, None]]
-    _, found = make_maker().make(Part([make_ships(rows, content)], 0, 6))
-    assert [row[6] for row in found] == [
+    [found] = make_maker().make(Part([make_ships(rows, content)], 0, 6))[1]
+    assert found.features == [
         *([1, "busan"], [1, "3"], [1, "1"], [1, "1"], [None, None], [1, None]),
     ]
 
@@ -69,8 +74,9 @@ def test_a_category_is_logged_as_the_model_read_it() -> None:
 def test_a_score_is_the_probability_of_the_answered_class(served: ServedModel) -> None:
     shares = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], dtype=np.float32)
     logged = make_logged(served, [ROW, ROW])._replace(prediction=Prediction([1, 2], shares, [0, 1, 2]))
-    _, rows = make_maker().make(Part([logged], 0, 2))
-    assert [float(row[8]) for row in rows] == pytest.approx([0.3, 0.7])
+    [found] = make_maker().make(Part([logged], 0, 2))[1]
+    assert found.scores is not None
+    assert list(found.scores) == pytest.approx([0.3, 0.7])
     _, rows = make_maker().make(Part([make_ships([[1, "busan"]])]))
     assert rows[0][8] is None
 
@@ -112,7 +118,7 @@ def test_a_large_request_is_done_with_its_last_row(served: ServedModel) -> None:
 @pytest.mark.parametrize("rows", [[], [ROW], [ROW, ROW], [ROW] * 101], ids=["refused", "one", "two", "many"])
 def test_every_row_of_a_request_has_its_trace(served: ServedModel, rows: list[tuple[float, ...]]) -> None:
     logged = [make_logged(served, rows, traceparent=header) for header in (HEADER, b"no trace", None)]
-    found = [row for part in cut_blocks(logged) for row in make_maker().make(part)[1]]
+    found = [row for part in cut_blocks(logged) for row in read_rows(part)]
     traces = {request.request_id: trace for request, trace in zip(logged, (TRACE, None, None), strict=True)}
     assert [row[9] for row in found] == [traces[row[0]] for row in found]
     assert len(found) == 3 * max(len(rows), 1)
@@ -142,7 +148,7 @@ def test_the_maker_forgets_versions_of_long_ago(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize("size_bytes", [3_000_000 * 101, 1], ids=["one row a block", "one block"])
 def test_a_wide_request_is_cut_row_by_row(served: ServedModel, size_bytes: int) -> None:
     logged = make_logged(served, [(float(number), 1.0, 1.0, 1.0) for number in range(101)], size_bytes=size_bytes)
-    rows = [row for part in cut_blocks([logged]) for row in make_maker().make(part)[1]]
+    rows = [row for part in cut_blocks([logged]) for row in read_rows(part)]
     assert [(row[1], row[6][0]) for row in rows] == [(number, float(number)) for number in range(101)]
 
 

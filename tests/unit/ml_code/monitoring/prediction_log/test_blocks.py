@@ -6,12 +6,14 @@ import time
 import uuid
 from dataclasses import replace
 
+import numpy as np
 import orjson
 import pytest
 
 from ml_code.monitoring.prediction_log.blocks import (
     Block,
     Head,
+    RequestRows,
     Row,
     make_request_id,
     make_schema,
@@ -50,6 +52,36 @@ def test_a_block_names_its_model_version_and_features_itself() -> None:
         "schema": make_schema("classification", [("age", "numeric"), ("sex", "categorical")]),
         "dropped": 0,
     }
+
+
+def test_rows_of_one_request_name_once_what_they_have_in_common_and_are_read_as_rows() -> None:
+    known = (ROWS[0].request_id, 4, 0, "order-1", None, 0.4, "ab" * 16)
+    scored = RequestRows(*known, [[30, "male"], [None, None]], [1, 0], np.array([0.75, np.nan], np.float32))
+    plain = RequestRows(*known, [[2, "female"]], [1], None)
+    line = render_block(HEAD, [scored, plain], dropped=7)
+    assert line.count(b"order-1") == 2
+    rows = [(4, [30, "male"], 1, 0.75), (5, [None, None], 0, None), (4, [2, "female"], 1, None)]
+    assert read_block(line) == Block(
+        HEAD,
+        7,
+        [
+            Row(ROWS[0].request_id, row, 0, "order-1", None, 0.4, features, prediction, score, "ab" * 16)
+            for row, features, prediction, score in rows
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("features", "predictions", "scores"),
+    [([[1, "a"]], [], None), ([], [1], None), ([[1, "a"]], [1], []), ([[1, "a"]], [1], [0.5, 0.5]), (None, [1], None)],
+)
+def test_a_request_with_another_number_of_predictions_or_scores_is_refused(
+    features: object, predictions: object, scores: object
+) -> None:
+    known = (ROWS[0].request_id, 0, 0, None, None, 0.4, None)
+    request = RequestRows(*known, features, predictions, scores)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="block of the prediction log"):
+        read_block(render_block(HEAD, [request]))
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"1", b'{"format":1', b'{"format":3}', b"\xff"])
