@@ -27,6 +27,7 @@ from ml_code.errors import ExportError
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import LARGEST_FILE_MB, METADATA_KEY, Feature, GoldenRows, Label, ModelSpec, Value
 from ml_code.training.feature_spec import describe_features, name_features, name_inputs
+from ml_code.training.forest_export import convert_trees_at_once
 
 OPSET = {"": 19, "ai.onnx.ml": 3}
 GOLDEN_ROWS = 16
@@ -177,7 +178,7 @@ def _rename_columns(pipeline: Pipeline, inputs: Mapping[str, str]) -> Pipeline:
 
 
 def _register_converters() -> None:
-    """Registers the converters of the two libraries; a repeated call is harmless."""
+    """Registers the converters of the two libraries, and a faster one of forests; a repeated call is harmless."""
     from lightgbm import LGBMClassifier, LGBMRegressor  # noqa: PLC0415  seconds to import
     from xgboost import XGBClassifier, XGBRegressor  # noqa: PLC0415
 
@@ -189,6 +190,7 @@ def _register_converters() -> None:
         (LGBMRegressor, "LGBMRegressor", calculate_linear_regressor_output_shapes, convert_lightgbm, {"split": None}),
     ):
         update_registered_converter(kind, alias, shapes, convert, options=options)
+    convert_trees_at_once()
 
 
 def _pick_golden_rows(dataset: Dataset, inputs: pd.DataFrame) -> list[list[Value]]:
