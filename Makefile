@@ -27,7 +27,7 @@ tls: ## make or renew the gateway's certificate, for TLS=on
 digests: ## pin the images of .env by digest, where their registries are reached; again after a change of a tag
 	@python3 docker/bin/digests.py
 
-up: ## build and start the stack, wait until it is healthy, print URLs and users; PROFILE=celery, observability
+up: ## build and start the stack, wait until it is healthy, print URLs and users; PROFILE=celery, dask, hosts, observability, storage-cluster
 	@if [ -e .mlops-restore ]; then echo "FAIL: the restore of a backup did not end: repeat mlops restore" >&2; exit 1; fi
 	@if [ -e .mlops-upgrade ]; then echo "FAIL: an upgrade did not end: run mlops upgrade --back" >&2; exit 1; fi
 	@docker/bin/checkout.sh

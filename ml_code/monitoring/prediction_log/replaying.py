@@ -96,8 +96,8 @@ def _read_moment(request_id: str) -> datetime:
         return datetime.fromtimestamp(read_time(request_id) / 1000, UTC)
     except (ValueError, OverflowError, OSError) as error:  # malformed, or a year that no calendar has
         raise SourceError(
-            f"request id: found {request_id[:64]!r} ({error}), expected the header X-Request-Id of an answer; copy it "
-            "from there"
+            f"request id: found {request_id[:64]!r}, expected the 32 hex digits of the header X-Request-Id of an "
+            "answer; copy them from there"
         ) from error
 
 

@@ -134,7 +134,8 @@ def test_a_refused_request_is_told_as_refused(workspace: Workspace) -> None:
 def test_an_id_of_no_request_is_refused(workspace: Workspace, request_id: str) -> None:
     done = run(request_id)
     assert done.exit_code == 2
-    assert "expected the header X-Request-Id of an answer" in done.stderr
+    found = f"request id: found {request_id!r}, expected the 32 hex digits of the header X-Request-Id of an answer"
+    assert done.stderr == f"error: {found}; copy them from there\n"
 
 
 def test_without_a_champion_a_version_must_be_named(workspace: Workspace, tracker: Versions) -> None:
