@@ -38,14 +38,17 @@ class Airflow:
         self.client.close()
 
     def get(self, path: str, **query: str | int) -> dict:
-        """Reads one resource; asks again for a while, because a database that restarts makes it answer 500."""
-        for attempt in range(RESTART_SECONDS):
-            answer = self.client.get(path, params=query)
-            if answer.status_code < 500:
-                break
-            time.sleep(1 if attempt < RESTART_SECONDS - 1 else 0)
+        """Reads one resource; asks again for a while: it answers 500 or late while its database restarts or is busy."""
+        answer = wait_until(lambda: self._ask(path, query), RESTART_SECONDS, f"{path}: an answer, not 500", 1)
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
         return answer.json()
+
+    def _ask(self, path: str, query: dict[str, str | int]) -> httpx.Response | None:
+        try:
+            answer = self.client.get(path, params=query)
+        except httpx.TransportError:
+            return None
+        return None if answer.is_server_error else answer
 
     def trigger(self, dag_id: str, **conf: object) -> str:
         """Starts a run by hand and returns its id."""
@@ -78,7 +81,7 @@ class Airflow:
     def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 900) -> str:
         """Waits until a run has ended and returns its state."""
         return wait_until(
-            lambda: self._ended(dag_id, run_id),
+            lambda: self.find_end(dag_id, run_id),
             seconds,
             lambda: f"{dag_id} {run_id} ends; {self.task_states(dag_id, run_id)}",
             POLL_SECONDS,
@@ -120,7 +123,8 @@ class Airflow:
     def _is_active(self, dag_id: str, state: str) -> bool:
         return self.get(f"/dags/{dag_id}/dagRuns", state=state, limit=1)["total_entries"] > 0
 
-    def _ended(self, dag_id: str, run_id: str) -> str | None:
+    def find_end(self, dag_id: str, run_id: str) -> str | None:
+        """The state of a run that is over; None before."""
         state = self.get(f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}")["state"]
         return state if state in {"success", "failed"} else None
 
@@ -150,7 +154,7 @@ class Airflow:
         """Decides as a person does until a run has ended: Airflow may lose a response, and then asks again."""
 
         def is_over() -> bool:
-            if self._ended(dag_id, run_id):
+            if self.find_end(dag_id, run_id):
                 return True
             question = self.read_question(dag_id, run_id)
             if question and not question["response_received"]:
