@@ -105,6 +105,10 @@ class RequestError(ServingError):
         self.detail = detail
 
 
+SERVER_FAILED = RequestError(500, "the server failed; its log has more")
+"""What a client learns of an exception that nobody expected."""
+
+
 class NoCandidateError(ServingError):
     """A rollout of a model that has no version which passed the gate, or not the requested one."""
 

@@ -31,12 +31,10 @@ from serving.api.request import (
 )
 from serving.api.request_lines import RequestLines
 from serving.api.spans import RequestSpans
-from serving.errors import INFERENCE_STATUSES, STATUS_HEADERS, RequestError
+from serving.errors import INFERENCE_STATUSES, SERVER_FAILED, STATUS_HEADERS, RequestError
 from serving.following.follower import Follower
 from serving.limits import LARGE_BYTES
 from serving.quoting import shorten
-
-SERVER_FAILED = RequestError(500, "the server failed; its log has more")
 
 
 class PredictionApp:

@@ -7,10 +7,13 @@ counted before its message is read, and its response counts until the client has
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
+
+import grpc
+import grpc.aio
 
 from ml_code.monitoring.prediction_log.blocks import make_request_id
 from serving.answering.served import Answer, ServedModel
@@ -19,7 +22,7 @@ from serving.api.predictions import Predictions
 from serving.api.request import Asked, pick_version
 from serving.api.request_lines import RequestLines
 from serving.api.spans import RequestSpans
-from serving.errors import RequestError
+from serving.errors import SERVER_FAILED, RequestError
 from serving.grpc_api.codes import CODES
 from serving.grpc_api.messages import (
     SERVICE,
@@ -37,11 +40,6 @@ from serving.grpc_api.protobuf_wire import PROTOBUF_WIRE, decode
 from serving.grpc_api.readers import Readers
 from serving.limits import LARGE_BYTES, MAX_BODY_BYTES
 
-# A replica does not fork; gRPC's own preparation for it would warn in the log.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-import grpc
-import grpc.aio
-
 MAX_CALLS = 512
 """Calls under way at once, as many as requests of REST; more get RESOURCE_EXHAUSTED."""
 
@@ -49,7 +47,7 @@ READ_SECONDS = 10.0
 """Longest wait for a place to read a message, and for it to arrive."""
 
 STOP_SECONDS = 5.0
-"""Longest wait for the calls under way when the replica ends."""
+"""Longest wait for the calls under way at the end."""
 
 LONGEST_MESSAGE_BYTES = 2_000
 """Bytes of an error's text: it is a header, percent-encoded, and the gateway reads headers of 8 KB."""
@@ -64,7 +62,7 @@ OPTIONS = (
     ("grpc.so_reuseport", 0),
 )
 
-SERVER_FAILED = RequestError(500, "the server failed; its log has more")
+logger = logging.getLogger("serving.grpc")
 
 type Headers = dict[bytes, bytes]
 
@@ -123,7 +121,10 @@ class GrpcServer:
         async def open_later() -> None:
             while not self._predictions.follower.is_ready:
                 await asyncio.sleep(poll_seconds)
-            await self.start()
+            try:
+                await self.start()
+            except RuntimeError:  # REST is served all the same, and nobody awaits this task
+                logger.exception("gRPC: expected to listen at %s, found that it cannot; free the port", self._address)
 
         self._opening = asyncio.create_task(open_later())
 
