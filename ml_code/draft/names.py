@@ -72,9 +72,9 @@ def is_unnamed(name: str) -> bool:
 
 
 def may_repeat(name: str) -> bool:
-    """Whether the name is that of an identifier whose rows may repeat: of a person, or simply `id`."""
+    """Whether the name is that of an identifier whose rows may repeat: of a person or a stratum, or simply `id`."""
     words = _split(name)
-    return is_owner(name) or (bool(words) and words[-1] in STRICT_ID_WORDS)
+    return is_owner(name) or (bool(words) and words[-1] in STRICT_ID_WORDS | {"stratum", "strata"})
 
 
 def is_owner(name: str) -> bool:

@@ -72,8 +72,9 @@ def open_folder(folder: Path) -> Workspace:
 
 
 def train_table(workspace: Workspace, name: str, file: Path, table: PublicTable) -> Trained:
-    """Takes a file through the product, as `mlops dataset add` and `mlops train` do, with nothing but its target."""
-    _, draft = adding.add_dataset(workspace, file, Request(table.target, name=name))
+    """Takes a file through the product, as `mlops dataset add` and `mlops train` do, with two options at most."""
+    request = Request(table.target, name=name, bad_rows_share=table.bad_rows)
+    _, draft = adding.add_dataset(workspace, file, request)
     uri = snapshots.prepare(workspace, name)
     run_id = run.train(workspace, name, uri, "sklearn")
     score = judging.evaluate(workspace, run_id)[draft.dataset.gate.metric]

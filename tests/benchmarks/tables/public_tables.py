@@ -43,6 +43,8 @@ class PublicTable:
     numeric: list[str]
     categorical: list[str]
     unused: list[str]
+    bad_rows: float = 0.1
+    """What `--bad-rows` accepts: more than the default only where the refusal says so, of rows without a target."""
 
     @property
     def name(self) -> str:

@@ -14,7 +14,13 @@ LARGEST_LOSS = 0.02
 
 LEAST_KEPT = 0.9
 
+LEAST_ACCEPTED = 0.1
+"""Share of bad rows that no option accepts."""
+
 REJECTED = "rejected: "
+
+NO_BETTER = re.compile(r"against (-?[0-9.e-]+) of a constant, not better by more than ([0-9.e-]+)")
+"""The gate's reason where a model does not beat a constant by more than chance."""
 
 SHOWN = 200
 
@@ -53,10 +59,12 @@ class Result:
 
     @property
     def is_rightly_rejected(self) -> bool:
-        """Whether the gate rejects the model, and the person's is below the threshold too."""
+        """Whether the gate rejects the model, and would reject the person's too, for the threshold or the constant."""
         if self.draft is None or self.person is None or not self.problem.startswith(REJECTED):
             return False
-        return self.person < self.draft.dataset.gate.threshold
+        constant = NO_BETTER.search(self.problem)
+        is_constant = constant is not None and self.person - float(constant[1]) <= float(constant[2])
+        return is_constant or self.person < self.draft.dataset.gate.threshold
 
     def find_silence(self) -> str:
         """What went wrong without a line that says so, or an empty text."""
@@ -65,7 +73,8 @@ class Result:
             return ""
         if not self.is_same_task and not any("the task is guessed" in note for note in draft.notes):
             return f"task {draft.dataset.task}"
-        if self.rows < LEAST_KEPT * draft.rows:
+        accepted = draft.bad_rows if self.table.bad_rows > LEAST_ACCEPTED else 0
+        if self.rows < LEAST_KEPT * (draft.rows - accepted):
             return f"{draft.rows - self.rows} of {draft.rows} rows lost"
         if numbering := [name for name in draft.dataset.features if UNNAMED.fullmatch(name)]:
             return f"learns from `{numbering[0]}`, the row's name"
@@ -99,7 +108,7 @@ def summarize(results: Sequence[Result]) -> str:
     short = len(results) - len(through) - len(rejected)
     return (
         f"{len(through)} of {len(results)} tables go through. The gate rejects {len(rejected)} others, "
-        f"where the person's score is below the threshold too. {short} fall short, {len(silent)} are silently wrong, "
+        f"whose person's pipeline would not pass it either. {short} fall short, {len(silent)} are silently wrong, "
         f"and {len(within)} are at most {LARGEST_LOSS} worse than the person's pipeline."
     )
 
@@ -117,7 +126,8 @@ def _describe(result: Result) -> list[str]:
     rows = f"{result.rows:,} of {draft.rows:,}" if draft else ""
     return [
         result.table.name,
-        f"`{result.table.target}`",
+        f"`{result.table.target}`"
+        + (f", `--bad-rows {result.table.bad_rows}`" if result.table.bad_rows > LEAST_ACCEPTED else ""),
         rows,
         result.metric.replace("_", " "),
         _show(result.product),

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from ml_code.draft.drafting import Draft, Request, draft_dataset
 from tests.benchmarks.tables.loop import find_kept, read_as_client, read_rows
 from tests.benchmarks.tables.public_tables import PublicTable, list_tables
-from tests.benchmarks.tables.report import Result, summarize
+from tests.benchmarks.tables.report import Result, summarize, write_report
 
 TABLE = PublicTable("shop", "sales.csv", "sold", "classification", ["price"], [], [])
 
@@ -77,9 +78,28 @@ def test_the_summary_counts_what_went_through(tmp_path: Path) -> None:
     hopeless = make_result(tmp_path, product=0.5, problem="rejected: too low")
     hopeless.person = 0.5
     assert summarize([good, bad, refused, hopeless]) == (
-        "2 of 4 tables go through. The gate rejects 1 others, where the person's score is below the threshold too. "
+        "2 of 4 tables go through. The gate rejects 1 others, whose person's pipeline would not pass it either. "
         "1 fall short, 1 are silently wrong, and 2 are at most 0.02 worse than the person's pipeline."
     )
+
+
+@pytest.mark.parametrize(("person", "is_right"), [(0.73, True), (0.75, False), (0.6, True)])
+def test_a_rejection_is_right_where_the_person_does_not_beat_the_constant_either(
+    tmp_path: Path, *, person: float, is_right: bool
+) -> None:
+    reason = "rejected: 0.7326 against 0.7059 of a constant, not better by more than 0.038"
+    result = make_result(tmp_path, product=0.7326, problem=reason)
+    result.person = person
+    assert result.is_rightly_rejected is is_right
+
+
+def test_rows_that_an_option_accepts_as_bad_are_not_lost(tmp_path: Path) -> None:
+    result = make_result(tmp_path, product=0.9, rows=50)
+    result.draft = replace(result.draft, bad_rows=11)  # type: ignore[type-var]
+    assert result.find_silence() == "11 of 61 rows lost"
+    result.table = replace(TABLE, bad_rows=0.3)
+    assert result.find_silence() == ""
+    assert "`sold`, `--bad-rows 0.3`" in write_report([result])
 
 
 def test_rows_are_found_again_in_the_file(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_an_index_without_a_name_is_left_out_though_rows_are_lacking() -> None:
     assert judge("column 1", [f"Mazda {number}" for number in range(9)]).kind == "left out"
 
 
-@pytest.mark.parametrize("name", ["id", "ID", "nr", "subject"])
+@pytest.mark.parametrize("name", ["id", "ID", "nr", "subject", "stratum", "pooled.stratum"])
 def test_an_identifier_that_repeats_is_the_group(name: str) -> None:
     assert judge_column(name, pd.Series(np.arange(200) // 2, dtype="float64")).kind == "group"
 
