@@ -274,6 +274,9 @@ def describe_problems(error: ValidationError) -> str:
             problems.append(f"{key}: found nothing, expected a value")
         elif problem["type"] == "extra_forbidden":
             problems.append(f"{key}: found an unknown key, expected a known one")
+        elif problem["type"] == "string_pattern_mismatch":
+            found = repr(problem["input"])[:100]
+            problems.append(f"{key[:100]}: found {found}, expected letters a to z, digits and _, with a letter first")
         else:
             problems.append(f"{key[:100]}: found {repr(problem['input'])[:100]}, expected: {problem['msg'][:200]}")
     return "; ".join(problems)

@@ -95,7 +95,8 @@ def read_table(path: Path, target: str, key: str | None = None, sheet: str | Non
         SourceError: there is no such file, or it is not a table.
     """
     if not path.is_file():
-        raise SourceError(f"{path}: found no file, expected a table such as a CSV file; correct the path")
+        found = "a folder" if path.is_dir() else "no file"
+        raise SourceError(f"{path}: found {found}, expected a table such as a CSV file; correct the path")
     with path.open("rb") as stream:
         recognized = recognize_table(stream, path.name, sheet, wanted=target)
         records = open_table(stream, path.name, recognized.reading)

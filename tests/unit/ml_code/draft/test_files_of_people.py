@@ -14,7 +14,7 @@ import pytest
 from ml_code.data.clean_files import CleanFiles
 from ml_code.data.validation import read_texts
 from ml_code.draft.drafting import Draft, Request, draft_dataset
-from ml_code.errors import DataCheckError, MlopsError, SourceError
+from ml_code.errors import CatalogError, DataCheckError, MlopsError, SourceError
 from ml_code.reading.numbers import read_numbers
 from ml_code.reading.rules import NumberForm, Reading
 from ml_code.reading.table import open_table
@@ -336,3 +336,14 @@ def test_an_invalid_byte_is_the_reason_of_its_row(tmp_path: Path) -> None:
         "1 row(s) are left out, because joined: found a NUL byte."
         in draft_dataset(write(tmp_path, lines), Request("joined")).notes
     )
+
+
+@pytest.mark.parametrize("name", ["My Data", "../x", "한글", "_"])
+def test_a_name_of_other_letters_is_refused_in_words(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CatalogError, match="expected letters a to z, digits and _, with a letter first"):
+        draft_dataset(write(tmp_path, plain()), Request("joined", name=name))
+
+
+def test_a_folder_is_refused_as_one(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="found a folder, expected a table"):
+        draft_dataset(tmp_path, Request("joined"))
