@@ -176,8 +176,8 @@ def claim(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise EngineError(
-                f"{folder}: expected no other `mlops scale` or `mlops upgrade`, found one that runs; wait for its end, "
-                "or end it (systemctl stop)"
+                f"{folder}: expected no other `mlops restore`, `mlops scale` or `mlops upgrade`, found one that runs; "
+                "wait for its end, or end it (systemctl stop)"
             ) from error
         yield
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,15 +99,18 @@ def restore(
     with explained():
         from mlops.backup import restoring
         from mlops.backup.local_site import claim_folder, is_local
+        from mlops.compose import claim
 
         found = env_file or find_env_file()
         folder = _find(found, target, name)
-        if not found.is_file():
-            place = read_backup_target(found, folder.parent)
-            checkout = claim_folder(found) if is_local(found) else found.resolve().parent
-            restoring.put_settings_back(folder, found, checkout, place.passphrase)
-        report = _make_report()
-        manifest = restoring.restore(folder, open_site(found), report, is_over_existing=is_over_existing)
+        # A state folder has a lock of its own, and may be gone.
+        with nullcontext() if is_local(found) else claim(found.resolve().parent):
+            if not found.is_file():
+                place = read_backup_target(found, folder.parent)
+                checkout = claim_folder(found) if is_local(found) else found.resolve().parent
+                restoring.put_settings_back(folder, found, checkout, place.passphrase)
+            report = _make_report()
+            manifest = restoring.restore(folder, open_site(found), report, is_over_existing=is_over_existing)
     seconds = time.monotonic() - started
     Console().print(
         f"{folder}: restored in {seconds / 60:.1f} minutes, as of {manifest.began_at[:19]}; now its loop:",

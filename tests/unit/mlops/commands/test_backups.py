@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mlops.app import app
+from mlops.compose import claim
 from tests.unit.mlops.backup.small_set import make_set
 
 SET = "20261129T030000Z"
@@ -53,6 +54,13 @@ def test_a_bad_set_ends_with_one(env_file: Path, named: str) -> None:
     done = run(env_file, "verify", place, "--files-only")
     assert done.exit_code == 1
     assert "objects.jsonl: No such file" in done.stderr
+
+
+def test_a_restore_beside_an_upgrade_or_another_one_is_refused(env_file: Path) -> None:
+    with claim(env_file.parent):
+        done = run(env_file, "restore")
+    assert done.exit_code == 1
+    assert "expected no other `mlops restore`, `mlops scale` or `mlops upgrade`" in done.stderr
 
 
 def test_without_a_folder_the_way_out_is_told(env_file: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_second_one_at_once_is_refused(work: FakeUpgrade, options: list[str]) 
     with claim(work.checkout.folder):
         ended = upgrade(*options)
     assert (ended.exit_code, work.runs, work.has_gone_back) == (1, [], False)
-    assert "expected no other `mlops scale` or `mlops upgrade`" in ended.stderr
+    assert "expected no other `mlops restore`, `mlops scale` or `mlops upgrade`" in ended.stderr
 
 
 def test_work_under_way_is_named_waited_for_or_interrupted(work: FakeUpgrade, monkeypatch: pytest.MonkeyPatch) -> None:
