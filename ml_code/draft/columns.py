@@ -116,8 +116,9 @@ def _find_number_notes(
     if numbers.nunique() < 2 or not are_numbers:
         return None
     notes = []
-    if form != PLAIN:
-        example = next(text for text in distinct[numbers.notna()])
+    turned = distinct[numbers.lt(0) & distinct.str.contains(r"^\(|-$")]
+    if form != PLAIN or len(turned):
+        example = next(iter(turned if len(turned) else distinct[numbers.notna()]))
         number = read_number(example, form, MISSING_MARKERS)
         notes.append(f"{name}: {example[:40]!r} is read as {number:.15g}.")
     if is_marker.any():

@@ -109,6 +109,11 @@ def test_words_that_people_write_for_missing_numbers_are_read_so_and_said(word: 
     assert judged.notes == [f"mass: 24 cell(s) with missing values ({word})."]
 
 
+@pytest.mark.parametrize(("text", "said"), [("{0}-", "'1-' is read as -1"), ("({0})", "'(1)' is read as -1")])
+def test_a_minus_that_stands_elsewhere_is_said(text: str, said: str) -> None:
+    assert judge("balance", [text.format(number) for number in range(ROWS)]).notes == [f"balance: {said}."]
+
+
 def test_long_whole_numbers_do_not_lose_their_digits() -> None:
     cells = [str(2**60 + number) for number in range(ROWS)]
     assert judge("account", cells).reason == "it is an identifier of many digits"
