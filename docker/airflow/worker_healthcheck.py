@@ -36,6 +36,15 @@ def has_free_slot(parents: dict[int, int], slots: set[int]) -> bool:
     return not slots <= set(parents.values())
 
 
+def find_slots(titles: dict[int, str], parents: dict[int, int]) -> set[int]:
+    """Returns the processes of the pool: Celery names them, and Airflow gives each another name with its first task.
+
+    A task's process has the name of its slot, until it has one of its own.
+    """
+    named = {pid for pid, title in titles.items() if "ForkPoolWorker" in title or "airflow supervisor:" in title}
+    return {pid for pid in named if parents.get(pid) not in named}
+
+
 def find_problem(message: str, waits: bool, parents: dict[int, int], slots: set[int]) -> str:
     """Returns why this worker is unhealthy, or an empty text."""
     if not slots:
@@ -69,8 +78,8 @@ def read_slots() -> tuple[dict[int, int], set[int]]:
     import psutil
 
     found = [process.info for process in psutil.process_iter(["pid", "ppid", "cmdline"])]
-    slots = {info["pid"] for info in found if "ForkPoolWorker" in " ".join(info["cmdline"] or [])}
-    return {info["pid"]: info["ppid"] for info in found}, slots
+    parents = {info["pid"]: info["ppid"] for info in found}
+    return parents, find_slots({info["pid"]: " ".join(info["cmdline"] or []) for info in found}, parents)
 
 
 if __name__ == "__main__":

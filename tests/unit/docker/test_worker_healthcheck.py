@@ -45,6 +45,20 @@ def test_a_slot_without_a_child_is_free(healthcheck: ModuleType, children: dict[
     assert healthcheck.has_free_slot(parents, {11, 12}) is is_free
 
 
+def test_a_slot_is_one_before_its_first_task_while_a_task_begins_and_after(healthcheck: ModuleType) -> None:
+    titles = {
+        1: "/sbin/docker-init -- sh /opt/airflow/start.sh airflow celery worker",
+        10: "[celeryd: celery@host:MainProcess] -active- (airflow celery worker)",
+        11: "[celeryd: celery@host:ForkPoolWorker-1]",
+        12: "airflow supervisor: iris.train manual__2026",
+        13: "airflow supervisor: iris.train manual__2026",
+        20: "airflow supervisor: iris.train manual__2026",
+        21: "airflow worker -- 01a22825",
+    }
+    parents = {1: 0, 10: 1, 11: 10, 12: 10, 13: 10, 20: 12, 21: 13}
+    assert healthcheck.find_slots(titles, parents) == {11, 12, 13}
+
+
 BUSY, FREE = {20: 11, 21: 12}, {20: 11}
 
 
