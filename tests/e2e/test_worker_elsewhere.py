@@ -165,7 +165,7 @@ def test_a_task_of_the_stacks_host_is_not_taken_elsewhere(airflow: Airflow, work
     def read_compare() -> dict:
         return next(task for task in _list_tasks(airflow, "model_selection", run_id) if task["task_id"] == "compare")
 
-    wait_until(lambda: read_compare()["state"] == "queued", 120, "the task is sent")
+    wait_until(lambda: read_compare()["state"] == "queued", 600, "the task is sent")
     assert read_compare()["queue"] == "rollout"
 
 
