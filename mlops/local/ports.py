@@ -9,6 +9,8 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from mlops.errors import PortError
 
 LOOPBACK = "127.0.0.1"
@@ -57,6 +59,20 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def is_held_by(port: int, process_id: int) -> bool:
+    """Whether a process, or one that it has started, listens at a port; also where their ports cannot be seen."""
+    try:
+        process = psutil.Process(process_id)
+        sockets = [
+            found for one in (process, *process.children(recursive=True)) for found in one.net_connections("tcp")
+        ]
+    except psutil.AccessDenied:
+        return True
+    except psutil.NoSuchProcess:
+        return False
+    return any(found.status == psutil.CONN_LISTEN and found.laddr.port == port for found in sockets)
 
 
 def find_free_port(taken: Collection[int]) -> int:

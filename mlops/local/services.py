@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import files
 from pathlib import Path
 
@@ -32,10 +33,11 @@ _DOCKER = REPOSITORY / "docker"
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A program, and the check that it is ready."""
+    """A program, the check that it is ready, and the port at which it must listen before it is asked."""
 
     program: Program
     is_ready: Callable[[], bool]
+    port: int | None = None
 
 
 class Services:
@@ -63,7 +65,7 @@ class Services:
         ask = [str(self._postgres_programs / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self._ports["postgres"])]
         ask += ["-U", "airflow", "-d", "airflow"]
         program = Program("postgres", as_ordinary_user(command), {}, self._state.path, stop_signal="INT")
-        return Service(program, lambda: subprocess.run(ask, check=False).returncode == 0)
+        return Service(program, lambda: subprocess.run(ask, check=False).returncode == 0, self._ports["postgres"])
 
     def objects(self) -> Service:
         """The S3 server; a bucket is a folder under `objects`."""
@@ -76,7 +78,7 @@ class Services:
         known = self._read_environment("storage-users")
         keys = {f"{name}_{part}": known[f"{name}_{part}"] for name in STORE_KEYS for part in ("USER", "PASSWORD")}
         program = Program("objects", command, keys, self._state.path)
-        return Service(program, lambda: answers(f"http://{address}/"))
+        return Service(program, lambda: answers(f"http://{address}/"), self._ports["objects"])
 
     def mlflow(self) -> Service:
         """Runs, registry, artifacts."""
@@ -93,7 +95,7 @@ class Services:
         url = f"http://{LOOPBACK}:{self._ports['mlflow']}/api/2.0/mlflow/registered-models/search?max_results=1"
         login = ("serving", self._settings["MLFLOW_SERVING_PASSWORD"])
         program = Program("mlflow", ["sh", str(_DOCKER / "mlflow/start.sh")], environment, folder, has_helpers=True)
-        return Service(program, lambda: answers(url, login))
+        return Service(program, lambda: answers(url, login), self._ports["mlflow"])
 
     def airflow(self) -> list[Service]:
         """The API server with the UI first, because tasks report to it; then the scheduler and the others."""
@@ -105,10 +107,11 @@ class Services:
             "airflow-dag-processor": ["dag-processor"],
             "airflow-triggerer": ["triggerer", "--skip-serve-logs"],
         }
+        ports = {"airflow-apiserver": self._ports["airflow"]}
         parts = {"airflow-scheduler": "scheduler", "airflow-dag-processor": "dag_processor"}
         parts |= {"airflow-triggerer": "triggerer", "airflow-apiserver": "metadatabase"}
         return [
-            Service(self._describe_airflow(name, command), lambda part=parts[name]: is_healthy(url, part))  # type: ignore[misc]
+            Service(self._describe_airflow(name, command), partial(is_healthy, url, parts[name]), ports.get(name))
             for name, command in commands.items()
         ]
 
@@ -125,7 +128,7 @@ class Services:
             "BENTOML_DO_NOT_TRACK": "true",
         }
         program = Program("serving", [sys.executable, "-m", "serving"], environment, self._state.path / "serving")
-        return Service(program, lambda: answers(f"http://{LOOPBACK}:{port}/livez"))
+        return Service(program, lambda: answers(f"http://{LOOPBACK}:{port}/livez"), port)
 
     def make_database_folder(self) -> None:
         """Makes Postgres' folder unless it exists; an incomplete one is made again."""

@@ -11,7 +11,7 @@ from threading import Event
 
 from mlops.errors import ServiceError, StateFolderError
 from mlops.local import openmp
-from mlops.local.ports import LOOPBACK
+from mlops.local.ports import LOOPBACK, is_held_by
 from mlops.local.services import Service, Services, read_end
 from mlops.local.settings import read_base_environment
 from mlops.local.state import StateFolder
@@ -183,8 +183,12 @@ class LocalStack:
         with _reported(name, report):
             supervisor.start_program(name)
             deadline, starts = time.monotonic() + READY_SECONDS, set[int]()
-            while not service.is_ready() and not self._given_up.is_set():
+            while not self._given_up.is_set():
                 found = supervisor.read_state(name)
+                # Another program at its port may answer, and would learn its password.
+                is_there = service.port is None or (found.process_id and is_held_by(service.port, found.process_id))
+                if is_there and service.is_ready():
+                    break
                 starts |= {found.process_id} - {0}
                 is_hopeless = found.state in {"FATAL", "EXITED", "STOPPED"} or len(starts) >= MAX_STARTS
                 if is_hopeless or time.monotonic() > deadline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from mlops.errors import ServiceError
+from mlops.local.services import Service
 from mlops.local.stack import LocalStack
 from mlops.local.state import StateFolder
 from mlops.local.supervisor import Program, Supervisor, find_processes, with_death_signal
@@ -84,6 +86,21 @@ def test_a_program_that_cannot_start_becomes_fatal_and_its_error_is_logged(
     start(supervisor, folder, [sys.executable, "-c", "raise SystemExit('no luck')"])
     wait_until(lambda: supervisor.read_state("one").state == "FATAL")
     assert "no luck" in (folder / "one.log").read_text()
+
+
+def test_a_stranger_at_the_port_of_a_program_is_never_asked(
+    supervisor: Supervisor, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlops.local.stack.READY_SECONDS", 3)
+    asked: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        program = Program("one", SLEEP, {}, folder)
+        service = Service(program, lambda: bool(asked.append(1)) or True, stranger.getsockname()[1])
+        supervisor.write_configuration([program])
+        supervisor.start(dict(os.environ), with_parent=False)
+        with pytest.raises(ServiceError, match="one: expected it to become ready, found it"):
+            LocalStack(StateFolder(folder))._start_one(service, supervisor, lambda *_: None)
+    assert not asked
 
 
 def test_stopping_leaves_no_process_and_no_pid(supervisor: Supervisor, folder: Path) -> None:
