@@ -1,4 +1,4 @@
-"""Runs `make test`: lint, unit and repo tests beside the compose stack's tests, which mostly wait, then the rest.
+"""Runs `make test`: lint, unit and repo tests while the compose stack comes up, then what needs it, then the rest.
 
 >>> python -m tests.run                    # all parts
 >>> python -m tests.run fast integration   # two of them
@@ -43,12 +43,8 @@ class Report:
     minutes: dict[str, float] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
 
-    def run(self, part: str, *options: str, output: int | None = None) -> str:
-        """Runs one part in a process of its own, within what is left of the time budget.
-
-        Returns:
-            What it printed, with `output` `subprocess.PIPE`; else it prints as it runs.
-        """
+    def run(self, part: str, *options: str) -> None:
+        """Runs one part in a process of its own, within what is left of the time budget."""
         started = time.monotonic()
         environment = {
             **os.environ,
@@ -56,17 +52,8 @@ class Report:
             "TEST_MINUTES": str(max(MINUTES - (started - STARTED) / 60, 0)),
         }
         print(f"\n=== {part}: {' '.join(PARTS[part])}", flush=True)
-        done = subprocess.run(
-            [*PARTS[part], *options],
-            env=environment,
-            check=False,
-            stdout=output,
-            stderr=output and subprocess.STDOUT,
-            text=True,
-        )
-        self.codes[part] = done.returncode
+        self.codes[part] = subprocess.run([*PARTS[part], *options], env=environment, check=False).returncode
         self.minutes[part] = (time.monotonic() - started) / 60
-        return done.stdout or ""
 
     def fail(self, part: str) -> None:
         """Notes that a part could not run."""
@@ -136,28 +123,15 @@ def run_end_to_end(report: Report, starting: Future[Path]) -> None:
         report.run("e2e", f"--stack={folder}")
 
 
-@contextmanager
-def running_beside(part: str, report: Report) -> Iterator[None]:
-    """Runs a part in the background, and prints in the end what it printed."""
-    with ThreadPoolExecutor(1) as background:
-        running = background.submit(report.run, part, output=subprocess.PIPE)
-        try:
-            yield
-        finally:
-            print(f"\n=== {part}, from its start:\n{running.result()}", flush=True)
-
-
 def run_parts(parts: Collection[str], report: Report) -> None:
-    """Runs parts; only without an engine nothing is started, and pytest says what does not run."""
-    if "e2e" in parts:
-        with running_beside("fast", report) if "fast" in parts else nullcontext():
-            if has_engine():
-                with starting_stack() as starting:
-                    run_end_to_end(report, starting)
-            else:
-                report.run("e2e")
-    elif "fast" in parts:
-        report.run("fast")
+    """Runs parts in their order; only without an engine nothing is started, and pytest says what does not run."""
+    with starting_stack() if "e2e" in parts and has_engine() else nullcontext() as starting:
+        if "fast" in parts:
+            report.run("fast")
+        if starting:
+            run_end_to_end(report, starting)
+        elif "e2e" in parts:
+            report.run("e2e")
     if "integration" in parts:
         report.run("integration")
 
