@@ -15,8 +15,13 @@ OUR_LOGGERS = [logging.getLogger(name) for name in ("ml_code", "serving", "mlops
 
 @pytest.fixture(autouse=True)
 def loggers_stay_as_they_are() -> Iterator[None]:
-    """A test that silences a logger of the process hides the warnings that later tests expect."""
+    """A test that silences a logger of the process hides the warnings that later tests expect.
+
+    Libraries that a test imports, such as Airflow, change the root's level: later tests would see lines of another one.
+    """
+    root, level = logging.getLogger(), logging.getLogger().level
     yield
+    root.setLevel(level)
     changed = {one.name: one.level for one in OUR_LOGGERS if one.level or one.disabled or not one.propagate}
     for one in OUR_LOGGERS:
         one.setLevel(logging.NOTSET)

@@ -176,14 +176,17 @@ def test_a_replica_without_a_version_does_not_listen(follower: Follower, metrics
 def test_a_port_that_is_taken_is_told_and_the_replica_goes_on(
     follower: Follower, metrics: CollectorRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def list_messages() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == "serving.grpc"]
+
     async def run(port: int) -> None:
         await follower.restore()
         server = GrpcServer(Predictions(follower, PredictionMetrics(metrics)), "127.0.0.1", port, timeout_seconds=30)
         server.open_when_ready(0.01)
-        await wait_until(lambda: bool(caplog.messages))
+        await wait_until(lambda: bool(list_messages()))
         await server.stop()
 
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         asyncio.run(run(port))
-    assert caplog.messages == [f"gRPC: expected to listen at 127.0.0.1:{port}, found that it cannot; free the port"]
+    assert list_messages() == [f"gRPC: expected to listen at 127.0.0.1:{port}, found that it cannot; free the port"]
