@@ -113,7 +113,7 @@ def test_a_replica_that_is_killed_loses_at_most_half_a_second(folder: Path, repe
     everything: list[str] = []
     worst = 0.0
     for _ in range(repeats):
-        answered = end_under_load(folder, signal.SIGKILL, dice.uniform(0, 0.6))
+        answered = end_under_load(folder, signal.SIGKILL, dice.uniform(0.3, 0.9))
         everything += answered
         lost = find_lost(collect(folder), answered)
         if lost:
