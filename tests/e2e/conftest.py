@@ -21,6 +21,7 @@ TOUR = (
     "test_pipelines",
     "test_housekeeping",
     "test_closed_loop",
+    "test_ab_test",
     "test_rollouts",
     "test_rollbacks",
     "test_replicas",

@@ -71,12 +71,13 @@ class Publisher:
 
     def close_canary(self) -> None:
         """The opposite; the canary pool answers with the champion again when this returns."""
-        for path, body in (("alias", {"alias": "challenger"}), ("delete-tag", {"key": "canary_until"})):
-            answer = self._client.request(
-                "DELETE", f"/mlflow/registered-models/{path}", json=body | {"name": self.model}
-            )
-            answer.raise_for_status()
+        self.withdraw("challenger")
+        self._delete("delete-tag", key="canary_until")
         wait_until(lambda: not self._read_challengers(), 120, "no replica answers with a challenger")
+
+    def withdraw(self, alias: str) -> None:
+        """Deletes an alias, as by hand."""
+        self._delete("alias", alias=alias)
 
     def exists(self) -> bool:
         """Whether the model is registered."""
@@ -111,6 +112,10 @@ class Publisher:
         if found.status_code == httpx.codes.OK:
             return str(found.json()["experiment"]["experiment_id"])
         return str(self._post("mlflow/experiments/create", name=EXPERIMENT)["experiment_id"])
+
+    def _delete(self, path: str, **body: str) -> None:
+        found = body | {"name": self.model}
+        self._client.request("DELETE", f"/mlflow/registered-models/{path}", json=found).raise_for_status()
 
     def _post(self, path: str, **body: Any) -> dict[str, Any]:
         answer = self._client.post(f"/{path}", json=body)
