@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 from pathlib import Path
 from secrets import token_hex
@@ -8,59 +7,13 @@ from types import ModuleType
 
 import pytest
 
+from ml_code.settings import REPOSITORY
 from mlops.host import read_env_file
-
-FILE = Path(__file__).parents[3] / "docker" / "airflow" / "preflight.py"
-
-
-@pytest.fixture(scope="module")
-def preflight() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("preflight", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-SHORTEST = {
-    "AIRFLOW_ADMIN_PASSWORD": 8,
-    "AIRFLOW_DB_PASSWORD": 8,
-    "AIRFLOW_FERNET_KEY": 44,
-    "AIRFLOW_JWT_SECRET": 64,
-    "AIRFLOW_MONITOR_PASSWORD": 8,
-    "AIRFLOW_SECRET_KEY": 16,
-    "BROKER_PASSWORD": 8,
-    "CELERY_DB_PASSWORD": 8,
-    "GATEWAY_PROBE_TOKEN": 16,
-    "GATEWAY_ROLLOUT_TOKEN": 16,
-    "GATE_SIGNING_KEY": 16,
-    "GRAFANA_ADMIN_PASSWORD": 8,
-    "MINIO_ROOT_PASSWORD": 8,
-    "MLFLOW_ADMIN_PASSWORD": 12,
-    "MLFLOW_DB_PASSWORD": 8,
-    "MLFLOW_SECRET_KEY": 16,
-    "MLFLOW_SERVING_PASSWORD": 12,
-    "MLFLOW_TRAINER_PASSWORD": 12,
-    "MONITOR_DB_PASSWORD": 8,
-    "POSTGRES_PASSWORD": 8,
-    "S3_BACKUP_PASSWORD": 8,
-    "S3_MLFLOW_PASSWORD": 8,
-    "S3_TASKS_PASSWORD": 8,
-    "UNIT_HASH_KEY": 16,
-    "WAREHOUSE_DB_PASSWORD": 8,
-    "WAREHOUSE_OWNER_DB_PASSWORD": 8,
-}
-
-
-@pytest.fixture
-def secrets() -> dict[str, str]:
-    tokens = {"GATEWAY_TOKENS": f"ann:{token_hex(16)}"}
-    return tokens | {name: token_hex(64)[: max(length, 32)] for name, length in SHORTEST.items()}
+from tests.unit.docker.secret_lengths import SHORTEST
 
 
 def test_every_secret_of_the_example_has_a_shortest_length() -> None:
-    lines = (FILE.parents[2] / ".env.example").read_text().splitlines()
+    lines = (REPOSITORY / ".env.example").read_text().splitlines()
     assert {line.partition("=")[0] for line in lines if "=insecure-" in line and line[0] != "#"} == set(SHORTEST)
 
 
@@ -131,7 +84,7 @@ def test_an_address_in_another_form_forbids_a_start(preflight: ModuleType, secre
 
 
 def test_what_make_env_writes_passes_on_every_address(preflight: ModuleType, tmp_path: Path) -> None:
-    subprocess.run([FILE.parents[1] / "bin/env.sh", tmp_path / "env"], check=True, capture_output=True)
+    subprocess.run([REPOSITORY / "docker/bin/env.sh", tmp_path / "env"], check=True, capture_output=True)
     tokens = {"BIND_ADDRESS": "0.0.0.0", "GATEWAY_TOKENS": f"ann:{token_hex(16)}"}
     failures, _ = preflight.check_secrets(read_env_file(tmp_path / "env") | tokens)
     assert failures == []
@@ -158,16 +111,6 @@ def test_a_secret_that_is_not_set_is_named(preflight: ModuleType, secrets: dict[
     assert failure.startswith("POSTGRES_PASSWORD: expected at least 8 characters, found 0")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "::1", "[::1]", "localhost"])
-def test_an_address_of_this_machine_is_loopback(preflight: ModuleType, address: str) -> None:
-    assert preflight.is_loopback(address)
-
-
-@pytest.mark.parametrize("address", ["0.0.0.0", "::", "[::]", "192.0.2.7", "10.0.0.1"])
-def test_an_address_that_others_reach_is_not_loopback(preflight: ModuleType, address: str) -> None:
-    assert not preflight.is_loopback(address)
-
-
 def test_the_error_of_too_little_memory_tells_found_expected_and_where_to_raise_it(preflight: ModuleType) -> None:
     assert preflight.check_memory(8.0) == []
     assert "expected at least 4 GB for Docker, found 2.1 GB" in preflight.check_memory(2.1)[0]
@@ -187,36 +130,6 @@ def test_the_error_of_an_unwritable_log_volume_tells_how_to_create_it_again(
     preflight: ModuleType, tmp_path: Path
 ) -> None:
     assert "docker volume rm" in preflight.check_mounts([tmp_path], tmp_path / "missing")[0]
-
-
-OPEN_DOORS = {
-    "in clear": {"BIND_ADDRESS": "0.0.0.0"},
-    "off": {"BIND_ADDRESS": "0.0.0.0", "TLS": "off"},
-    "IPv6": {"BIND_ADDRESS": "[::]"},
-    "a name": {"BIND_ADDRESS": "ml.example"},
-    "programs": {"PROGRAMS_ADDRESS": "192.168.1.5"},
-    "programs with TLS": {"PROGRAMS_ADDRESS": "0.0.0.0", "BIND_ADDRESS": "0.0.0.0", "TLS": "on"},
-    "a proxy that may be": {"BIND_ADDRESS": "0.0.0.0", "TLS_BY_PROXY": "no"},
-}
-SHUT_DOORS = {
-    "nothing": {},
-    "empty": {"BIND_ADDRESS": "", "PROGRAMS_ADDRESS": ""},
-    "loopback": {"BIND_ADDRESS": "127.0.0.1", "PROGRAMS_ADDRESS": "[::1]"},
-    "TLS": {"BIND_ADDRESS": "0.0.0.0", "TLS": "on"},
-    "a proxy": {"BIND_ADDRESS": "10.0.0.5", "PROGRAMS_ADDRESS": "10.0.0.5", "TLS_BY_PROXY": "yes"},
-}
-
-
-@pytest.mark.parametrize("way", OPEN_DOORS)
-def test_what_travels_in_clear_beyond_this_machine_is_refused(preflight: ModuleType, way: str) -> None:
-    found = preflight.check_doors(OPEN_DOORS[way])
-    assert len(found) == 1
-    assert "TLS_BY_PROXY=yes" in found[0]
-
-
-@pytest.mark.parametrize("way", SHUT_DOORS)
-def test_tls_or_loopback_is_let_through(preflight: ModuleType, way: str) -> None:
-    assert preflight.check_doors(SHUT_DOORS[way]) == []
 
 
 @pytest.mark.parametrize("token", ["password-password", "insecure-gateway-token", "aaaaaaaaaaaaaaaaaaaa"])
@@ -262,54 +175,3 @@ def test_a_guessable_token_of_the_file_is_refused_as_well(
     (tmp_path / "tokens").write_text("shop:password-password\n")
     [failure], _ = preflight.check_secrets(secrets | {"BIND_ADDRESS": "0.0.0.0", "TLS": "on"}, tmp_path / "tokens")
     assert "with GATEWAY_TOKENS shop: expected a random secret" in failure
-
-
-@pytest.mark.parametrize("address", ["10.0.0.5", "172.18.0.1", "192.168.1.9", "100.64.0.7", "fd00::5", "[fd00::5]"])
-def test_workers_on_other_hosts_reach_a_private_address(
-    preflight: ModuleType, secrets: dict[str, str], address: str
-) -> None:
-    assert preflight.check_workers_address(secrets | {"WORKERS_ADDRESS": address}) == []
-
-
-@pytest.mark.parametrize(
-    ("address", "found"),
-    [
-        ("0.0.0.0", "every address of this host"),
-        ("::", "every address of this host"),
-        ("[::]", "every address of this host"),
-        ("127.0.0.1", "one that no other host reaches"),
-        ("8.8.8.8", "a public one"),
-        ("2600::1", "a public one"),
-        ("224.0.0.1", "a public one"),
-        ("ml.example", "another text"),
-        ("", "another text"),
-    ],
-)
-def test_the_ports_for_workers_are_published_nowhere_else(
-    preflight: ModuleType, secrets: dict[str, str], address: str, found: str
-) -> None:
-    [failure] = preflight.check_workers_address(secrets | {"WORKERS_ADDRESS": address})
-    assert failure.startswith("WORKERS_ADDRESS ")
-    assert f"found {found}; set WORKERS_ADDRESS in .env" in failure
-
-
-def test_without_workers_on_other_hosts_there_is_no_such_address(preflight: ModuleType) -> None:
-    assert preflight.check_workers_address({}) == []
-
-
-def test_other_hosts_meet_random_secrets_alone(preflight: ModuleType, secrets: dict[str, str]) -> None:
-    at = {"WORKERS_ADDRESS": "10.0.0.5"}
-    [known] = preflight.check_workers_address(secrets | at | {"BROKER_PASSWORD": "insecure-broker"})
-    [weak] = preflight.check_workers_address(secrets | at | {"BROKER_PASSWORD": "Summer2026!"})
-    for failure in (known, weak):
-        assert failure.startswith("WORKERS_ADDRESS 10.0.0.5 with BROKER_PASSWORD: ")
-        assert "make env" in failure
-        assert "ummer" not in failure
-
-
-def test_the_address_of_workers_is_part_of_the_preflight(
-    preflight: ModuleType, secrets: dict[str, str], tmp_path: Path
-) -> None:
-    (tmp_path / "logs").mkdir()
-    failures, _ = preflight.run(secrets | {"WORKERS_ADDRESS": "0.0.0.0"}, tmp_path)
-    assert any(failure.startswith("WORKERS_ADDRESS 0.0.0.0") for failure in failures)

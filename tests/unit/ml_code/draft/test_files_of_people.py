@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,19 +20,7 @@ from ml_code.reading.table import open_table
 from ml_code.workspace import Workspace
 from mlops.batches import read_cell
 from mlops.gateway import FeatureKind
-
-ROWS = [(20 + n % 45, 100 + n * 7 % 90, n % 3 == 0) for n in range(120)]
-"""Age, income, whether the person joined."""
-
-
-def write(folder: Path, lines: list[str], encoding: str = "utf-8", name: str = "people.csv") -> Path:
-    file = folder / name
-    file.write_bytes("\n".join([*lines, ""]).encode(encoding))
-    return file
-
-
-def plain(header: str = "age,income,joined", row: str = "{0},{1},{2}") -> list[str]:
-    return [header, *(row.format(age, income, "yes" if joined else "no") for age, income, joined in ROWS)]
+from tests.unit.ml_code.draft.people_files import ROWS, plain, write
 
 
 def title(lines: list[str]) -> list[str]:
@@ -242,71 +229,6 @@ def test_a_marker_among_texts_is_compared_as_a_category(cell: str, marker: str) 
     reading = Reading(columns={"c": NumberForm(missing=[marker])})
     assert read_texts(pd.Series([cell], dtype="str"), reading.list_markers("c", is_number=False)).isna().all()
     assert read_cell(cell, FeatureKind("c", is_numeric=False), reading) is None
-
-
-def kinds(first: int) -> list[str]:
-    return [f"{('x', 'z')[n % 2]},{n * 37 % 90},{n * 37 % 7}.5" for n in range(first, first + 60)]
-
-
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_the_header_of_an_appended_file_is_an_invalid_row(tmp_path: Path, workspace: Workspace, mark: str) -> None:
-    file = write(tmp_path, ["kind,size,price", *kinds(0), f"{mark}kind,size,price", *kinds(60)])
-    draft = draft_dataset(file, Request("kind"))
-    assert [(row.line, row.reason) for row in draft.bad] == [(62, "found the header again, expected a row")]
-    assert draft.dataset.checks.columns["kind"].allowed == ["x", "z"]
-    assert draft.dataset.numeric == ["size", "price"]
-    assert CleanFiles(workspace, draft.dataset).accept(file.read_bytes(), file.name).bad_rows == 1
-
-
-@pytest.mark.parametrize("word", ["합계", "Total", " grand total:"])
-def test_a_total_in_the_last_line_is_an_invalid_row(tmp_path: Path, workspace: Workspace, word: str) -> None:
-    file = write(tmp_path, ["kind,size,price", *kinds(0), *kinds(60), f"{word},5000,480.5"])
-    draft = draft_dataset(file, Request("price"))
-    assert [(row.line, row.reason) for row in draft.bad] == [(122, "found a total, expected a row")]
-    accepted = CleanFiles(workspace, draft.dataset).accept(file.read_bytes(), file.name)
-    assert (accepted.rows, accepted.bad_rows) == (121, 1)
-
-
-def test_a_note_below_the_table_is_neither_a_class_nor_a_category(tmp_path: Path) -> None:
-    lines = [f"{n * 37 % 90},{n % 9},{('yes', 'no')[n % 3 == 0]}" for n in range(120)]
-    draft = draft_dataset(write(tmp_path, ["a,b,y", *lines, "Note: figures, of March, 2024"]), Request("y"))
-    assert draft.dataset.checks.columns["y"].allowed == ["no", "yes"]
-    assert draft.dataset.gate.metric == "accuracy"
-    assert draft.dataset.numeric == ["a", "b"]
-    assert [row.line for row in draft.bad] == [122]
-
-
-@pytest.mark.parametrize(
-    ("above", "target"),
-    [
-        ("2023,2023,", "joined"), ("people,,result", "joined"), ("나이,소득,가입", "joined"), (",월별 현황,", "joined"),
-        ("2023,2023,", " joined "),
-    ],
-)  # fmt: skip
-def test_the_target_tells_which_line_is_the_header(tmp_path: Path, above: str, target: str) -> None:
-    draft = draft_dataset(write(tmp_path, [above, *plain()]), Request(target))
-    assert draft.dataset.numeric == ["age", "income"]
-    assert draft.dataset.reading.skip_lines == 1
-
-
-def test_a_header_that_begins_as_a_comment_is_the_header(tmp_path: Path) -> None:
-    draft = draft_dataset(write(tmp_path, ["# exported", *plain("# age,income,joined")]), Request("joined"))
-    assert draft.dataset.numeric == ["# age", "income"]
-
-
-def test_a_table_of_the_target_alone_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataCheckError, match=r"found no column to learn from \(only the target"):
-        draft_dataset(write(tmp_path, ["joined", *("yes", "no") * 40]), Request("joined"))
-
-
-def test_a_target_that_is_a_cell_is_not_taken_for_a_header(tmp_path: Path) -> None:
-    with pytest.raises(DataCheckError, match="found 'yes', expected one of age, income, joined"):
-        draft_dataset(write(tmp_path, plain()), Request("yes"))
-
-
-def test_a_name_in_another_unicode_form_is_the_same(tmp_path: Path) -> None:
-    file = write(tmp_path, plain("나이,소득,가입"))
-    assert draft_dataset(file, Request(unicodedata.normalize("NFD", "가입"))).dataset.target == "가입"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import importlib.util
+from secrets import token_hex
+from types import ModuleType
+
+import pytest
+
+from ml_code.settings import REPOSITORY
+from tests.unit.docker.secret_lengths import SHORTEST
+
+FILE = REPOSITORY / "docker" / "airflow" / "preflight.py"
+
+
+@pytest.fixture(scope="module")
+def preflight() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("preflight", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def secrets() -> dict[str, str]:
+    tokens = {"GATEWAY_TOKENS": f"ann:{token_hex(16)}"}
+    return tokens | {name: token_hex(64)[: max(length, 32)] for name, length in SHORTEST.items()}
