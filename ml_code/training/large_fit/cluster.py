@@ -74,14 +74,16 @@ def open_cluster(address: str | None, workers: int) -> Iterator[Cluster]:
         return
     # Without a nanny: it would start a killed worker again, without the worker's rows.
     options = {"dashboard_address": None, "threads_per_worker": 1, "worker_class": "distributed.Worker"}
-    with (
-        SubprocessCluster(n_workers=workers, worker_kwargs={"memory_limit": 0}, **options) as started,
-        distributed.Client(started) as client,
-    ):
-        client.wait_for_workers(workers, timeout=120)
-        opened = Cluster(client, _list_workers(client), is_local=True)
-        check_workers(opened, "this machine", on_worker.describe_worker())
-        yield opened
+    started = SubprocessCluster(n_workers=workers, worker_kwargs={"memory_limit": 0}, **options)
+    try:
+        with distributed.Client(started) as client:
+            client.wait_for_workers(workers, timeout=120)
+            opened = Cluster(client, _list_workers(client), is_local=True)
+            check_workers(opened, "this machine", on_worker.describe_worker())
+            yield opened
+    finally:
+        with suppress(OSError):  # a scheduler that is gone cannot end its workers; they end without it
+            started.close(timeout=CONNECT_SECONDS)
 
 
 def check_workers(cluster: Cluster, where: str, own: Mapping[str, str]) -> None:
@@ -180,7 +182,22 @@ def _connect(distributed: Any, address: str) -> Client:
 
 
 def _list_workers(client: Client) -> list[str]:
-    return sorted(client.scheduler_info(n_workers=-1)["workers"])
+    return sorted(_ask_scheduler(client)["workers"])
+
+
+def _ask_scheduler(client: Client) -> dict[str, Any]:
+    """The scheduler's own words: a client replaces its copy of them now and then by one without workers.
+
+    Raises:
+        TrainingError: it is gone.
+    """
+    try:
+        found: dict[str, Any] = client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=CONNECT_SECONDS)
+    except OSError as error:
+        raise TrainingError(
+            "fit: found that the Dask scheduler is gone, expected it until the end; start it, and train again"
+        ) from error
+    return found
 
 
 def _submit(
@@ -243,7 +260,7 @@ def _find_own_address(cluster: Cluster) -> str:
     """The address of this machine as the workers see it."""
     if cluster.is_local:
         return "127.0.0.1"
-    host, _, port = cluster.client.scheduler_info(n_workers=0)["address"].rpartition("://")[2].rpartition(":")
+    host, _, port = _ask_scheduler(cluster.client)["address"].rpartition("://")[2].rpartition(":")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((host, int(port)))  # sends nothing
         return str(probe.getsockname()[0])

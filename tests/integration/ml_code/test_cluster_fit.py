@@ -7,9 +7,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import distributed
 import numpy as np
 import pytest
@@ -164,22 +166,56 @@ def test_a_scheduler_that_is_away_is_told_before_any_row_is_read(
         pass
 
 
+def test_workers_are_found_while_the_client_renews_its_own_copy(cluster: Cluster) -> None:
+    """The client's copy names no workers, and it may come between a question and its answer."""
+    client = cluster.client
+    ended = time.monotonic() + 2
+    renewals = distributed.client.PeriodicCallback(client._update_scheduler_info, 1)
+    client.loop.add_callback(renewals.start)
+    try:
+        while time.monotonic() < ended:
+            assert fits._find_gone(cluster, cluster.workers, patient=False) is None
+    finally:
+        client.loop.add_callback(renewals.stop)
+
+
+def test_a_scheduler_that_is_killed_in_a_fit_ends_it_with_one_sentence(
+    rows: ClusterRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fits, "CONNECT_SECONDS", 2)
+    with dask.config.set({"distributed.comm.timeouts.connect": "2s"}), open_cluster(None, 1) as opened:
+        pid = opened.client.run_on_scheduler(os.getpid)
+        (worker,) = opened.client.run(os.getpid).values()
+        with kill_in_the_fit(opened, pid), pytest.raises(TrainingError, match=r"Dask scheduler is gone.*train again$"):
+            fit(replace(rows, cluster=opened), trees=2000)
+    wait_until(lambda: not Path(f"/proc/{worker}").exists(), 60, "the end of the worker")
+
+
 def test_a_worker_that_is_killed_in_a_fit_ends_it_with_one_sentence(rows: ClusterRows) -> None:
     """The last test: it takes a worker from the cluster."""
-    client, victim = rows.cluster.client, rows.cluster.workers[1]
-    pid = client.run(os.getpid, workers=[victim])[victim]
+    victim = rows.cluster.workers[1]
+    pid = rows.cluster.client.run(os.getpid, workers=[victim])[victim]
+    gone = rf"^passengers: fit on 2 workers: found that the worker {victim} is gone"
+    with kill_in_the_fit(rows.cluster, pid), pytest.raises(TrainingError, match=gone):
+        fit(rows, trees=2000)
 
-    def kill_in_the_fit() -> None:
+
+@contextmanager
+def kill_in_the_fit(cluster: Cluster, pid: int) -> Iterator[None]:
+    """Kills a process of the cluster once its workers fit; what runs beside it must end within a minute of that."""
+
+    def kill() -> None:
         wait_until(
-            lambda: any("fit_share" in key for keys in client.processing().values() for key in keys), 60, "a fit"
+            lambda: any("fit_share" in key for keys in cluster.client.processing().values() for key in keys),
+            60,
+            "a fit",
         )
         os.kill(pid, signal.SIGKILL)
         killed.append(time.monotonic())
 
     killed: list[float] = []
-    killer = threading.Thread(target=kill_in_the_fit)
+    killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(TrainingError, match=rf"^passengers: fit on 2 workers: found that the worker {victim} is gone"):
-        fit(rows, trees=2000)
+    yield
     killer.join()
     assert time.monotonic() - killed[0] < 60
