@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 SAMPLED_ROWS = 1000
@@ -20,6 +23,23 @@ ROWS_A_VALUE = 5
 ADVICE = "if it is known only afterwards, take it out."
 
 
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """The cells of one column: an array of numbers or pandas' array of texts, and which of them have a value."""
+
+    values: Any
+    is_known: npt.NDArray[np.bool_]
+    is_number: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """The target's labels of shape (rows) as whole numbers below `count`; -1 has none."""
+
+    codes: npt.NDArray[np.int64]
+    count: int
+
+
 def find_copies(target: pd.Series, features: dict[str, pd.Series]) -> dict[str, str]:
     """The features that repeat the target, each with the reason.
 
@@ -28,28 +48,19 @@ def find_copies(target: pd.Series, features: dict[str, pd.Series]) -> dict[str, 
         features: numbers or texts with the index of the target.
     """
     copies: dict[str, str] = {}
-    for name, cells in features.items():
-        known = target.notna() & cells.notna()
+    aim, labels = _open(target), _number_labels(target)
+    for name, series in features.items():
+        cells = _open(series)
+        known = aim.is_known & cells.is_known
         if known.sum() < LEAST_ROWS:
             continue
-        share = f"in {known.sum() / target.notna().sum():.0%} of the rows with a target"
-        if pd.api.types.is_float_dtype(target):
-            if pd.api.types.is_float_dtype(cells) and np.allclose(target[known], cells[known], rtol=1e-9):
+        share = f"in {known.sum() / aim.is_known.sum():.0%} of the rows with a target"
+        if aim.is_number:
+            if cells.is_number and np.allclose(aim.values[known], cells.values[known], rtol=1e-9):
                 copies[name] = f"it gives the target away: it is the same number, {share}"
-        elif _stands_for(target[known], cells[known]):
+        elif _stands_for(labels, cells, known):
             copies[name] = f"it gives the target away: each value stands for one class, {share}"
     return copies
-
-
-def _stands_for(labels: pd.Series, cells: pd.Series) -> bool:
-    """Whether each value stands for one label, and each label for one value."""
-    label_codes, distinct_labels = pd.factorize(labels)
-    if cells.iloc[:1000].nunique() > len(distinct_labels):
-        return False
-    codes, distinct = pd.factorize(cells)
-    if len(distinct) != len(distinct_labels) or len(distinct) < 2:
-        return False
-    return len(np.unique(codes.astype(np.int64) * len(distinct) + label_codes)) == len(distinct)
 
 
 def find_deciders(target: pd.Series, features: dict[str, pd.Series]) -> Iterable[str]:
@@ -59,50 +70,83 @@ def find_deciders(target: pd.Series, features: dict[str, pd.Series]) -> Iterable
         target: numbers or labels.
         features: numbers or texts with the index of the target.
     """
-    for name, cells in features.items():
-        known = target.notna() & cells.notna()
-        if pd.api.types.is_float_dtype(target):
-            if pd.api.types.is_float_dtype(cells) and _is_linear(target[known], cells[known]):
+    aim, labels = _open(target), _number_labels(target)
+    for name, series in features.items():
+        cells = _open(series)
+        known = aim.is_known & cells.is_known
+        if aim.is_number:
+            if cells.is_number and _is_linear(aim.values[known], cells.values[known]):
                 yield f"{name}: the target is this column times a constant, plus a constant; {ADVICE}"
-        elif pd.api.types.is_float_dtype(cells) and _is_separated(target[known], cells[known]):
+        elif cells.is_number and _is_separated(labels.codes[known], cells.values[known]):
             yield f"{name}: one threshold tells the two classes apart in every row; {ADVICE}"
-        elif _tells_by_value(target[known], cells[known]):
+        elif _tells_by_value(labels, cells, known):
             yield f"{name}: each of its values is of one class only; {ADVICE}"
-        elif _tells_by_gap(target[target.notna()], cells[target.notna()]):
+        elif _tells_by_gap(labels, cells, aim.is_known):
             yield f"{name}: it has a value in the rows of some classes, and in no other row; {ADVICE}"
 
 
-def _tells_by_value(labels: pd.Series, cells: pd.Series) -> bool:
+def _open(cells: pd.Series) -> _Cells:
+    is_number = pd.api.types.is_float_dtype(cells)
+    values = cells.to_numpy(np.float64) if is_number else cells.array
+    return _Cells(values, ~np.asarray(pd.isna(values)), is_number)
+
+
+def _number_labels(target: pd.Series) -> _Labels:
+    codes, distinct = pd.factorize(target)
+    return _Labels(codes.astype(np.int64), len(distinct))
+
+
+def _count_distinct(codes: npt.NDArray[np.int64]) -> int:
+    return int(np.count_nonzero(np.bincount(codes)))
+
+
+def _stands_for(labels: _Labels, cells: _Cells, known: npt.NDArray[np.bool_]) -> bool:
+    """Whether each value stands for one label, and each label for one value."""
+    codes, values = labels.codes[known], cells.values[known]
+    distinct_labels = _count_distinct(codes)
+    if len(pd.unique(values[:SAMPLED_ROWS])) > distinct_labels:
+        return False
+    value_codes, distinct = pd.factorize(values)
+    if len(distinct) != distinct_labels or len(distinct) < 2:
+        return False
+    return len(np.unique(value_codes.astype(np.int64) * labels.count + codes)) == len(distinct)
+
+
+def _tells_by_value(labels: _Labels, cells: _Cells, known: npt.NDArray[np.bool_]) -> bool:
     """Whether each value is of one label, which several rows of it show."""
-    for rows in (slice(SAMPLED_ROWS), slice(None)):
-        codes, distinct = pd.factorize(cells.iloc[rows])
-        label_codes, distinct_labels = pd.factorize(labels.iloc[rows])
-        pairs = np.unique(codes.astype(np.int64) * max(1, len(distinct_labels)) + label_codes)
+    places = np.flatnonzero(known)
+    for rows in (places[:SAMPLED_ROWS], places):
+        codes = labels.codes[rows]
+        value_codes, distinct = pd.factorize(cells.values[rows])
+        pairs = np.unique(value_codes.astype(np.int64) * labels.count + codes)
         if len(pairs) > len(distinct) or len(distinct) > MOST_VALUES:
             return False
-    return len(distinct_labels) > 1 and len(distinct) > 1 and len(cells) >= ROWS_A_VALUE * len(distinct)
+    return _count_distinct(codes) > 1 and len(distinct) > 1 and len(places) >= ROWS_A_VALUE * len(distinct)
 
 
-def _tells_by_gap(labels: pd.Series, cells: pd.Series) -> bool:
+def _tells_by_gap(labels: _Labels, cells: _Cells, has_label: npt.NDArray[np.bool_]) -> bool:
     """Whether no label has rows with a value and rows without one."""
-    for rows in (slice(SAMPLED_ROWS), slice(None)):
-        is_missing = cells.iloc[rows].isna()
-        missing, present = labels.iloc[rows][is_missing], labels.iloc[rows][~is_missing]
-        if not set(missing.unique()).isdisjoint(present.unique()):
+    places = np.flatnonzero(has_label)
+    for rows in (places[:SAMPLED_ROWS], places):
+        codes, is_known = labels.codes[rows], cells.is_known[rows]
+        present = np.bincount(codes[is_known], minlength=labels.count)
+        missing = np.bincount(codes[~is_known], minlength=labels.count)
+        if np.any((present > 0) & (missing > 0)):
             return False
-    return min(len(missing), len(present)) >= LEAST_ROWS
+    return bool(min(missing.sum(), present.sum()) >= LEAST_ROWS)
 
 
-def _is_linear(target: pd.Series, cells: pd.Series) -> bool:
-    if target.nunique() < 3 or cells.nunique() < 3:
+def _is_linear(target: npt.NDArray[np.float64], cells: npt.NDArray[np.float64]) -> bool:
+    if len(pd.unique(target)) < 3 or len(pd.unique(cells)) < 3:
         return False
     return bool(1 - np.corrcoef(target, cells)[0, 1] ** 2 < 1e-9)
 
 
-def _is_separated(labels: pd.Series, cells: pd.Series) -> bool:
+def _is_separated(codes: npt.NDArray[np.int64], cells: npt.NDArray[np.float64]) -> bool:
     """Whether all numbers of one of two classes are below all of the other's."""
-    distinct = labels.unique()
+    distinct = pd.unique(codes)
     if len(distinct) != 2:
         return False
-    first, second = cells[labels == distinct[0]], cells[labels == distinct[1]]
+    is_first = codes == distinct[0]
+    first, second = cells[is_first], cells[~is_first]
     return min(len(first), len(second)) >= LEAST_ROWS and bool(first.max() < second.min() or second.max() < first.min())
