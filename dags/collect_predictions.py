@@ -19,7 +19,7 @@ is complete. Live quality and drift judge no later window.
 - `collect` skipped: another collection holds the lock, or this service has no `MLOPS_PREDICTION_LOG_DIR`. Its log says
   which one.
 - The log counts unreadable lines: they lie in `unreadable/` of the volume. A newer replica writes a newer format.
-  Update the Airflow services, then move the file into `segments/`.
+  Update the Airflow services: their next collection takes the file.
 - The log counts dropped rows: a replica's disk was too slow or full. Its `/metrics` tells the reason.
 - `collect_feedback` red: as `collect`. Safe to clear; no label is lost, or counted twice.
 - `prune` red: the store was not reached. Safe to clear, and the next run deletes the same hours. Labels wait meanwhile.

@@ -170,15 +170,20 @@ class SegmentWriter:
             )
 
 
-def take_free(folder: Path, target: Path) -> list[Path]:
+def take_free(folder: Path, target: Path, *, but: str | None = None) -> list[Path]:
     """Moves the segments that nobody writes any more to another folder of the same volume, and returns their paths.
+
+    Args:
+        folder: where they lie.
+        target: where they go.
+        but: ends the names of those that stay.
 
     Raises:
         OSError: a folder cannot be read or written.
     """
     moved = []
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or (but and path.name.endswith(but)):
             continue
         try:
             opened = open_segment(path)

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ml_code.errors import SettingsError
-from ml_code.monitoring.prediction_log.blocks import REFUSED, SHADOW
+from ml_code.monitoring.prediction_log.blocks import REFUSED, REQUESTS_FORMAT, SHADOW
 from ml_code.monitoring.prediction_log.tables import Part, Parts, list_repeating
 from ml_code.segments import Lines, take_free, write_synced
 from ml_code.workspace import Workspace
@@ -45,6 +45,9 @@ STAMP = "%Y%m%dT%H%M%S.%fZ"
 
 BATCH = re.compile(r"\d{8}T\d{6}\.\d{6}Z(_\d+)?")
 """The names of batches: what else a replica may have left there is no batch."""
+
+KEPT = f".format{REQUESTS_FORMAT}.jsonl"
+"""Ends the names of the lines that this code cannot read. A release with another format tries those of other names."""
 
 log = logging.getLogger(__name__)
 
@@ -196,12 +199,15 @@ def group_files(folder: Path, most_bytes: int = GROUP_BYTES) -> list[list[Path]]
 def _take(volume: Volume) -> Path:
     """Moves all free segments into a new batch, together with those of a collection that was killed at it.
 
+    Lines that another release set aside come too: an upgrade that went back leaves such ones of the new replicas.
+
     The batch gets its time when it holds all of them: after a part, it would say that the log is complete until then.
     """
     began_at = datetime.now(UTC)
     taking = volume.batches / TAKING
     taking.mkdir(exist_ok=True)
     take_free(volume.segments, taking)
+    take_free(volume.unreadable, taking, but=KEPT)
     return taking.rename(volume.batches / began_at.strftime(STAMP))
 
 
@@ -235,7 +241,7 @@ def _read_group(volume: Volume, name: str, paths: Sequence[Path], found: Collect
     found.dropped += parts.dropped
     found.unreadable += len(parts.unreadable)
     if parts.unreadable:
-        _keep(volume.unreadable / f"{name}.jsonl", parts.unreadable)
+        _keep(volume.unreadable / f"{name}{KEPT}", parts.unreadable)
     return parts
 
 

@@ -150,6 +150,23 @@ def test_torn_and_unreadable_lines_are_counted_and_the_latter_kept(
     assert read_numbers(workspace) == [0, 1]
 
 
+def test_what_another_release_could_not_read_is_tried_once(workspace: Workspace, volume: collection.Volume) -> None:
+    answer(volume, 2, tail=b'{"format":9}\n')
+    [segment] = volume.segments.iterdir()
+    volume.unreadable.mkdir()
+    segment.rename(volume.unreadable / "20261129T120000.000000Z-0.jsonl")
+    found = collect(workspace)
+    assert found is not None
+    assert (found.rows, found.unreadable) == (2, 1)
+    [kept] = volume.unreadable.iterdir()
+    assert kept.read_bytes() == b'{"format":9}\n'
+    assert read_numbers(workspace) == [0, 1]
+    again = collect(workspace)
+    assert again is not None
+    assert (again.rows, again.unreadable) == (0, 0)
+    assert list(volume.unreadable.iterdir()) == [kept]
+
+
 def test_the_log_is_complete_until_before_the_newest_collection(workspace: Workspace, warehouse: LogWarehouse) -> None:
     assert read_watermark(workspace) is None
     collect(workspace)
