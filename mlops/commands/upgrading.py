@@ -63,8 +63,11 @@ def upgrade(
             work = replace(work, try_loop=_skip)
         with claim(work.checkout.folder):
             if back:
-                work.go_back()
-            elif not _advance(work, old, None if interrupt else wait_minutes, found):
+                # Nothing may be imported any more: the files are those of the other version now.
+                text = f"{work.go_back()} runs again, and the checkout is at it; `git checkout` goes to another one."
+                console.print(text, highlight=False, soft_wrap=True, markup=False)
+                return
+            if not _advance(work, old, None if interrupt else wait_minutes, found):
                 console.print("The stack runs the commit of this checkout already; `make up` starts what is missing.")
                 return
     version(found)

@@ -66,8 +66,10 @@ class Upgrade:
         forget_before(self.checkout.folder)
         self.stack.untag_images(images)
 
-    def go_back(self) -> None:
+    def go_back(self) -> str:
         """Makes the version of before run again, with its databases where they were migrated; may be repeated.
+
+        From its middle on the checkout, and with it what Python imports, is that of the version which this returns.
 
         Raises:
             UpgradeError: no upgrade was begun.
@@ -93,6 +95,7 @@ class Upgrade:
         self.stack.start(self.stack.find_stale(self.checkout.list_changed_files(before.commit, before.new)))
         forget_before(self.checkout.folder)
         self.stack.untag_images(before.images)
+        return self.checkout.describe(before.commit)
 
     def _advance(self, before: Before) -> None:
         self.stack.project.commit, versions = before.new, self.find_versions()

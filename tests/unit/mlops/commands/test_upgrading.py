@@ -50,8 +50,9 @@ class FakeUpgrade:
     def run(self, old: str, files: tuple[str, ...]) -> None:
         self.runs.append((old, files))
 
-    def go_back(self) -> None:
+    def go_back(self) -> str:
         self.has_gone_back = True
+        return "v0.1.0"
 
 
 @pytest.fixture
@@ -94,6 +95,18 @@ def test_what_did_not_end_comes_first(work: FakeUpgrade) -> None:
     assert "run `mlops restore` first" in upgrade().stderr
     assert upgrade("--back").exit_code == 0
     assert work.has_gone_back
+
+
+def test_on_the_way_back_nothing_of_the_other_version_is_imported(
+    work: FakeUpgrade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def show(_: Path) -> None:
+        raise ModuleNotFoundError("mlops.of_this_version")
+
+    monkeypatch.setattr(upgrading, "version", show)
+    ended = upgrade("--back")
+    assert ended.exit_code == 0, ended.exception
+    assert "v0.1.0 runs again, and the checkout is at it" in ended.stdout
 
 
 @pytest.mark.parametrize("options", [[], ["--back"]], ids=["forward", "back"])

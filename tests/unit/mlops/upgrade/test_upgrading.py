@@ -175,7 +175,7 @@ def test_programs_of_a_killed_upgrade_end_before_the_databases_are_judged(case: 
     assert read_before(case.folder)
     case.events.clear()
     case.steps["stop_writers"] = lambda: case.migrate("airflow")
-    case.upgrade.go_back()
+    assert case.upgrade.go_back() == "v0"
     assert case.events[0] == "stop_writers"
     assert case.postgres.migrations["airflow"] == "1"
 
