@@ -17,6 +17,9 @@ GATEWAY = "nginx"
 OURS = "mlops-loop/"
 """Begins the names of the images that are built here."""
 
+OF_OURS = "label=org.opencontainers.image.title=mlops-loop"
+"""Finds those images, also where a newer build has taken their names."""
+
 BEFORE = "-before"
 """Ends the tag of an image that ran until the upgrade."""
 
@@ -48,10 +51,12 @@ class UpgradedStack:
         return images
 
     def untag_images(self, images: Iterable[str]) -> None:
-        """Takes the second names away again, and with them the images that nothing runs."""
+        """Takes the second names away again, and removes the images that neither run nor have a name any more."""
         for name in images:
             with suppress(EngineError):  # a container of another project may use it
                 self.project.docker("image", "rm", f"{name}{BEFORE}")
+        with suppress(EngineError):  # another command removes them at the same time
+            self.project.docker("image", "prune", "--force", "--filter", OF_OURS)
 
     def put_images_back(self, images: Iterable[str]) -> None:
         """Makes the names stand for the images of before."""

@@ -44,7 +44,14 @@ CONTAINERS = [
 ]
 
 
-CHANGING = ("docker compose up", "docker compose rm", "docker stop", "docker tag", "docker image rm")
+CHANGING = (
+    "docker compose up",
+    "docker compose rm",
+    "docker stop",
+    "docker tag",
+    "docker image rm",
+    "docker image prune",
+)
 
 
 def make_stack(*containers: dict[str, Any]) -> tuple[UpgradedStack, FakeDocker]:
@@ -57,9 +64,7 @@ def list_changes(docker: FakeDocker) -> list[str]:
     return [
         command.removeprefix("docker ").removeprefix("compose ").replace("--detach --wait --no-build ", "")
         for command in docker.commands
-        if command.startswith(
-            ("docker compose up", "docker compose rm", "docker stop", "docker tag", "docker image rm")
-        )
+        if command.startswith(CHANGING)
     ]
 
 
@@ -140,6 +145,7 @@ def test_the_images_that_run_keep_a_name_that_a_build_does_not_take() -> None:
         "tag mlops-loop/serving:dev-before mlops-loop/serving:dev",
         "image rm mlops-loop/airflow:dev-before",
         "image rm mlops-loop/serving:dev-before",
+        "image prune --force --filter label=org.opencontainers.image.title=mlops-loop",
     ]
 
 
