@@ -69,12 +69,12 @@ def model_retraining() -> None:
 
     @task(map_index_template="{{ label }}")
     def ask(model: str, ti: Any = None) -> str:
-        from ml_code.monitoring.retraining import asking
+        from ml_code.monitoring.retraining import trigger
         from ml_code.workspace import open_workspace
 
         owner = f"{ti.dag_id}/{ti.run_id}/{model}"
         get_current_context()["label"] = model
-        answer = asking.ask(open_workspace(), model, owner)
+        answer = trigger.ask(open_workspace(), model, owner)
         if answer.is_notice:
             tell_person(answer.says)
         if not answer.begins:

@@ -77,23 +77,23 @@ def monitor_model() -> None:
     @task(map_index_template="{{ label }}", outlets=[AssetAlias("drift-alarm")])
     def watch_drift(model: str, ti: Any = None, outlet_events: Any = None) -> None:
         from ml_code.monitoring.drift import watching
-        from ml_code.monitoring.retraining import asking
+        from ml_code.monitoring.retraining import trigger
         from ml_code.workspace import open_workspace
 
         workspace = open_workspace()
         watched = watching.watch_model(workspace, model, is_retry=ti.try_number > 1)
         get_current_context()["label"] = watched.label
         # Once for each window: a model that waits for labels would be asked about every hour otherwise.
-        if (watched.windows or watched.alarm) and asking.find_call(workspace, model):
+        if (watched.windows or watched.alarm) and trigger.find_call(workspace, model):
             outlet_events[AssetAlias("drift-alarm")].add(Asset(f"drift/{model}"))
         _tell_each(watched.notices)
 
     @task
     def settle_retrainings() -> None:
-        from ml_code.monitoring.retraining import asking
+        from ml_code.monitoring.retraining import trigger
         from ml_code.workspace import open_workspace
 
-        _tell_each(asking.settle(open_workspace()))
+        _tell_each(trigger.settle(open_workspace()))
 
     @task
     def measure_quality() -> None:

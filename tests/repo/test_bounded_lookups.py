@@ -36,7 +36,7 @@ BEHIND = {
     "ml_code/monitoring/retraining/attempts.py": "`read_last`: the newest attempt, by which the next one is judged",
     "ml_code/monitoring/status.py": "the start page draws the newest windows; one row is the last attempt",
     "ml_code/housekeeping/needed.py": "older moves of a champion, whose versions may go",
-    "ml_code/monitoring/retraining/asking.py": "the newest window alone tells whether the data has faults now",
+    "ml_code/monitoring/retraining/trigger.py": "the newest window alone tells whether the data has faults now",
     # Not a look-up.
     "ml_code/etl/employees.py": "some examples of repeated rows, for a message",
     "serving/rollout/canary.py": "rows for a replay, from a source without end",

@@ -23,7 +23,7 @@ from ml_code.gate import judging
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.monitoring.feedback.labels import STORED, write_events
 from ml_code.monitoring.prediction_log.blocks import Head
-from ml_code.monitoring.retraining import asking, steps
+from ml_code.monitoring.retraining import steps, trigger
 from ml_code.training import run
 from ml_code.training.plans import RunOrigin
 from ml_code.workspace import Workspace
@@ -122,7 +122,7 @@ class ChangedWorld:
     def retrain(self, fresh: pd.DataFrame) -> Outcome:
         """Asks, trains and judges as the tasks do."""
         owner = f"model_retraining/{len(self.warehouse.attempts)}/world"
-        answer = asking.ask(self.workspace, "world", owner)
+        answer = trigger.ask(self.workspace, "world", owner)
         assert answer.begins, answer.says
         runs = steps.train_mixes(self.workspace, owner, RunOrigin("model_retraining", owner, "train"))
         judged = steps.decide(self.workspace, owner, runs)

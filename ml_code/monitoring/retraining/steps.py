@@ -26,10 +26,10 @@ from ml_code.monitoring.drift.reference import store_reference
 from ml_code.monitoring.drift.windows import Window
 from ml_code.monitoring.prediction_log.reading import read_watermark
 from ml_code.monitoring.retraining import attempts
-from ml_code.monitoring.retraining.asking import confirm_rows
 from ml_code.monitoring.retraining.attempts import Attempt, Outcome
 from ml_code.monitoring.retraining.choice import Sides, choose_mix, divide_holdout, narrow_challenger
 from ml_code.monitoring.retraining.labelled import find_within, read_labelled, read_live
+from ml_code.monitoring.retraining.trigger import confirm_rows
 from ml_code.monitoring.retraining.verdict import OldRows, judge_drift
 from ml_code.signature import is_vouched
 from ml_code.training import plans, run

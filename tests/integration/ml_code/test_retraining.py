@@ -29,8 +29,8 @@ from ml_code.monitoring.feedback.tokens import record_token
 from ml_code.monitoring.prediction_log.reading import MARGIN
 from ml_code.monitoring.quality.history import read_history
 from ml_code.monitoring.quality.measuring import measure_model
-from ml_code.monitoring.retraining import asking, attempts, steps
-from ml_code.monitoring.retraining.asking import Answer
+from ml_code.monitoring.retraining import attempts, steps, trigger
+from ml_code.monitoring.retraining.trigger import Answer
 from ml_code.training import run
 from ml_code.training.plans import RunOrigin
 from ml_code.training.reference import list_answers, list_scores
@@ -145,7 +145,7 @@ def watch(workspace: Workspace, windows: Sequence[Window], rows: int) -> watchin
 
 
 def retrain(workspace: Workspace, owner: str) -> steps.Judged:
-    answer = asking.ask(workspace, MODEL, owner)
+    answer = trigger.ask(workspace, MODEL, owner)
     assert answer.begins, answer.says
     return steps.decide(
         workspace, owner, steps.train_mixes(workspace, owner, RunOrigin("model_retraining", owner, "t"))
@@ -170,7 +170,7 @@ def test_rows_that_moved_are_learned_promoted_and_quiet_afterwards(
     assert reference is not None
     assert reference.rows.num_rows == ROWS
 
-    again = asking.ask(shifted, MODEL, "model_retraining/again/iris")
+    again = trigger.ask(shifted, MODEL, "model_retraining/again/iris")
     assert not again.begins
     assert "the next one may begin a day later" in again.says
 
@@ -181,7 +181,7 @@ def test_rows_that_moved_are_learned_promoted_and_quiet_afterwards(
     assert (watched.alarm, watched.notices) == (None, [])
     verdicts = [found.verdict for found in read_windows(shifted, MODEL, judged.version)]
     assert verdicts == ["clean"] * 3
-    assert asking.find_call(shifted, MODEL) is None
+    assert trigger.find_call(shifted, MODEL) is None
     live = {row.version: row.score for row in read_history(shifted, MODEL) if row.variant == "champion"}
     assert live[judged.version] is not None
     assert live[before] is not None
@@ -226,9 +226,9 @@ def test_labels_that_contradict_old_rows_wait_for_a_person_and_count_once_they_s
     judged = retrain(shifted, "model_retraining/poisoned/iris")
     assert judged.outcome == "held", judged.decision.reason
     before = find_live(snapshots.read_snapshot(shifted, snapshots.prepare(shifted, MODEL))).sum()
-    assert asking.settle(shifted) == []
+    assert trigger.settle(shifted) == []
     mlflow_server.move_alias(MODEL, judged.version)
-    assert asking.settle(shifted) == [f"iris: version {judged.version} serves, and its live rows count from now on"]
+    assert trigger.settle(shifted) == [f"iris: version {judged.version} serves, and its live rows count from now on"]
     after = find_live(snapshots.read_snapshot(shifted, snapshots.prepare(shifted, MODEL))).sum()
     assert after == before + ROWS
     last = attempts.read_last(shifted.warehouse, MODEL)
@@ -256,7 +256,7 @@ def test_faults_and_a_rollout_are_in_the_way(shifted: Workspace) -> None:
 
 
 def ask(workspace: Workspace) -> Answer:
-    return asking.ask(workspace, MODEL, "model_retraining/blocked/iris")
+    return trigger.ask(workspace, MODEL, "model_retraining/blocked/iris")
 
 
 def _find_run(workspace: Workspace, version: str) -> str:

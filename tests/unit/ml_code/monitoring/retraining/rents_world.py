@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from ml_code.data import snapshots
 from ml_code.monitoring.feedback.labels import STORED, write_events
 from ml_code.monitoring.prediction_log.blocks import Head
-from ml_code.monitoring.retraining import asking, steps
+from ml_code.monitoring.retraining import steps, trigger
 from ml_code.training.plans import RunOrigin
 from ml_code.training.reference import read_reference
 from ml_code.workspace import Workspace
@@ -122,7 +122,7 @@ class World(Loop):
             write_events(self.workspace, "rents", hour, names[0], pa.table(events, schema=STORED))
 
     def retrain(self, owner: str = OWNER) -> steps.Judged:
-        answer = asking.ask(self.workspace, "rents", owner)
+        answer = trigger.ask(self.workspace, "rents", owner)
         assert answer.begins, answer.says
         runs = steps.train_mixes(self.workspace, owner, RunOrigin("model_retraining", owner, "train"))
         return steps.decide(self.workspace, owner, runs)

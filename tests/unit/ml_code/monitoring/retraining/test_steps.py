@@ -12,7 +12,7 @@ import pytest
 from ml_code.data import snapshots
 from ml_code.data.holdout import split_holdout
 from ml_code.data.live_rows import LIVE_ID, find_live
-from ml_code.monitoring.retraining import asking
+from ml_code.monitoring.retraining import trigger
 from ml_code.training import plans, run
 from ml_code.training.reference import read_reference
 from tests.unit.ml_code.monitoring.retraining.rents_world import HOUR, START, World
@@ -29,7 +29,7 @@ def test_rows_that_moved_are_learned_promoted_and_count_from_now_on(world: World
     assert judged.outcome == "promoted", judged.decision.reason
     assert find_live(world.read()).sum() == 400
     assert world.warehouse.attempts[0]["version"] == judged.version
-    again = asking.ask(world.workspace, "rents", "another run")
+    again = trigger.ask(world.workspace, "rents", "another run")
     assert not again.begins
     assert "may begin a day later" in again.says
 
@@ -39,9 +39,9 @@ def test_labels_that_contradict_old_rows_wait_and_count_once_their_version_serve
     judged = world.retrain()
     assert judged.outcome == "held", judged.decision.reason
     assert not find_live(world.read()).any()
-    assert asking.settle(world.workspace) == []
+    assert trigger.settle(world.workspace) == []
     world.tracker.aliases["champion"] = judged.version
-    assert len(asking.settle(world.workspace)) == 1
+    assert len(trigger.settle(world.workspace)) == 1
     assert find_live(world.read()).sum() == 400
     assert world.warehouse.attempts[0]["outcome"] == "promoted"
 

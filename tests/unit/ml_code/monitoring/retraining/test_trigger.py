@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ml_code.data.live_rows import find_live
-from ml_code.monitoring.retraining import asking
-from ml_code.monitoring.retraining.asking import LONGEST_ATTEMPT, LONGEST_WAIT, Answer
+from ml_code.monitoring.retraining import trigger
+from ml_code.monitoring.retraining.trigger import LONGEST_ATTEMPT, LONGEST_WAIT, Answer
 from tests.unit.ml_code.monitoring.retraining.rents_world import HOUR, OWNER, START, World
 
 
@@ -19,7 +19,7 @@ def world(tmp_path: Path) -> World:
 
 
 def ask(world: World, owner: str = OWNER) -> Answer:
-    return asking.ask(world.workspace, "rents", owner)
+    return trigger.ask(world.workspace, "rents", owner)
 
 
 def age(world: World, by: timedelta) -> None:
@@ -79,9 +79,9 @@ def test_a_held_version_whose_rollout_was_aborted_is_in_nobodys_way(world: World
     assert judged.version
     [record] = [made for made in world.tracker.versions if made.version == judged.version]
     record.tags["rollout"] = "aborted"  # type: ignore[index]  # what anybody in MLflow may write
-    assert asking.settle(world.workspace) == []
+    assert trigger.settle(world.workspace) == []
     world.warehouse.verdicts[judged.version] = "aborted"
-    [found] = asking.settle(world.workspace)
+    [found] = trigger.settle(world.workspace)
     assert "was not approved" in found
     assert world.warehouse.attempts[0]["outcome"] == "rejected"
     assert not find_live(world.read()).any()
@@ -90,8 +90,8 @@ def test_a_held_version_whose_rollout_was_aborted_is_in_nobodys_way(world: World
 def test_faults_are_told_and_block_a_decline_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A window with faults ends the alarm of drift, but labels may still call."""
     world.answer()
-    call = asking.find_call(world.workspace, "rents")
-    monkeypatch.setattr(asking, "find_call", lambda *_: call)
+    call = trigger.find_call(world.workspace, "rents")
+    monkeypatch.setattr(trigger, "find_call", lambda *_: call)
     start, end, _, rows, units, figures, page = world.warehouse.windows[0]
     faulty = {**figures, "faults": ["size is out of its range in 90 %"]}
     world.warehouse.windows.insert(0, (start + HOUR, end + HOUR, "quality", rows, units, faulty, page))
@@ -104,10 +104,10 @@ def test_an_attempt_that_was_interrupted_keeps_no_other_away(world: World) -> No
     world.answer()
     assert ask(world).begins
     age(world, LONGEST_ATTEMPT - timedelta(minutes=1))
-    assert asking.settle(world.workspace) == []
+    assert trigger.settle(world.workspace) == []
     assert "another retraining of it is under way" in ask(world, "another").says
     age(world, timedelta(minutes=2))
-    [told] = asking.settle(world.workspace)
+    [told] = trigger.settle(world.workspace)
     assert told.endswith("was interrupted")
     assert world.warehouse.attempts[0]["outcome"] == "failed"
 
@@ -116,10 +116,10 @@ def test_a_version_that_nobody_approves_within_a_month_keeps_no_other_away(world
     world.answer(is_turned=True)
     judged = world.retrain()
     age(world, LONGEST_WAIT - timedelta(minutes=1))
-    assert asking.settle(world.workspace) == []
+    assert trigger.settle(world.workspace) == []
     assert f"version {judged.version} waits for a person: `mlops deploy rents {judged.version}`" in ask(world, "b").says
     age(world, timedelta(minutes=2))
-    assert asking.settle(world.workspace) == [f"rents: version {judged.version} waited too long for a person"]
+    assert trigger.settle(world.workspace) == [f"rents: version {judged.version} waited too long for a person"]
     assert world.warehouse.attempts[0]["outcome"] == "rejected"
     assert not find_live(world.read()).any()
 

@@ -1,4 +1,4 @@
-"""Asks whether a model is trained again: what calls for it, and what is in the way."""
+"""Decides whether a model is trained again: what calls for it, and what is in the way."""
 
 from __future__ import annotations
 
