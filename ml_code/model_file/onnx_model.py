@@ -245,17 +245,23 @@ def _open_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
+    # A thread that waits for work would keep a core busy, which takes as much again as the work.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.graph_optimization_level = level
     # No digest covers weights in a file beside it.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/nonexistent")
     options.log_severity_level = 4  # every failure is raised as well, and the caller reports it
     try:
-        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no root but Exception
         raise ModelFileError(
             f"model file of {len(content)} bytes: found that ONNX Runtime cannot open it ({shorten(error)}), "
             "expected an ONNX model; train or register it again"
         ) from error
+    # Kept to open the file again for another provider, of which there is none: a second copy of each served file.
+    session.disable_fallback()
+    session._model_bytes = None
+    return session
 
 
 def _read_spec(session: ort.InferenceSession) -> ModelSpec:

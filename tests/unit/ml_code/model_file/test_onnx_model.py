@@ -116,3 +116,16 @@ def test_opening_models_sends_nothing_and_leaves_no_device_id(tmp_path: Path) ->
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, env=environment, check=True)
     assert not [path for path in tmp_path.rglob("*") if path.name in {"deviceid", "onnxruntime.db"}]
+
+
+def test_threads_of_a_session_do_not_wait_busily() -> None:
+    options = OnnxModel(make_classifier(), threads=2)._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_a_model_does_not_hold_its_file() -> None:
+    content = bytes(bytearray(make_classifier()))
+    before = sys.getrefcount(content)
+    model = OnnxModel(content)
+    assert sys.getrefcount(content) == before
+    model.replay_golden()
