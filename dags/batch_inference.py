@@ -75,7 +75,7 @@ def batch_inference() -> None:
         from ml_code.batch import shards
         from ml_code.workspace import open_workspace
 
-        parts = [shards.predict_shard(open_workspace(), shards.Shard(**shard)) for shard in of_task]
+        parts = shards.predict_shards(open_workspace(), [shards.Shard(**shard) for shard in of_task])
         get_current_context()["label"] = f"{sum(part.rows for part in parts)} rows"
         return [asdict(part) for part in parts]
 

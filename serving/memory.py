@@ -1,8 +1,7 @@
-"""The memory of a replica's process: what it has, what it uses, and what it returns to the system."""
+"""The memory of a replica's process: what it has and what it uses."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -18,9 +17,6 @@ REQUESTS_BYTES = 200_000_000
 
 IDLE_BYTES = 100_000_000
 """What a replica takes without a model and without requests."""
-
-LARGE_BLOCK_BYTES = 1_000_000
-M_MMAP_THRESHOLD = -3
 
 
 def describe_shortage(file_bytes: int) -> str | None:
@@ -56,20 +52,3 @@ def read_used_bytes() -> int:
     with suppress(OSError, IndexError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
-
-
-def return_free_memory() -> None:
-    """Asks glibc to return what Python and ONNX Runtime freed: 200 MB after a forest of 32 MB is opened."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
-    if trim is not None:
-        trim(0)
-
-
-def return_large_blocks() -> None:
-    """Asks glibc to return each large block once it is freed.
-
-    Otherwise two threads that compute batches of 5,000 columns keep 170 MB in pieces, instead of 28 MB.
-    """
-    option = getattr(ctypes.CDLL(None), "mallopt", None)
-    if option is not None:
-        option(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)

@@ -15,6 +15,7 @@ import bentoml
 from prometheus_client import REGISTRY
 
 from ml_code.disk import measure_disk
+from ml_code.heap import return_large_blocks
 from ml_code.model_file.spec import LARGEST_FILE_MB
 from ml_code.segments import SegmentWriter
 from ml_code.telemetry import open_tracing
@@ -34,7 +35,6 @@ from serving.following.allowed import read_allowed_models
 from serving.following.follower import Follower
 from serving.following.model_files import ModelFiles
 from serving.following.unlogged import UnloggedColumns
-from serving.memory import return_large_blocks
 from serving.registry.reader import MlflowRegistry
 from serving.settings import ServingSettings
 

@@ -1,9 +1,14 @@
-"""Predicts batches of rows and writes the answers; reading, predicting and writing run in parallel."""
+"""Predicts batches of rows and writes the answers; reading, predicting and writing run in parallel.
+
+One thread reads, one thread writes, and several predict a batch each. The threads of the graph alone would not suffice:
+what converts a batch before and after the graph takes longer than a small graph itself.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -44,7 +49,7 @@ class Marks:
     input_file: str
 
 
-def write_answers(model: OnnxModel, batches: Iterable[Rows], marks: Marks, path: Path) -> int:
+def write_answers(model: OnnxModel, batches: Iterable[Rows], marks: Marks, path: Path, threads: int = 1) -> int:
     """Writes `input_id`, `prediction`, `probability_<class>` and the marks of every row.
 
     Returns:
@@ -55,13 +60,14 @@ def write_answers(model: OnnxModel, batches: Iterable[Rows], marks: Marks, path:
         batches: rows with the model's columns.
         marks: the same in every row.
         path: file to write; ends in `.parquet` or `.csv`.
+        threads: batches to predict at once.
 
     Raises:
-        DataCheckError: a cell is not what the model reads.
+        DataCheckError: a cell is not what the model reads; of several bad batches the first one counts.
         SourceError: the input is not a file of rows.
         StorageError: the input cannot be read.
     """
-    answers = (_answer(model, batch, marks) for batch in _read_ahead(batches))
+    answers = _answer_ahead(model, batches, marks, threads)
     first = next(answers, None)
     if first is None:
         first = _make_empty(model, marks)
@@ -86,17 +92,25 @@ def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter | pacsv.CSVW
     return pq.ParquetWriter(path, schema, use_dictionary=repeated)
 
 
-def _read_ahead(batches: Iterable[Rows]) -> Iterator[Rows]:
-    """Yields the same batches, and reads the next one ahead."""
+def _answer_ahead(model: OnnxModel, batches: Iterable[Rows], marks: Marks, threads: int) -> Iterator[pa.RecordBatch]:
+    """Yields the answers in order, predicts up to `threads` batches at once, and reads one more ahead."""
     iterator = iter(batches)
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, iterator, None)
-        while (batch := pending.result()) is not None:
-            pending = pool.submit(next, iterator, None)
-            yield batch
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(threads) as workers:
+
+        def begin() -> Future[pa.RecordBatch | None]:
+            return workers.submit(_answer, model, reader.submit(next, iterator, None), marks)
+
+        pending = deque(begin() for _ in range(threads + 1))
+        while (answer := pending.popleft().result()) is not None:
+            pending.append(begin())
+            yield answer
 
 
-def _answer(model: OnnxModel, batch: Rows, marks: Marks) -> pa.RecordBatch:
+def _answer(model: OnnxModel, read: Future[Rows | None], marks: Marks) -> pa.RecordBatch | None:
+    """The answers to a batch once it is read; None after the last one."""
+    batch = read.result()
+    if batch is None:
+        return None
     answers, probabilities = model.run(feed_batch(model.spec.features, batch.columns, batch.first))
     return _make_batch(model, batch.ids, answers, probabilities, marks)
 

@@ -15,14 +15,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ml_code.addresses import NamedFiles
 from ml_code.batch.inputs import count_rows_of_groups, list_inputs, read_batches
 from ml_code.errors import CatalogError, DataCheckError, NoChampionError
+from ml_code.heap import return_free_memory
 from ml_code.reading.rules import Reading
 from ml_code.storage import StoredObject
 from ml_code.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ml_code.model_file.onnx_model import OnnxModel
 
 SHARD_ROWS = 1_000_000
 """Rows of a shard of a Parquet file, up to the end of a row group; a CSV file is one shard."""
@@ -129,19 +133,25 @@ def plan_batch(
     return shards
 
 
-def predict_shard(workspace: Workspace, shard: Shard) -> Part:
-    """Predicts one shard, and writes all its answers at once.
+def predict_shards(workspace: Workspace, shards: Sequence[Shard]) -> list[Part]:
+    """Predicts the shards of a task in turn, and writes all answers of a shard at once; the model is opened once.
 
     Raises:
         DataCheckError: a column is missing, or a cell is not what the model reads.
         StorageError: the store refuses, or the input is gone.
     """
-    from ml_code.batch.answers import Marks, write_answers  # noqa: PLC0415  needed by a shard, not by a plan
-    from ml_code.model_file.onnx_model import OnnxModel  # noqa: PLC0415
+    from ml_code.model_file.onnx_model import OnnxModel  # noqa: PLC0415  needed by a shard, not by a plan
 
-    storage = workspace.storage
-    model = OnnxModel(storage.read_bytes(shard.model_uri), workspace.settings.batch_threads)
-    with storage.create(shard.output_uri) as path:
+    # All shards of a plan have the same model file.
+    model = OnnxModel(workspace.storage.read_bytes(shards[0].model_uri), workspace.settings.batch_threads)
+    return_free_memory()
+    return [_predict_shard(workspace, shard, model) for shard in shards]
+
+
+def _predict_shard(workspace: Workspace, shard: Shard, model: OnnxModel) -> Part:
+    from ml_code.batch.answers import Marks, write_answers  # noqa: PLC0415
+
+    with workspace.storage.create(shard.output_uri) as path:
         batches = read_batches(
             workspace.named_files,
             shard.input_uri,
@@ -152,7 +162,7 @@ def predict_shard(workspace: Workspace, shard: Shard) -> Part:
             rows=shard.rows,
         )
         marks = Marks(shard.model, shard.version, shard.predicted_at, shard.input_uri)
-        rows = write_answers(model, batches, marks, path)
+        rows = write_answers(model, batches, marks, path, workspace.settings.batch_threads)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Part(shard.output_uri, rows, digest)

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ml_code.errors import MlopsError
+from ml_code.heap import return_free_memory
 from ml_code.model_file.onnx_model import OnnxModel
 from serving.answering.rows import RowParser
 from serving.answering.served import ServedModel, Version
 from serving.errors import RefusedModelError, RegistryError
 from serving.following.model_files import ModelFiles
-from serving.memory import describe_shortage, fits_alone, return_free_memory
+from serving.memory import describe_shortage, fits_alone
 from serving.registry.names import CHALLENGER, CHAMPION, SHADOW
 from serving.registry.reader import RegisteredModel, Registry
 

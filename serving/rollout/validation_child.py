@@ -16,9 +16,9 @@ from typing import Any
 import orjson
 
 from ml_code.errors import MlopsError
+from ml_code.heap import return_large_blocks
 from ml_code.model_file.onnx_model import OnnxModel
 from serving.limits import LARGE_THREADS, LONGEST_ANSWER_MS, MAX_BODY_BYTES, MAX_PROBABILITIES, MAX_ROWS
-from serving.memory import return_large_blocks
 
 ADDRESS_SPACE_BYTES = 2_000_000_000
 """On top of what the libraries have mapped, which is far more than they use."""

@@ -88,7 +88,7 @@ def predict(settings: Settings, content: bytes, source: str) -> None:
     """The three tasks of the DAG, one after the other."""
     workspace = Workspace(settings, connect_tracker=lambda _: Registry(content))  # type: ignore[arg-type, return-value]
     planned = shards.plan_batch(workspace, "passengers", BATCH, NOW, source)
-    shards.finish_batch(workspace, planned, [shards.predict_shard(workspace, shard) for shard in planned])
+    shards.finish_batch(workspace, planned, shards.predict_shards(workspace, planned))
 
 
 def fork(run: Callable[[], None]) -> int:

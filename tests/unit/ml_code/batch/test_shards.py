@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ml_code.batch.shards import Part, Shard, finish_batch, plan_batch, predict_shard
+from ml_code.batch.shards import Part, Shard, finish_batch, plan_batch, predict_shards
 from ml_code.data import features
 from ml_code.data.snapshots import prepare
 from ml_code.datasets import load_dataset
@@ -50,7 +50,7 @@ def workspace(tmp_path: Path, settings: Settings, model_file: bytes, monkeypatch
 
 def run(workspace: Workspace, source: str, batch_id: str = "once") -> pd.DataFrame:
     shards = plan_batch(workspace, "passengers", batch_id, NOW, source)
-    parts = [predict_shard(workspace, shard) for shard in shards]
+    parts = predict_shards(workspace, shards)
     finish_batch(workspace, shards, parts)
     return pd.concat([read_part(part) for part in parts], ignore_index=True)
 
@@ -231,6 +231,18 @@ def test_a_batch_that_lacks_a_part_is_not_finished(tmp_path: Path, workspace: Wo
         finish_batch(workspace, shards, [])
 
 
+def test_a_task_of_several_shards_opens_its_model_once(
+    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+    monkeypatch.setattr("ml_code.model_file.onnx_model.OnnxModel", lambda *given: opened.append(1) or OnnxModel(*given))
+    monkeypatch.setattr("ml_code.batch.shards.SHARD_ROWS", 10)
+    source = write_parquet(tmp_path / "new.parquet", make_typed_rows(rows=30), row_group_size=10)
+    assert len(run(workspace, source)) == 30
+    assert len(list((tmp_path / "predictions/passengers/once").glob("part-*"))) == 3
+    assert len(opened) == 1
+
+
 def test_a_shard_that_is_killed_anywhere_gives_the_same_bytes_when_it_is_repeated(
     tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,7 +250,7 @@ def test_a_shard_that_is_killed_anywhere_gives_the_same_bytes_when_it_is_repeate
     source = write_parquet(tmp_path / "large.parquet", make_typed_rows(rows=50_000), row_group_size=10_000)
     [shard] = plan_batch(workspace, "passengers", "killed", NOW, source)
     started = time.monotonic()
-    undisturbed = predict_shard(workspace, shard)
+    [undisturbed] = predict_shards(workspace, [shard])
     seconds = time.monotonic() - started
     Path(undisturbed.uri).unlink()
     command = [sys.executable, "-c", SHARD_PROGRAM]
@@ -258,19 +270,19 @@ def test_a_shard_that_is_killed_anywhere_gives_the_same_bytes_when_it_is_repeate
         else:  # it had ended: the machine is quicker than a moment ago
             seconds /= 2
         assert not Path(undisturbed.uri).exists() or Path(undisturbed.uri).stat().st_size > 0
-        assert predict_shard(workspace, shard) == undisturbed
+        assert predict_shards(workspace, [shard]) == [undisturbed]
         Path(undisturbed.uri).unlink()
 
 
 SHARD_PROGRAM = """
 import json, os
-from ml_code.batch.shards import Shard, predict_shard
+from ml_code.batch.shards import Shard, predict_shards
 from ml_code.settings import Settings
 from ml_code.workspace import open_workspace
 import ml_code.batch.answers, ml_code.model_file.onnx_model
 shard, settings = Shard(**json.loads(os.environ["SHARD"])), Settings(**json.loads(os.environ["SETTINGS"]))
 print("started", flush=True)
-predict_shard(open_workspace(settings), shard)
+predict_shards(open_workspace(settings), [shard])
 """
 
 

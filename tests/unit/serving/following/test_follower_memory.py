@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ml_code.heap import return_free_memory
 from serving.following.follower import Follower
-from serving.memory import return_free_memory
 from serving.registry.names import CHAMPION
 
 BLOCKS = 20_000
