@@ -117,6 +117,22 @@ def test_every_panel_of_the_dashboards_has_data(stack: Stack, prometheus: Promet
     wait_until(lambda: not find_empty(), 120, lambda: f"data in every panel, found none in {find_empty()}", 3.0)
 
 
+def test_the_start_page_gets_the_figures_of_the_last_hour(stack: Stack, prometheus: Prometheus) -> None:
+    names = {"mlops:predictions:rate1m", "mlops:prediction_seconds:p99_5m", "mlops:prediction_error_ratio:5m"}
+
+    def read_newest() -> dict[str, float]:
+        stack.predict([FLOWER])
+        answer = httpx.get(f"{stack.gateway}/status/figures", timeout=15).raise_for_status().json()
+        return {found["metric"]["__name__"]: float(found["values"][-1][1]) for found in answer["data"]["result"]}
+
+    wait_until(
+        lambda: (found := read_newest()).keys() == names and found["mlops:prediction_seconds:p99_5m"] > 0,
+        120,
+        lambda: f"a value of each figure, found {read_newest()}",
+        1.0,
+    )
+
+
 def test_a_killed_replica_is_an_alert_until_it_is_back(stack: Stack, prometheus: Prometheus) -> None:
     wait_until(lambda: "ReplicaDown" not in prometheus.list_firing(), 120, "no replica is missed", 2.0)
     victim = stack.containers("serving")[0]

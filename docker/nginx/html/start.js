@@ -1,5 +1,5 @@
-// Fills the start page: which programs are up, their addresses, the models that serve (models.js, loop.js) and alerts (alerts.js). It
-// refreshes every 5 seconds. A program that does not respond is shown as down and never stops the page.
+// Fills the start page: which programs are up, their addresses, the models that serve (models.js, loop.js), alerts (alerts.js)
+// and charts (figures.js). It refreshes every 5 seconds. A program that does not respond is shown as down and never stops the page.
 "use strict";
 
 const REFRESH_MILLISECONDS = 5000;
@@ -108,7 +108,7 @@ async function refresh() {
   if (!areAddressesShown) {
     areAddressesShown = await showAddresses().then(() => true, () => false);
   }
-  await Promise.all([checkModels(), checkAlerts(), ...["airflow", "mlflow", "minio"].map(checkProgram)]);
+  await Promise.all([checkModels(), checkAlerts(), checkFigures(), ...["airflow", "mlflow", "minio"].map(checkProgram)]);
   setTimeout(refresh, REFRESH_MILLISECONDS);
 }
 

@@ -198,7 +198,7 @@ def test_the_start_page_runs_no_script_but_its_own(gateway: httpx.Client) -> Non
     assert "script-src 'self';" in policy
     assert "unsafe" not in policy
     assert page.headers["X-Content-Type-Options"] == "nosniff"
-    for name in ("start.css", "start.js", "models.js", "loop.js", "alerts.js"):
+    for name in ("start.css", "start.js", "models.js", "loop.js", "alerts.js", "figures.js"):
         assert name in page.text
         assert gateway.get(f"/{name}").status_code == 200
     # Links have the scheme by which the page was opened: a proxy may do TLS.
