@@ -9,7 +9,8 @@ import httpx
 from tests.integration.gateway.containers import Fleet, wait_until
 
 ALERTS = '{__name__=~"ALERTS|mlops:alert_fired_timestamp_seconds",alertstate=~"firing|"}'
-FIGURES = '{__name__=~"mlops:predictions:rate1m|mlops:prediction_seconds:p99_5m|mlops:prediction_error_ratio:5m"}[1h:30s]'
+NAMES = "mlops:predictions:rate1m|mlops:prediction_seconds:p99_5m|mlops:prediction_error_ratio:5m"
+FIGURES = f'{{__name__=~"{NAMES}"}}[1h:30s]'
 
 
 def test_without_prometheus_the_start_page_has_neither(gateway: httpx.Client) -> None:
