@@ -138,7 +138,14 @@ def make_follower(settings: ServingSettings, registry: MlflowRegistry) -> Follow
     files = ModelFiles(settings.state_dir, f"{settings.pool}-{settings.replica}")
     read_allowed = partial(read_allowed_models, settings.catalog_dir)
     limit_bytes = LARGEST_FILE_MB * 1_000_000
-    return Follower(registry, files, pool=settings.pool, read_allowed=read_allowed, limit_bytes=limit_bytes)
+    return Follower(
+        registry,
+        files,
+        pool=settings.pool,
+        read_allowed=read_allowed,
+        limit_bytes=limit_bytes,
+        most_open=settings.max_open_models,
+    )
 
 
 def make_log(settings: ServingSettings) -> PredictionLog | None:

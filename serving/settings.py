@@ -32,6 +32,9 @@ class ServingSettings(BaseSettings):
     )
     default_model: str = Field(default="iris", description="the model that POST /predict asks")
     poll_seconds: float = Field(default=2.0, gt=0, description="pause between two readings of the registry")
+    max_open_models: int = Field(
+        default=0, ge=0, description="champions whose sessions stay open; the one asked longest ago is closed; 0: all"
+    )
     replica: str = Field(
         default_factory=socket.gethostname, description="name of this replica; stays the same when it restarts"
     )

@@ -68,7 +68,7 @@ class OnnxModel:
             ModelFileError: the bytes are not an ONNX model, or lack a spec that fits the graph.
         """
         with open_profile() as profile:
-            self._session = _open_session(content, threads, profile=profile)
+            self._session = open_session(content, threads, profile=profile)
             self.spec = _read_spec(self._session)
             self._outputs = [self.spec.prediction_output]
             if self.spec.probabilities_output:
@@ -76,6 +76,15 @@ class OnnxModel:
             # Not a list: there an id of -1 would mean the last class.
             self._labels = None if self.spec.classes is None else dict(enumerate(self.spec.classes))
             self.chunk_rows = count_chunk_rows(self._measure_row() if profile else self._estimate_row())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the session is open."""
+        return self._session is not None
+
+    def hold(self) -> ort.InferenceSession:
+        """The session, which stays open for as long as the caller holds it."""
+        return self._session
 
     def predict_rows(self, rows: Rows) -> Prediction:
         """Predicts rows, with cells in the order of the spec's features; None is a missing value."""
@@ -90,11 +99,12 @@ class OnnxModel:
 
         Many rows are computed in chunks: a category of 5,000 texts makes 40 kB of a row, 400 MB of 10,000.
         """
-        rows = len(next(iter(feed.values())))
+        session, rows = self.hold(), len(next(iter(feed.values())))
         if rows <= self.chunk_rows:
-            outputs = self._session.run(self._outputs, feed)
+            outputs = session.run(self._outputs, feed)
         else:
-            chunks = [self._run_chunk(feed, start) for start in range(0, rows, self.chunk_rows)]
+            parts = [slice(start, start + self.chunk_rows) for start in range(0, rows, self.chunk_rows)]
+            chunks = [session.run(self._outputs, {name: feed[name][part] for name in feed}) for part in parts]
             outputs = [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
         return outputs[0].reshape(-1), outputs[1] if len(outputs) > 1 else None
 
@@ -121,18 +131,10 @@ class OnnxModel:
                     f"expected at most {GOLDEN_TOLERANCE:g}; train again"
                 )
 
-    def _run_chunk(self, feed: Feed, start: int) -> list[npt.NDArray[np.generic]]:
-        part = slice(start, start + self.chunk_rows)
-        found: list[npt.NDArray[np.generic]] = self._session.run(
-            self._outputs, {name: cells[part] for name, cells in feed.items()}
-        )
-        return found
-
     def _measure_row(self) -> float:
         """The bytes that the graph takes for one row, by the profile of a run of the golden rows."""
-        golden = self.spec.golden.rows
         try:
-            rows = (golden * MEASURED_ROWS)[:MEASURED_ROWS]
+            rows = (self.spec.golden.rows * MEASURED_ROWS)[:MEASURED_ROWS]
             self._session.run(self._outputs, feed_rows(self.spec.features, rows))
         except Exception:  # onnxruntime's exceptions share no root; the replay of the golden rows tells the cause
             rows = []
@@ -200,7 +202,7 @@ class BareModel:
         Raises:
             ModelFileError: ONNX Runtime cannot open it.
         """
-        self._session = _open_session(content, 1, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
+        self._session = open_session(content, 1, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
 
     def run(self, outputs: Sequence[str], feed: Feed, seconds: float = LONGEST_RUN_SECONDS) -> list[Any]:
         """Returns the named outputs: arrays, or lists where the graph has sequences.
@@ -232,12 +234,17 @@ def shorten(error: object) -> str:
     return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 3]}..."
 
 
-def _open_session(
+def open_session(
     content: bytes,
-    threads: int,
+    threads: int = 1,
     level: ort.GraphOptimizationLevel = ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
     profile: Path | None = None,
 ) -> ort.InferenceSession:
+    """Opens a session that keeps no core busy while it waits.
+
+    Raises:
+        ModelFileError: ONNX Runtime cannot open the file.
+    """
     options = ort.SessionOptions()
     if profile is not None:
         options.enable_profiling = True

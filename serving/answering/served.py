@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -70,7 +70,8 @@ class ServedModel:
     """One version that answers; replaced as a whole, never changed.
 
     A challenger answers in a thread of its own. However slow it is, the replica still answers with the champion,
-    follows the registry and reports its figures.
+    follows the registry and reports its figures. Where a model's session may be closed, `opener` is the thread that
+    opens it for a request.
     """
 
     identity: Version
@@ -78,6 +79,7 @@ class ServedModel:
     since: str
     model: OnnxModel
     parser: RowParser
+    opener: Executor | None = None
     header: bytes = field(init=False)
     _tail: bytes = field(init=False)
     _tallier: Tallier = field(init=False)
@@ -165,7 +167,14 @@ class ServedModel:
             return await asyncio.get_running_loop().run_in_executor(self._thread, run, function, body, *rest)
         if room is not None and len(body) > LARGE_BYTES:
             return await room.compute(run, function, body, *rest)
+        if self.opener is not None and not self.model.is_open:
+            return await asyncio.get_running_loop().run_in_executor(self.opener, self._open, run, function, body, *rest)
         return run(function, body, *rest)
+
+    def _open(self, run: Callable[..., Answer], *given: Any) -> Answer:
+        """Opens the session before the time of the computing begins."""
+        self.model.hold()
+        return run(*given)
 
     def _answer(self, body: bytes, request_id: bytes, with_probabilities: bool, is_replay: bool) -> Answer:
         read = self._accept(self.parser.parse(body), is_replay)

@@ -15,7 +15,9 @@ from ml_code.model_file.onnx_model import OnnxModel
 from serving.answering.rows import RowParser
 from serving.answering.served import ServedModel, Version
 from serving.errors import RefusedModelError, RegistryError
+from serving.following.downloads import download
 from serving.following.model_files import ModelFiles
+from serving.following.open_models import OpenModels
 from serving.memory import describe_shortage, fits_alone
 from serving.registry.names import CHALLENGER, CHAMPION, SHADOW
 from serving.registry.reader import RegisteredModel, Registry
@@ -61,6 +63,7 @@ class Follower:
         pool: str,
         read_allowed: Callable[[], Mapping[str, str]],
         limit_bytes: int,
+        most_open: int = 0,
     ) -> None:
         self._registry = registry
         self._files = files
@@ -68,6 +71,7 @@ class Follower:
         self._allowed = dict(read_allowed())
         self._aliases = (CHAMPION, CHALLENGER, SHADOW) if pool == "canary" else (CHAMPION,)
         self._limit_bytes = limit_bytes
+        self._open_models = OpenModels(files, most_open)
         self._open_until: dict[Slot, datetime | None] = {}
         # Where the registry was not seen to keep the model: one that was made again counts from version 1.
         self._unconfirmed: set[Slot] = set()
@@ -130,8 +134,10 @@ class Follower:
         for name in sorted(self._allowed):
             changed |= await self._converge_model(name, models.get(name))
         if changed:
+            await asyncio.to_thread(self._open_models.follow, list(self.slots.values()))
             in_use = {served.identity.sha256 for served in self.slots.values()}
             await asyncio.to_thread(self._files.prune, in_use)
+        if self._open_models.take_closed() or changed:
             await asyncio.to_thread(return_free_memory)
 
     @property
@@ -187,7 +193,8 @@ class Follower:
     async def _converge_slot(self, slot: Slot, version: str) -> bool:
         served = self.slots.get(slot)
         failure = self.failures.get(slot)
-        if served and served.identity.version == version and slot not in self._unconfirmed:
+        is_there = served is not None and served.identity not in self._open_models.lost
+        if served and is_there and served.identity.version == version and slot not in self._unconfirmed:
             self.failures.pop(slot, None)
             if slot in self._unrecorded:
                 await self._record(slot, served)
@@ -205,7 +212,9 @@ class Follower:
         try:
             if identity is None:
                 identity = Version(slot[0], version, await self._registry.read_digest(slot[0], version))
-            served = before if before and before.identity == identity else await self._open(slot, identity, since)
+            is_there = identity not in self._open_models.lost
+            is_same = before is not None and before.identity == identity and is_there
+            served = before if before and is_same else await self._open(slot, identity, since)
         except (RegistryError, RefusedModelError, MlopsError, OSError) as error:
             self._fail(slot, version, error)
             return False
@@ -215,6 +224,7 @@ class Follower:
         if served is before:
             return False
         self.slots[slot] = served
+        await asyncio.to_thread(self._open_models.follow, list(self.slots.values()))
         logger.info("%s: %s is now version %s (%s)", slot[0], slot[1], version, identity.sha256[:12])
         if slot[1] == CHAMPION and since is None:
             await self._record(slot, served)
@@ -234,11 +244,12 @@ class Follower:
     async def _open(self, slot: Slot, identity: Version, since: str | None) -> ServedModel:
         moment = since or datetime.now(UTC).isoformat(timespec="seconds")
         for other in self.slots.values():
-            if other.identity.sha256 == identity.sha256 and other.identity.name == identity.name:
+            is_same = other.identity.sha256 == identity.sha256 and other.identity.name == identity.name
+            if is_same and other.identity not in self._open_models.lost:
                 return replace(other, identity=identity, variant=slot[1], since=moment)
         content = await asyncio.to_thread(self._files.read, identity.sha256)
         if content is None:
-            content = await self._download(identity)
+            content = await download(self._registry, self._files, identity, self._limit_bytes)
         try:
             model = await asyncio.wait_for(asyncio.to_thread(self._load, identity, content), LOAD_SECONDS)
         except TimeoutError as error:
@@ -246,24 +257,8 @@ class Follower:
                 f"{identity.name} version {identity.version}: found a file that still opens after {LOAD_SECONDS:g} s, "
                 "expected one that answers its golden rows; register another version, and restart to free the core"
             ) from error
-        return ServedModel(identity, slot[1], moment, model, RowParser(model.spec))
-
-    async def _download(self, identity: Version) -> bytes:
-        temporary = self._files.temporary_path()
-        try:
-            digest = await self._registry.download(identity.name, identity.version, temporary, self._limit_bytes)
-            if digest != identity.sha256:
-                raise RefusedModelError(
-                    f"{identity.name} version {identity.version}: found a model file with sha256 {digest}, expected "
-                    f"{identity.sha256} by its tag; the file was truncated or altered: register the model again"
-                )
-            await asyncio.to_thread(self._files.keep, temporary, digest)
-        finally:
-            temporary.unlink(missing_ok=True)
-        content = await asyncio.to_thread(self._files.read, identity.sha256)
-        if content is None:
-            raise OSError(f"{self._files.path(identity.sha256)}: the file that was just written is gone")
-        return content
+        self._open_models.lost.discard(identity)
+        return ServedModel(identity, slot[1], moment, model, RowParser(model.spec), self._open_models.thread)
 
     def _load(self, identity: Version, content: bytes) -> OnnxModel:
         if shortage := describe_shortage(len(content)):
@@ -272,7 +267,7 @@ class Follower:
             raise OSError(reason) if fits_alone(len(content)) else RefusedModelError(reason)
         with self._files.guard_load(identity):
             try:
-                model = OnnxModel(content)
+                model = self._open_models.open(content, identity)
                 model.replay_golden()
             except MlopsError:
                 raise

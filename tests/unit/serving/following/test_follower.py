@@ -91,7 +91,7 @@ def test_whatever_a_file_makes_a_library_raise_is_a_refusal(replica: Replica, mo
     def fail(_: bytes) -> None:
         raise IndexError("from the depths of a library")
 
-    monkeypatch.setattr(follower_module, "OnnxModel", fail)
+    monkeypatch.setattr("serving.following.open_models.OnnxModel", fail)
     replica.step()
     assert "from the depths" in replica.reasons()[0]
 
@@ -107,7 +107,7 @@ def test_a_file_that_never_opens_blocks_no_other_version(
 
     async def move_on() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(follower_module, "OnnxModel", EndlessModel)
+            patch.setattr("serving.following.open_models.OnnxModel", EndlessModel)
             patch.setattr(follower_module, "LOAD_SECONDS", 0.2)
             await replica.follower.step()
         reasons.extend(replica.reasons())
