@@ -56,7 +56,7 @@ def find_copies(target: pd.Series, features: dict[str, pd.Series]) -> dict[str, 
             continue
         share = f"in {known.sum() / aim.is_known.sum():.0%} of the rows with a target"
         if aim.is_number:
-            if cells.is_number and np.allclose(aim.values[known], cells.values[known], rtol=1e-9):
+            if cells.is_number and np.allclose(aim.values[known], cells.values[known], rtol=1e-9, atol=0):
                 copies[name] = f"it gives the target away: it is the same number, {share}"
         elif _stands_for(labels, cells, known):
             copies[name] = f"it gives the target away: each value stands for one class, {share}"

@@ -21,6 +21,11 @@ def test_a_column_that_repeats_the_target_gives_it_away() -> None:
     assert said.startswith("dollars: the target is this column times a constant")
 
 
+def test_small_numbers_that_differ_are_not_the_target() -> None:
+    price = pd.Series(np.arange(60) ** 1.5 * 1e-11)
+    assert find_copies(price, {"noise": pd.Series(np.arange(60.0)[::-1] * 1e-11)}) == {}
+
+
 def test_one_threshold_that_separates_the_classes_is_said() -> None:
     labels = pd.Series(["no"] * 30 + ["yes"] * 30)
     [said] = find_deciders(labels, {"score": pd.Series(np.arange(60.0)), "x": pd.Series(np.arange(60.0) % 7)})
