@@ -75,14 +75,22 @@ def parse_rows(header: list[str], raw: list[bytes], separator: str) -> pd.DataFr
 
 
 def set_total_apart(block: Block) -> Block:
-    """The block without its last record, which is invalid, if that is a total of the rows above it."""
+    """The block without its last record, which is invalid, if that is a total of the rows above it.
+
+    In a column where a row above has such a word too, it is a category.
+    """
     if not block.raw:
         return block
-    first = next((cell for cell in block.frame.iloc[-1] if isinstance(cell, str) and cell.strip()), "")
-    if clean_text(first).rstrip(" :").casefold() not in TOTALS:
+    columns = (block.frame[name] for name in block.frame.columns)
+    first = next((cells for cells in columns if isinstance(cells.iloc[-1], str) and cells.iloc[-1].strip()), None)
+    if first is None or not _is_total(first.iloc[-1]) or first.iloc[:-1].dropna().map(_is_total).any():
         return block
     total = BadRow(block.lines[-1], "", "found a total, expected a row", show(block.raw[-1]))
     return Block(block.lines[:-1], block.raw[:-1], block.frame.iloc[:-1], [*block.bad, total])
+
+
+def _is_total(cell: str) -> bool:
+    return clean_text(cell).rstrip(" :").casefold() in TOTALS
 
 
 def is_utf8(content: bytes) -> bool:

@@ -37,6 +37,13 @@ def test_a_total_in_the_last_line_is_an_invalid_row(tmp_path: Path, workspace: W
     assert (accepted.rows, accepted.bad_rows) == (121, 1)
 
 
+def test_a_total_that_rows_above_have_as_well_is_a_category(tmp_path: Path) -> None:
+    lines = [f"{('good', 'average', 'poor')[n % 3]},{n % 9},{n * 7 % 100 / 2}" for n in range(120)]
+    file = write(tmp_path, ["condition,size,price", *lines, "average,4,7.5"])
+    draft = draft_dataset(file, Request("price"))
+    assert (draft.bad, draft.rows) == ([], 121)
+
+
 def test_a_note_below_the_table_is_neither_a_class_nor_a_category(tmp_path: Path) -> None:
     lines = [f"{n * 37 % 90},{n % 9},{('yes', 'no')[n % 3 == 0]}" for n in range(120)]
     draft = draft_dataset(write(tmp_path, ["a,b,y", *lines, "Note: figures, of March, 2024"]), Request("y"))
