@@ -100,11 +100,12 @@ def _read_sheet(content: bytes, name: str, sheet: str | None) -> Iterator[list[A
 def _fill_merged(rows: list[list[Any]], ranges: Sequence[Any]) -> list[list[Any]]:
     """The rows, with the value of each cell that is merged over several rows in all of them.
 
-    Cells that are merged to the right stay empty: they are titles.
+    Cells that are merged to the right stay empty: they are titles. Empty ones beside the table are no part of it.
     """
     for (top, left), (bottom, _) in ranges:
-        for row in rows[top + 1 : bottom + 1]:
-            row[left] = rows[top][left]
+        if top < len(rows) and left < len(rows[top]):
+            for row in rows[top + 1 : bottom + 1]:
+                row[left] = rows[top][left]
     return rows
 
 

@@ -72,6 +72,12 @@ def test_a_cell_that_is_merged_over_several_rows_counts_in_each() -> None:
     assert read(write_workbook({"S": headed}, merged=["A1:B1"])) == [["Seoul", "1"], ["Busan", "4"]]
 
 
+@pytest.mark.parametrize("merged", ["D1:D3", "A9:A12", "D7:E9"])
+def test_empty_cells_that_are_merged_beside_the_table_do_no_harm(merged: str) -> None:
+    book = write_workbook({"S": [["city", "size"], ["Seoul", 1], ["Busan", 4]]}, merged=[merged])
+    assert read(book) == [["Seoul", "1"], ["Busan", "4"]]
+
+
 def test_dates_and_truths_and_whole_numbers_are_texts_of_people() -> None:
     book = write_workbook({"S": [["day", "ok", "n"], ['<c s="1"><v>45000</v></c>', True, 12345678.0]]})
     assert read(book) == [["2023-03-15", "True", "12345678"]]
