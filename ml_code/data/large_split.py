@@ -134,20 +134,24 @@ def _draw_rows(
     train, holdout, witnesses, start = [], [], _Witnesses(), 0
     for block in blocks.read():
         rows = slice(start, start + len(block))
+        is_held, lots = is_held_out[rows], _cast_lots(positions[rows], start)
         start += len(block)
-        is_held, places = is_held_out[rows], positions[rows]
-        holdout.append(block[is_held & _draw(places, shares[1])])
+        holdout.append(block[is_held & _draw(lots, shares[1])])
         own = block[~is_held]
-        train.append(own[_draw(places[~is_held], shares[0]) | witnesses.find(dataset, own)])
+        train.append(own[_draw(lots[~is_held], shares[0]) | witnesses.find(dataset, own)])
     return pd.concat(train, ignore_index=True), pd.concat(holdout, ignore_index=True)
 
 
-def _draw(positions: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.bool_]:
-    """Whether each row is drawn, by a hash of its position."""
-    if share >= 1:
-        return np.ones(len(positions), bool)
-    drawn: npt.NDArray[np.bool_] = pd.util.hash_array(positions.view(np.uint64)) < np.uint64(share * 2**64)
-    return drawn
+def _cast_lots(positions: npt.NDArray[np.float64], start: int) -> npt.NDArray[np.uint64]:
+    """A hash of each row's position and number: the rows of a group have one position, and are drawn one by one."""
+    numbers = np.arange(start, start + len(positions), dtype=np.uint64)
+    lots: npt.NDArray[np.uint64] = pd.util.hash_array(positions.view(np.uint64) ^ pd.util.hash_array(numbers))
+    return lots
+
+
+def _draw(lots: npt.NDArray[np.uint64], share: float) -> npt.NDArray[np.bool_]:
+    """Whether each row is drawn."""
+    return np.ones(len(lots), bool) if share >= 1 else lots < np.uint64(share * 2**64)
 
 
 @dataclass(slots=True)

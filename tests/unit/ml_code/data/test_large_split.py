@@ -83,6 +83,19 @@ def test_samples_are_drawn_by_row_and_describe_all_rows(tmp_path: Path, monkeypa
     assert len(grown.split.holdout.merge(holdout.drop_duplicates(), how="inner")) >= len(holdout) - 2
 
 
+def test_samples_of_few_groups_have_rows_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows of a group have one position."""
+    rows = pd.concat([make_typed_rows()] * 10, ignore_index=True).assign(town=[f"t{n % 20}" for n in range(4000)])
+    dataset = make_dataset(group="town")
+    whole = split_blocks(dataset, write(tmp_path, rows)).split
+    monkeypatch.setattr(large_split, "HOLDOUT_ROWS", 200)
+    monkeypatch.setattr(large_split, "TRAIN_ROWS", 400)
+    drawn = split_blocks(dataset, write(tmp_path, rows)).split
+    assert 140 < len(drawn.holdout) < 260
+    assert 320 < len(drawn.train) < 500
+    assert set(drawn.holdout["town"]) == set(whole.holdout["town"])
+
+
 def test_one_class_is_refused_as_in_memory(tmp_path: Path) -> None:
     with pytest.raises(DataCheckError, match="found the one class 'dead'"):
         split_blocks(make_dataset(), write(tmp_path, make_typed_rows().assign(outcome="dead")))
