@@ -17,6 +17,7 @@ from ml_code.gate.evidence import show_names
 from ml_code.model_file.onnx_model import OnnxModel, Prediction
 from ml_code.model_file.spec import Label, ModelSpec
 from ml_code.tracking import MODEL, SHA256, RunRecord, Tracker
+from ml_code.ways import FIT, ON_CLUSTER, WORKERS
 from ml_code.workspace import Workspace
 
 UNKNOWN_HOLDOUT = "unknown"
@@ -122,6 +123,10 @@ def count_tries(tracker: Tracker, run: RunRecord) -> int:
 
 
 def _name_recipe(run: RunRecord) -> tuple[str | None, ...]:
-    """What decides a model's file, given its rows; a model from elsewhere is its file."""
-    recipe = run.tags.get("estimator"), run.params.get("hyperparameters"), run.params.get("mix")
+    """What decides a model's file, given its rows; a model from elsewhere is its file.
+
+    Another number of workers of a cluster gives another model. Rows in memory and rows on a disk give the same one.
+    """
+    workers = run.tags.get(WORKERS) if run.tags.get(FIT) == ON_CLUSTER else None
+    recipe = run.tags.get("estimator"), run.params.get("hyperparameters"), run.params.get("mix"), workers
     return recipe if run.tags.get("model_type") != "onnx" else (*recipe, run.tags.get(SHA256))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import Settings
 from ml_code.tracking import RunRecord
 from ml_code.training import baseline
+from ml_code.ways import FIT, WORKERS
 from tests.unit.ml_code.gate.rents import Loop
 
 
@@ -121,6 +122,28 @@ def test_different_models_on_one_snapshot_are_tries_and_a_repetition_is_none(loo
     assert tries == [1, 2, 2]
     loop.bring(310)
     assert loop.decide(loop.train(C=1.0)).tries == 1
+
+
+@pytest.mark.parametrize(
+    ("ways", "tries"),
+    [
+        ([("cluster", "2"), ("cluster", "4"), ("cluster", "4")], [1, 2, 2]),
+        ([None, ("memory", "1"), ("external", "1")], [1, 1, 1]),
+    ],
+    ids=["another number of workers", "the same model"],
+)
+def test_a_fit_that_gives_another_model_is_a_try(
+    loop: Loop, ways: Sequence[tuple[str, str] | None], tries: Sequence[int]
+) -> None:
+    found = []
+    for way in ways:
+        run_id = loop.train()
+        run = loop.tracker.runs[run_id]
+        told = {} if way is None else {FIT: way[0], WORKERS: way[1]}  # a run of an older release has none
+        kept = {name: value for name, value in run.tags.items() if name not in {FIT, WORKERS}}
+        loop.tracker.runs[run_id] = replace(run, tags=kept | told)
+        found.append(loop.decide(run_id).tries)
+    assert found == tries
 
 
 def test_a_run_that_lost_to_another_one_is_a_try(loop: Loop) -> None:
