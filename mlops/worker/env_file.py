@@ -68,10 +68,15 @@ def format_settings(settings: Mapping[str, str]) -> str:
     """The text of an .env file, in which Compose replaces nothing.
 
     Raises:
-        WorkerError: a value has more than one line.
+        WorkerError: a value has more than one line, or backslashes that no quotes can hold.
     """
     if broken := [name for name, value in settings.items() if "\n" in value or "\r" in value]:
         raise WorkerError(f"settings: expected one line each, found several in {', '.join(broken)}; correct .env")
+    if broken := [name for name, value in settings.items() if value.endswith("\\") or "\\'" in value]:
+        raise WorkerError(
+            "settings: expected no backslash at the end or before a single quote, which Compose cannot read, found one "
+            f"in {', '.join(broken)}; choose another value in .env, and `make up` again"
+        )
     lines = (f"{name}={_quote(value)}" for name, value in settings.items())
     return "\n".join(["# Of `mlops worker env`. It holds passwords: only its owner may read it.", *lines])
 
@@ -99,5 +104,6 @@ def find_address(host: str) -> str:
 def _quote(value: str) -> str:
     if _PLAIN.fullmatch(value):
         return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    # Between single quotes Compose reads a backslash as one, but for that before a quote.
+    escaped = value.replace("'", "\\'")
     return f"'{escaped}'"

@@ -63,11 +63,27 @@ def test_a_published_secret_does_not_leave_this_host(name: str) -> None:
         list_settings(STACK | {name: EXAMPLE[name]}, None, RELEASE, "")
 
 
-@pytest.mark.parametrize("value", ["plain-09", "with space", "a#b", "$HOME", "it's", 'say "x"', "back\\slash", "${A}"])
-def test_compose_reads_each_value_as_it_is(tmp_path: Path, value: str) -> None:
-    file = tmp_path / ".env"
-    file.write_text(format_settings({"S3_TASKS_PASSWORD": value, "NEXT": "one"}))
-    assert dotenv_values(file, interpolate=False) == {"S3_TASKS_PASSWORD": value, "NEXT": "one"}
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("plain-09", "plain-09"),
+        ("with space", "'with space'"),
+        ("a#b", "'a#b'"),
+        ("$HOME ${A}", "'$HOME ${A}'"),
+        ("it's", r"'it\'s'"),
+        ("back\\slash", r"'back\slash'"),
+        ("ends\\", None),
+        (r"it\'s", None),
+    ],
+)
+def test_a_value_is_quoted_as_compose_reads_it_or_refused(value: str, written: str | None) -> None:
+    settings = {"S3_TASKS_PASSWORD": value, "NEXT": "one"}
+    if written is None:
+        with pytest.raises(WorkerError, match=r"expected no backslash .* in S3_TASKS_PASSWORD; choose") as refused:
+            format_settings(settings)
+        assert value not in str(refused.value)
+    else:
+        assert format_settings(settings).splitlines()[1:] == [f"S3_TASKS_PASSWORD={written}", "NEXT=one"]
 
 
 def test_a_value_of_several_lines_is_refused() -> None:
