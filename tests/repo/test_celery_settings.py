@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 from functools import cache
+
+import yaml
 
 from tests.repo.repository import ROOT, list_celery_services, list_imports
 
@@ -59,6 +62,15 @@ def test_the_broker_sends_no_message_again_while_its_task_runs() -> None:
         visibility = float(read_setting(service, "celery_broker_transport_options", "visibility_timeout"))
         # A message is taken before its task runs, and may have waited as long as a task may wait.
         assert visibility > longest + float(read_setting(service, "scheduler", "task_queued_timeout"))
+
+
+def test_a_worker_settles_a_message_when_its_task_begins_and_takes_none_ahead() -> None:
+    """A message that waits for the task's end comes again when a connection is cut, and ends the task like above."""
+    elsewhere = yaml.safe_load((ROOT / "docker/celery/worker.yaml").read_text())["services"]["airflow-worker"]
+    for environment in (CELERY["airflow-worker"]["environment"], elsewhere["environment"]):
+        assert environment["AIRFLOW__CELERY__TASK_ACKS_LATE"] == "False"
+        # Else it takes as many messages as it has slots beside the tasks that run, which other workers could begin.
+        assert json.loads(environment["AIRFLOW__CELERY__EXTRA_CELERY_CONFIG"]) == {"worker_disable_prefetch": True}
 
 
 def test_the_retries_of_a_task_last_longer_than_the_broker_is_away() -> None:
