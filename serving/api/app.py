@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter
 from typing import Any
 
@@ -11,6 +12,7 @@ from ml_code.monitoring.prediction_log.blocks import make_request_id
 from serving.answering.served import ServedModel
 from serving.answering.shadow import Shadows
 from serving.answering.wire import JSON_WIRE
+from serving.api.deadlines import DEADLINE, Deadline
 from serving.api.evidence import EvidenceBook
 from serving.api.inference_pages import render_inference_error
 from serving.api.metrics import PredictionMetrics
@@ -84,6 +86,8 @@ class PredictionApp:
             return
         except RequestError as error:
             status, body = _render(error, asked, request_id)
+        except asyncio.CancelledError:
+            status, body = _render(_find_late(scope, served), asked, request_id)
         except Exception:  # the edge of the process: the client gets an id, the log gets the traceback
             self._lines.fail(asked, request_id)
             status, body = _render(SERVER_FAILED, asked, request_id)
@@ -139,6 +143,17 @@ class PredictionApp:
             self.predictions.hold(asked, size_bytes)
         asked.body = await read_body(receive)
         return self.predictions.pick(asked)
+
+
+def _find_late(scope: Scope, served: ServedModel | None) -> RequestError:
+    """The error of a request that its deadline has cancelled; raises again what else has cancelled it.
+
+    A body that did not arrive in time is not a failure of the server: the front refuses it, uncounted.
+    """
+    deadline: Deadline | None = scope.get(DEADLINE)
+    if served is None or deadline is None or not deadline.uncancel():
+        raise  # noqa: PLE0704  called where it is handled
+    return deadline.describe()
 
 
 def _render(error: RequestError, asked: Asked, request_id: bytes) -> tuple[int, bytes]:

@@ -11,7 +11,7 @@ from time import perf_counter
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.api.deadlines import Deadlines
+from serving.api.deadlines import DEADLINE, Deadlines
 from serving.api.pages import answer_error
 from serving.api.traffic import HEALTH_PATHS, Traffic
 from serving.errors import RequestError
@@ -66,7 +66,7 @@ class Front:
             return
         started, status = perf_counter(), 0
         label = self._traffic.begin(scope["path"])
-        deadline = self._deadlines.begin()
+        deadline = scope[DEADLINE] = self._deadlines.begin()
 
         async def send_in_time(message: Message) -> None:
             nonlocal status
@@ -80,9 +80,7 @@ class Front:
         except asyncio.CancelledError:
             if not deadline.uncancel():
                 raise
-            found = f"found no answer after {self._deadlines.seconds} s"
-            error = RequestError(504, f"request: {found}, expected one; send fewer rows")
-            await answer_error(error)(scope, receive, send_in_time)
+            await answer_error(deadline.describe())(scope, receive, send_in_time)
         finally:
             self._deadlines.end(deadline)
             self._traffic.end(label, status, perf_counter() - started)

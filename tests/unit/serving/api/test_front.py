@@ -1,17 +1,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx
+import orjson
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ml_code.model_file.onnx_model import OnnxModel
+from serving.api.app import PredictionApp
 from serving.api.deadlines import Deadlines
 from serving.api.front import Front, MountedApp
+from serving.api.metrics import PredictionMetrics
+from serving.api.pages import make_pages
 from serving.api.traffic import Traffic
+from serving.following.follower import Follower
+from tests.unit.serving.app_client import JSON
 
 
 def answer_as(name: str) -> ASGIApp:
@@ -124,6 +134,88 @@ def test_a_request_that_someone_else_cancels_is_no_late_one() -> None:
         assert not sent
 
     asyncio.run(run())
+
+
+class FakeSpans:
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, int]] = []
+
+    def note(self, _: object, request_id: bytes, status: int, *__: object, **___: object) -> None:
+        self.noted.append((request_id.decode(), status))
+
+
+ROWS = [[5.1, 3.5, 1.4, 0.2]] * 1_000
+TENSOR = {"name": "rows", "shape": [1_000, 4], "datatype": "FP32", "data": ROWS}
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/iris/infer"])
+def test_a_prediction_that_takes_too_long_is_counted_logged_and_traced(
+    follower: Follower,
+    metrics: CollectorRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+) -> None:
+    content = ROWS if path == "/predict" else {"inputs": [TENSOR]}
+    caplog.set_level(logging.INFO, "serving.requests")
+    asyncio.run(follower.restore())
+    is_asked, is_over, spans = threading.Event(), threading.Event(), FakeSpans()
+
+    def hang(*_: object) -> None:
+        is_asked.set()
+        is_over.wait(60)
+
+    monkeypatch.setattr(OnnxModel, "predict_rows", hang)
+    pages = make_pages(follower, pool="stable", replica="one", default_model="iris")
+    known: Any = {"default_model": "iris", "pages": pages, "spans": spans}
+    front = make_front(PredictionApp(follower, PredictionMetrics(metrics), **known), timeout_seconds=3_600)
+
+    async def act(client: httpx.AsyncClient) -> list[httpx.Response]:
+        headers = JSON | {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
+        late = asyncio.create_task(client.post(path, content=orjson.dumps(content), headers=headers))
+        await asyncio.to_thread(is_asked.wait, 60)
+        [deadline] = front._deadlines._open
+        deadline.expire()
+        try:
+            return [await late]
+        finally:
+            is_over.set()
+
+    [answer] = ask(front, act)
+    request_id = answer.headers["x-request-id"]
+    assert (answer.status_code, answer.headers["x-model-version"]) == (504, "7")
+    assert answer.json().get("request_id", request_id) == request_id
+    assert metrics.get_sample_value("mlops_prediction_refusals_total", {"status": "504"}) == 1
+    assert spans.noted == [(request_id, 504)]
+    assert [(vars(line)["request_id"], vars(line)["status"]) for line in caplog.records] == [(request_id, 504)]
+
+
+def test_a_body_that_does_not_arrive_in_time_is_not_a_failure_of_the_server(
+    follower: Follower, metrics: CollectorRegistry
+) -> None:
+    asyncio.run(follower.restore())
+    app = PredictionApp(follower, PredictionMetrics(metrics), default_model="iris", pages=None)
+    front, sent, is_reading = make_front(app, timeout_seconds=3_600), [], asyncio.Event()
+
+    async def receive() -> Any:
+        is_reading.set()
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def run() -> None:
+        headers = [(name.encode(), value.encode()) for name, value in JSON.items()]
+        scope = {"type": "http", "path": "/predict", "method": "POST", "headers": headers, "query_string": b""}
+        late = asyncio.create_task(front(scope, receive, send))
+        await is_reading.wait()
+        [deadline] = front._deadlines._open
+        deadline.expire()
+        await late
+
+    asyncio.run(run())
+    assert sent[0]["status"] == 504
+    assert metrics.get_sample_value("mlops_prediction_refusals_total", {"status": "504"}) is None
 
 
 def test_deadlines_that_ended_cancel_nothing_and_are_not_kept() -> None:
