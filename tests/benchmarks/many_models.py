@@ -3,7 +3,7 @@
 Usage: python -m tests.benchmarks.many_models [COUNT MEGABYTES [OPEN]]   (default 200 models of 1 MB, all of them open)
 
 A stand-in for MLflow names the models. The CPU time is that of all threads of an idle replica. During the load a tenth
-of the models gets nine of ten requests, and the others are asked in turn. One model a second gets another version.
+of the models gets nine of ten requests at random; the others are asked in turn. Each second a model gets a version.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import statistics
 import sys
 import tempfile
@@ -40,7 +41,7 @@ DEPTH = 10
 TREES_PER_MB = 17
 IDLE_SECONDS = 20.0
 LOAD_SECONDS = 30.0
-RATE_PER_SECOND = 100
+RATE_PER_SECOND = 40
 SWAP_SECONDS = 1.0
 START_SECONDS = 600
 BODY = json.dumps([[0.5] * FEATURES]).encode()
@@ -49,7 +50,7 @@ BODY = json.dumps([[0.5] * FEATURES]).encode()
 def make_forest(megabytes: int, mark: str) -> bytes:
     """A forest of complete trees with random thresholds; the mark makes its digest its own."""
     trees, nodes, inner = megabytes * TREES_PER_MB, 2 ** (DEPTH + 1) - 1, 2**DEPTH - 1
-    random, numbers = np.random.default_rng(7), np.arange(nodes)
+    draw, numbers = np.random.default_rng(7), np.arange(nodes)
     is_inner = numbers < inner
     leaves = nodes - inner
     tree_ids = np.repeat(np.arange(trees), nodes)
@@ -61,8 +62,8 @@ def make_forest(megabytes: int, mark: str) -> bytes:
         n_targets=1,
         nodes_treeids=tree_ids.tolist(),
         nodes_nodeids=np.tile(numbers, trees).tolist(),
-        nodes_featureids=np.where(np.tile(is_inner, trees), random.integers(FEATURES, size=trees * nodes), 0).tolist(),
-        nodes_values=random.random(trees * nodes).tolist(),
+        nodes_featureids=np.where(np.tile(is_inner, trees), draw.integers(FEATURES, size=trees * nodes), 0).tolist(),
+        nodes_values=draw.random(trees * nodes).tolist(),
         nodes_modes=np.tile(np.where(is_inner, "BRANCH_LEQ", "LEAF"), trees).tolist(),
         nodes_truenodeids=np.tile(np.where(is_inner, 2 * numbers + 1, 0), trees).tolist(),
         nodes_falsenodeids=np.tile(np.where(is_inner, 2 * numbers + 2, 0), trees).tolist(),
@@ -225,14 +226,14 @@ def run_load(url: str, registry: Registry, *, swaps: bool) -> str:
         swapper.start()
     connection = HTTPConnection(urlsplit(url).netloc, timeout=60)
     latencies: dict[str, list[float]] = defaultdict(list)
-    popular = max(1, len(names) // 10)
+    popular, chance = max(1, len(names) // 10), random.Random(7)
     started = time.monotonic()
     for number in range(int(LOAD_SECONDS * RATE_PER_SECOND)):
         due = started + number / RATE_PER_SECOND
         time.sleep(max(0.0, due - time.monotonic()))
         is_rare = number % 10 == 9
-        rare, common = popular + number // 10 % (len(names) - popular), (number - number // 10) % popular
-        name = names[rare if is_rare else common]
+        # In turn, the popular ones would be closed just before they are asked, as soon as there is one too many.
+        name = names[popular + number // 10 % (len(names) - popular)] if is_rare else chance.choice(names[:popular])
         connection.request("POST", f"/models/{name}/predict", BODY, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         content = answer.read()
