@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10
 """Until the scheduler must have answered."""
 
+START_SECONDS = 120
+"""Until the workers of a cluster on this machine must have started."""
+
 COLLECTIVE_SECONDS = 20
 """Until a worker that waits for another one gives up; without it the others would wait for a dead one forever."""
 
@@ -77,13 +80,23 @@ def open_cluster(address: str | None, workers: int) -> Iterator[Cluster]:
     started = SubprocessCluster(n_workers=workers, worker_kwargs={"memory_limit": 0}, **options)
     try:
         with distributed.Client(started) as client:
-            client.wait_for_workers(workers, timeout=120)
+            _await_workers(client, workers)
             opened = Cluster(client, _list_workers(client), is_local=True)
             check_workers(opened, "this machine", on_worker.describe_worker())
             yield opened
     finally:
         with suppress(OSError):  # a scheduler that is gone cannot end its workers; they end without it
             started.close(timeout=CONNECT_SECONDS)
+
+
+def _await_workers(client: Client, workers: int) -> None:
+    try:
+        client.wait_for_workers(workers, timeout=START_SECONDS)
+    except TimeoutError as error:
+        raise TrainingError(
+            f"fit: found {len(_list_workers(client))} of {workers} Dask workers here after {START_SECONDS} s, expected "
+            "all of them; train again when this machine has less to do, or fit by external"
+        ) from error
 
 
 def check_workers(cluster: Cluster, where: str, own: Mapping[str, str]) -> None:

@@ -149,6 +149,12 @@ def find_shares(rows: ClusterRows) -> list[Path]:
     return [path for path in rows.folder.parent.glob("mlops-spool-*") if path != rows.folder]
 
 
+def test_workers_that_do_not_come_are_counted(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fits, "START_SECONDS", 1)
+    with pytest.raises(TrainingError, match=r"found 2 of 9 Dask workers here after 1 s, expected all of them"):
+        fits._await_workers(cluster.client, 9)
+
+
 def test_a_worker_of_another_image_is_named(cluster: Cluster) -> None:
     own = {**shares.describe_worker(), "xgboost": "1.0"}
     found = rf"found another image on the Dask worker {cluster.workers[0]} \(xgboost .* instead of 1\.0\)"
