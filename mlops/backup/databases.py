@@ -61,17 +61,22 @@ class Postgres:
             self._run("pg_restore", options, stdin=source)
 
     def replace(self, database: str, file: Path) -> None:
-        """Replaces a database by a dump; until the dump is restored whole, the old one stays.
+        """Replaces a database by a dump; at each moment there is the old one or the whole new one.
 
         Raises:
             BackupError: as for `restore`.
         """
-        restored = f"{database}_restored"
-        self.ask("postgres", f"DROP DATABASE IF EXISTS {restored} WITH (FORCE)")
+        restored, replaced = f"{database}_restored", f"{database}_replaced"
+        for name in (restored, replaced):
+            self.ask("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         self.ask("postgres", f"CREATE DATABASE {restored} OWNER {OWNERS[database]} TEMPLATE template0")
         self.restore(restored, file)
-        self.ask("postgres", f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
-        self.ask("postgres", f"ALTER DATABASE {restored} RENAME TO {database}")
+        moves = [f"ALTER DATABASE {restored} RENAME TO {database}"]
+        if self.has_database(database):
+            end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"  # noqa: S608  ours
+            moves = [end, f"ALTER DATABASE {database} RENAME TO {replaced}", *moves]
+        self.ask("postgres", "; ".join(moves))  # one transaction
+        self.ask("postgres", f"DROP DATABASE IF EXISTS {replaced} WITH (FORCE)")
 
     @contextmanager
     def scratch(self, database: str, file: Path) -> Iterator[str]:

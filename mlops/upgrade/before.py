@@ -73,12 +73,12 @@ def forget_before(checkout: Path) -> None:
 
 
 def read_schemas(postgres: Postgres) -> dict[str, list[str]]:
-    """The migrations that each database has had.
+    """The migrations that each database has had; none where the database is missing.
 
     Raises:
         BackupError: the server does not answer.
     """
-    return {database: _read_schema(postgres, database) for database in DATABASES}
+    return {name: _read_schema(postgres, name) if postgres.has_database(name) else [] for name in DATABASES}
 
 
 def _read_schema(postgres: Postgres, database: str) -> list[str]:

@@ -6,17 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ml_code.errors import MlopsError
 from mlops.backup.making import locate_dump, make_backup
 from mlops.backup.site import Site
-from mlops.errors import LocalStackError, UpgradeError
+from mlops.errors import UpgradeError
 from mlops.host import BackupTarget
 from mlops.upgrade.before import Before, forget_before, read_before, read_schemas
 from mlops.upgrade.checkout import Checkout
 from mlops.upgrade.stack import UpgradedStack
 
-FAILURES = (LocalStackError, MlopsError, OSError, KeyboardInterrupt)
-"""After any of these an upgrade goes back; so does Ctrl-C."""
+FAILURES = (Exception, KeyboardInterrupt)
+"""After any of these an upgrade goes back; a signal that requests an end is a KeyboardInterrupt."""
 
 type Report = Callable[[str], None]
 

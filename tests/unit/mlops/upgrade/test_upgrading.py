@@ -29,6 +29,9 @@ class FakePostgres:
     def ask(self, database: str, statement: str) -> list[list[str]]:
         return [["public.alembic_version"]] if "table_name" in statement else [[self.migrations[database]]]
 
+    def has_database(self, database: str) -> bool:
+        return database in self.migrations
+
     def replace(self, database: str, file: Path) -> None:
         self.events.append(f"restore {file.name}")
         self.migrations[database] = "1"
@@ -158,6 +161,20 @@ def test_a_migration_that_fails_brings_back_the_databases_that_had_been_migrated
     ]
 
 
+def test_a_database_that_an_interrupted_way_back_left_out_is_restored(case: Case) -> None:
+    case.fail_after("smoke")
+    case.steps["open_database"] = lambda: case.postgres.migrations.pop("warehouse")
+    with pytest.raises(UpgradeError, match="v0 runs again"):
+        case.run()
+    assert [event for event in case.events if event.startswith("restore")] == ["restore warehouse.dump"]
+
+
+def test_a_fault_of_any_kind_goes_back(case: Case) -> None:
+    case.fail_after("smoke", error=ValueError("found no JSON"))
+    with pytest.raises(UpgradeError, match=r"found no JSON\. v0 runs again"):
+        case.run()
+
+
 def test_databases_that_are_as_before_are_left_alone(case: Case) -> None:
     case.fail_after("smoke")
     with pytest.raises(UpgradeError):
@@ -167,10 +184,10 @@ def test_databases_that_are_as_before_are_left_alone(case: Case) -> None:
 
 def test_programs_of_a_killed_upgrade_end_before_the_databases_are_judged(case: Case) -> None:
     def kill() -> None:
-        raise RuntimeError
+        raise SystemExit
 
     case.steps["start"] = kill
-    with pytest.raises(RuntimeError):
+    with pytest.raises(SystemExit):
         case.run()
     assert read_before(case.folder)
     case.events.clear()
