@@ -54,6 +54,7 @@ def upgrade(
     console = Console()
     with explained():
         from mlops.compose import claim
+        from mlops.local.interruption import ended_like_ctrl_c
 
         found = (env_file or find_env_file()).resolve()
         work = _open(
@@ -61,7 +62,7 @@ def upgrade(
         )
         if not try_loop:
             work = replace(work, try_loop=_skip)
-        with claim(work.checkout.folder):
+        with claim(work.checkout.folder), ended_like_ctrl_c():
             if back:
                 # Nothing may be imported any more: the files are those of the other version now.
                 text = f"{work.go_back()} runs again, and the checkout is at it; `git checkout` goes to another one."
@@ -86,6 +87,7 @@ def _advance(work: Upgrade, old: str | None, wait_minutes: float | None, env_fil
     check_containers(containers, work.checkout.folder)
     commit = old or _find_commit(containers)
     check_checkout(work.checkout, commit)
+    commit = work.checkout.resolve(commit)
     if work.checkout.describe(commit) == work.checkout.describe("HEAD"):
         return False
     check_migrations(work.site.postgres)

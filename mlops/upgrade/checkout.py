@@ -30,6 +30,10 @@ class Checkout:
         """
         return self._git("rev-parse", "HEAD").strip()
 
+    def resolve(self, commit: str) -> str:
+        """The digits of a commit: a branch moves, and HEAD~1 is another one after each checkout."""
+        return self._git("rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}").strip()
+
     def describe(self, commit: str) -> str:
         """A commit as people name it: its tag, or a tag and the distance to it, or the first digits."""
         return self._git("describe", "--tags", "--always", commit).strip()

@@ -22,8 +22,8 @@ from mlops.loop import TRAIN
 from mlops.upgrade.checkout import Checkout
 
 LONG_RUNS = frozenset(
-    {TRAIN, "batch_inference", "model_selection", "model_training_selection", "simple_train", "train_with_mlflow",
-     "tune_model"}
+    {TRAIN, "batch_inference", "model_retraining", "model_selection", "model_training_selection", "simple_train",
+     "train_with_mlflow", "tune_model"}
 )  # fmt: skip
 """DAGs whose tasks take long, and would begin again."""
 

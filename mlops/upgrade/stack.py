@@ -147,12 +147,14 @@ class UpgradedStack:
         try:
             self.project.compose("up", "--detach", "--wait", "--no-build", *arguments)
         except EngineError as error:
-            raise EngineError(self._find_cause() or str(error)) from error
+            raise EngineError("; ".join([str(error), *self._list_causes()])) from error
 
-    def _find_cause(self) -> str:
+    def _list_causes(self) -> list[str]:
         """The last words of each container that ended with an error."""
-        ended = [found for found in self.project.list_containers() if found.exit_code and not found.is_running]
-        return "; ".join(f"{found.service}: {self.project.read_last_words(found)}" for found in ended)
+        with suppress(EngineError):
+            ended = [found for found in self.project.list_containers() if found.exit_code and not found.is_running]
+            return [f"{found.service}: {self.project.read_last_words(found)}" for found in ended]
+        return []
 
 
 def _is_ours(service: Mapping[str, Any]) -> bool:

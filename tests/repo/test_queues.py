@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mlops.upgrade.conditions import LONG_RUNS
 from tests.repo.repository import ROOT
 
 HERE = {
@@ -82,6 +83,10 @@ def test_a_task_that_needs_the_serving_host_is_in_its_queue(tasks: dict[str, dic
 def test_a_training_is_in_the_queue_of_trainings(tasks: dict[str, dict[str, Any]]) -> None:
     found = {name: {task for task, of in dag.items() if of["queue"] == "training"} for name, dag in tasks.items()}
     assert {name: names for name, names in found.items() if names} == TRAINING
+
+
+def test_an_upgrade_waits_for_each_training() -> None:
+    assert set(TRAINING) <= LONG_RUNS
 
 
 def test_the_pool_counts_the_trainings_of_every_host(tasks: dict[str, dict[str, Any]]) -> None:

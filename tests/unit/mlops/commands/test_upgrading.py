@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +35,8 @@ class FakeUpgrade:
         self.checkout = SimpleNamespace(
             folder=folder,
             list_changes=list,
-            has=lambda commit: commit == OLD,
+            has=lambda commit: commit in {OLD, "HEAD~1"},
+            resolve=lambda commit: OLD,
             describe=lambda commit: head if commit == "HEAD" else commit,
         )
         rows = {"schema_version": [], "pg_database": [["0"]]}
@@ -74,6 +76,22 @@ def test_it_goes_from_the_commit_and_with_the_profile_that_run(work: FakeUpgrade
     ended = upgrade()
     assert ended.exit_code == 0, ended.output
     assert work.runs == [(OLD, ("docker-compose.yaml", "docker/celery/compose.yaml"))]
+
+
+def test_a_commit_that_is_named_by_another_is_noted_by_its_digits(work: FakeUpgrade) -> None:
+    """After the way back HEAD~1 is another one."""
+    assert upgrade("--from", "HEAD~1").exit_code == 0
+    assert [old for old, _ in work.runs] == [OLD]
+
+
+def test_a_signal_that_ends_it_is_like_ctrl_c(work: FakeUpgrade) -> None:
+    def end(*_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    work.run = end  # type: ignore[method-assign]
+    ended = upgrade()
+    assert isinstance(ended.exception, SystemExit)
+    assert ended.exit_code == 130
 
 
 def test_the_same_commit_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

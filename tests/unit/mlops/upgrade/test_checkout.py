@@ -35,6 +35,17 @@ def test_the_way_back_leaves_files_that_git_does_not_know(clone: Path) -> None:
     assert checkout.describe(checkout.read_commit()) == "one"
 
 
+def test_a_commit_is_known_by_its_digits(clone: Path) -> None:
+    checkout = Checkout(clone)
+    assert checkout.resolve("HEAD") == checkout.resolve("two") == checkout.read_commit()
+    one = checkout.resolve("HEAD~1")
+    assert len(one) == 40
+    checkout.switch(one)
+    assert checkout.resolve("one") == one
+    with pytest.raises(EngineError):
+        checkout.resolve("--all")
+
+
 def test_changed_files_and_unknown_commits_are_found(clone: Path) -> None:
     checkout = Checkout(clone)
     (clone / "file").write_text("mine")
