@@ -13,7 +13,7 @@ from mlops.commands.checks import EnvFile
 from mlops.endings import USAGE_ERROR, explained, fail
 from mlops.errors import ScalingError
 from mlops.host import find_env_file, load_stack_settings
-from mlops.local.interruption import ended_like_ctrl_c
+from mlops.local.interruption import ended_like_ctrl_c, postponed
 
 if TYPE_CHECKING:
     from mlops.scaling.pool import Pool
@@ -76,9 +76,11 @@ def _scale_once(pool: Pool, replicas: int) -> None:
 
     began, before, reading = time.monotonic(), pool.count(), pool.read()
     check_most(replicas, before, reading.room, "scale", by_cores=False)
-    pool.scale(replicas, wait=True)
     console = Console()
-    console.print(f"{before} -> {replicas} replicas in {time.monotonic() - began:.0f} s", highlight=False)
+    # Both the replicas and the number in the settings, or neither.
+    with postponed():
+        pool.scale(replicas, wait=True)
+        console.print(f"{before} -> {replicas} replicas in {time.monotonic() - began:.0f} s", highlight=False)
     if replicas > reading.cores:
         console.print(f"The machine has {reading.cores} cores: more replicas than that compute no faster.")
 

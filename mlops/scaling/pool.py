@@ -133,8 +133,8 @@ class Pool:
 
     def _docker(self, *arguments: str) -> str:
         command = ["docker", *arguments]
-        # A variable of this shell would count for more than the one in the settings. In a session of its own, Docker is
-        # not interrupted by a Ctrl-C in the middle of a change.
+        # A variable of this shell would count for more than the one in the settings. A Ctrl-C does not
+        # reach Docker in a session of its own; here it would kill Docker, so callers of `scale` postpone it.
         environment = describe_shell(SETTING)
         try:
             done = self._run(

@@ -46,6 +46,16 @@ def test_a_number_is_reached_and_kept(env_file: Path) -> None:
     assert "--wait --scale serving=3 serving" in (env_file.parent / "bin/docker.log").read_text()
 
 
+def test_an_interruption_waits_for_docker_and_the_number(env_file: Path) -> None:
+    docker = env_file.parent / "bin/docker"
+    docker.write_text(DOCKER.replace("*) echo", "*) kill -INT $PPID; sleep 0.5; echo"))
+    done = CliRunner().invoke(app, ["scale", "serving", "3", "--env-file", str(env_file)])
+    assert done.exit_code != 0
+    assert done.stdout.startswith("2 -> 3 replicas in ")
+    assert env_file.read_text() == "SERVING_REPLICAS=3\n"
+    assert "--scale serving=3 serving" in docker.with_name("docker.log").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
