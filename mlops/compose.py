@@ -168,16 +168,21 @@ def claim(folder: Path) -> Iterator[None]:
     """Keeps out a second command that changes the containers of a checkout.
 
     Raises:
-        EngineError: another one runs.
+        EngineError: another one runs, or the folder cannot be locked.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise EngineError(
                 f"{folder}: expected no other `mlops restore`, `mlops scale` or `mlops upgrade`, found one that runs; "
                 "wait for its end, or end it (systemctl stop)"
+            ) from error
+        except OSError as error:
+            raise EngineError(
+                f"{folder}: expected a file system with locks, found {error.strerror}; move the checkout to a local "
+                "disk, or mount the share with locks"
             ) from error
         yield
     finally:
