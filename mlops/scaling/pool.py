@@ -152,7 +152,7 @@ class Pool:
 
 
 def write_number(env_file: Path, replicas: int) -> None:
-    """Sets `SERVING_REPLICAS` in a file of settings; every other byte and the file's mode stay.
+    """Sets `SERVING_REPLICAS` in a file of settings; every other byte, the file's owner and its mode stay.
 
     Raises:
         ScalingError: the file cannot be written.
@@ -172,9 +172,11 @@ def write_number(env_file: Path, replicas: int) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(after)
-                os.fchmod(file.fileno(), env_file.stat().st_mode & 0o777)
+                old = env_file.stat()
+                os.fchown(file.fileno(), old.st_uid, old.st_gid)
+                os.fchmod(file.fileno(), old.st_mode & 0o777)
             Path(partial).replace(env_file)
-        except OSError:
+        except BaseException:  # also an interruption: the copy holds every secret
             Path(partial).unlink(missing_ok=True)
             raise
     except OSError as error:

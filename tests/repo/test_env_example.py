@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 from tests.repo.repository import ROOT, find_files
 
@@ -57,3 +58,10 @@ def test_it_has_the_names_that_users_rely_on() -> None:
         "S3_ENDPOINT_URL", "CANARY_PERCENT", "DEFAULT_MODEL", "SLACK_WEBHOOK_URL", "KMA_SERVICE_KEY", "PUBLIC_HOST",
         "COMPOSE_PROJECT_NAME",
     } <= set(VALUES)  # fmt: skip
+
+
+def test_git_ignores_settings_and_their_unfinished_copies_and_not_the_example() -> None:
+    names = (".env", ".env.ab12_x", ".env.example")
+    command = ["git", "check-ignore", "--no-index", *names]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.stdout.split() == list(names[:2]), found.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -123,6 +124,26 @@ def test_the_number_is_the_only_thing_that_changes(tmp_path: Path, before: str, 
     (tmp_path / ".env").write_text(before)
     write_number(tmp_path / ".env", 3)
     assert (tmp_path / ".env").read_text() == after
+
+
+def test_an_interruption_leaves_no_copy_of_the_secrets(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = env_file.read_bytes()
+    monkeypatch.setattr("os.fchmod", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_number(env_file, 3)
+    assert list(env_file.parent.iterdir()) == [env_file]
+    assert env_file.read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_root_does_not_take_the_settings_from_their_owner(env_file: Path) -> None:
+    os.chown(env_file, 12345, 23456)
+    write_number(env_file, 3)
+    found = env_file.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 23456, 0o600)
 
 
 def test_settings_that_cannot_be_written_are_told(tmp_path: Path) -> None:
