@@ -92,7 +92,8 @@ class UpgradedStack:
         for pool in (CANARY, STABLE):
             self._replace(pool)
         self._remove(name for name in stale if name == GATEWAY)
-        self._up("--remove-orphans")
+        # Its dependency has run: to run it again would take seconds in which nobody answers.
+        self._up("--no-deps", "--remove-orphans", GATEWAY)
 
     def find_stale(self, changed: Sequence[Path]) -> list[str]:
         """The servers that mount one of some files."""
@@ -114,6 +115,8 @@ class UpgradedStack:
             if was_ready:
                 self._await_ready(pool)
             self._pause(DNS_SECONDS)
+        # An upgrade that was killed may have left a replica stopped, or none.
+        self._up("--no-deps", pool)
 
     def _await_ready(self, pool: str) -> None:
         deadline = time.monotonic() + READY_SECONDS

@@ -75,9 +75,11 @@ def test_replicas_are_replaced_one_by_one_between_the_programs_and_the_gateway()
         "up airflow-scheduler mlflow postgres minio",
         "stop id-of-serving-canary",
         "up --no-deps --no-recreate serving-canary",
+        "up --no-deps serving-canary",
         "stop id-of-serving",
         "up --no-deps --no-recreate serving",
-        "up --remove-orphans",
+        "up --no-deps serving",
+        "up --no-deps --remove-orphans nginx",
     ]
 
 
@@ -90,7 +92,14 @@ def test_each_replica_of_a_pool_is_up_before_the_next_one_stops() -> None:
         "up --no-deps --no-recreate serving",
         "stop two",
         "up --no-deps --no-recreate serving",
+        "up --no-deps serving",
     ]
+
+
+def test_a_replica_that_a_killed_upgrade_took_away_comes_back() -> None:
+    stack, docker = make_stack(*CONTAINERS[-2:])
+    stack._replace("serving-canary")
+    assert list_changes(docker) == ["up --no-deps serving-canary"]
 
 
 def test_a_new_replica_without_a_model_is_an_error_only_if_the_old_one_had_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +117,7 @@ def test_a_new_replica_without_a_model_is_an_error_only_if_the_old_one_had_one(m
     stack, docker = make_stack()
     docker.failing.append("docker exec")
     stack.start()
-    assert list_changes(docker)[-1] == "up --remove-orphans"
+    assert list_changes(docker)[-1] == "up --no-deps --remove-orphans nginx"
 
 
 def test_nothing_that_writes_runs_on_while_replicas_gateway_and_stores_do() -> None:
