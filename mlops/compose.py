@@ -50,15 +50,21 @@ class Container:
     files: tuple[str, ...]
 
 
-class ComposeProject:
-    """The project that a checkout's .env and compose files describe.
+def name_compose(env_file: Path) -> tuple[str, ...]:
+    """The words after `docker` that begin each command of the project; without the file, Compose would read .env."""
+    return "compose", "--env-file", str(env_file.absolute())
 
-    >>> [container.service for container in ComposeProject(checkout).list_containers()]
+
+class ComposeProject:
+    """The project that a checkout's file of settings and its compose files describe.
+
+    >>> [container.service for container in ComposeProject(checkout / ".env").list_containers()]
     ['postgres', 'minio', ...]
     """
 
-    def __init__(self, checkout: Path, run: Run = subprocess.run) -> None:
-        self.checkout = checkout
+    def __init__(self, env_file: Path, run: Run = subprocess.run) -> None:
+        self.env_file = env_file
+        self.checkout = env_file.parent
         self.files: tuple[str, ...] = ()
         """The compose files, where a profile adds some; none means those of .env."""
         self.commit = ""
@@ -128,7 +134,8 @@ class ComposeProject:
             environment |= {"COMPOSE_FILE": ":".join(self.files), "COMPOSE_PATH_SEPARATOR": ":"}
         if self.commit:
             environment["GIT_COMMIT"] = self.commit
-        command = ["docker", *arguments]
+        program, *others = arguments
+        command = ["docker", *(name_compose(self.env_file) if program == "compose" else (program,)), *others]
         options: dict[str, Any] = {"cwd": self.checkout, "env": environment, "stdin": subprocess.DEVNULL}
         try:
             done = self._run(command, **options, capture_output=True, text=True, check=False, errors="replace")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +14,8 @@ from ml_code.settings import Settings
 from ml_code.storage import Storage
 from ml_code.warehouse import Warehouse
 from mlops.backup.databases import Postgres
-from mlops.errors import BackupError
+from mlops.compose import ComposeProject, name_compose
+from mlops.errors import BackupError, EngineError
 from mlops.host import describe_database, load_stack_settings, read_env_file
 
 IDENTITY = ("AIRFLOW_FERNET_KEY", "GATE_SIGNING_KEY", "UNIT_HASH_KEY")
@@ -67,9 +67,8 @@ class Site:
 class ComposeOperator:
     """The compose project of a checkout."""
 
-    def __init__(self, checkout: Path, run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run) -> None:
-        self._checkout = checkout
-        self._run = run
+    def __init__(self, project: ComposeProject) -> None:
+        self._project = project
 
     def open_stores(self) -> None:
         """Ends the containers, builds what is missing, and starts both servers and the jobs that prepare them."""
@@ -88,13 +87,10 @@ class ComposeOperator:
         self._compose("up", "--detach", "--wait", "--build", "--remove-orphans")
 
     def _compose(self, *arguments: str) -> None:
-        command = ["docker", "compose", *arguments]
-        done = self._run(command, cwd=self._checkout, capture_output=True, text=True, check=False, errors="replace")
-        if done.returncode != 0:
-            raise BackupError(
-                f"{' '.join(command)}: expected exit code 0, found {done.returncode}: {done.stderr.strip()[-800:]}; "
-                "`docker compose logs` has the reason. Then repeat the restore, which goes on"
-            )
+        try:
+            self._project.compose(*arguments)
+        except EngineError as error:
+            raise BackupError(f"{error}. Then repeat the restore, which goes on") from error
 
 
 def describe_identity(values: Mapping[str, str]) -> dict[str, str]:
@@ -108,9 +104,9 @@ def open_compose_site(env_file: Path) -> Site:
     Raises:
         SettingsError: the file is missing, or lacks a value.
     """
-    checkout = env_file.parent
-    postgres = Postgres(("docker", "compose", "exec", "-T", "postgres"), {}, checkout)
-    return make_site(env_file, checkout, postgres, ComposeOperator(checkout))
+    project = ComposeProject(env_file)
+    postgres = Postgres(("docker", *name_compose(env_file), "exec", "-T", "postgres"), {}, project.checkout)
+    return make_site(env_file, project.checkout, postgres, ComposeOperator(project))
 
 
 def make_site(env_file: Path, checkout: Path, postgres: Postgres, operator: Operator) -> Site:

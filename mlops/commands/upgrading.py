@@ -129,7 +129,7 @@ def _open(env_file: Path, target: Path | None, report: Callable[[str], None]) ->
             "upgrade: expected a stack in Docker, found the one without it; run `mlops local down`, `git pull`, "
             "`make install`, `mlops local up`"
         )
-    project, site = ComposeProject(env_file.parent), open_site(env_file)
+    project, site = ComposeProject(env_file), open_site(env_file)
 
     def find_versions() -> dict[str, str]:
         scheduler = next((one for one in project.list_containers() if one.service == "airflow-scheduler"), None)

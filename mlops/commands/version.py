@@ -87,7 +87,7 @@ def read_running(env_file: Path) -> dict[str, str]:
 
     if not env_file.is_file() or is_local(env_file):
         return {}
-    project = ComposeProject(env_file.resolve().parent)
+    project = ComposeProject(env_file.resolve())
     try:
         containers = {found.service: found for found in project.list_containers() if found.is_running}
     except EngineError:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mlops.compose import name_compose
 from mlops.errors import ScalingError
 from mlops.host import describe_shell, read_env_file
 from mlops.scaling.load import REPLICA_MARK, Reading, read_text
@@ -129,7 +130,7 @@ class Pool:
         return describe_shell().get("COMPOSE_PROJECT_NAME") or found or PROJECT
 
     def _compose(self, *arguments: str) -> str:
-        return self._docker("compose", "--env-file", str(self._env_file), *arguments)
+        return self._docker(*name_compose(self._env_file), *arguments)
 
     def _docker(self, *arguments: str) -> str:
         command = ["docker", *arguments]

@@ -15,7 +15,7 @@ class FakeDocker:
     """Answers a command by the first words that it begins with; `failing` words make one fail.
 
     >>> docker = FakeDocker({"docker compose config": "{}"})
-    >>> ComposeProject(checkout, docker.run).read()
+    >>> ComposeProject(checkout / ".env", docker.run).read()
     {}
     """
 
@@ -24,9 +24,15 @@ class FakeDocker:
         self.failing: list[str] = []
         self.errors: dict[str, str] = {}
         self.commands: list[str] = []
+        self.env_files: set[str] = set()
+        """Those that Compose was told; the commands are noted without them."""
         self.environments: list[Mapping[str, str]] = []
 
     def run(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        if command[1] == "compose":
+            assert command[2] == "--env-file"
+            self.env_files.add(command[3])
+            command = command[:2] + command[4:]
         text = " ".join(command)
         self.commands.append(text)
         self.environments.append(options.get("env") or {})

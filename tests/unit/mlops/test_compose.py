@@ -8,8 +8,45 @@ from pathlib import Path
 
 import pytest
 
-from mlops.compose import claim
+from mlops.commands import upgrading, version
+from mlops.compose import ComposeProject, claim
 from mlops.errors import EngineError
+from tests.unit.mlops.fake_docker import FakeDocker, answer_stack
+
+SETTINGS = """\
+MLFLOW_TRAINER_PASSWORD=trainer
+S3_TASKS_PASSWORD=tasks
+S3_BACKUP_USER=backup
+S3_BACKUP_PASSWORD=of-backups
+MINIO_ROOT_USER=mlops
+MINIO_ROOT_PASSWORD=of-root
+WAREHOUSE_DB_PASSWORD=warehouse
+MLFLOW_DB_PASSWORD=mlflow
+BACKUP_DIR=/backups
+"""
+
+
+def test_the_version_of_a_stack_is_asked_with_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = FakeDocker(answer_stack())
+    monkeypatch.setattr(version, "ComposeProject", lambda env_file: ComposeProject(env_file, docker.run))
+    (tmp_path / "other.env").touch()
+    version.read_running(tmp_path / "other.env")
+    assert docker.env_files == {str(tmp_path / "other.env")}
+
+
+def test_an_upgrade_and_its_databases_have_the_settings_that_were_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = FakeDocker(answer_stack())
+    make = lambda env_file: ComposeProject(env_file, docker.run)  # noqa: E731
+    monkeypatch.setattr("mlops.compose.ComposeProject", make)
+    monkeypatch.setattr("mlops.backup.site.ComposeProject", make)
+    (tmp_path / "other.env").write_text(SETTINGS)
+    work = upgrading._open(tmp_path / "other.env", None, print)
+    work.stack.project.read()
+    work.site.operator.start()
+    assert docker.env_files == {str(tmp_path / "other.env")}
+    assert work.site.postgres.launcher[:4] == ("docker", "compose", "--env-file", str(tmp_path / "other.env"))
 
 
 def test_a_second_command_at_once_is_refused(tmp_path: Path) -> None:

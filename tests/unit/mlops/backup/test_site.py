@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mlops.backup.site import ComposeOperator, describe_identity, open_compose_site
+from mlops.compose import ComposeProject
 from mlops.errors import BackupError
 
 ENV = """\
@@ -32,14 +33,14 @@ class Compose:
 
     def run(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         assert options["cwd"] == Path("/checkout")
-        text = " ".join(command).removeprefix("docker compose ")
+        text = " ".join(command).removeprefix("docker compose --env-file /checkout/other.env ")
         self.commands.append(text)
         return subprocess.CompletedProcess(command, int(self.failing in text), "", "port is taken")
 
 
 def test_nothing_but_the_servers_runs_while_data_is_replaced() -> None:
     compose = Compose()
-    operator = ComposeOperator(Path("/checkout"), compose.run)
+    operator = ComposeOperator(ComposeProject(Path("/checkout/other.env"), compose.run))
     operator.open_stores()
     operator.start()
     down, up, *jobs, start = compose.commands
@@ -51,7 +52,7 @@ def test_nothing_but_the_servers_runs_while_data_is_replaced() -> None:
 
 
 def test_a_command_that_fails_is_told_with_the_way_on() -> None:
-    operator = ComposeOperator(Path("/checkout"), Compose("storage-users").run)
+    operator = ComposeOperator(ComposeProject(Path("/checkout/other.env"), Compose("storage-users").run))
     with pytest.raises(
         BackupError, match=r"storage-users: expected exit code 0, found 1: port is taken.*which goes on"
     ):
@@ -63,7 +64,8 @@ def test_backups_read_by_a_key_that_cannot_write(tmp_path: Path) -> None:
     site = open_compose_site(tmp_path / ".env")
     assert site.reader._settings.s3_access_key == "backup"
     assert site.writer._settings.s3_access_key == "mlops"
-    assert site.postgres.launcher == ("docker", "compose", "exec", "-T", "postgres")
+    told = ("--env-file", str(tmp_path / ".env"))
+    assert site.postgres.launcher == ("docker", "compose", *told, "exec", "-T", "postgres")
     assert site.postgres.folder == tmp_path
 
 

@@ -31,7 +31,7 @@ class FakeUpgrade:
         files = "com.docker.compose.project.config_files"
         scheduler["Config"]["Labels"][files] = f"{folder}/docker-compose.yaml,{folder}/docker/celery/compose.yaml"
         docker = FakeDocker(answer_stack(scheduler, *(describe_container(name, "image", folder) for name in SERVICES)))
-        self.stack = SimpleNamespace(project=ComposeProject(folder, docker.run))
+        self.stack = SimpleNamespace(project=ComposeProject(folder / ".env", docker.run))
         self.checkout = SimpleNamespace(
             folder=folder,
             list_changes=list,

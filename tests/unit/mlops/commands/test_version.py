@@ -78,7 +78,7 @@ def show_beside_a_stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *option
 
     docker = FakeDocker({**answer_stack(*containers), "docker exec": read_libraries})
     monkeypatch.setattr(version, "find_env_file", lambda: tmp_path / ".env")
-    monkeypatch.setattr(version, "ComposeProject", lambda checkout: ComposeProject(checkout, docker.run))
+    monkeypatch.setattr(version, "ComposeProject", lambda env_file: ComposeProject(env_file, docker.run))
     ended = CliRunner().invoke(app, ["version", *options])
     assert ended.exit_code == 0, ended.output
     return ended.stdout
@@ -110,7 +110,7 @@ def test_without_docker_it_shows_what_is_here(monkeypatch: pytest.MonkeyPatch, t
         raise FileNotFoundError
 
     monkeypatch.setattr(version, "find_env_file", lambda: tmp_path / ".env")
-    monkeypatch.setattr(version, "ComposeProject", lambda checkout: ComposeProject(checkout, fail))
+    monkeypatch.setattr(version, "ComposeProject", lambda env_file: ComposeProject(env_file, fail))
     ended = CliRunner().invoke(app, ["version"])
     assert ended.exit_code == 0
     assert "mlops-loop/airflow:dev" in ended.stdout

@@ -34,7 +34,7 @@ class FakePostgres:
 
 
 def read(*described: dict[str, Any]) -> list[Container]:
-    return ComposeProject(Path("/checkout"), FakeDocker(answer_stack(*described)).run).list_containers()
+    return ComposeProject(Path("/checkout/.env"), FakeDocker(answer_stack(*described)).run).list_containers()
 
 
 def describe_all(checkout: Path, **changes: dict[str, Any]) -> list[Container]:

@@ -56,7 +56,7 @@ CHANGING = (
 
 def make_stack(*containers: dict[str, Any]) -> tuple[UpgradedStack, FakeDocker]:
     docker = FakeDocker(answer_stack(*(containers or CONTAINERS), config=CONFIG))
-    return UpgradedStack(ComposeProject(CHECKOUT, docker.run), lambda _: None), docker
+    return UpgradedStack(ComposeProject(CHECKOUT / ".env", docker.run), lambda _: None), docker
 
 
 def list_changes(docker: FakeDocker) -> list[str]:
