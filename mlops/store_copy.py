@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,10 @@ from mlops.errors import StoreError
 from serving.quoting import shorten
 
 MARKER = f"{SCHEME}datasets/mlops-copy-unfinished"
-"""Is in the new store until the copy is whole. docker/airflow/buckets.py refuses to start the loop on it."""
+"""Is in the new store until the copy is whole. docker/airflow/buckets.py refuses to start the loop on it.
+
+It names the objects that the copy brings: those that the old store has lost since are deleted, and no others.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,8 @@ def open_store(settings: Settings, url: str, key: tuple[str, str]) -> Storage:
 def copy_store(source: Storage, target: Storage, report: Callable[[str], None]) -> Copied:
     """Makes the buckets of the target hold what those of the source hold.
 
-    An object that is there already is compared and not written again. Files that wait for their intake come last, one
+    An object that is there already is compared and not written again. One that a copy before brought, and that the
+    source no longer has, is deleted. Files that wait for their intake come last, one
     after another, because an intake begins with the older ones.
 
     Raises:
@@ -49,9 +54,15 @@ def copy_store(source: Storage, target: Storage, report: Callable[[str], None]) 
     """
     _refuse_half(source)
     wanted = list_objects(source)
-    _refuse_others(wanted, target)
-    target.write_bytes(MARKER, b"mlops storage copy did not end; repeat it\n")
+    brought = _read_brought(target)
+    leftovers = _find_leftovers(wanted, brought, target)
+    _mark(target, brought)
     _refuse_same(source, target)
+    _mark(target, brought | {entry.uri for entry in wanted})
+    for uri in leftovers:
+        target.delete(uri)
+    if leftovers:
+        report(f"deleted {len(leftovers)} objects in the new store that the old one no longer has")
     ordered = sorted(wanted, key=lambda entry: (entry.modified_at, entry.uri))
     waiting = [entry for entry in ordered if _is_waiting(entry)]
     others = [entry for entry in ordered if not _is_waiting(entry)]
@@ -92,13 +103,30 @@ def _refuse_same(source: Storage, target: Storage) -> None:
         )
 
 
-def _refuse_others(wanted: Sequence[StoredObject], target: Storage) -> None:
-    others = sorted({entry.uri for entry in list_objects(target)} - {entry.uri for entry in wanted})
-    if others:
+def _read_brought(target: Storage) -> set[str]:
+    """The objects that a copy which did not end may have written; none without such a copy."""
+    if target.find(MARKER) is None:
+        return set()
+    try:
+        return set(json.loads(target.read_bytes(MARKER))["objects"])
+    except ValueError:
+        return set()  # of an older version: it named none
+
+
+def _mark(target: Storage, brought: Set[str]) -> None:
+    told = {"state": "mlops storage copy did not end; repeat it", "objects": sorted(brought)}
+    target.write_bytes(MARKER, json.dumps(told).encode())
+
+
+def _find_leftovers(wanted: Sequence[StoredObject], brought: Set[str], target: Storage) -> list[str]:
+    """The objects that only the target has, if a copy brought each of them."""
+    lost = {entry.uri for entry in list_objects(target)} - {entry.uri for entry in wanted}
+    if others := sorted(lost - brought):
         raise StoreError(
             f"the new store: expected it to be empty or a part of the old one, found {len(others)} other objects, such "
             f"as {shorten(others[0])}; was the loop started on it? Copy into an empty store"
         )
+    return sorted(lost)
 
 
 def _bring(source: Storage, target: Storage, entry: StoredObject) -> bool:
