@@ -73,6 +73,10 @@ def test_a_worker_settles_a_message_when_its_task_begins_and_takes_none_ahead() 
         assert json.loads(environment["AIRFLOW__CELERY__EXTRA_CELERY_CONFIG"]) == {"worker_disable_prefetch": True}
 
 
+def test_a_busy_scheduler_has_time_to_publish_a_task() -> None:
+    assert float(read_setting("airflow-scheduler", "celery", "operation_timeout")) >= 10
+
+
 def test_the_retries_of_a_task_last_longer_than_the_broker_is_away() -> None:
     """A task that cannot be sent uses up a try at once."""
     text = (ROOT / "plugins/task_defaults.py").read_text()
