@@ -30,7 +30,7 @@ type Schemas = Mapping[str, Sequence[str]]
 class Before:
     """The version that runs until an upgrade: its commit, its images, the migrations of its databases.
 
-    `new` is the commit of the upgrade, `set_folder` the backup, once it is made.
+    `new` is the commit of the upgrade, `set_folder` the backup, once it is made, `containers` are the ids of what ran.
     """
 
     commit: str
@@ -39,6 +39,7 @@ class Before:
     images: Mapping[str, str]
     schemas: Schemas
     set_folder: str | None = None
+    containers: tuple[str, ...] = ()
 
     def write(self, checkout: Path) -> None:
         """Writes the file, whole or not at all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -78,19 +78,26 @@ class UpgradedStack:
         services = self._read_services()
         self._remove(name for name, service in services.items() if _is_ours(service) and name not in {CANARY, STABLE})
 
-    def start(self, stale: Sequence[str] = ()) -> None:
+    def list_running(self) -> tuple[str, ...]:
+        """The ids of the containers that run."""
+        return tuple(found.container_id for found in self.project.list_containers() if found.is_running)
+
+    def start(self, stale: Sequence[str] = (), kept: Collection[str] = ()) -> None:
         """Starts the version of the checkout: stores, migrations and programs, then one replica after the other.
 
         Args:
             stale: services whose mounted files have changed, which Compose does not see.
+            kept: ids of containers that run this version already.
         """
+        untouched = {found.service for found in self.project.list_containers() if found.container_id in kept}
+        stale = [name for name in stale if name not in untouched]
         services = self._read_services()
         servers = [name for name, service in services.items() if service.get("restart") == "unless-stopped"]
         programs = [name for name in servers if name not in {CANARY, STABLE, GATEWAY}]
         self._remove(name for name in stale if name in programs)
         self._up(*programs)
         for pool in (CANARY, STABLE):
-            self._replace(pool)
+            self._replace(pool, kept)
         self._remove(name for name in stale if name == GATEWAY)
         # Its dependency has run: to run it again would take seconds in which nobody answers.
         self._up("--no-deps", "--remove-orphans", GATEWAY)
@@ -104,9 +111,10 @@ class UpgradedStack:
             and any(_mounts(volume, file) for volume in service.get("volumes", ()) for file in changed)
         ]
 
-    def _replace(self, pool: str) -> None:
+    def _replace(self, pool: str, kept: Collection[str] = ()) -> None:
         """Replaces the replicas of a pool, one after another; the others answer meanwhile."""
-        containers = [found for found in self.project.list_containers() if found.service == pool and found.is_running]
+        running = [found for found in self.project.list_containers() if found.service == pool and found.is_running]
+        containers = [found for found in running if found.container_id not in kept]
         was_ready = any(self._is_ready(found.container_id) for found in containers)
         for container in containers:
             self.project.docker("stop", container.container_id)

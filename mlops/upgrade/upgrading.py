@@ -44,7 +44,8 @@ class Upgrade:
         new = self.checkout.read_commit()
         self.stack.project.files = files
         images = self.stack.tag_images()
-        before = Before(old, new, files, images, read_schemas(self.site.postgres))
+        running = self.stack.list_running()
+        before = Before(old, new, files, images, read_schemas(self.site.postgres), containers=running)
         before.write(self.checkout.folder)
         try:
             self._advance(before)
@@ -90,8 +91,9 @@ class Upgrade:
         # Without a set nothing was stopped yet, or nothing but programs that start again.
         if before.set_folder:
             self._restore(before, Path(before.set_folder))
-        self.report("back: programs, replicas and gateway")
-        self.stack.start(self.stack.find_stale(self.checkout.list_changed_files(before.commit, before.new)))
+        self.report("back: programs, replicas and gateway, where they are not those of before")
+        stale = self.stack.find_stale(self.checkout.list_changed_files(before.commit, before.new))
+        self.stack.start(stale, before.containers)
         forget_before(self.checkout.folder)
         self.stack.untag_images(before.images)
         return self.checkout.describe(before.commit)

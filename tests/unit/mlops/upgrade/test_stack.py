@@ -83,6 +83,21 @@ def test_replicas_are_replaced_one_by_one_between_the_programs_and_the_gateway()
     ]
 
 
+def test_on_the_way_back_what_runs_since_before_is_left_alone() -> None:
+    stack, docker = make_stack()
+    kept = [found for found in stack.list_running() if found not in {"id-of-serving", "id-of-airflow-scheduler"}]
+    stack.start(["airflow-scheduler", "nginx"], kept)
+    assert list_changes(docker) == [
+        "rm --stop --force airflow-scheduler",
+        "up airflow-scheduler mlflow postgres minio",
+        "up --no-deps serving-canary",
+        "stop id-of-serving",
+        "up --no-deps --no-recreate serving",
+        "up --no-deps serving",
+        "up --no-deps --remove-orphans nginx",
+    ]
+
+
 def test_each_replica_of_a_pool_is_up_before_the_next_one_stops() -> None:
     first, second = ({**CONTAINERS[1], "Id": name} for name in ("one", "two"))
     stack, docker = make_stack(first, second)

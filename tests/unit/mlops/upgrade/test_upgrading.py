@@ -50,8 +50,11 @@ class FakeStack:
     def find_stale(self, changed: Sequence[Path]) -> list[str]:
         return [file.name for file in changed]
 
-    def start(self, stale: Sequence[str]) -> None:
-        self._take(f"start {self.project.commit[0]} {' '.join(stale)}")
+    def list_running(self) -> tuple[str, ...]:
+        return ("a", "b")
+
+    def start(self, stale: Sequence[str], kept: Sequence[str] = ()) -> None:
+        self._take(" ".join(["start", self.project.commit[0], *stale, *kept]))
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: self._take(name)
@@ -141,7 +144,7 @@ def test_a_build_that_fails_restores_no_database(case: Case) -> None:
     case.fail_after("build")
     with pytest.raises(UpgradeError, match=r"upgrade to v1: .* found: no room\. v0 runs again"):
         case.run()
-    assert case.events == ["build", "switch", "put_images_back", "start 0 nginx", "untag_images"]
+    assert case.events == ["build", "switch", "put_images_back", "start 0 nginx a b", "untag_images"]
     assert read_before(case.folder) is None
 
 
@@ -156,7 +159,7 @@ def test_a_migration_that_fails_brings_back_the_databases_that_had_been_migrated
         "open_database",
         "restore airflow.dump",
         "restore mlflow.dump",
-        "start 0 nginx",
+        "start 0 nginx a b",
         "untag_images",
     ]
 
@@ -217,7 +220,7 @@ def test_a_way_back_that_fails_is_gone_again(case: Case) -> None:
         "put_images_back",
         "open_database",
         "restore warehouse.dump",
-        "start 0 nginx",
+        "start 0 nginx a b",
         "untag_images",
     ]
     assert not (case.folder / MARKER).exists()
