@@ -188,7 +188,8 @@ def read_binary(name: str, datatype: str, count: int, content: memoryview) -> Ce
         raise RequestError(
             400, f"input {name}: found {len(content)} bytes, expected {count * size}: {count} cells of {datatype}"
         )
-    cells = np.frombuffer(content, dtype)
+    # A view would keep the whole body as long as the prediction log or a shadow has the rows.
+    cells = np.frombuffer(content, dtype).copy()
     if datatype != "BOOL":
         return cells
     if cells.size and cells.max() > 1:

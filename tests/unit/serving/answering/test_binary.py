@@ -83,6 +83,14 @@ def test_infinity_is_refused_by_row_and_field() -> None:
         assert "found inf, expected a number that float32 holds" in caught.value.detail[0].problem
 
 
+def test_the_rows_of_a_binary_tensor_do_not_keep_the_body_in_memory() -> None:
+    body = b"a long head" + pack("FP32", [5.1, 3.5, 1.4, 0.2])
+    cells = read_binary("rows", "FP32", 4, memoryview(body)[11:])
+    assert isinstance(cells, np.ndarray)
+    assert cells.base is None
+    assert cells.flags.aligned
+
+
 def test_each_feature_may_be_a_tensor_of_its_own_type() -> None:
     types = ("FP32", "INT64", "UINT8", "FP64")
     tensors = [(name, [2, 1], datatype, pack(datatype, [1, 2])) for name, datatype in zip(IRIS, types, strict=True)]
