@@ -185,11 +185,11 @@ class Predictions:
         """Takes a request that was answered, or refused, for the prediction log."""
         if self._log is None or asked.traffic == PROBE:
             return
-        client_id, size_bytes, rows, prediction = asked.client_id, len(asked.body) * OBJECT_BYTES, None, None
+        # A refusal has no rows, and takes no bytes from those of other requests.
+        client_id, size_bytes, rows, prediction = asked.client_id, 0, None, None
         if answer is not None and (prediction := answer.prediction) is not None:
             rows = answer.rows
-            if isinstance(rows, np.ndarray):
-                size_bytes = rows.nbytes
+            size_bytes = rows.nbytes if isinstance(rows, np.ndarray) else len(asked.body) * OBJECT_BYTES
             if prediction.probabilities is not None:
                 size_bytes += prediction.probabilities.nbytes
             if client_id is None and answer.client_id is not None:

@@ -12,8 +12,9 @@ from ml_code.monitoring.prediction_log.blocks import Block, Row, read_time
 from serving.answering.tensors import pack
 from serving.api.prediction_log import PredictionLog
 from serving.following.follower import Follower
+from serving.limits import MAX_BODY_BYTES
 from tests.unit.serving.app_client import ARRAYS, JSON, Ask, make_client
-from tests.unit.serving.log_fakes import FakeLines, make_log
+from tests.unit.serving.log_fakes import FakeLines, make_log, read_figures
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -96,6 +97,16 @@ def test_a_refused_request_is_logged_without_its_cells(ask: Ask, log: Prediction
     assert (block.head.variant, row.request_id) == ("refused", response.headers["x-request-id"])
     assert (row.features, row.prediction) == (None, None)
     assert b"secret" not in b"".join(lines.content)
+
+
+def test_refused_bodies_leave_the_log_its_room_for_answers(ask: Ask, log: PredictionLog) -> None:
+    body = b"[" + b" " * (MAX_BODY_BYTES - 2) + b"]"
+    for _ in range(3):
+        assert ask("POST", "/predict", content=body, headers=JSON).status_code == 422
+    assert ask("POST", "/predict", content=ARRAYS, headers=JSON).status_code == 200
+    assert read_figures(log)["full"] == 0
+    log.flush()
+    assert read_figures(log) | {"logged": 1, "refusals": 3} == read_figures(log)
 
 
 @pytest.mark.parametrize(
