@@ -112,7 +112,8 @@ class Inference:
                 )
         ordered = [by_name[name] for name in self._names]
         arrays = [tensor.cells for tensor in ordered if isinstance(tensor.cells, np.ndarray)]
-        if self._is_numeric and len(arrays) == len(ordered):
+        # Side by side, a float32 of 0.1 and an int32 would become float64, and 0.1 a number above it.
+        if self._is_numeric and len(arrays) == len(ordered) and len({cells.dtype for cells in arrays}) == 1:
             return np.column_stack(arrays)
         return [list(row) for row in zip(*(tensor.list_cells() for tensor in ordered), strict=True)]
 

@@ -22,6 +22,9 @@ RANGE = {"minimum": 0.1, "maximum": 7.7, "has_missing": True}
 SPECS = {
     "open": OnnxModel(make_classifier()).spec,
     "ranges": OnnxModel(describe_training(make_classifier(), **dict.fromkeys(IRIS, RANGE))).spec,
+    "low": OnnxModel(
+        describe_training(make_classifier(), **{name: {"minimum": 0, "maximum": 0.1} for name in IRIS})
+    ).spec,
     "required": OnnxModel(describe_training(make_classifier(), **{name: {"is_required": True} for name in IRIS})).spec,
     "ships": OnnxModel(make_mixed_regressor()).spec,
 }
@@ -74,6 +77,18 @@ def test_a_float32_of_a_limit_is_within_it() -> None:
     assert parse_binary("ranges", [("rows", [1, 4], "FP32", content)]).read.warnings == ()
 
 
+@pytest.mark.parametrize("other", ["INT32", "INT64", "FP64"])
+def test_a_float32_of_a_limit_is_within_it_beside_other_types(other: str) -> None:
+    types = ("FP32", other, other, other)
+    tensors = [
+        (name, [1], datatype, pack(datatype, [0.1 if datatype == "FP32" else 0]))
+        for name, datatype in zip(IRIS, types, strict=True)
+    ]
+    read = parse_binary("low", tensors).read
+    assert read.warnings == ()
+    assert read.rows == [[0.1, 0, 0, 0]]
+
+
 def test_infinity_is_refused_by_row_and_field() -> None:
     for datatype in ("FP16", "FP32", "FP64"):
         content = pack(datatype, [1, 2, float("inf"), 4])
@@ -94,7 +109,7 @@ def test_the_rows_of_a_binary_tensor_do_not_keep_the_body_in_memory() -> None:
 def test_each_feature_may_be_a_tensor_of_its_own_type() -> None:
     types = ("FP32", "INT64", "UINT8", "FP64")
     tensors = [(name, [2, 1], datatype, pack(datatype, [1, 2])) for name, datatype in zip(IRIS, types, strict=True)]
-    assert list_values(parse_binary("open", tensors).read.rows) == [[1, 1, 1, 1], [2, 2, 2, 2]]
+    assert parse_binary("open", tensors).read.rows == [[1, 1, 1, 1], [2, 2, 2, 2]]
 
 
 def test_texts_and_missing_numbers_stand_side_by_side() -> None:
