@@ -226,15 +226,16 @@ class GrpcServer:
         return bytes(message)
 
     async def _refuse(self, context: Any, call: Call, error: RequestError) -> None:
-        self._predictions.metrics.count_refusal(error.status)
         self._note(call, error.status)
         text = describe_inference_error(error).encode()[:LONGEST_MESSAGE_BYTES].decode(errors="ignore")
         await context.abort(CODES[error.status], text, call.list_trailers())
 
     def _note(self, call: Call, status: int) -> None:
-        """Writes a line of a prediction, if its client asks for one, and records its span."""
-        if call.asked.wire is None:
+        """Counts a prediction that was refused, writes a line if its client asks for one, and records its span."""
+        if call.asked.wire is None:  # another method, or no message
             return
+        if status != 200:
+            self._predictions.metrics.count_refusal(status)
         request_id = call.request_id.encode()
         self._lines.note(call.asked, request_id, status, call.served, perf_counter() - call.started)
         if self._spans is not None:
@@ -243,6 +244,7 @@ class GrpcServer:
             self._spans.note(call.asked, request_id, status, call.served, protocol, started=call.started)
 
     async def _infer(self, call: Call, body: bytes) -> bytes:
+        call.asked.wire = PROTOBUF_WIRE
         head = decode(ModelInferHead, body)
         call.asked = asked = Asked(head.model_name, head.model_version or None, PROTOBUF_WIRE, body=body)
         predictions = self._predictions

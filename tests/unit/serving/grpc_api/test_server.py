@@ -120,6 +120,29 @@ def test_bytes_without_a_message_and_a_call_without_bytes_are_refused(bench: Ben
     assert silent[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "call: found no message, expected one")
 
 
+def test_only_predictions_that_were_read_are_counted_as_refused(
+    bench: Bench, metrics: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def call(stub: Any, predictions: Predictions) -> Any:
+        server = GrpcServer(predictions, "127.0.0.1", 0, timeout_seconds=30)
+        address = f"127.0.0.1:{await server.start()}"
+        unknown = service_pb2.ModelMetadataRequest(name="unknown")
+        codes = [(await refuse(stub.ModelMetadata(unknown)))[0]]
+        codes.append((await refuse(stub.ModelInfer(make_request(model="unknown"))))[0])
+        async with grpc.aio.insecure_channel(address) as channel:
+            path = "/inference.GRPCInferenceService/ModelInfer"
+            codes.append((await refuse(channel.unary_unary(path)(b"\xff\xff")))[0])
+            monkeypatch.setattr(grpc_server, "READ_SECONDS", 0.01)
+            codes.append(await channel.stream_stream(path)().code())
+        await server.stop()
+        return [code.name for code in codes]
+
+    assert bench.run(call) == ["NOT_FOUND", "NOT_FOUND", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED"]
+    name = "mlops_prediction_refusals_total"
+    counts = {status: metrics.get_sample_value(name, {"status": status}) for status in ("400", "404", "504")}
+    assert counts == {"400": 1, "404": 1, "504": None}
+
+
 def test_a_call_whose_client_has_gone_is_computed_counted_and_leaves_its_room(
     bench: Bench, metrics: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
