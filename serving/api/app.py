@@ -88,8 +88,8 @@ class PredictionApp:
             status, body = _render(error, asked, request_id)
         except asyncio.CancelledError:
             status, body = _render(_find_late(scope, served), asked, request_id)
-        except Exception:  # the edge of the process: the client gets an id, the log gets the traceback
-            self._lines.fail(asked, request_id)
+        except Exception as error:  # the edge of the process: the client gets an id, the log gets the traceback
+            self._lines.fail(asked, request_id, error)
             status, body = _render(SERVER_FAILED, asked, request_id)
         if json_bytes:
             content_type = BINARY

@@ -46,9 +46,9 @@ class RequestLines:
             found |= {"model": identity.name, "version": identity.version, "variant": served.variant}
         logger.info("request answered", extra=found)
 
-    def fail(self, asked: Asked, request_id: bytes) -> None:
-        """Writes the traceback of the exception that is being handled."""
-        logger.exception("request failed", extra=describe(asked, request_id))
+    def fail(self, asked: Asked, request_id: bytes, error: BaseException) -> None:
+        """Writes the traceback of an exception."""
+        logger.error("request failed", exc_info=error, extra=describe(asked, request_id))
 
     def _has_room(self) -> bool:
         second = int(self._clock())

@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from ml_code.monitoring.prediction_log.blocks import make_request_id
-from serving.answering.served import Answer, ServedModel
+from serving.answering.served import ServedModel
 from serving.api.inference_pages import SERVER, describe_inference_error
 from serving.api.predictions import Predictions
 from serving.api.request import Asked, pick_version
@@ -75,7 +75,7 @@ class Call:
         self.asked = Asked("")
         self.request_id = make_request_id()
         self.served: ServedModel | None = None
-        self.started = perf_counter()
+        self.started, self.is_noted = perf_counter(), False
 
     def list_trailers(self) -> tuple[tuple[str, str], ...]:
         """What REST has as headers of its responses."""
@@ -170,13 +170,10 @@ class GrpcServer:
                 context.set_trailing_metadata(call.list_trailers())
                 await context.write(content)
                 self._note(call, 200)
-            except RequestError as error:
-                await self._refuse(context, call, error)
+            except (grpc.aio.AbortError, grpc.aio.UsageError):
+                raise
             except Exception as error:  # the edge of the process: the client gets an id, the log gets the traceback
-                if isinstance(error, grpc.aio.AbortError | grpc.aio.UsageError):
-                    raise
-                self._lines.fail(call.asked, call.request_id.encode())
-                await self._refuse(context, call, SERVER_FAILED)
+                await self._refuse(context, call, self._report(call, error))
             finally:
                 self._end(call, work)
 
@@ -188,8 +185,7 @@ class GrpcServer:
         async def run() -> bytes:
             try:
                 async with asyncio.timeout(self._timeout_seconds):
-                    content: bytes = await work
-                    return content
+                    return bytes(await work)
             except TimeoutError:
                 found = f"found no answer after {self._timeout_seconds:g} s, expected one"
                 raise RequestError(504, f"call: {found}; send fewer rows") from None
@@ -206,8 +202,8 @@ class GrpcServer:
             self._predictions.leave(call.asked)
             if work is not None:
                 self._work.discard(work)
-                if not work.cancelled():
-                    work.exception()  # of a call whose client has gone, nobody else reads it
+                if not work.cancelled() and (error := work.exception()) and not call.is_noted:
+                    self._report(call, error)  # the client has gone, and nobody else reads it
 
         if work is None or work.done():
             end()
@@ -226,12 +222,20 @@ class GrpcServer:
         return bytes(message)
 
     async def _refuse(self, context: Any, call: Call, error: RequestError) -> None:
-        self._note(call, error.status)
         text = describe_inference_error(error).encode()[:LONGEST_MESSAGE_BYTES].decode(errors="ignore")
         await context.abort(CODES[error.status], text, call.list_trailers())
 
+    def _report(self, call: Call, error: BaseException) -> RequestError:
+        """Counts and logs a call that failed, and returns the error that its client gets."""
+        known = error if isinstance(error, RequestError) else SERVER_FAILED
+        if known is SERVER_FAILED:
+            self._lines.fail(call.asked, call.request_id.encode(), error)
+        self._note(call, known.status)
+        return known
+
     def _note(self, call: Call, status: int) -> None:
         """Counts a prediction that was refused, writes a line if its client asks for one, and records its span."""
+        call.is_noted = True
         if call.asked.wire is None:  # another method, or no message
             return
         if status != 200:
@@ -253,8 +257,7 @@ class GrpcServer:
         if len(body) > LARGE_BYTES:
             predictions.hold(asked, len(body))
         call.served = served = predictions.pick(asked)
-        answer: Answer = await predictions.answer(asked, served, call.request_id.encode())
-        return answer.body
+        return (await predictions.answer(asked, served, call.request_id.encode())).body
 
     async def _show_life(self, _: Call, body: bytes) -> bytes:
         decode(Empty, body)
@@ -285,14 +288,12 @@ class GrpcServer:
         return _write(ModelMetadataResponse(**{**known, **tensors}))
 
     def _pick(self, call: Call, asked: Any) -> Any:
-        wants_challenger = call.headers.get(b"x-pool") == b"canary"
-        follower = self._predictions.follower
+        follower, wants_challenger = self._predictions.follower, call.headers.get(b"x-pool") == b"canary"
         return pick_version(follower, asked.name, asked.version or None, wants_challenger=wants_challenger)
 
 
 def _write(message: Any) -> bytes:
-    content: bytes = message.SerializeToString()
-    return content
+    return bytes(message.SerializeToString())
 
 
 def _encode(text: str | bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from typing import Any
 
 import grpc
@@ -11,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tritonclient.grpc import service_pb2
 
+from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.settings import TraceReceiver
 from ml_code.telemetry import Tracing
 from serving.answering.tensors import pack
@@ -163,6 +165,34 @@ def test_a_call_whose_client_has_gone_is_computed_counted_and_leaves_its_room(
     assert bench.run(infer) == (grpc.StatusCode.DEADLINE_EXCEEDED, 2)
     assert read(metrics, "mlops_prediction_rows_total") == 2_000
     assert not read(metrics, "mlops_prediction_failures_total")
+
+
+def test_a_failure_whose_client_has_gone_is_counted_and_logged(
+    bench: Bench, metrics: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_asked, is_free = threading.Event(), threading.Event()
+
+    def fail(*_: object) -> None:
+        is_asked.set()
+        is_free.wait(60)
+        raise ZeroDivisionError("of this test")
+
+    async def infer(stub: Any, predictions: Predictions) -> None:
+        monkeypatch.setattr(OnnxModel, "predict_rows", fail)  # the golden rows have been answered
+        call = stub.ModelInfer(make_request(1_000))
+        waiting = asyncio.create_task(call.code())
+        await asyncio.to_thread(is_asked.wait, 60)
+        call.cancel()
+        await waiting
+        await stub.ServerLive(service_pb2.ServerLiveRequest())  # behind it, the server knows that the client has gone
+        is_free.set()
+        await wait_until(lambda: predictions.room.requests == 0)
+
+    bench.run(infer)
+    assert metrics.get_sample_value("mlops_prediction_refusals_total", {"status": "500"}) == 1
+    [line] = [record for record in caplog.records if record.name == "serving.requests"]
+    assert line.exc_info
+    assert line.exc_info[0] is ZeroDivisionError
 
 
 def test_a_version_that_is_out_of_time_has_failed(
