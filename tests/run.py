@@ -1,4 +1,4 @@
-"""Runs `make test`: lint, unit and repo tests beside the end-to-end tests, which mostly wait; then the rest.
+"""Runs `make test`: lint, unit and repo tests while the compose stack comes up, then what needs it, then the rest.
 
 >>> python -m tests.run                    # all parts
 >>> python -m tests.run fast integration   # two of them
@@ -28,9 +28,6 @@ PARTS = {
     "e2e": [*PYTEST, "tests/e2e"],
     "integration": [*PYTEST, "--numprocesses", "logical", "--dist", "loadfile", "tests/integration"],
 }
-BESIDE = ["nice", "-n", "19"]
-"""How a part runs beside the stack: with the processor time that is left over."""
-
 SLOWEST = "--durations=20 --durations-min=5"
 """Names the tests that cost most at the end of each part."""
 
@@ -46,31 +43,16 @@ class Report:
     minutes: dict[str, float] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
 
-    def run(self, part: str, *options: str, is_beside: bool = False) -> None:
-        """Runs one part in a process of its own, within what is left of the time budget.
-
-        Args:
-            part: name of the part.
-            options: further arguments of its command.
-            is_beside: whether another part runs meanwhile; then it shows its output at its end.
-        """
+    def run(self, part: str, *options: str) -> None:
+        """Runs one part in a process of its own, within what is left of the time budget."""
         started = time.monotonic()
-        command = [*(BESIDE if is_beside else []), *PARTS[part], *options]
         environment = {
             **os.environ,
             "PYTEST_ADDOPTS": f"{SLOWEST} {os.environ.get('PYTEST_ADDOPTS', '')} --junitxml={self.reports / part}.xml",
             "TEST_MINUTES": str(max(MINUTES - (started - STARTED) / 60, 0)),
         }
-        title = f"\n=== {part}: {' '.join(command)}"
-        if is_beside:
-            done = subprocess.run(
-                command, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-            )
-            print(title, done.stdout.decode(errors="replace"), sep="\n", flush=True)
-        else:
-            print(title, flush=True)
-            done = subprocess.run(command, env=environment, check=False)
-        self.codes[part] = done.returncode
+        print(f"\n=== {part}: {' '.join(PARTS[part])}", flush=True)
+        self.codes[part] = subprocess.run([*PARTS[part], *options], env=environment, check=False).returncode
         self.minutes[part] = (time.monotonic() - started) / 60
 
     def fail(self, part: str) -> None:
@@ -142,18 +124,14 @@ def run_end_to_end(report: Report, starting: Future[Path]) -> None:
 
 
 def run_parts(parts: Collection[str], report: Report) -> None:
-    """Runs parts in their order, the fast ones beside the stack; without an engine pytest says what does not run."""
-    has_stack = "e2e" in parts and has_engine()
-    with starting_stack() if has_stack else nullcontext() as starting, ThreadPoolExecutor(1) as pool:
-        fast = pool.submit(report.run, "fast", is_beside=has_stack) if "fast" in parts else None
-        if fast and not has_stack:
-            fast.result()
+    """Runs parts in their order; only without an engine nothing is started, and pytest says what does not run."""
+    with starting_stack() if "e2e" in parts and has_engine() else nullcontext() as starting:
+        if "fast" in parts:
+            report.run("fast")
         if starting:
             run_end_to_end(report, starting)
         elif "e2e" in parts:
             report.run("e2e")
-        if fast:
-            fast.result()
     if "integration" in parts:
         report.run("integration")
 
