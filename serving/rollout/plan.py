@@ -97,6 +97,9 @@ def _open(control: RolloutControl, model: str, version: str | None) -> Rollout:
 def _claim(held: HeldRollout, version: str | None, first: Rollout) -> bool:
     """Takes over, settles or aborts an active row; False where the caller must wait, or the model has none now."""
     control, active = held.control, held.row
+    if _is_taken_back(held):
+        settle(held)
+        return False
     if active.owner == control.owner and active.kind == "rollout":
         held.take_over()
         return True
@@ -151,12 +154,26 @@ def _replace(held: HeldRollout, version: str | None, wanted: str | None, first: 
     held.abort(f"version {wanted} takes its place ({control.who})", is_verdict=False)
 
 
+def _is_taken_back(held: HeldRollout) -> bool:
+    """Whether the log has its version taken back while its row goes on: whoever did it lost the lock before the end."""
+    last = held.control.log.find_last_move(held.row.model)
+    return (
+        last is not None
+        and held.row.kind == "rollout"
+        and (last.rollout_id, last.action) == (held.row.rollout_id, "rollback")
+    )
+
+
 def settle(held: HeldRollout) -> None:
     """Ends a row whose run is gone, by the state that it reached; the caller holds the model's lock."""
     active = held.row
     if active.kind == "rollback":
         finish_rollback(held)
-    elif active.kind == "rollout" and held.control.registry.read(active.model).get(CHAMPION) == active.to_version:
+    elif (
+        active.kind == "rollout"
+        and held.control.registry.read(active.model).get(CHAMPION) == active.to_version
+        and not _is_taken_back(held)
+    ):
         held.close_canary()
         held.take_over()
         held.finish("its run was interrupted after its version had become the champion")

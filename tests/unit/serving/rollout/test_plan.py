@@ -213,6 +213,23 @@ def test_a_rollout_that_was_interrupted_while_it_moved_the_aliases_is_settled_fi
     assert "challenger" not in table.registry.aliases
 
 
+@pytest.mark.parametrize("minutes", [0, 30])
+def test_one_that_was_taken_back_without_its_end_is_not_promoted_again(minutes: int) -> None:
+    """Who took it back lost the lock after the move was logged; the log has one promotion of each rollout."""
+    table = set_table("3", champion="2", previous="1")
+    control = table.control()
+    row = open_rollout(control, "iris")
+    steps.start_canary(control, row.rollout_id)
+    steps.promote(control, row.rollout_id)
+    with control.hold(row.rollout_id) as held:
+        held.log("rollback", "wrong", from_version="3", to_version="2")
+    table.rows.now += timedelta(minutes=minutes)
+    again = open_rollout(control, "iris")
+    assert (again.rollout_id, again.from_version, again.to_version) == (row.rollout_id + 1, "2", "3")
+    assert table.rows.rows[row.rollout_id].state == "inconclusive"
+    assert table.registry.aliases["champion"] == "2"
+
+
 def test_one_that_waits_for_a_person_gives_way_to_a_newer_version_alone() -> None:
     table = set_table("4", champion="3")
     first = open_rollout(table.control("dag/one"), "iris")
