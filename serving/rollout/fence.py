@@ -170,10 +170,9 @@ def find_expected(control: RolloutControl, model: str) -> dict[str, str | None]:
 
 
 def guard(control: RolloutControl, cancelled: Rollout, seconds: float) -> None:
-    """Watches for a while that no change of a promotion which was cancelled midway comes late, from a dead process."""
+    """Watches for a while that no change of a move that was cancelled midway comes late, from a dead process."""
     model, until = cancelled.model, control.clock() + seconds
-    changes = [Change(CHAMPION, cancelled.to_version), Change(CHALLENGER, cancelled.to_version)]
-    changes += [Change(PREVIOUS, cancelled.from_version)] if cancelled.from_version else []
+    changes = _list_changes(control, cancelled)
     while control.clock() < until:
         control.pause(1.0)
         try:
@@ -182,3 +181,13 @@ def guard(control: RolloutControl, cancelled: Rollout, seconds: float) -> None:
                 repair(control, model, changes)
         except (RegistryError, WarehouseError) as error:  # the move that this follows is done and logged
             logger.warning("%s: found that a late change cannot be looked for now (%s)", model, error)
+
+
+def _list_changes(control: RolloutControl, cancelled: Rollout) -> list[Change]:
+    """The changes of aliases that a promotion or a rollback makes."""
+    target, before = cancelled.to_version, cancelled.from_version
+    changes = [Change(CHAMPION, target), Change(CHALLENGER, target)]
+    if cancelled.kind == "rollback":
+        promotion = control.log.find_promotion(cancelled.model, target)
+        return [*changes, Change(PREVIOUS, promotion.from_version if promotion else None)]
+    return [*changes, Change(PREVIOUS, before)] if before else changes

@@ -116,6 +116,22 @@ def test_a_promotion_of_a_process_that_died_is_undone_within_the_rollbacks_guard
     assert table.registry.aliases["champion"] == "3"
 
 
+def test_the_way_back_of_a_rollback_that_died_does_not_come_late(table: Table) -> None:
+    """It would name the version that a person has promoted meanwhile, and nobody could go back."""
+    with table.control("ada@lab").lock("iris") as locked:
+        locked.open("iris", "rollback", from_version="3", to_version="2", state="promoting")
+    pause = table.stack.pause
+
+    def pause_until_it_comes(seconds: float) -> None:
+        pause(seconds)
+        if table.stack.clock() == 5:
+            table.registry.aliases["previous"] = "1"
+
+    table.stack.pause = pause_until_it_comes  # type: ignore[method-assign]
+    promote_by_hand(table.control("bob@lab"), "iris", "1", "better")
+    assert table.registry.aliases == {"champion": "1", "previous": "2"}
+
+
 def test_a_rollback_that_is_done_ends_well_though_mlflow_goes_away_afterwards(table: Table) -> None:
     control, pause = table.control(), table.stack.pause
     number = open_rollout(control, "iris").rollout_id
