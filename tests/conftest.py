@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 
 from tests.completeness import Completeness, must_be_whole
@@ -41,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     usual.connect = usual.read = usual.write = usual.pool = ANSWER_SECONDS
     if config.option.everything:
         config.pluginmanager.register(Completeness(config))
+        # The same examples in each run: a change fails by what it does, and other runs look for new ones.
+        hypothesis.settings.load_profile("ci")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
