@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from ml_code.settings import Settings
 
 SCHEME = "s3://"
+
+READS = 5
+"""Of an object that is overwritten: rclone may refuse, or send the bytes of one write with the checksum of another."""
+
+PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +50,21 @@ class Storage:
         self._settings = settings
 
     def read_bytes(self, uri: str) -> bytes:
-        """The whole object.
+        """The whole object, read again where it is overwritten meanwhile.
 
         Raises:
             StorageError: there is no such object, or the store refuses.
         """
+        for _ in range(READS - 1):
+            try:
+                return self._read(uri)
+            except StorageError as error:
+                if not _is_torn(error):
+                    raise
+            time.sleep(PAUSE_SECONDS)
+        return self._read(uri)
+
+    def _read(self, uri: str) -> bytes:
         with self.open(uri) as stream:
             return stream.read()
 
@@ -65,7 +81,12 @@ class Storage:
                     yield file
                 return
             bucket, key = _split(uri)
-            body = self._client.get_object(Bucket=bucket, Key=key)["Body"]
+            try:
+                body = self._client.get_object(Bucket=bucket, Key=key)["Body"]
+            except AttributeError as error:  # botocore cannot parse a refusal that comes with a checksum
+                raise StorageError(
+                    f"object {uri}: found an answer of the store that cannot be read, expected the object; try again"
+                ) from error
             with io.BufferedReader(body, buffer_size=1 << 20) as stream:
                 yield stream
 
@@ -254,3 +275,10 @@ def _describe_file(path: Path) -> StoredObject:
     status = path.stat()
     tag = f"{status.st_size}@{status.st_mtime_ns}"
     return StoredObject(str(path), tag, datetime.fromtimestamp(status.st_mtime, UTC), status.st_size)
+
+
+def _is_torn(error: StorageError) -> bool:
+    """Whether the bytes were not those of their checksum, or the store refused with a checksum."""
+    from botocore.exceptions import FlexibleChecksumError  # noqa: PLC0415
+
+    return isinstance(error.__cause__, FlexibleChecksumError | AttributeError)
