@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
-from mlops.worker.env_file import REQUIRED, format_settings
+from mlops.worker.env_file import REQUIRED
 from tests.repo.repository import ROOT, list_celery_services, read_compose
 
 HOSTS: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker/hosts/compose.yaml").read_text())["services"]
@@ -121,19 +116,3 @@ def test_on_kubernetes_every_worker_takes_every_queue() -> None:
 def _read(value: object) -> str:
     """A setting without the hint of its error."""
     return re.sub(r":\?[^}]*\}", "}", str(value))
-
-
-@pytest.mark.skipif(not shutil.which("docker"), reason="Docker's command is not installed")
-def test_compose_reads_each_value_of_a_workers_settings_as_it_is(tmp_path: Path) -> None:
-    values = ["plain-09", "with space", "a#b", "$HOME ${A}", "it's", 'say "x"', r"a\b", r"a\\b", r"a\n"]
-    settings = {f"V{number}": value for number, value in enumerate(values)}
-    (tmp_path / ".env").write_text(format_settings(settings))
-    asked = "".join(f"      {name}: ${{{name}}}\n" for name in settings)
-    (tmp_path / "compose.yaml").write_text(f"services:\n  one:\n    image: one\n    environment:\n{asked}")
-    done = subprocess.run(
-        ["docker", "compose", "config", "--format", "json"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    read: dict[str, str] = json.loads(done.stdout)["services"]["one"]["environment"]
-    # What Compose prints, Compose can read again: a dollar is two.
-    assert {name: value.replace("$$", "$") for name, value in read.items()} == settings
