@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import importlib.util
 from secrets import token_hex
 from types import ModuleType
 
 import pytest
 
 from ml_code.settings import REPOSITORY
+from tests.unit.docker.scripts import load_script
 from tests.unit.docker.secret_lengths import SHORTEST
 
 FILE = REPOSITORY / "docker" / "airflow" / "preflight.py"
@@ -14,12 +14,7 @@ FILE = REPOSITORY / "docker" / "airflow" / "preflight.py"
 
 @pytest.fixture(scope="module")
 def preflight() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("preflight", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(FILE)
 
 
 @pytest.fixture

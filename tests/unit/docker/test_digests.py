@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +12,8 @@ from types import ModuleType
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
+from tests.unit.docker.scripts import load_script
 
 FILE = Path(__file__).parents[3] / "docker/bin/digests.py"
 MANIFEST = json.dumps({"schemaVersion": 2, "manifests": []}).encode()
@@ -71,14 +71,7 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture(scope="module")
 def digests() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("digests", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # A dataclass looks its module up.
-    sys.modules["digests"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(FILE)
 
 
 @pytest.fixture

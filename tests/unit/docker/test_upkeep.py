@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.unit.docker.scripts import load_script
 
 FILE = Path(__file__).parents[3] / "docker" / "airflow" / "upkeep.py"
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -17,13 +17,7 @@ NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def upkeep() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("upkeep_of_airflow", FILE)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module  # a dataclass looks its module up there
-    specification.loader.exec_module(module)
-    return module
+    return load_script(FILE)
 
 
 def put(path: Path, days_old: float, size: int = 100) -> Path:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.unit.docker.scripts import load_script
 
 FILE = Path(__file__).parents[3] / "docker" / "airflow" / "worker_healthcheck.py"
 
 
 @pytest.fixture(scope="module")
 def healthcheck() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("worker_healthcheck", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(FILE)
 
 
 def test_a_message_has_waited_after_a_minute_as_the_first(healthcheck: ModuleType, tmp_path: Path) -> None:

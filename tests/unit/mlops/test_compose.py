@@ -11,19 +11,10 @@ import pytest
 from mlops.commands import upgrading, version
 from mlops.compose import ComposeProject, claim
 from mlops.errors import EngineError
+from tests.unit.mlops.backup.test_site import ENV
 from tests.unit.mlops.fake_docker import FakeDocker, answer_stack
 
-SETTINGS = """\
-MLFLOW_TRAINER_PASSWORD=trainer
-S3_TASKS_PASSWORD=tasks
-S3_BACKUP_USER=backup
-S3_BACKUP_PASSWORD=of-backups
-MINIO_ROOT_USER=mlops
-MINIO_ROOT_PASSWORD=of-root
-WAREHOUSE_DB_PASSWORD=warehouse
-MLFLOW_DB_PASSWORD=mlflow
-BACKUP_DIR=/backups
-"""
+SETTINGS = f"{ENV}BACKUP_DIR=/backups\n"
 
 
 def test_the_version_of_a_stack_is_asked_with_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
