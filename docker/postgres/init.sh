@@ -3,6 +3,8 @@
 # monitor logs in with the profile observability only. Sets the passwords. Safe to repeat.
 set -euo pipefail
 export PGHOST=${PGHOST:-/run/postgresql} PGUSER=postgres PGPASSWORD=$POSTGRES_PASSWORD PGCONNECT_TIMEOUT=5
+# A task may make a schema `postgres`, in which the superuser would find functions before those of the server.
+export PGOPTIONS='-c search_path=pg_catalog'
 
 # No database has this name: the server checks the password before it looks for the database.
 problem=$(psql -d password_check -qAtc 'SELECT 1' 2>&1) || true

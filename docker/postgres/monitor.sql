@@ -8,4 +8,5 @@ SELECT CASE :'password' WHEN '' THEN 'ALTER ROLE monitor NOLOGIN PASSWORD NULL'
 ALTER ROLE monitor CONNECTION LIMIT 5;
 ALTER ROLE monitor SET default_transaction_read_only = on;
 ALTER ROLE monitor SET statement_timeout = '10s';
+ALTER ROLE monitor SET search_path = pg_catalog;
 GRANT CONNECT ON DATABASE warehouse TO monitor;

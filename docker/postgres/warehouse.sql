@@ -3,6 +3,8 @@
 SET client_min_messages = warning;
 GRANT CONNECT, TEMPORARY, CREATE ON DATABASE warehouse TO warehouse;
 ALTER ROLE warehouse IN DATABASE warehouse SET search_path TO warehouse;
+-- Without a schema of the role's own name: `warehouse` may make one, with functions that the role would run.
+ALTER ROLE warehouse_owner IN DATABASE warehouse SET search_path TO warehouse;
 CREATE SCHEMA IF NOT EXISTS optuna AUTHORIZATION warehouse;
 
 -- Older versions let `warehouse` own all of it.

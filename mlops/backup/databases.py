@@ -15,6 +15,9 @@ from mlops.errors import BackupError
 DATABASES = ("warehouse", "airflow", "mlflow")
 """In the order of their dumps: a row may name what a later dump holds, and never the other way round."""
 
+GUARDED = ("SET search_path = pg_catalog", "SET restrict_nonsystem_relation_kind = 'view, foreign-table'")
+"""Begins each session of the superuser, who would otherwise run functions and views that the roles have made."""
+
 OWNERS: Mapping[str, str] = {"warehouse": "warehouse_owner", "airflow": "airflow", "mlflow": "mlflow"}
 
 
@@ -94,13 +97,16 @@ class Postgres:
             self.ask("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def ask(self, database: str, statement: str) -> list[list[str]]:
-        """Runs a statement, and returns the rows as texts.
+        """Runs a statement as the superuser, and returns the rows as texts.
+
+        It names each table with its schema, and reads no view.
 
         Raises:
             BackupError: the server refuses.
         """
         options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--no-align", "--tuples-only"]
-        options += ["--field-separator=\t", f"--dbname={database}", f"--command={statement}"]
+        options += ["--field-separator=\t", f"--dbname={database}"]
+        options += [f"--command={text}" for text in (*GUARDED, statement)]
         found = self._run("psql", options).decode()
         return [line.split("\t") for line in found.splitlines()]
 

@@ -18,7 +18,7 @@ from mlops.errors import BackupError
 from mlops.host import read_env_file
 
 TRACES: Mapping[str, str] = {
-    "mlflow": "SELECT count(*) FROM runs",
+    "mlflow": "SELECT count(*) FROM public.runs",
     "warehouse": "SELECT (SELECT count(*) FROM warehouse.promotion_log) + (SELECT count(*) FROM warehouse.loaded_file)",
 }
 """Rows that a stack has as soon as it has been used, by database."""

@@ -30,13 +30,13 @@ STORED = re.compile(r"mlflow-artifacts:/+(.+)")
 """Where MLflow's server stores a file, as its database names it."""
 
 MODEL_FILES = """
-    SELECT v.name, v.version, COALESCE(v.storage_location, v.source) FROM model_versions v
+    SELECT v.name, v.version, COALESCE(v.storage_location, v.source) FROM public.model_versions v
     WHERE v.current_stage <> 'Deleted_Internal' ORDER BY 1, 2
 """
 
 LOST_VERSIONS = """
-    SELECT a.name, a.version FROM registered_model_aliases a
-    LEFT JOIN model_versions v ON v.name = a.name AND v.version = a.version WHERE v.name IS NULL
+    SELECT a.name, a.version FROM public.registered_model_aliases a
+    LEFT JOIN public.model_versions v ON v.name = a.name AND v.version = a.version WHERE v.name IS NULL
 """
 
 type Report = Callable[[str], None]

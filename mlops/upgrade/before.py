@@ -16,7 +16,8 @@ MARKER = ".mlops-upgrade"
 
 SCHEMA_TABLES = """
     SELECT quote_ident(table_schema) || '.' || quote_ident(table_name) FROM information_schema.tables
-    WHERE table_name LIKE 'alembic\\_version%' OR table_schema = 'warehouse' AND table_name = 'schema_version'
+    WHERE table_type = 'BASE TABLE' AND (table_schema IN ('public', 'optuna') AND table_name LIKE 'alembic\\_version%'
+          OR table_schema = 'warehouse' AND table_name = 'schema_version')
     ORDER BY 1
 """
 """The tables in which Alembic, for Airflow and MLflow, and the warehouse keep the migrations that they have had."""

@@ -19,6 +19,7 @@ from mlops.backup.site import Site, make_site
 from mlops.errors import BackupError
 from mlops.host import BackupTarget
 from mlops.local.services import find_postgres_programs
+from mlops.upgrade.before import read_schemas
 from tests.integration.backup_servers import MODEL, PASSWORD, ROLES, Servers
 from tests.servers import run_object_store, run_postgres
 
@@ -223,3 +224,24 @@ def test_a_lost_lock_ends_the_backup(servers: Servers, site: Site, target: Backu
     with pytest.raises(WarehouseError, match="expected the connection to hold"):
         make_backup(site, target, cut)
     assert sets.list_sets(target.folder) == []
+
+
+def test_the_superuser_reads_no_view_and_runs_no_function_of_a_role(site: Site, servers: Servers) -> None:
+    body = "BEGIN RAISE 'run as %', current_user; END"
+    for schema, argument in (("postgres", "name"), ("optuna", "text")):
+        servers.ask(
+            "warehouse",
+            f"""CREATE SCHEMA IF NOT EXISTS {schema};
+            CREATE FUNCTION {schema}.quote_ident({argument}) RETURNS text LANGUAGE plpgsql AS $$ {body} $$;
+            GRANT USAGE ON SCHEMA {schema} TO PUBLIC""",
+            "warehouse",
+        )
+    servers.ask(
+        "warehouse", "CREATE VIEW optuna.alembic_version AS SELECT optuna.quote_ident('') AS version_num", "warehouse"
+    )
+    try:
+        assert read_schemas(site.postgres)["warehouse"][0] == "warehouse.schema_version: 0001_search_path.sql"
+        with pytest.raises(BackupError, match="access to non-system view"):
+            site.postgres.ask("warehouse", "SELECT * FROM optuna.alembic_version")
+    finally:
+        servers.ask("warehouse", "DROP SCHEMA postgres CASCADE; DROP FUNCTION optuna.quote_ident CASCADE", "warehouse")

@@ -91,6 +91,7 @@ def test_a_volume_of_an_older_version_is_brought_to_the_same_rights(server: Post
         done = run_init(old)
         assert done.returncode == 0, done.stderr
         assert Warehouse(address(old, "warehouse_owner", "warehouse")).migrate()[0] == "0007_history.sql"
+        assert run_sql(address(old, "warehouse_owner", "warehouse"), "SHOW search_path") == [("warehouse",)]
         rights = (
             "SELECT table_name, privilege_type, column_name FROM information_schema.column_privileges "
             "WHERE grantee = 'warehouse' AND table_schema = 'warehouse' AND table_name NOT IN ('mine', 'later') "
@@ -120,6 +121,27 @@ def test_a_byte_that_the_disk_has_changed_is_an_error_and_no_answer(server: Post
     assert run_sql(server.dsn("damaged"), "SELECT x FROM t") == [("the value",)]
     with pytest.raises(psycopg2.errors.DataCorrupted, match="invalid page in block 0"):
         run_sql(server.dsn("copied"), "SELECT x FROM t")
+
+
+@pytest.mark.parametrize("victim", ["postgres", "warehouse_owner", "monitor"])
+def test_no_other_role_runs_a_function_that_a_task_has_made(server: PostgresServer, victim: str) -> None:
+    """Such a function is found first where a schema of the role's own name is searched, and its types fit better."""
+    task = address(server, "warehouse", "warehouse")
+    body = "BEGIN RAISE 'run as %', current_user; END"
+    run_sql(
+        task,
+        f"CREATE SCHEMA {victim}",
+        f"CREATE FUNCTION {victim}.format(text, text) RETURNS text LANGUAGE plpgsql AS $$ {body} $$",
+        f"GRANT USAGE ON SCHEMA {victim} TO PUBLIC",
+    )
+    try:
+        if victim == "postgres":
+            done = run_init(server)
+            assert done.returncode == 0, done.stderr
+        else:
+            assert run_sql(address(server, victim, "warehouse"), "SELECT format('%s', 'x')") == [("x",)]
+    finally:
+        run_sql(task, f"DROP SCHEMA {victim} CASCADE")
 
 
 @pytest.mark.parametrize("password", ["", "with blank", "with'quote", "with@host"])
