@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.inliner
 import pandas as pd
 
 from ml_code.data import features, holdout
@@ -101,8 +102,8 @@ def adapt(dataset: Dataset, proto: onnx.ModelProto, split: Split, name: str, ans
     Raises:
         ModelFileError: it does not fit the dataset, or answers otherwise once it is adapted.
     """
-    came = onnx.ModelProto()
-    came.CopyFrom(proto)
+    # A copy, in which no function hides what it computes.
+    came = onnx.inliner.inline_local_functions(proto)
     zipped = graph.bypass_zipmaps(came.graph)
     graph.free_rows(came.graph)
     slots = columns.match_inputs(dataset, came, name)

@@ -17,8 +17,16 @@ CARRIERS = frozenset({
 })  # fmt: skip
 """Operators that hand the order of the classes on."""
 
-CHOICES = frozenset({"ArgMax", "ArgMin", "TopK"})
-"""Operators that choose some number even where all numbers are NaN."""
+CHOICES = frozenset({
+    "ArgMax", "ArgMin", "Binarizer", "Cast", "Greater", "GreaterOrEqual", "Hardmax", "Less", "LessOrEqual",
+    "ThresholdedRelu", "TopK",
+})  # fmt: skip
+"""Operators that return some number even where all numbers are NaN; a Cast does to whole numbers."""
+
+FLOAT_KINDS = frozenset({
+    TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.STRING,
+})  # fmt: skip
+"""Types to which a Cast keeps a NaN."""
 
 
 def list_inputs(graph: GraphProto) -> list[onnx.ValueInfoProto]:
@@ -66,7 +74,7 @@ def bypass_zipmaps(graph: GraphProto) -> dict[str, list[int | str]]:
         if value.name in makers:
             matrix = makers[value.name].input[0]
             labels[matrix] = _read_labels(makers[value.name], {}) or []
-            value.CopyFrom(helper.make_tensor_value_info(matrix, TensorProto.FLOAT, None))
+            value.CopyFrom(onnx.ValueInfoProto(name=matrix))  # of the type that its operator makes
     used = {name for node in graph.node for name in node.input}
     for name, node in makers.items():
         if name not in used:
@@ -83,7 +91,7 @@ def bypass_zipmaps(graph: GraphProto) -> dict[str, list[int | str]]:
 def watch_choices(graph: GraphProto) -> list[str]:
     """Adds what each choosing operator chooses from to the outputs, and returns the new names."""
     known = {value.name for value in graph.output}
-    names = [node.input[0] for node in graph.node if node.op_type in CHOICES and node.input]
+    names = [name for node in graph.node if _chooses(node) for name in node.input]
     names += [node.output[1] for node in graph.node if node.domain == ML_DOMAIN and len(node.output) > 1]
     watched = [name for name in dict.fromkeys(names) if name not in known and name]
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in watched)
@@ -117,6 +125,11 @@ def hide_names(graph: GraphProto) -> None:
     for sparse in graph.sparse_initializer:
         sparse.values.name = _prefix(sparse.values.name)
     del graph.quantization_annotation[:]  # a hint for converters: no runtime reads it
+
+
+def _chooses(node: NodeProto) -> bool:
+    kinds = [attribute.i for attribute in node.attribute if attribute.name == "to"]
+    return node.op_type in CHOICES and not FLOAT_KINDS.intersection(kinds)
 
 
 def _read_labels(node: NodeProto, weights: dict[str, TensorProto]) -> list[int | str] | None:

@@ -92,6 +92,15 @@ def make_sigmoid(sizes: Sequence[object] = ("n", "m")) -> onnx.ModelProto:
     return make_graph(nodes, [("p", TensorProto.FLOAT, sizes)], weights)
 
 
+def make_matrix(kind: int, *, name: str = "x") -> onnx.ModelProto:
+    """Reads one matrix of a type."""
+    nodes, weights = make_sums()
+    nodes.insert(0, helper.make_node("Cast", [name], ["cast"], to=TensorProto.FLOAT))
+    nodes[1].input[0] = "cast"
+    nodes.append(helper.make_node("Softmax", ["sums"], ["p"], axis=1))
+    return make_graph(nodes, [("p", TensorProto.FLOAT, ("n", 2))], weights, [(name, kind, ("n", 2))])
+
+
 def take(
     proto: onnx.ModelProto, rows: pd.DataFrame, dataset: Dataset | None = None, answers: Answers | None = None
 ) -> OnnxModel:

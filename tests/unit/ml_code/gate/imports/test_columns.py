@@ -7,6 +7,8 @@ import onnx
 import pandas as pd
 import pytest
 from onnx import NodeProto, TensorProto, helper
+from skl2onnx import to_onnx
+from sklearn.linear_model import LogisticRegression
 
 from ml_code.datasets import Dataset
 from ml_code.errors import ModelFileError
@@ -14,6 +16,7 @@ from tests.unit.ml_code.gate.imports.foreign import (
     fit,
     make_dataset,
     make_graph,
+    make_matrix,
     make_rows,
     make_sums,
     measure,
@@ -23,15 +26,6 @@ from tests.unit.ml_code.gate.imports.foreign import (
 
 WHOLE = (TensorProto.INT64, TensorProto.INT32, TensorProto.INT8, TensorProto.UINT8)
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
-
-
-def make_matrix(kind: int, *, name: str = "x") -> onnx.ModelProto:
-    """Reads one matrix of a type."""
-    nodes, weights = make_sums()
-    nodes.insert(0, helper.make_node("Cast", [name], ["cast"], to=TensorProto.FLOAT))
-    nodes[1].input[0] = "cast"
-    nodes.append(helper.make_node("Softmax", ["sums"], ["p"], axis=1))
-    return make_graph(nodes, [("p", TensorProto.FLOAT, ("n", 2))], weights, [(name, kind, ("n", 2))])
 
 
 def make_each(names: list[str], kind: int = TensorProto.FLOAT, sizes: tuple[object, ...] = ("n", 1)) -> onnx.ModelProto:
@@ -187,38 +181,13 @@ def test_numbers_for_a_column_of_texts_are_refused() -> None:
         take(make_each(["wide", "long"]), make_rows(), dataset)
 
 
-def test_a_column_with_gaps_needs_a_graph_that_reads_them() -> None:
+def test_a_matrix_of_doubles_behind_a_map_is_read() -> None:
+    """The maps of skl2onnx refuse doubles; the matrix before them does not."""
     rows = make_rows()
-    rows.loc[5, "long"] = None
-    with pytest.raises(ModelFileError, match="it returns NaN for a missing cell of long; fill gaps in the graph"):
-        take(make_matrix(TensorProto.FLOAT), rows)
-    whole = rows[["wide", "long"]].round(0).assign(kind=rows["kind"])
-    with pytest.raises(ModelFileError, match=r"found a missing cell in the column long.* fill gaps in the graph"):
-        take(make_matrix(TensorProto.INT64), whole)
-
-
-def test_a_choice_among_nothing_is_no_answer_to_a_gap() -> None:
-    """ArgMax answers 0 where all numbers are NaN, and no output shows it."""
-    rows = make_rows()
-    rows.loc[5, "long"] = None
-    nodes, weights = make_sums()
-    nodes.append(helper.make_node("ArgMax", ["sums"], ["place"], axis=1, keepdims=0))
-    proto = make_graph(nodes, [("place", TensorProto.INT64, ("n",))], weights)
-    with pytest.raises(ModelFileError, match="it returns NaN for a missing cell of long"):
-        take(proto, rows)
-    model = take(proto, rows.dropna())
-    assert [feature.is_required for feature in model.spec.features] == [True, True]
-
-
-def test_a_graph_that_fills_gaps_reads_null() -> None:
-    nodes, weights = make_sums()
-    fill = {"imputed_value_floats": [1.0, 2.0], "replaced_value_float": float("nan")}
-    nodes.insert(0, helper.make_node("Imputer", ["x"], ["full"], domain="ai.onnx.ml", **fill))
-    nodes[1].input[0] = "full"
-    rows = make_rows()
-    model = take(make_graph(nodes, [("sums", TensorProto.FLOAT, ("n", 2))], weights), rows)
-    assert [feature.is_required for feature in model.spec.features] == [False, False]
-    assert model.predict_rows([[4.0, None], [None, 4.0]]).values == [1, 1]
+    model = LogisticRegression().fit(rows[["wide", "long"]].to_numpy(), rows["kind"])
+    taken = take(to_onnx(model, rows[["wide", "long"]].to_numpy()[:1], target_opset=19), rows)
+    assert taken.predict_rows([[4.0, 4.0], [0.0, 0.0]]).values == [1, 0]
+    assert taken.spec.probabilities_output is not None
 
 
 def make_normalized(axis: int) -> onnx.ModelProto:
