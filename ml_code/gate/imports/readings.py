@@ -141,7 +141,13 @@ def _read_columns(dataset: Dataset, declare: Declare, outputs: Outputs, first: s
     found = outputs[first]
     if not _is_number(found) or found.shape[1] != len(classes):
         raise ModelFileError(f"found the output {first[:60]} {list(found.shape)}, {_expect(dataset, classes)}")
-    order = _order_columns(declare(first), classes) or tuple(range(len(classes)))
+    listed = declare(first)
+    order = _order_columns(listed, classes)
+    if order is None:
+        shown = ", ".join(map(str, (listed or [])[:10]))[:LONGEST_QUOTE]
+        raise ModelFileError(
+            f"found columns of {first[:60]} for the labels {shown} that the file lists, {_expect(dataset, classes)}"
+        )
     columns = Columns(first, order)
     return Reading(first, scores=columns, probabilities=columns if _are_probabilities(columns.read(outputs)) else None)
 
@@ -211,22 +217,39 @@ def _find_probabilities(
             continue
         columns = None
         if found.ndim == 2 and found.shape[1] == len(classes):
-            listed = declare(name) or declared
-            columns = Columns(name, _order_columns(listed, classes) or tuple(range(len(classes))))
+            order = _order_columns(declare(name) or declared, classes)
+            columns = Columns(name, order) if order is not None else None
         elif len(classes) == 2 and found.size == len(answers):
             columns = Columns(name, None)
-        if columns is not None and _are_probabilities(columns.read(outputs)):
-            most_probable = columns.read(outputs).argmax(axis=1)
-            if np.mean(most_probable == answers) >= LEAST_CONSENT:
-                return columns
+        if columns is not None and _fit_answers(columns.read(outputs), answers):
+            return columns
     return None
 
 
+def _fit_answers(shares: npt.NDArray[np.float64], answers: npt.NDArray[np.int64]) -> bool:
+    """Whether these are probabilities, the most probable class is nearly always the answer, and each is likelier then.
+
+    Columns of rare classes may be exchanged while nearly all rows agree.
+    """
+    if not _are_probabilities(shares):
+        return False
+    gains = [shares[answers == place].mean(axis=0) - shares.mean(axis=0) for place in np.unique(answers)]
+    is_gain = all(gain[place] >= gain.max() for place, gain in zip(np.unique(answers), gains, strict=True))
+    return is_gain and bool(np.mean(shares.argmax(axis=1) == answers) >= LEAST_CONSENT)
+
+
 def _order_columns(declared: list[int | str] | None, classes: list[Label]) -> tuple[int, ...] | None:
-    """The column of each class by the labels that the file lists; None if they are not the dataset's."""
-    names = [name_category(label) for label in declared or []]
-    wanted = [name_category(label) for label in classes]
-    return tuple(names.index(label) for label in wanted) if sorted(names) == sorted(wanted) else None
+    """The column of each class by the labels or positions that the file lists; None if it lists others.
+
+    A file that lists nothing has the columns in the order of the classes.
+    """
+    if not declared:
+        return tuple(range(len(classes)))
+    names = [name_category(label) for label in declared]
+    for wanted in ([name_category(label) for label in classes], [str(place) for place in range(len(classes))]):
+        if sorted(names) == sorted(wanted):
+            return tuple(names.index(label) for label in wanted)
+    return None
 
 
 def _are_probabilities(numbers: npt.NDArray[np.float64]) -> bool:

@@ -95,6 +95,47 @@ def test_answers_that_may_be_labels_or_positions_need_a_word(kind: int) -> None:
         assert set(predict(take(proto, rows, answers=answers), rows).values) == labels
 
 
+def fit_columns(labels: Sequence[object]) -> onnx.ModelProto:
+    """Returns probabilities alone; the labels of their columns are in the graph."""
+    _, proto = fit(make_rows(labels), options={"zipmap": False})
+    del proto.graph.output[0]
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("labels", "listed"),
+    [(("no", "yes"), ("ja", "nein")), ((0, 1, 2), (1, 2, 3))],
+)
+def test_columns_for_labels_of_another_dataset_are_refused(labels: Sequence[object], listed: Sequence[object]) -> None:
+    with pytest.raises(
+        ModelFileError, match=rf"for the labels {listed[0]}, .* expected labels of kind \({labels[0]}, "
+    ):
+        take(fit_columns(listed), make_rows(labels))
+
+
+def test_columns_for_positions_are_classes_in_sorted_order() -> None:
+    rows = make_rows(("no", "yes"))
+    assert measure(take(fit_columns((0, 1)), rows), rows) > 0.95
+
+
+def test_exchanged_probabilities_of_rare_classes_are_left_out() -> None:
+    rows = make_rows()
+    rows["kind"] = np.array(["a", "b", "c"])[np.digitize(rows["wide"] + rows["long"], [6.4, 7.2])]
+    nodes, weights = make_sums(count=3)
+    texts = {"keys_int64s": [0, 1, 2, 9], "values_strings": ["a", "b", "c", ""]}
+    nodes += [
+        helper.make_node("ArgMax", ["sums"], ["place"], axis=1, keepdims=0),
+        helper.make_node("LabelEncoder", ["place"], ["label"], domain="ai.onnx.ml", **texts),
+        helper.make_node("Gather", ["sums", "exchanged"], ["others"], axis=1),
+        helper.make_node("Softmax", ["others"], ["shares"], axis=1),
+    ]
+    weights |= {"b": np.array([0, -6.4, -13.6], np.float32), "exchanged": np.array([0, 2, 1])}
+    outputs = [("label", TensorProto.STRING, ("n",)), ("shares", TensorProto.FLOAT, ("n", 3))]
+    model = take(make_graph(nodes, outputs, weights), rows)
+    assert set(predict(model, rows).values) == {"a", "b", "c"}
+    assert model.spec.probabilities_output is None
+
+
 def test_a_word_that_does_not_fit_is_refused() -> None:
     rows = make_rows((1, 2))
     assert set(predict(take(make_ones_and_twos(TensorProto.INT64), rows), rows).values) == {1, 2}
