@@ -150,6 +150,18 @@ def count_confusions(truth: pd.Series, prediction: Prediction, labels: Sequence[
     return counts
 
 
+def is_measurable(metric: Metric, answers: Answers, weights: Weights) -> bool:
+    """Whether these rows say something of a metric: r2 needs a spread, average precision a row of the rarer class.
+
+    Otherwise both are 0, however good the predictions are.
+    """
+    truth = answers.truth[weights > 0]
+    if metric == "r2":
+        return bool(len(truth) and truth.min() < truth.max())
+    # Without probabilities the measurement is refused.
+    return metric != "average_precision" or answers.rarer is None or answers.rarer in truth
+
+
 def _list_metrics(dataset: Dataset, answers: Answers) -> list[Metric]:
     """The gate's metric is always among them: without probabilities its measurement is refused."""
     needing = "average_precision"

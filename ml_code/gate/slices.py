@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -26,6 +27,10 @@ MOST_CATEGORIES = 20
 SHOWN_CATEGORY = 60
 """Length of a category in the name of a slice."""
 
+LEAST_DIGITS = 6
+MOST_DIGITS = 17
+"""Digits that tell any two float64 apart."""
+
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 type Mask = npt.NDArray[np.bool_]
@@ -41,19 +46,20 @@ class Cut:
 
 
 def measure_slices(dataset: Dataset, holdout: pd.DataFrame, prediction: Prediction) -> list[Slice]:
-    """Measures the gate's metric on every slice, the worst one first.
+    """Measures the gate's metric on every slice that says something of it, the worst one first.
 
     Raises:
         GateError: the metric cannot be measured.
     """
     answers = evaluation.read_answers(dataset, holdout[dataset.target], prediction)
-    score = evaluation.SCORES[dataset.gate.metric]
+    metric = dataset.gate.metric
+    masks = [(cut, cut.find(holdout[cut.feature]).astype(np.float64)) for cut in list_cuts(dataset, holdout)]
     found = [
-        Slice(cut.feature, cut.part, int(mask.sum()), score(answers, mask.astype(np.float64)))
-        for cut in list_cuts(dataset, holdout)
-        if (mask := cut.find(holdout[cut.feature])).any()
+        Slice(cut.feature, cut.part, int(mask.sum()), evaluation.SCORES[metric](answers, mask))
+        for cut, mask in masks
+        if mask.any() and evaluation.is_measurable(metric, answers, mask)
     ]
-    sign = -1 if dataset.gate.metric in LOWER_IS_BETTER else 1
+    sign = -1 if metric in LOWER_IS_BETTER else 1
     return sorted(found, key=lambda part: -math.inf if math.isnan(part.score) else sign * part.score)
 
 
@@ -82,17 +88,19 @@ def _cut(dataset: Dataset, cells: pd.Series) -> Iterator[Cut]:
     name = str(cells.name)
     if name in dataset.categorical:
         for text in _list_categories(cells):
-            part = f"= {text[:SHOWN_CATEGORY]}" if text else "is missing"
+            part = f"= {_show_category(text)}" if text else "is missing"
             yield Cut(name, part, partial(_is_category, text=text))
         return
     yield Cut(name, "is missing", lambda found: np.isnan(found.to_numpy(dtype=np.float64)))
     edges = _find_edges(cells)
     if not len(edges):
         return
-    first = edges[min(1, len(edges) - 1)]
-    yield Cut(name, f"<= {first:g}", lambda found: found.to_numpy(dtype=np.float64) <= first)
-    for low, high in itertools.pairwise(edges[1:]):
-        yield Cut(name, f"> {low:g}, <= {high:g}", partial(_is_between, low=low, high=high))
+    shown = _show_edges(edges)
+    place = min(1, len(edges) - 1)
+    yield Cut(name, f"<= {shown[place]}", lambda found: found.to_numpy(dtype=np.float64) <= edges[place])
+    for low, high in itertools.pairwise(range(1, len(edges))):
+        part = f"> {shown[low]}, <= {shown[high]}"
+        yield Cut(name, part, partial(_is_between, low=edges[low], high=edges[high]))
 
 
 def _cut_outside(dataset: Dataset, cells: pd.Series) -> Cut:
@@ -101,8 +109,8 @@ def _cut_outside(dataset: Dataset, cells: pd.Series) -> Cut:
         known = _list_categories(cells)
         return Cut(name, "= another category", lambda found: (~name_categories(found).isin(["", *known])).to_numpy())
     edges = _find_edges(cells)
-    highest = float(edges[-1]) if len(edges) else math.inf
-    return Cut(name, f"> {highest:g}", lambda found: found.to_numpy(dtype=np.float64) > highest)
+    highest, shown = (float(edges[-1]), _show_edges(edges)[-1]) if len(edges) else (math.inf, "inf")
+    return Cut(name, f"> {shown}", lambda found: found.to_numpy(dtype=np.float64) > highest)
 
 
 def _list_categories(cells: pd.Series) -> list[str]:
@@ -115,6 +123,20 @@ def _find_edges(cells: pd.Series) -> npt.NDArray[np.float64]:
     numbers = cells.to_numpy(dtype=np.float64)
     known = numbers[~np.isnan(numbers)]
     return np.unique(np.quantile(known, QUARTILES)) if len(known) else known
+
+
+def _show_category(text: str) -> str:
+    """A category in the name of a slice; a long one ends in a digest, because others may begin alike."""
+    if len(text) <= SHOWN_CATEGORY:
+        return text
+    digest = f"... {hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return text[: SHOWN_CATEGORY - len(digest)] + digest
+
+
+def _show_edges(edges: npt.NDArray[np.float64]) -> list[str]:
+    """The edges as texts, with as many digits as tell them apart: seconds since 1970 have ten equal ones."""
+    texts = ([f"{edge:.{digits}g}" for edge in edges] for digits in range(LEAST_DIGITS, MOST_DIGITS + 1))
+    return next(shown for shown in texts if len(set(shown)) == len(edges))
 
 
 def _is_category(cells: pd.Series, text: str) -> Mask:

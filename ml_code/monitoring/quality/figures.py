@@ -9,6 +9,7 @@ import numpy as np
 
 from ml_code.datasets import Dataset
 from ml_code.errors import GateError
+from ml_code.gate.evaluation import is_measurable
 from ml_code.monitoring.quality.answered import Answered, drop_unreadable, pair_answers
 from ml_code.monitoring.quality.holdout import Reference
 from ml_code.monitoring.quality.intervals import Estimate, estimate_score
@@ -58,6 +59,8 @@ def _measure(dataset: Dataset, part: str, answered: Answered, reference: Referen
 
 def _measure_labelled(dataset: Dataset, labelled: Answered, rarer: str | None) -> Estimate | None:
     answers = pair_answers(dataset, labelled, rarer)
+    if not is_measurable(dataset.gate.metric, answers, labelled.weights):
+        return None
     try:
         found = estimate_score(dataset.gate.metric, answers, labelled.weights, labelled.number_users())
     except GateError:  # average precision without probabilities in the log

@@ -9,7 +9,7 @@ import pytest
 
 from ml_code.datasets import Dataset
 from ml_code.gate.evidence import Slice
-from ml_code.gate.slices import MOST_CATEGORIES, list_counting, measure_slices, write_slices
+from ml_code.gate.slices import MOST_CATEGORIES, list_counting, list_cuts, measure_slices, write_slices
 from ml_code.model_file.onnx_model import Prediction
 from tests.unit.ml_code.passengers import make_dataset
 
@@ -84,3 +84,27 @@ def test_a_score_that_is_not_a_number_is_the_worst_and_null() -> None:
 def test_slices_with_too_few_rows_do_not_count() -> None:
     slices = [Slice("a", "", 29, 0.1), Slice("b", "", 30, 0.2)]
     assert list_counting(slices, 30) == slices[1:]
+
+
+def test_every_slice_has_a_name_of_its_own() -> None:
+    address = "https://shop.example.org/catalogue/kitchen/items/number-of-the-item-"
+    columns = {"town": [f"{address}{place % 4}" for place in range(ROWS)], "age": 1.79e9 + np.arange(ROWS)}
+    cuts = list_cuts(make_dataset(), make_holdout(**columns))
+    assert len({(cut.feature, cut.part) for cut in cuts}) == len(cuts)
+    assert max(len(cut.part) for cut in cuts) < 100
+
+
+def test_a_slice_that_says_nothing_of_the_metric_is_left_out() -> None:
+    towns = np.repeat(["S", "C"], ROWS // 2)
+    rare = np.where((towns == "S") & (np.arange(ROWS) < 9), "dead", "alive")
+    shares = np.stack([rare == "alive", rare == "dead"], axis=1).astype(np.float32)
+    predicted = Prediction(rare.tolist(), shares, ["alive", "dead"])
+    dataset = make_dataset(gate={"metric": "average_precision", "threshold": 0.5})
+    found = {
+        part.name: part.score for part in measure_slices(dataset, make_holdout(town=towns, outcome=rare), predicted)
+    }
+    assert (found["town = S"], "town = C" in found) == (1.0, False)
+    values = np.where(towns == "S", np.arange(ROWS), 5.0)
+    dataset = make_dataset("regression", gate={"metric": "r2", "threshold": 0.5})
+    of_values = measure(make_holdout(town=towns, outcome=values), values.astype(object), dataset)
+    assert (of_values["town = S"].score, "town = C" in of_values) == (1.0, False)

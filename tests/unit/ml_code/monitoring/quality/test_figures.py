@@ -40,6 +40,12 @@ def test_a_window_without_labels_has_rows_and_no_score() -> None:
     assert (found.rows, found.labelled, found.coverage, found.score) == (100, 0, 0.0, None)
 
 
+def test_a_window_without_the_rare_class_says_nothing_of_average_precision() -> None:
+    dataset = make_dataset(gate={"metric": "average_precision", "threshold": 0.5})
+    answered = make_answered(FEATURES, RIGHT, RIGHT, scores=[0.9] * ROWS)
+    assert measure_answers(dataset, answered, Reference(rarer="dead"))[0].score is None
+
+
 def test_a_row_of_a_sampled_request_stands_for_those_left_out() -> None:
     labels = ["alive"] * 50 + ["dead"] * 50
     found = measure(RIGHT, labels, sampling=[1.0] * 50 + [0.25] * 50)[""]
