@@ -13,6 +13,9 @@ SAMPLE_BYTES = 256 * 1024
 
 UTF_16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
+SIGN_ROWS = range(0xA1, 0xAD)
+"""First bytes of the signs of KS X 1001, such as … and ㎡, which tables have among their numbers."""
+
 CANDIDATES = ["cp1252", "cp1251", "cp1253", "cp1255", "cp1256", "cp932", "gb18030", "big5"]
 """Legacy encodings that the library tells apart; those of Latin letters are too alike, so Windows-1252 is theirs."""
 
@@ -73,7 +76,7 @@ def _looks_latin(content: bytes) -> bool:
 
 
 def looks_korean(content: bytes) -> bool:
-    """Whether it is CP949, and nearly all characters beyond ASCII are common Hangul (KS X 1001).
+    """Whether it is CP949, and nearly all characters beyond ASCII are common Hangul (KS X 1001) or its signs.
 
     The library takes short Korean texts for Latin, and short Latin ones for Korean.
     """
@@ -84,8 +87,10 @@ def looks_korean(content: bytes) -> bool:
             return False
         text = content[: error.start].decode("cp949")
     beyond = [letter for letter in text if not letter.isascii()]
-    hangul = sum("가" <= letter <= "힣" and letter.encode("cp949")[1] >= 0xA1 for letter in beyond)
-    return bool(beyond) and hangul >= 0.7 * len(beyond)
+    common = [letter for letter in beyond if min(pair := letter.encode("cp949")) >= 0xA1 and pair[0] not in SIGN_ROWS]
+    signs = sum(letter.encode("cp949")[0] in SIGN_ROWS for letter in beyond)
+    hangul = sum("가" <= letter <= "힣" for letter in common)
+    return hangul > 0 and hangul >= 0.7 * (len(beyond) - signs)
 
 
 def _decodes(content: bytes, encoding: str) -> bool:
