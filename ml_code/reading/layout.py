@@ -148,6 +148,9 @@ def _is_unit_row(header: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     if any(len(unit) > LONGEST_UNIT or is_numberlike(unit) for unit in units) or not units:
         return False
     filled = [cell for cell in first if cell]
+    columns = [{row[place] for row in others if place < len(row)} for place in range(len(first))]
+    if any(cell in column for cell, column in zip(first, columns, strict=True) if cell and cell not in MISSING_MARKERS):
+        return False  # a value, or a word for a missing one
     return len(units) > 1 or units[0][0] in "([" or (len(filled) == 1 and len(header) > 1)
 
 

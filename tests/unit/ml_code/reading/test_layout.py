@@ -46,6 +46,7 @@ COMMA_ROWS = "".join(f"{number};1,5;2,{number};3,7;x\n" for number in range(1, 3
         ("id,name,text\n" + "1,Kim; Lee,a; b; c\n" * 9, {}),
         ('id, name\n1, "Kim, Lee"\n2, "Park, Choi"\n', {}),
         (HEADER + "1,Kim,2\n", {}),
+        ("id,a,b\n1,ND,x\n" + "".join(f"{n},{n if n % 3 else 'ND'},{n if n % 4 else 'x'}\n" for n in range(30)), {}),
     ],
 )
 def test_a_layout_is_recognized(text: str, keys: dict[str, Any]) -> None:
