@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,9 @@ SIGN_SHARE = 0.2
 # Each run of digits is possessive: a cell may be a megabyte of digits and a letter.
 _NUMBER = re.compile(r"(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]{1,3})?")
 _GROUPED = re.compile(r"[0-9]{1,3}(?:T[0-9]{2,3})*T[0-9]{3}(?:\.[0-9]*)?")
-_BESIDE = re.compile(r"([^0-9(+.,-]*)[(+-]{0,2}[^0-9]{0,4}?[0-9.][0-9.,' ]*+(?:[eE][+-]?[0-9]++)?([^0-9]*)")
+_BESIDE = re.compile(
+    r"([^0-9(+.,-]*)[(+-]{0,2}[^0-9]{0,4}?[0-9.][0-9.,' ]*+(?:[eE][+-]?[0-9]++)?([^0-9]*|/ ?[0-9]{1,4})"
+)
 """The text before and after a number; the signs that look alike are already one."""
 
 _CURRENCIES = {
@@ -45,15 +48,21 @@ _CURRENCIES = {
 """Letters that stand before an amount; those of other texts, such as `KK-08`, are a code."""
 
 _SAME_SIGN = str.maketrans(
-    dict.fromkeys("\u2212\u2012\u2013\uff0d", "-")
+    dict.fromkeys("\u2212\u2012\u2013\uff0d\u25b3\u25bd\u25bc", "-")
     | dict.fromkeys("\xa0\u202f\u2009", " ")
     | {"\uff0b": "+", "\u2019": "'", "\uff0c": ",", "\uff0e": ".", "\uff05": "%"}
     | {chr(0xFF10 + digit): str(digit) for digit in range(10)}
 )
-"""Signs that look alike, and the full-width digits of Korean and Japanese keyboards."""
+"""Signs that look alike, the triangles that mean minus in budgets, and the full-width digits of some keyboards."""
 
-_NEVER_BEFORE = frozenset("\"'=<>\u2264\u2265\u2248[{")
-"""Before a number they mean a text, a bound or a list: `'007`, `<0.5`, `[1,2]`."""
+_NEVER_BEFORE = frozenset("\"'=<>\u2264\u2265\u2248[{\u25b2")
+"""Before a number they mean a text, a bound, a list, or a rise or fall: `'007`, `<0.5`, `[1,2]`."""
+
+_MULTIPLIERS = frozenset({
+    "k", "m", "mn", "mio", "million", "b", "bn", "mrd", "billion", "t", "tsd", "thousand", "cr", "dr", "crore", "lakh",
+    "천", "천원", "만", "만원", "백만", "백만원", "억", "억원", "조", "千", "万", "萬", "億", "万円", "億円",
+})  # fmt: skip
+"""Units that change a number: where other numbers of the column lack them, they cannot be left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +83,14 @@ def read_number(text: str, form: NumberForm, markers: frozenset[str]) -> float |
     if not text or text in markers:
         return math.nan
     text = text.translate(_SAME_SIGN)
-    is_negative = text.startswith("(") and text.endswith(")")
-    digits, sign = _strip_signs(text[1:-1] if is_negative else text, form.signs)
-    if is_negative and sign:
-        return None
-    number = _read_digits(digits, form)
-    return -number if number is not None and (is_negative or sign == "-") else number
+    digits, sign = _strip_signs(text, form.signs)
+    if digits.startswith("(") and digits.endswith(")") and not sign:
+        digits, sign = _strip_signs(digits[1:-1], form.signs)
+        sign = "-" if not sign else "twice"
+    if form.signs and digits != text and (not digits or digits in markers):
+        return math.nan  # a unit without its number, such as `null kg`
+    number = _read_digits(digits, form) if sign != "twice" else None
+    return -number if number and sign == "-" else number
 
 
 def _strip_signs(text: str, signs: Sequence[str]) -> tuple[str, str]:
@@ -167,7 +178,7 @@ def _find_signs(texts: Sequence[str]) -> list[str]:
     """The sign before and the sign after the numbers, if each is one and the same."""
     before, after = Counter[str](), Counter[str]()
     for text in texts:
-        if beside := _BESIDE.fullmatch(text):
+        if text.strip("0.,") and (beside := _BESIDE.fullmatch(text)):  # zero needs no unit
             before[beside[1].strip()] += 1
             after[beside[2].strip().removesuffix(")").strip()] += 1
     signs: list[str] = []
@@ -176,7 +187,7 @@ def _find_signs(texts: Sequence[str]) -> list[str]:
     for counts, is_sign in ((before, _is_currency), (after, _is_unit)):
         bare = counts.pop("", 0)
         is_usual = counts.total() >= SIGN_SHARE * (bare + counts.total())
-        if len(counts) == 1 and is_usual and is_sign(sign := next(iter(counts))):
+        if len(counts) == 1 and is_usual and is_sign(sign := next(iter(counts)), is_everywhere=not bare):
             signs.append(sign)
     return list(dict.fromkeys(signs))
 
@@ -190,11 +201,16 @@ def _mixes_percent(texts: Sequence[str]) -> bool:
     return is_large and bool(shares) and max(shares) <= 1
 
 
-def _is_currency(text: str) -> bool:
-    """Whether it may stand before a number: without letters, or of a currency; the `A` of `A100` is not."""
-    is_known = not any(map(str.isalpha, text)) or text in _CURRENCIES
+def _is_currency(text: str, *, is_everywhere: bool) -> bool:
+    """Whether it may stand before a number: a currency, or some sign that all numbers have.
+
+    The `A` of `A100` is a code. A sign that only some numbers have may turn them.
+    """
+    is_symbol = all(unicodedata.category(letter) == "Sc" or letter in "\\~" for letter in text)
+    is_known = is_symbol or text in _CURRENCIES or (is_everywhere and not any(map(str.isalpha, text)))
     return is_known and len(text) <= LONGEST_SIGN and not _NEVER_BEFORE.intersection(text)
 
 
-def _is_unit(text: str) -> bool:
-    return len(text) <= LONGEST_SIGN and text.strip("-") != ""
+def _is_unit(text: str, *, is_everywhere: bool) -> bool:
+    changes = text.startswith("/") or text.casefold().rstrip(".") in _MULTIPLIERS
+    return len(text) <= LONGEST_SIGN and text.strip("-") != "" and (is_everywhere or not changes)

@@ -45,6 +45,11 @@ from ml_code.reading.rules import NumberForm, Reading
         (["1\u2019234.5", "2\u2019345.0"], [1234.5, 2345]),
         (["18446744073709551616", "1"], [2**64, 1]),
         (["1e308", "1"], [1e308, 1]),
+        (["$(20.00)", "$3"], [-20, 3]),
+        (["\u25b37", "\u25b3 1,500", "5"], [-7, -1500, 5]),
+        (["4.1/5", "3.9/5", "5.0/5"], [4.1, 3.9, 5]),
+        (["4.5M", "0", "2M"], [4.5, 0, 2]),
+        (["\\1,000", "\\500"], [1000, 500]),
     ],
 )
 def test_a_column_is_read_in_the_form_that_it_is_written_in(texts: list[str], numbers: list[float]) -> None:
@@ -65,6 +70,11 @@ def test_a_marker_among_numbers_is_a_missing_value(marker: str) -> None:
     assert read.numbers.isna().tolist() == [False, True, False]
 
 
+def test_a_unit_without_its_number_is_a_missing_value() -> None:
+    form = recognize_form(["815 CC", "998 CC", "null CC"], MISSING_MARKERS)
+    assert math.isnan(read_number("null CC", form, MISSING_MARKERS) or 0)
+
+
 @pytest.mark.parametrize(
     "texts",
     [
@@ -80,6 +90,11 @@ def test_a_marker_among_numbers_is_a_missing_value(marker: str) -> None:
         ["'007", "'010"],
         ['="007"', '="010"'],
         ["[1,2]", "[3,4]"],
+        ["1.2k", "500", "900"],  # some in thousands
+        ["3만", "5000"],
+        ["12 CR", "30"],  # a credit
+        ["\u25b25", "3"],  # a rise, or a minus
+        ["\u21935", "3"],
     ],
 )
 def test_a_column_of_other_texts_is_not_read_as_numbers(texts: list[str]) -> None:
