@@ -15,7 +15,11 @@ MISSING_MARKERS = frozenset({
     "n.a.", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!", "inf", "-inf", "+inf", "Inf", "-Inf", "+Inf",
     "INF", "-INF", "Infinity", "-Infinity", "NaT", "(null)", "(blank)", "N/D", "n/d", "TBD", "tbd", "nil",
     "unknown", "Unknown", "UNKNOWN", "missing", "Missing", "MISSING",
-    "없음", "해당없음", "해당 없음", "미상", "결측", "모름", "알수없음", "알 수 없음",
+    "ND", "nd", "N.D", "N.D.", "n.d.", "NR", "N/R", "n/r", "SYSMIS", "No data", "no data", "No Data", "Not Available",
+    "not available", "---", "----", "**", "***", "...", "\u2026", "k.A.", "k. A.", "keine Angabe", "s/d", "S/D", "#N/D",
+    "#NV", "#WERT!", "#BEZUG!", "#ZAHL!", "#VALEUR!", "#\uac12!",
+    "없음", "해당없음", "해당 없음", "미상", "결측", "모름", "알수없음", "알 수 없음", "결측치", "미측정", "측정불가",
+    "자료없음", "자료 없음", "통신장애", "점검중", "비공개",
 })  # fmt: skip
 """Texts that mean a missing value in a column of numbers: those of pandas, of spreadsheets and of people."""
 

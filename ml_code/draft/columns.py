@@ -13,6 +13,7 @@ import pandas as pd
 from ml_code.cells import LABEL_MARKERS, MISSING_MARKERS
 from ml_code.data.validation import LARGEST_NUMBER, read_texts
 from ml_code.draft import names
+from ml_code.draft.markers import are_quantities, describe_words, find_markers
 from ml_code.draft.remarks import describe_missing_code, describe_spellings
 from ml_code.reading.numbers import PLAIN, read_number, read_numbers, recognize_form
 from ml_code.reading.rules import NumberForm
@@ -33,6 +34,9 @@ MANY_DIGITS = (1e15, 1e19)
 
 SERIAL_DAYS = (20_000, 70_000)
 """Days since 1899-12-30, as spreadsheets number them: from 1954 to 2091."""
+
+TURNED = "\\(|-$|[\u25b3\u25bd\u25bc]"
+"""A minus in another form than before the digits."""
 
 MISSING_NOTE = " with missing values"
 
@@ -93,37 +97,57 @@ def judge_column(name: str, cells: pd.Series, *, prefers_comma: bool = False) ->
         return Judged("left out", texts, reason)
     is_digits = distinct.str.fullmatch(r"[0-9]+").mean() > NUMBERS_SHARE
     is_code = bool(is_digits and distinct.str.fullmatch(r"0[0-9]+").any())
-    if not is_code:
-        form = recognize_form(distinct.iloc[:SAMPLED_TEXTS], MISSING_MARKERS, prefers_comma=prefers_comma)
-        if (notes := _find_number_notes(name, distinct, counts.to_numpy(), form)) is not None:
-            found = read_numbers(texts, form, MISSING_MARKERS)
-            is_bad = found.is_bad | (found.numbers.abs() > LARGEST_NUMBER)
-            judged = _judge_numbers(name, Judged("numeric", found.numbers.where(~is_bad), form=form, notes=notes))
-            return replace(judged, invalid=is_bad.index[is_bad].to_numpy())
-    return _judge_texts(name, texts, is_code=is_code)
+    judged = None if is_code else _judge_written_numbers(name, texts, counts, prefers_comma=prefers_comma)
+    return judged or _judge_texts(name, texts, is_code=is_code)
+
+
+def _judge_written_numbers(name: str, texts: pd.Series, counts: pd.Series, *, prefers_comma: bool) -> Judged | None:
+    """Judges a column of texts most of which are numbers; None if they are other texts."""
+    distinct = pd.Series(counts.index, dtype="str")
+    form = recognize_form(distinct.iloc[:SAMPLED_TEXTS], MISSING_MARKERS, prefers_comma=prefers_comma)
+    if own := find_markers(counts, form):
+        form = form.model_copy(update={"missing": own})
+    markers = MISSING_MARKERS.union(own)
+    if (notes := _find_number_notes(name, distinct, counts.to_numpy(), form, markers)) is not None:
+        found = read_numbers(texts, form, markers)
+        is_bad = found.is_bad | (found.numbers.abs() > LARGEST_NUMBER)
+        judged = _judge_numbers(name, Judged("numeric", found.numbers.where(~is_bad), form=form, notes=notes))
+        return replace(judged, invalid=is_bad.index[is_bad].to_numpy())
+    if not (reason := describe_words(counts, form)):
+        return None
+    judged = _judge_texts(name, texts, is_code=False)
+    if judged.kind == "categorical" and are_quantities(read_numbers(distinct, form, MISSING_MARKERS).numbers):
+        return Judged("left out", texts, reason)
+    return replace(judged, notes=[*judged.notes, f"{name}: it is a category, because {reason}."])
 
 
 def _find_number_notes(
-    name: str, distinct: pd.Series, counts: npt.NDArray[np.integer[Any]], form: NumberForm
+    name: str,
+    distinct: pd.Series,
+    counts: npt.NDArray[np.integer[Any]],
+    form: NumberForm,
+    markers: frozenset[str],
 ) -> list[str] | None:
     """What to say of a column of numbers; None if it has too many other cells, or one number."""
-    found = read_numbers(distinct, form, MISSING_MARKERS)
+    found = read_numbers(distinct, form, markers)
     is_bad = found.is_bad | (found.numbers.abs() > LARGEST_NUMBER)
     numbers = found.numbers.where(~is_bad)
-    is_marker = distinct.isin(MISSING_MARKERS)
+    is_marker = numbers.isna() & ~is_bad
     good, present = int(counts[numbers.notna()].sum()), int(counts[~is_marker].sum())
-    are_numbers = good == present or (good >= NUMBERS_SHARE * present and len(distinct) > MOST_CATEGORIES)
+    are_numbers = good == present or (good >= NUMBERS_SHARE * present and are_quantities(numbers))
     if numbers.nunique() < 2 or not are_numbers:
         return None
     notes = []
-    turned = distinct[numbers.lt(0) & distinct.str.contains(r"^\(|-$")]
-    if form != PLAIN or len(turned):
-        example = next(iter(turned if len(turned) else distinct[numbers.notna()]))
-        number = read_number(example, form, MISSING_MARKERS)
+    turned = distinct[numbers.lt(0) & distinct.str.contains(TURNED)]
+    if form.model_copy(update={"missing": None}) != PLAIN or len(turned):
+        shown = distinct[numbers.notna()]
+        marked = distinct[numbers.abs().gt(0) & distinct.str.contains(r"[^0-9.-]")]
+        example = next(iter(turned if len(turned) else marked if len(marked) else shown))
+        number = read_number(example, form, markers)
         notes.append(f"{name}: {example[:40]!r} is read as {number:.15g}.")
     if is_marker.any():
-        markers = ", ".join(sorted(distinct[is_marker]))
-        notes.append(f"{name}: {counts[is_marker].sum()} cell(s){MISSING_NOTE} ({markers}).")
+        words = ", ".join(sorted(distinct[is_marker]))
+        notes.append(f"{name}: {counts[is_marker].sum()} cell(s){MISSING_NOTE} ({words}).")
     if is_bad.any():
         example = str(distinct[is_bad].iloc[0])
         notes.append(

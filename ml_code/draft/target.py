@@ -10,6 +10,7 @@ import pandas as pd
 from ml_code.cells import LABEL_MARKERS, MISSING_MARKERS, name_category
 from ml_code.data.validation import WHOLE_NUMBER, read_texts
 from ml_code.dataset_rules import METRICS, Metric
+from ml_code.draft.markers import find_markers
 from ml_code.draft.remarks import find_spellings
 from ml_code.errors import DataCheckError
 from ml_code.families import Task
@@ -79,6 +80,8 @@ def judge_target(name: str, cells: pd.Series, task: str | None, *, prefers_comma
     if form != PLAIN:
         example, number = str(cells[values.notna()].iloc[0]), values.dropna().iloc[0]
         notes = [*notes, f"{name}: {example[:40]!r} is read as {number:.15g}."]
+    if form.missing:
+        notes = [*notes, f"{name}: the text {', '.join(form.missing)[:100]} means that there is none."]
     reason = "little more than the score of always predicting the mean"
     return Target("regression", values, "r2", LEAST_R2, reason, form, [], notes)
 
@@ -86,9 +89,11 @@ def judge_target(name: str, cells: pd.Series, task: str | None, *, prefers_comma
 def _read_values(cells: pd.Series, *, prefers_comma: bool) -> tuple[NumberForm, pd.Series | None]:
     """The form of the target's numbers and their values; None if most cells are other texts."""
     texts = read_texts(cells)
-    distinct = pd.Series(texts.dropna().unique())
-    form = recognize_form(distinct.iloc[:5000], MISSING_MARKERS, prefers_comma=prefers_comma)
-    found = read_numbers(texts, form, MISSING_MARKERS)
+    counts = texts.value_counts()
+    form = recognize_form(counts.index[:5000], MISSING_MARKERS, prefers_comma=prefers_comma)
+    if own := find_markers(counts, form):
+        form = form.model_copy(update={"missing": own})
+    found = read_numbers(texts, form, MISSING_MARKERS.union(own))
     is_text = found.is_bad.sum() > 0.1 * texts.notna().sum() or not found.numbers.notna().any()
     return (PLAIN, None) if is_text else (form, found.numbers.where(~found.is_bad))
 
@@ -117,13 +122,20 @@ def _explain_guess(name: str, task: Task, reason: str) -> list[str]:
 
 def _judge_labels(name: str, cells: pd.Series, notes: list[str]) -> Target:
     texts = read_texts(cells)
-    markers = sorted(set(texts.dropna().unique()) & LABEL_MARKERS)
+    markers = _find_label_markers(set(texts.dropna().unique()))
     form = PLAIN.model_copy(update={"missing": markers}) if markers else PLAIN
     if markers:
         count = int(texts.isin(markers).sum())
         notes = [*notes, f"{name}: {count} cell(s) have no label ({', '.join(markers)})."]
         texts = texts.where(~texts.isin(markers), None)
     counts = texts.value_counts()
+    notes = [
+        *notes,
+        *[
+            f'{name}: {counts[word]} row(s) have the label {word}; if that means none, set missing = ["{word}"] for it.'
+            for word in sorted(MISSING_MARKERS.intersection(counts.index))
+        ],
+    ]
     if len(counts) < 2:
         found = repr(str(counts.index[0])[:50]) if len(counts) else "nothing"
         gaps = int(texts.isna().sum())
@@ -157,6 +169,14 @@ def _judge_labels(name: str, cells: pd.Series, notes: list[str]) -> Target:
         reason = "the score of always predicting the most frequent class"
         threshold = min(math.ceil(float(shares.iloc[0]) * 100) / 100, 0.99)
     return Target("classification", texts, metric, threshold, reason, form, _sort_labels(counts.index.tolist()), notes)
+
+
+def _find_label_markers(labels: set[str]) -> list[str]:
+    """The texts that mean a missing label; a sign such as `-` does so beside two words, and never beside `+`."""
+    signs = {label for label in labels if not any(map(str.isalnum, label))}
+    others = labels - signs - LABEL_MARKERS
+    means_missing = signs <= MISSING_MARKERS and len(others) > 1
+    return sorted(labels & LABEL_MARKERS | (signs if means_missing else set()))
 
 
 def _sort_labels(labels: list[str]) -> list[Label]:

@@ -83,13 +83,14 @@ def set_total_apart(block: Block) -> Block:
         return block
     columns = (block.frame[name] for name in block.frame.columns)
     first = next((cells for cells in columns if isinstance(cells.iloc[-1], str) and cells.iloc[-1].strip()), None)
-    if first is None or not _is_total(first.iloc[-1]) or first.iloc[:-1].dropna().map(_is_total).any():
+    if first is None or not is_total(first.iloc[-1]) or first.iloc[:-1].dropna().map(is_total).any():
         return block
     total = BadRow(block.lines[-1], "", "found a total, expected a row", show(block.raw[-1]))
     return Block(block.lines[:-1], block.raw[:-1], block.frame.iloc[:-1], [*block.bad, total])
 
 
-def _is_total(cell: str) -> bool:
+def is_total(cell: str) -> bool:
+    """Whether a cell is a word for a total of rows."""
     return clean_text(cell).rstrip(" :").casefold() in TOTALS
 
 

@@ -46,7 +46,7 @@ class NumberForm(Part):
     )
     missing: list[str] | None = Field(
         default=None,
-        description="texts that mean a missing value; without it the usual ones for numbers, none for texts",
+        description="texts that mean a missing value; among numbers the usual ones do so, too",
         examples=[["?"]],
     )
 
@@ -88,7 +88,7 @@ class Reading(Part):
         default="", description="sign between groups of three digits", examples=["."]
     )
     missing: list[str] | None = Field(
-        default=None, description="texts that mean a missing value in columns of numbers", examples=[["?", "-9"]]
+        default=None, description="more texts that mean a missing value in columns of numbers", examples=[["?", "-9"]]
     )
     columns: dict[ColumnName, NumberForm] = Field(
         default_factory=dict, description="where a column differs", examples=[{"price": {"signs": ["₩"]}}]
@@ -116,6 +116,5 @@ class Reading(Part):
         own = self.columns[column].missing if column in self.columns else None
         if own is None and is_number:
             own = self.missing
-        if own is not None:
-            return frozenset(own)
-        return MISSING_MARKERS if is_number else frozenset()
+        usual = MISSING_MARKERS if is_number else frozenset()
+        return usual.union(own or [])

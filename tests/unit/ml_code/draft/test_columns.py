@@ -109,6 +109,22 @@ def test_words_that_people_write_for_missing_numbers_are_read_so_and_said(word: 
     assert judged.notes == [f"mass: 24 cell(s) with missing values ({word})."]
 
 
+@pytest.mark.parametrize("word", [".A", "Varies with device", "장비이상"])
+def test_a_word_of_the_file_itself_that_repeats_among_quantities_means_missing(word: str) -> None:
+    judged = judge("mass", [word if number % 5 == 0 else f"{number % 9}.5" for number in range(ROWS)])
+    assert (judged.kind, judged.form.missing) == ("numeric", [word])
+    assert judged.cells.isna().sum() == 24
+    assert judged.notes == [f"mass: 24 cell(s) with missing values ({word})."]
+
+
+def test_a_category_of_numbers_is_not_made_of_a_few_cells_in_silence() -> None:
+    grades = judge("grade", [("K", *"123456789")[number % 10] for number in range(ROWS)])
+    assert grades.kind == "categorical"
+    assert grades.notes == ["grade: it is a category, because in 12 of 120 cells it is not a number, such as 'K'."]
+    bounds = judge("lead", ["<0.5" if number % 7 == 0 else f"{number % 30}.5" for number in range(ROWS)])
+    assert (bounds.kind, bounds.reason) == ("left out", "in 18 of 120 cells it is not a number, such as '<0.5'")
+
+
 @pytest.mark.parametrize(("text", "said"), [("{0}-", "'1-' is read as -1"), ("({0})", "'(1)' is read as -1")])
 def test_a_minus_that_stands_elsewhere_is_said(text: str, said: str) -> None:
     assert judge("balance", [text.format(number) for number in range(ROWS)]).notes == [f"balance: {said}."]

@@ -61,6 +61,19 @@ def test_a_missing_label_is_not_a_class() -> None:
     assert judge(["mild", "None"] * 30).labels == ["None", "mild"]
 
 
+def test_a_dash_beside_two_words_is_a_missing_label_and_beside_a_plus_a_class() -> None:
+    assert judge(["0", "1", "-"] * 30).labels == [0, 1]
+    assert judge(["+", "-"] * 30).labels == ["+", "-"]
+    assert judge(["Y", "-"] * 30).labels == ["-", "Y"]
+    target = judge(["good", "bad", "미상"] * 30)
+    assert 'y: 30 row(s) have the label 미상; if that means none, set missing = ["미상"] for it.' in target.notes
+
+
+def test_a_word_of_the_file_itself_among_amounts_is_a_missing_target() -> None:
+    target = judge(["정비중" if number % 5 == 0 else f"{number}.5" for number in range(90)])
+    assert (target.task, target.form.missing, int(target.cells.isna().sum())) == ("regression", ["정비중"], 18)
+
+
 @pytest.mark.parametrize(
     ("cells", "metric", "threshold"),
     [
