@@ -30,8 +30,9 @@ and `rollout`; rows of `warehouse.rollout` and `warehouse.promotion_log`. No oth
   again only on request; an inconclusive one with the next start.
 - `approve` waits: a person decides under *Required actions*, within three days. A rejection makes it red, and so does
   an approval by the person who asked for a looser value. Skipped: no approval is needed.
-- `promote` red: a person moved the champion meanwhile, which takes precedence, or MLflow refused. Skipped: a person has
-  frozen the model meanwhile.
+- `promote` red: a person moved the champion meanwhile, which takes precedence, or MLflow refused. `not judged` and
+  `not approved`: `analyse_canary` or `approve` was marked as successful by hand. Start the rollout again. Skipped: a
+  person has frozen the model meanwhile.
 - `wait_for_fleet`, `verify_through_gateway` red: a replica did not load the version in time, or the gateway answered
   with another version or other predictions. The version before serves again, if there is one.
   `docker compose logs serving` gives the reason.
@@ -60,6 +61,7 @@ from rollout_tasks import (
     RolloutApproval,
     abort,
     analyse_canary,
+    asks_for_approval,
     control_rollout,
     describe_end,
     start_canary,
@@ -95,11 +97,12 @@ FINAL_ERRORS = (
 
 
 @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
-def promote(rollout_id: int) -> str:
-    from serving.rollout import steps
+def promote(rollout_id: int, params: dict[str, Any]) -> str:
+    from serving.rollout import approval, steps
 
     with control_rollout() as control:
-        return steps.promote(control, rollout_id)
+        limits = approval.read_limits(control, rollout_id, params)
+        return steps.promote(control, rollout_id, is_asked_for=asks_for_approval(limits, params))
 
 
 @task

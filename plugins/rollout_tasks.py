@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, override
@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from notices import escape, send
 
 if TYPE_CHECKING:
+    from serving.comparison.limits import Limits
     from serving.rollout.control import RolloutControl
     from serving.rollout.rows import Rollout
 
@@ -35,6 +36,11 @@ def control_rollout() -> Iterator[RolloutControl]:
         yield connect(f"{ti.dag_id}/{ti.run_id}", ti.log_url.partition("/tasks/")[0], person)
     except StandsAsideError as error:
         raise AirflowSkipException(str(error)) from error
+
+
+def asks_for_approval(limits: Limits, params: Mapping[str, Any]) -> bool:
+    """Whether the form of a run makes an approval necessary."""
+    return bool(params.get("require_approval") or limits.looser)
 
 
 def describe_end(rollout: Rollout) -> str:
@@ -110,7 +116,7 @@ class RolloutApproval(ApprovalOperator):
 
         with control_rollout() as control:
             limits = approval.read_limits(control, self.rollout_id, context["params"])
-            is_asked_for = bool(context["params"].get("require_approval") or limits.looser)
+            is_asked_for = asks_for_approval(limits, context["params"])
             if not approval.needs_approval(control, self.rollout_id, is_asked_for=is_asked_for):
                 raise AirflowSkipException("nobody has to approve it")
             self.subject, self.body = approval.ask_person(

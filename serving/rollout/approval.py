@@ -46,6 +46,34 @@ def needs_approval(control: RolloutControl, rollout_id: int, *, is_asked_for: bo
     return is_asked_for or is_undecided or load_dataset(name, control.catalog_dir).require_approval
 
 
+def refuse_unapproved(held: HeldRollout, *, is_asked_for: bool = False) -> None:
+    """Refuses a version on which a person must decide and has not: the task that asks may be marked as successful.
+
+    Raises:
+        BreachError: so it is; the rollout has ended.
+    """
+    row = held.row
+    if row.state != "awaiting approval" and not needs_approval(held.control, row.rollout_id, is_asked_for=is_asked_for):
+        return
+    reason = "not approved: found no decision of a person, expected one by the task `approve`"
+    held.abort(reason, is_verdict=False)
+    raise BreachError(f"{row.name}: {reason}; start the rollout again and decide there")
+
+
+def refuse_unjudged(held: HeldRollout) -> None:
+    """Refuses a version that no canary has judged though there is one; a person may have marked that task instead.
+
+    Raises:
+        BreachError: so it is; the rollout has ended.
+    """
+    row = held.row
+    if row.from_version is None or not held.control.fleet.has_canary_pool or "canary" in row.figures:
+        return
+    reason = "not judged: found no figures of a canary, expected those of the task `analyse_canary`"
+    held.abort(reason, is_verdict=False)
+    raise BreachError(f"{row.name}: {reason}; start the rollout again")
+
+
 def ask_person(
     control: RolloutControl, rollout_id: int, wait_seconds: float, looser: Sequence[str] = ()
 ) -> tuple[str, str]:
@@ -92,7 +120,8 @@ def approve(control: RolloutControl, rollout_id: int, person: str, looser: Seque
         sign_gate(held, "passed")
         _sign_approval(held, person)
         held.control.registry.tag(held.row.model, held.row.to_version, "gate", "passed")
-        held.note(reason=f"approved by {person}{f', with {", ".join(looser)}' if looser else ''}")
+        why = f"approved by {person}{f', with {", ".join(looser)}' if looser else ''}"
+        held.note(state="promoting", reason=f"{describe_success(held.row)}; {why}")
 
 
 def sign_gate(held: HeldRollout, gate: str) -> None:
@@ -165,6 +194,15 @@ def describe_gate(tags: dict[str, str]) -> list[str]:
         f"| threshold | {decision.threshold:.4g} |",
         "",
     ]
+
+
+def describe_success(rollout: Rollout) -> str:
+    """Why a version is promoted."""
+    canary = rollout.figures.get("canary")
+    if canary is None:
+        return "the first version" if rollout.from_version is None else "its file is sound"
+    seen = f"{canary['live']} live and {canary['replayed']} replayed requests"
+    return f"its canary did as well as version {rollout.from_version} in {seen}"
 
 
 def describe_canary(rollout: Rollout) -> list[str]:

@@ -26,7 +26,14 @@ from serving.errors import (
 from serving.fleet.gateway import Answer, Gateway, Variant, make_word
 from serving.fleet.replicas import wait_for_challenger, wait_for_version
 from serving.registry.names import CHALLENGER, CHAMPION
-from serving.rollout.approval import refuse_forged, refuse_unsigned, sign_gate
+from serving.rollout.approval import (
+    describe_success,
+    refuse_forged,
+    refuse_unapproved,
+    refuse_unjudged,
+    refuse_unsigned,
+    sign_gate,
+)
 from serving.rollout.canary import SHARES, watch_canary
 from serving.rollout.control import RolloutControl
 from serving.rollout.held import HeldRollout
@@ -153,10 +160,11 @@ def analyse_canary(control: RolloutControl, rollout_id: int, rules: Rules, windo
 
 
 @span("promote")
-def promote(control: RolloutControl, rollout_id: int) -> str:
+def promote(control: RolloutControl, rollout_id: int, *, is_asked_for: bool = False) -> str:
     """Makes the version the champion and the one before it `previous`, and closes the canary.
 
     Raises:
+        BreachError: a person must approve the version, such as where the form asks for it, and has not.
         MovedByHandError: a person moved the champion meanwhile, which has priority.
         FrozenModelError: a person froze the model since the rollout began, and no person approved the version.
     """
@@ -169,6 +177,9 @@ def promote(control: RolloutControl, rollout_id: int) -> str:
             raise MovedByHandError(f"{row.name}: {reason}")
         _refuse_frozen(held)
         refuse_unsigned(held)
+        refuse_unjudged(held)
+        if row.state not in MOVING:
+            refuse_unapproved(held, is_asked_for=is_asked_for)
         held.note(state="promoting", reason=_explain_promotion(row))
         held.move_aliases(held.row.reason)
         held.close_canary()
@@ -224,7 +235,7 @@ def verify_through_gateway(control: RolloutControl, rollout_id: int) -> str:
             raise breach
         held.pause(1.0)
     with control.hold(rollout_id) as held:
-        held.finish(_describe_success(held.row))
+        held.finish(describe_success(held.row))
     return _say(row, f"version {row.to_version} answers through the gateway")
 
 
@@ -243,8 +254,7 @@ def _refuse_frozen(held: HeldRollout) -> None:
     """Refuses a model that was frozen meanwhile, unless a person approved it since or its aliases are being moved."""
     row = held.row
     freeze = held.control.log.find_freeze(row.model)
-    is_settled = row.state == "awaiting approval" or row.state in MOVING
-    if freeze is None or is_settled or freeze.moved_at <= row.started_at:
+    if freeze is None or row.state in MOVING or freeze.moved_at <= row.started_at:
         return
     reason = f"frozen by {freeze.who} meanwhile ({freeze.why})"
     held.abort(reason, is_verdict=False)
@@ -275,18 +285,8 @@ def _find_fault(rollout: Rollout, expected: float | int | str, answer: Answer) -
 
 
 def _explain_promotion(rollout: Rollout) -> str:
-    if rollout.state == "promoting" and rollout.reason:  # by an interrupted try
-        return rollout.reason
-    approval = f"; {rollout.reason}" if rollout.state == "awaiting approval" else ""
-    return _describe_success(rollout) + approval
-
-
-def _describe_success(rollout: Rollout) -> str:
-    canary = rollout.figures.get("canary")
-    if canary is None:
-        return "the first version" if rollout.from_version is None else "its file is sound"
-    seen = f"{canary['live']} live and {canary['replayed']} replayed requests"
-    return f"its canary did as well as version {rollout.from_version} in {seen}"
+    is_explained = rollout.state == "promoting" and rollout.reason  # by the approval, or an interrupted try
+    return rollout.reason if is_explained else describe_success(rollout)
 
 
 def _skip(rollout: Rollout) -> str:

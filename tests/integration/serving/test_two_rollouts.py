@@ -18,7 +18,7 @@ from serving.rollout.promotion_log import WarehouseLog
 from serving.rollout.rows import Rollout, WarehouseRollouts
 from serving.rollout.steps import promote
 from tests.servers import PostgresServer
-from tests.unit.serving.rollout_fakes import Table, set_table
+from tests.unit.serving.rollout_fakes import Table, judge, set_table
 
 OWNERS = ("dag/one", "dag/two")
 SECONDS = 120.0
@@ -53,6 +53,7 @@ class Race:
         while not self.is_refused.wait(0.01):  # signs of life, as each step of a rollout gives
             assert time.monotonic() < until, "the other one was not refused"
             control.read_own(row.rollout_id).renew()
+        judge(control, row.rollout_id)
         promote(control, row.rollout_id)
         with control.hold(row.rollout_id) as held:
             held.finish("it answers")

@@ -61,7 +61,7 @@ def test_an_approval_names_its_person(tasks: ModuleType, table: Table) -> None:
     approval.ask_person(table.control(), number, 3600)
     task = tasks.RolloutApproval(task_id="approve", rollout_id=number)
     assert task.execute_complete({}, answer("Approve")) == "ada"
-    assert table.rows.read(number).reason == "approved by ada"
+    assert table.rows.read(number).reason == "its file is sound; approved by ada"
 
 
 def test_a_looser_value_of_a_form_is_approved_by_another_person(tasks: ModuleType, table: Table) -> None:
@@ -71,7 +71,9 @@ def test_a_looser_value_of_a_form_is_approved_by_another_person(tasks: ModuleTyp
     approval.ask_person(table.control(), number, 3600, ["minimum_requests 60 instead of 300"])
     context = {"params": form, "dag_run": SimpleNamespace(triggering_user_name="bob")}
     assert task.execute_complete(context, answer("Approve")) == "ada"
-    assert table.rows.read(number).reason == "approved by ada, with minimum_requests 60 instead of 300"
+    assert (
+        table.rows.read(number).reason == "its file is sound; approved by ada, with minimum_requests 60 instead of 300"
+    )
 
 
 def test_who_asked_for_a_looser_value_does_not_approve_it(tasks: ModuleType, table: Table) -> None:

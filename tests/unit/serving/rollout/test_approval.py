@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from ml_code.datasets import CATALOG
 from ml_code.gate.decision import Decision
-from serving.errors import RolloutLostError, UnderWayError
+from serving.errors import BreachError, RolloutLostError, UnderWayError
 from serving.rollout import approval, steps
 from serving.rollout.control import RolloutControl
 from serving.rollout.plan import open_rollout
@@ -94,6 +95,33 @@ def test_an_approved_version_goes_on_and_has_passed(table: Table, control: Rollo
     assert table.log.moves[-1].why.endswith("; approved by ada")
     assert table.registry.tags["4"]["approved_by"] == "ada"
     assert table.registry.tags["4"]["gate"] == "passed"
+
+
+@pytest.mark.parametrize("why", ["a form asks for it", "a form forced it", "the person has not decided"])
+def test_a_version_is_not_promoted_where_the_question_was_marked_as_answered(
+    table: Table, control: RolloutControl, number: int, why: str
+) -> None:
+    """Who may retry a task may also mark `approve` as successful, in Airflow's page and API."""
+    if why == "a form forced it":
+        table.registry.tags["4"]["gate.decision"] = replace(DECISION, forced_by="eve").to_json()
+    elif why == "the person has not decided":
+        approval.ask_person(control, number, WAIT_SECONDS)
+    with pytest.raises(BreachError, match="not approved: found no decision of a person"):
+        steps.promote(control, number, is_asked_for=why == "a form asks for it")
+    assert table.registry.aliases == {"champion": "3"}
+    assert control.rows.read(number).state == "aborted"
+    assert control.rows.list_barred("iris") == frozenset()
+
+
+def test_a_version_is_not_promoted_where_its_canary_was_marked_as_judged(
+    table: Table, control: RolloutControl, number: int
+) -> None:
+    control.rows.write(number, lease_seconds=60, figures={})
+    approval.ask_person(control, number, WAIT_SECONDS)
+    approval.approve(control, number, "ada")
+    with pytest.raises(BreachError, match="not judged: found no figures of a canary"):
+        steps.promote(control, number)
+    assert table.registry.aliases == {"champion": "3"}
 
 
 def test_who_approved_a_version_is_logged_by_a_second_try_too(

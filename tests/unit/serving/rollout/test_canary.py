@@ -14,10 +14,11 @@ from serving.comparison.replays import is_same
 from serving.errors import BreachError, FrozenModelError, InconclusiveError, RegistryError
 from serving.fleet.gateway import Answer, Variant
 from serving.rollout import steps
+from serving.rollout.approval import approve
 from serving.rollout.plan import open_rollout
 from serving.rollout.promotion_log import Move
 from tests.unit.serving.fake_registry import NOON
-from tests.unit.serving.rollout_fakes import Table, set_table
+from tests.unit.serving.rollout_fakes import Table, judge, set_table
 from tests.unit.serving.rollout_run import STEPS, assert_settled, begin, run
 
 pytestmark = pytest.mark.usefixtures("quick_validation")
@@ -72,7 +73,9 @@ def test_a_person_who_approves_a_version_after_a_freeze_gets_it() -> None:
     table = set_table("4", champion="3")
     number = open_rollout(table.control(), "iris").rollout_id
     freeze(table)
+    judge(table.control(), number)
     table.rows.write(number, lease_seconds=60, state="awaiting approval")
+    approve(table.control(), number, "ada")
     STEPS["promote"](table.control(), number)
     assert table.registry.aliases["champion"] == "4"
 

@@ -14,7 +14,7 @@ from serving.rollout.plan import open_rollout
 from serving.rollout.rollback import promote_by_hand, roll_back
 from serving.rollout.rows import HELD_SECONDS, LOCK_SECONDS
 from serving.rollout.steps import promote, start_canary
-from tests.unit.serving.rollout_fakes import Table, promote_in_turn
+from tests.unit.serving.rollout_fakes import Table, judge, promote_in_turn
 
 pytestmark = pytest.mark.usefixtures("quick_validation")
 
@@ -57,6 +57,7 @@ def hang_at_champion(table: Table, meanwhile: Callable[[], None] = lambda: None)
 def test_a_promotion_that_comes_after_a_rollback_is_undone_by_its_own_process(table: Table) -> None:
     control = table.control()
     number = open_rollout(control, "iris").rollout_id
+    judge(control, number)
     hang_at_champion(table, lambda: take_back(table))
     with pytest.raises(LateChangeError, match="found no answer"):
         promote(control, number)
@@ -69,6 +70,7 @@ def test_a_promotion_that_comes_after_a_rollback_is_undone_by_its_own_process(ta
 def test_a_promotion_that_comes_late_while_nobody_acts_is_repeated_and_logged_once(table: Table) -> None:
     control = table.control()
     number = open_rollout(control, "iris").rollout_id
+    judge(control, number)
     hang_at_champion(table)
     with pytest.raises(LateChangeError):
         promote(control, number)
@@ -83,6 +85,7 @@ def test_a_lock_that_is_lost_at_any_proof_leaves_the_version_of_the_rollback(tab
         table.registry.add("4")
         control = table.control()
         number = open_rollout(control, "iris").rollout_id
+        judge(control, number)
         table.rows.proofs_left, table.rows.meanwhile = proofs, lambda table=table: roll_back_once(table)  # type: ignore[misc]
         try:
             promote(control, number)
@@ -216,6 +219,7 @@ def test_an_alias_is_changed_under_the_lock_alone(table: Table) -> None:
     control = table.control()
     number = open_rollout(control, "iris").rollout_id
     start_canary(control, number)
+    judge(control, number)
     promote(control, number)
     take_back(table)
     promote_by_hand(table.control("ada@lab"), "iris", "2", "better")

@@ -12,7 +12,7 @@ from serving.rollout.approval import approve
 from serving.rollout.plan import Choice, choose_version, open_rollout
 from serving.rollout.rollback import promote_by_hand
 from serving.rollout.rows import State
-from tests.unit.serving.rollout_fakes import Table, promote_in_turn, set_table
+from tests.unit.serving.rollout_fakes import Table, judge, promote_in_turn, set_table
 
 
 def choose(table: Table, version: str | None = None) -> Choice:
@@ -184,6 +184,7 @@ def test_the_same_version_is_taken_over_when_the_lease_of_the_first_one_ends() -
 def test_one_that_moves_the_aliases_is_waited_for() -> None:
     table = set_table("4", champion="3")
     first = open_rollout(table.control("dag/one"), "iris")
+    judge(table.control("dag/one"), first.rollout_id)
     steps.promote(table.control("dag/one"), first.rollout_id)
     table.registry.add("5")
     pause = table.stack.pause
@@ -220,6 +221,7 @@ def test_one_that_was_taken_back_without_its_end_is_not_promoted_again(minutes: 
     control = table.control()
     row = open_rollout(control, "iris")
     steps.start_canary(control, row.rollout_id)
+    judge(control, row.rollout_id)
     steps.promote(control, row.rollout_id)
     with control.hold(row.rollout_id) as held:
         held.log("rollback", "wrong", from_version="3", to_version="2")

@@ -13,7 +13,7 @@ from serving.rollout.plan import open_rollout
 from serving.rollout.rollback import promote_by_hand, roll_back
 from serving.rollout.steps import promote
 from tests.unit.serving.rollout.test_steps_killed import Killed, kill_after, revive
-from tests.unit.serving.rollout_fakes import Table, promote_in_turn, set_table
+from tests.unit.serving.rollout_fakes import Table, judge, promote_in_turn, set_table
 
 
 def take_back(table: Table, why: str = "wrong") -> tuple[str | None, str]:
@@ -79,7 +79,9 @@ def test_a_rollback_of_a_rollout_that_moved_the_aliases_may_be_killed_at_any_cha
         table = promote_in_turn("1", "2", "3")
         table.registry.add("4")
         control = table.control()
-        promote(control, open_rollout(control, "iris").rollout_id)
+        number = open_rollout(control, "iris").rollout_id
+        judge(control, number)
+        promote(control, number)
         kill_after(table, calls)
         try:
             take_back(table)
@@ -130,7 +132,9 @@ def test_a_version_that_was_deleted_does_not_keep_a_rollback_from_its_end() -> N
 def test_a_rollout_whose_version_before_was_deleted_has_no_way_back_but_another_version() -> None:
     table = set_table("4", champion="3", previous="2")
     control = table.control()
-    promote(control, open_rollout(control, "iris").rollout_id)
+    number = open_rollout(control, "iris").rollout_id
+    judge(control, number)
+    promote(control, number)
     table.registry.forget("3")
     with pytest.raises(NoCandidateError, match="found no version 3, which served before"):
         take_back(table)

@@ -11,7 +11,7 @@ from serving.rollout import steps
 from serving.rollout.approval import approve, describe_gate, needs_approval, sign_gate
 from serving.rollout.plan import choose_version, open_rollout
 from serving.rollout.rollback import roll_back
-from tests.unit.serving.rollout_fakes import Table, set_table
+from tests.unit.serving.rollout_fakes import Table, judge, set_table
 
 SIGNER = Signer(b"key of the gate")
 
@@ -51,6 +51,7 @@ def test_a_signed_version_is_promoted() -> None:
     table = set_signed_table()
     row = open_rollout(table.control(), "iris")
     steps.start_canary(table.control(), row.rollout_id)
+    judge(table.control(), row.rollout_id)
     steps.promote(table.control(), row.rollout_id)
     assert table.registry.aliases["champion"] == "2"
 
@@ -70,6 +71,7 @@ def test_an_unsigned_version_needs_a_person_who_then_signs_it() -> None:
     table = set_signed_table()
     control = table.control()
     row = open_rollout(control, "iris", "3")
+    judge(control, row.rollout_id)
     assert needs_approval(control, row.rollout_id)
     approve(control, row.rollout_id, "ada")
     assert SIGNER.read_gate("iris", "3", table.registry.tags["3"]) == "passed"

@@ -22,7 +22,7 @@ from serving.rollout.plan import open_rollout
 from serving.rollout.rollback import promote_by_hand, roll_back
 from serving.rollout.rows import Rollout
 from tests.unit.serving.rollout.test_steps_killed import Killed, kill_after, revive
-from tests.unit.serving.rollout_fakes import set_table
+from tests.unit.serving.rollout_fakes import judge, set_table
 
 ACTORS = ("dag/run", "ada@lab")
 TROUBLES = ("none", "crash", "slow", "lost", "slow and crash")
@@ -143,7 +143,7 @@ class RolloutMachine(RuleBasedStateMachine):
     def _roll_out(self, actor: str, *, is_repeated: bool) -> None:
         control = self.table.control(actor)
         number = open_rollout(control, "iris").rollout_id
-        for step in (steps.start_canary, steps.promote, steps.wait_for_fleet, steps.verify_through_gateway):
+        for step in (steps.start_canary, judge, steps.promote, steps.wait_for_fleet, steps.verify_through_gateway):
             for _ in range(1 + is_repeated):
                 step(control, number)
 
