@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -41,10 +42,16 @@ def list_imports(file: Path) -> set[str]:
     return names
 
 
+@cache
+def read_distributions() -> dict[str, set[str]]:
+    """The distributions of each importable name, as requirements spell them."""
+    found = packages_distributions().items()
+    return {top: {name.lower().replace("_", "-") for name in names} for top, names in found}
+
+
 @pytest.mark.parametrize("file", list_modules(), ids=lambda file: str(file.relative_to(ROOT)))
 def test_a_module_of_a_rollout_imports_what_the_airflow_image_has(file: Path) -> None:
     pinned = set(re.findall(r"^([a-z0-9._-]+)==", (ROOT / "docker/requirements/airflow.txt").read_text(), re.MULTILINE))
-    distributions = packages_distributions()
     tops = {name.partition(".")[0] for name in list_imports(file)} - OWN - sys.stdlib_module_names
-    missing = {top for top in tops if not {name.lower().replace("_", "-") for name in distributions[top]} & pinned}
+    missing = {top for top in tops if not read_distributions()[top] & pinned}
     assert missing == set()
