@@ -82,7 +82,9 @@ class World(Loop):
         self.log(cells, labels, start)
         self.judge((start, HOUR, "drift"), (start + HOUR, HOUR, "drift"))
 
-    def log(self, cells: list[list[Any]], labels: Any, start: datetime) -> None:
+    def log(
+        self, cells: list[list[Any]], labels: Any, start: datetime, *, pause: timedelta = timedelta(seconds=10)
+    ) -> None:
         head = Head(
             "rents",
             self.tracker.aliases["champion"],
@@ -93,7 +95,7 @@ class World(Loop):
             ["numeric"] * 2 + ["categorical"],
         )
         first = 1000 * sum(1 for _ in self.folder.rglob("log/**/*.parquet"))
-        made = make_rows(cells, ["900"] * len(cells), start=start, pause=timedelta(seconds=10), first=first)
+        made = make_rows(cells, ["900"] * len(cells), start=start, pause=pause, first=first)
         write_log(self.workspace, head, made, name=f"batch-{first}")
         self.label([row.request_id for row in made], labels)
 

@@ -89,8 +89,9 @@ def test_labels_that_contradict_what_an_earlier_retraining_learned_wait_for_a_pe
     world.serve(first.version)
     start = START + timedelta(minutes=90)
     random = np.random.default_rng(6)
-    sizes = random.uniform(510, 600, 400)
-    world.log([[float(size), 20.0, "S"] for size in sizes], np.where(sizes < 560, 400, 900), start)
+    sizes, ages = random.uniform(510, 600, 800), random.integers(0, 50, 800)  # so many that they are learned alone too
+    cells = [[float(size), float(age), "S"] for size, age in zip(sizes, ages, strict=True)]
+    world.log(cells, np.where(sizes < 560, 400, 900), start, pause=timedelta(seconds=5))
     world.judge((start, HOUR, "drift"), (start + HOUR, HOUR, "drift"))
     second = world.retrain("model_retraining/poisoned/rents")
     assert second.outcome == "held", second.decision.reason
