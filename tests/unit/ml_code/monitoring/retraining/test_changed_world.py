@@ -62,15 +62,15 @@ def check_moved(seeds: range) -> None:
 
 
 def test_a_relation_that_turns_round_is_held_for_a_person_with_a_better_model() -> None:
-    check_turned(range(4))
+    check_turned(range(2))
 
 
 def test_labels_turned_round_where_old_rows_know_better_are_never_promoted_unattended() -> None:
-    check_poisoned(range(4))
+    check_poisoned(range(2))
 
 
 def test_rows_that_move_to_where_no_old_row_contradicts_them_are_promoted_without_a_hand() -> None:
-    check_moved(range(4))
+    check_moved(range(2))
 
 
 @pytest.mark.long
