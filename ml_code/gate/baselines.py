@@ -54,7 +54,8 @@ def measure_rival(challenger: Challenger, predicted: Prediction) -> Rival:
         GateError: the gate's metric cannot be measured.
     """
     dataset, truth, metric = challenger.dataset, challenger.truth, challenger.dataset.gate.metric
-    difference = evaluation.compare(dataset, truth, challenger.predicted, predicted, metric)
+    clusters = challenger.clusters
+    difference = evaluation.compare(dataset, truth, challenger.predicted, predicted, metric, clusters=clusters)
     score = evaluation.measure(dataset, truth, predicted)[metric]
     return Rival(score, difference.value, difference.standard_error)
 

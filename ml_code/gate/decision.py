@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 from ml_code.dataset_rules import LOWER_IS_BETTER, Gate
-from ml_code.gate.evidence import Comparison, Evidence, count_needed_rows, show_names, widen_margin
+from ml_code.gate.evidence import LEAST_ROWS, Comparison, Evidence, count_needed_rows, show_names, widen_margin
 
 WEAK_HOLDOUT_ROWS = 200
 """With fewer rows the decision carries a warning: a difference of a few rows is chance."""
@@ -202,6 +202,9 @@ def _find_doubt(rules: Gate, evidence: Evidence, comparison: Comparison | None) 
     if rows < needed:
         weighed = "" if evidence.effective_rows in {None, evidence.holdout_rows} else f" that count as {rows:.0f}"
         return f"too small a holdout to tell: {evidence.holdout_rows} rows{weighed}, needed {needed}"
+    groups = evidence.holdout_groups
+    if groups is not None and groups < LEAST_ROWS:
+        return f"too small a holdout to tell: {evidence.holdout_rows} rows of {groups} groups, needed {LEAST_ROWS}"
     return None
 
 

@@ -27,6 +27,10 @@ type Numbers = npt.NDArray[np.float64] | npt.NDArray[np.int64]
 type Weights = npt.NDArray[np.float64]
 
 
+type Clusters = npt.NDArray[np.int64]
+"""Number of the user or group of each row, from 0 on without gaps; a row without one has a number of its own."""
+
+
 @dataclass(frozen=True)
 class Answers:
     """True and predicted value of each row: float64, or int64 ids of labels.
@@ -111,23 +115,35 @@ def measure(dataset: Dataset, truth: pd.Series, prediction: Prediction) -> dict[
     return {name: SCORES[name](answers, np.ones(len(truth))) for name in _list_metrics(dataset, answers)}
 
 
-def measure_intervals(dataset: Dataset, truth: pd.Series, prediction: Prediction) -> dict[str, tuple[float, float]]:
-    """Bootstrap interval of every metric of `measure`, by name: it covers 95 of 100 such holdouts."""
+def measure_intervals(
+    dataset: Dataset, truth: pd.Series, prediction: Prediction, clusters: Clusters | None = None
+) -> dict[str, tuple[float, float]]:
+    """Bootstrap interval of every metric of `measure`, by name: it covers 95 of 100 such holdouts.
+
+    Rows of one group are drawn together; `clusters` is None if the dataset has no groups.
+    """
     answers = read_answers(dataset, truth, prediction)
     names = _list_metrics(dataset, answers)
-    rounds = [[SCORES[name](answers, weights) for name in names] for weights in _draw_weights(len(truth))]
+    rounds = [[SCORES[name](answers, weights) for name in names] for weights in _draw_weights(len(truth), clusters)]
     tail = (1 - CONFIDENCE) / 2
     lowest, highest = np.quantile(rounds, [tail, 1 - tail], axis=0)
     return {name: (float(low), float(high)) for name, low, high in zip(names, lowest, highest, strict=True)}
 
 
 def compare(
-    dataset: Dataset, truth: pd.Series, challenger: Prediction, champion: Prediction, metric: Metric
+    dataset: Dataset,
+    truth: pd.Series,
+    challenger: Prediction,
+    champion: Prediction,
+    metric: Metric,
+    *,
+    clusters: Clusters | None = None,
 ) -> Difference:
     """The paired difference on the same rows, with a bootstrap standard error.
 
     Each round draws rows with replacement, the same ones for both models
     (B. Efron, "Bootstrap methods: another look at the jackknife", 1979, doi:10.1214/aos/1176344552).
+    Rows of one group are not independent of each other, so a round draws whole groups. `clusters` has their numbers.
 
     Raises:
         GateError: the metric of one of the two cannot be measured.
@@ -135,10 +151,20 @@ def compare(
     score = SCORES[metric]
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     ours, theirs = (read_answers(dataset, truth, prediction) for prediction in (challenger, champion))
-    rounds = [score(ours, weights) - score(theirs, weights) for weights in _draw_weights(len(truth))]
+    rounds = [score(ours, weights) - score(theirs, weights) for weights in _draw_weights(len(truth), clusters)]
     whole = np.ones(len(truth))
     value = score(ours, whole) - score(theirs, whole)
     return Difference(sign * value, float(np.std(rounds, ddof=1)))
+
+
+def number_clusters(units: npt.NDArray[np.object_]) -> Clusters:
+    """Numbers the users or groups; each row whose unit is None gets a number of its own."""
+    is_known = np.array([unit is not None for unit in units.tolist()], dtype=bool)
+    numbers = np.zeros(len(units), dtype=np.int64)
+    known, places = np.unique(units[is_known].astype(str), return_inverse=True)
+    numbers[is_known] = places
+    numbers[~is_known] = len(known) + np.arange(int((~is_known).sum()))
+    return numbers
 
 
 def count_confusions(truth: pd.Series, prediction: Prediction, labels: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -192,11 +218,13 @@ def _find_rarer(
     return known[column], np.asarray(probabilities[:, column], dtype=np.float64)
 
 
-def _draw_weights(count: int) -> Iterator[Weights]:
-    """Yields how often each round draws each row; every call yields the same."""
+def _draw_weights(rows: int, clusters: Clusters | None) -> Iterator[Weights]:
+    """Yields how often each round draws each row, with all of its cluster; every call yields the same."""
     random = np.random.default_rng(BOOTSTRAP_SEED)
+    count = rows if clusters is None else int(clusters.max()) + 1
     for _ in range(BOOTSTRAP_ROUNDS):
-        yield np.bincount(random.integers(0, count, count), minlength=count).astype(np.float64)
+        draws = np.bincount(random.integers(0, count, count), minlength=count).astype(np.float64)
+        yield draws if clusters is None else draws[clusters]
 
 
 def _count(numbers: Numbers, weights: Weights, answers: Answers) -> npt.NDArray[np.float64]:

@@ -10,7 +10,7 @@ from statistics import NormalDist
 from ml_code.dataset_rules import Metric
 
 LEAST_ROWS = 10
-"""Fewer rows say too little about their own spread, which every margin is made of."""
+"""Fewer rows, or groups of rows, say too little about their own spread, which every margin is made of."""
 
 DOUBT = 0.05
 """Accepted probability that a model below the threshold is right on every row."""
@@ -57,7 +57,8 @@ class Slice:
 class Evidence:
     """What was measured of a challenger on the holdout.
 
-    `effective_rows` are those that tell about the metric, None for all; `tries` counts the different models judged on
+    `effective_rows` are those that tell about the metric, None for all. `holdout_groups` are the groups of rows, None
+    without any, and a row without one counts as one; `tries` counts the different models judged on
     this snapshot, this one among them; `low_slice` is the worst slice, and `unseen_classes` have no row.
     """
 
@@ -66,6 +67,7 @@ class Evidence:
     dummy: Rival
     linear_score: float | None = None
     effective_rows: float | None = None
+    holdout_groups: int | None = None
     tries: int = 1
     low_slice: Slice | None = None
     unseen_classes: Sequence[str] = ()

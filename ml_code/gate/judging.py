@@ -105,6 +105,7 @@ def weigh_evidence(tracker: Tracker, challenger: Challenger, slices: Sequence[Sl
         dummy=baselines.dummy,
         linear_score=baselines.linear_score,
         effective_rows=count_effective_rows(dataset.gate.metric, class_rows),
+        holdout_groups=None if challenger.clusters is None else len(set(challenger.clusters.tolist())),
         tries=count_tries(tracker, challenger.run),
         low_slice=counting[0] if counting else None,
         unseen_classes=sorted(map(str, challenger.unseen_classes)),
@@ -202,7 +203,7 @@ def evaluate(workspace: Workspace, run_id: str) -> dict[str, float]:
     challenger = open_challenger(workspace, tracker.read_run(run_id))
     dataset, truth, predicted = challenger.dataset, challenger.truth, challenger.predicted
     metrics = evaluation.measure(dataset, truth, predicted)
-    intervals = evaluation.measure_intervals(dataset, truth, predicted)
+    intervals = evaluation.measure_intervals(dataset, truth, predicted, challenger.clusters)
     tracker.log_figures(run_id, _draw_plots(tracker, challenger))
     lowest = {f"{name}_low": low for name, (low, _) in intervals.items()}
     highest = {f"{name}_high": high for name, (_, high) in intervals.items()}

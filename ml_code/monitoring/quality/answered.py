@@ -13,8 +13,7 @@ import pyarrow as pa
 
 from ml_code.data.features import name_categories
 from ml_code.datasets import Dataset
-from ml_code.gate.evaluation import Answers, Weights
-from ml_code.monitoring.quality.intervals import Clusters, number_clusters
+from ml_code.gate.evaluation import Answers, Clusters, Weights, number_clusters
 
 COLUMNS = ("version", "variant", "unit", "prediction", "score", "sampling", "label", "features")
 

@@ -10,15 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_code.dataset_rules import LOWER_IS_BETTER, METRICS, Metric
-from ml_code.gate.evaluation import BOOTSTRAP_SEED, CONFIDENCE, SCORES, Answers, Weights
+from ml_code.gate.evaluation import BOOTSTRAP_SEED, CONFIDENCE, SCORES, Answers, Clusters, Weights
 
 JACKKNIFE_GROUPS = 50
 """Groups of users, of which each is left out once: fifty measurements, however many rows there are."""
 
 Z_QUANTILE = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
-
-type Clusters = npt.NDArray[np.int64]
-"""Number of the user of each row, from 0 on without gaps; a row without a user has a number of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +87,6 @@ def count_effective_rows(is_hit: npt.NDArray[np.bool_], weights: Weights, cluste
         return total**2 / float(np.sum(of_cluster**2))
     variance = float(np.sum(residuals**2)) / total**2 * groups / (groups - 1)
     return min(most, share * (1 - share) / variance) if variance else most
-
-
-def number_clusters(units: npt.NDArray[np.object_]) -> Clusters:
-    """Numbers the users; each row whose user is None gets a number of its own."""
-    is_known = np.array([unit is not None for unit in units.tolist()], dtype=bool)
-    numbers = np.zeros(len(units), dtype=np.int64)
-    known, places = np.unique(units[is_known].astype(str), return_inverse=True)
-    numbers[is_known] = places
-    numbers[~is_known] = len(known) + np.arange(int((~is_known).sum()))
-    return numbers
 
 
 def _jackknife(metric: Metric, answers: Answers, weights: Weights, clusters: Clusters, groups: int) -> float:

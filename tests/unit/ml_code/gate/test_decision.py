@@ -42,6 +42,13 @@ def test_a_first_model_needs_the_threshold_only() -> None:
     assert verdict(judge(0.93)) == "iris: promoted, 0.93 >= 0.85, the first model"
 
 
+@pytest.mark.parametrize(("groups", "is_small"), [(None, False), (10, False), (9, True), (1, True)])
+def test_a_holdout_of_few_groups_needs_a_person(groups: int | None, is_small: bool) -> None:
+    decision = judge(0.93, holdout_groups=groups)
+    assert (decision.is_promoted, decision.needs_approval) == (True, is_small)
+    assert ("500 rows of" in decision.reason) == is_small
+
+
 def test_a_model_below_the_threshold_is_rejected_with_score_and_threshold() -> None:
     decision = judge(0.8499)
     assert not decision.is_promoted

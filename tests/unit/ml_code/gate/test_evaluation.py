@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,6 +65,18 @@ def test_the_standard_error_is_that_of_paired_rows() -> None:
     share = np.mean(TRUTH != GUESSES)
     assert difference.value == pytest.approx(share)
     assert difference.standard_error == pytest.approx(np.sqrt(share * (1 - share) / 300), rel=0.15)
+
+
+def test_rows_of_one_group_count_as_one_draw() -> None:
+    """Ten groups of thirty equal rows: the difference is as uncertain as that of ten rows."""
+    groups = np.repeat(np.arange(10), 30)
+    truth = pd.Series(["yes"] * 300)
+    half = Prediction(np.where(groups < 5, "yes", "no").tolist(), None)
+    perfect, dataset = Prediction(["yes"] * 300, None), make_dataset()
+    found = compare(dataset, truth, perfect, half, "accuracy", clusters=groups)
+    assert (found.value, found.standard_error) == (0.5, pytest.approx(math.sqrt(0.25 / 10), rel=0.15))
+    low, high = measure_intervals(dataset, truth, half, groups)["accuracy"]
+    assert high - low > 0.4
 
 
 def test_a_smaller_error_is_better() -> None:

@@ -5,15 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from ml_code.gate.evaluation import Answers
-from ml_code.monitoring.quality.intervals import (
-    Clusters,
-    Estimate,
-    count_effective_rows,
-    estimate_score,
-    find_wilson,
-    number_clusters,
-)
+from ml_code.gate.evaluation import Answers, Clusters, number_clusters
+from ml_code.monitoring.quality.intervals import Estimate, count_effective_rows, estimate_score, find_wilson
 
 RUNS = 200
 
