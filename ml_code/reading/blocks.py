@@ -18,7 +18,7 @@ TOTALS = frozenset({
     "total", "totals", "grand total", "sum", "average", "mean", "합계", "총계", "총합", "총합계", "계", "소계", "평균",
     "summe", "gesamt", "insgesamt", "合計",
 })  # fmt: skip
-"""What a spreadsheet's last line begins with where it is not a row."""
+"""What a spreadsheet's first or last row begins with where it is a total of the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +74,23 @@ def parse_rows(header: list[str], raw: list[bytes], separator: str) -> pd.DataFr
     return frame
 
 
-def set_total_apart(block: Block) -> Block:
-    """The block without its last record, which is invalid, if that is a total of the rows above it.
+def set_total_apart(block: Block, place: int) -> Block:
+    """The block without its first (0) or last (-1) record, which is invalid, if that is a total of the other rows.
 
-    In a column where a row above has such a word too, it is a category.
+    In a column where another row has such a word too, it is a category.
     """
     if not block.raw:
         return block
+    place = range(len(block.raw))[place]
     columns = (block.frame[name] for name in block.frame.columns)
-    first = next((cells for cells in columns if isinstance(cells.iloc[-1], str) and cells.iloc[-1].strip()), None)
-    if first is None or not is_total(first.iloc[-1]) or first.iloc[:-1].dropna().map(is_total).any():
+    first = next((cells for cells in columns if isinstance(cells.iloc[place], str) and cells.iloc[place].strip()), None)
+    if first is None or not is_total(first.iloc[place]) or first.drop(place).dropna().map(is_total).any():
         return block
-    total = BadRow(block.lines[-1], "", "found a total, expected a row", show(block.raw[-1]))
-    return Block(block.lines[:-1], block.raw[:-1], block.frame.iloc[:-1], [*block.bad, total])
+    total = BadRow(block.lines[place], "", "found a total, expected a row", show(block.raw[place]))
+    kept = [number for number in range(len(block.raw)) if number != place]
+    frame = block.frame.iloc[kept].reset_index(drop=True)
+    bad = sorted([*block.bad, total], key=lambda row: row.line)
+    return Block([block.lines[number] for number in kept], [block.raw[number] for number in kept], frame, bad)
 
 
 def is_total(cell: str) -> bool:

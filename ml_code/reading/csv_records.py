@@ -74,7 +74,8 @@ class CsvRecords:
             data, partial, is_last = self._read_lines()
             lines = _Lines(self._names, self._reading, data, line, is_last=is_last, header_line=self._header_line)
             block, used, rest = lines.sort()
-            block = set_total_apart(block) if is_last else block
+            block = block if has_rows else set_total_apart(block, 0)
+            block = set_total_apart(block, -1) if is_last else block
             self._rest = rest + partial
             line += used
             has_rows = has_rows or bool(block.raw or block.bad)
@@ -110,7 +111,7 @@ class CsvRecords:
     def _take_line(self) -> bytes:
         line, _, self._rest = self._rest.partition(b"\n")
         self._line += 1
-        return line.removesuffix(b"\r")
+        return line.rstrip(b"\r")
 
     def _take_record(self) -> bytes:
         """Takes a line, and those after it that belong to its quoted fields."""
@@ -171,7 +172,8 @@ class _Lines:
         self._comment = reading.comment.encode()
         self._physical = data.removesuffix(b"\n").split(b"\n") if data else []
         has_cr = b"\r" in data
-        self._lines = [line.removesuffix(b"\r") for line in self._physical] if has_cr else self._physical
+        # Python's writer in a file of text on Windows ends each line with CR, CR, LF.
+        self._lines = [line.rstrip(b"\r") for line in self._physical] if has_cr else self._physical
 
     def sort(self) -> tuple[Block, int, bytes]:
         """Returns the block, its number of lines, and the rest: a record that continues after the last line."""
@@ -269,7 +271,7 @@ class _Lines:
             size = sum(map(len, lines))
             is_open = not self._is_last and len(lines) < RECORD_LINES and size <= RECORD_BYTES
             return None if is_open else index + 1
-        if count > 1 and not self._is_row(b"\n".join(lines[:count]).removesuffix(b"\r")):
+        if count > 1 and not self._is_row(b"\n".join(lines[:count]).rstrip(b"\r")):
             return index + 1
         return index + count
 

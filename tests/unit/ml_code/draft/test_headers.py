@@ -37,6 +37,14 @@ def test_a_total_in_the_last_line_is_an_invalid_row(tmp_path: Path, workspace: W
     assert (accepted.rows, accepted.bad_rows) == (121, 1)
 
 
+def test_a_total_in_the_first_row_is_an_invalid_row(tmp_path: Path) -> None:
+    draft = draft_dataset(
+        write(tmp_path, ["kind,size,price", "합계,5000,480.5", *kinds(0), *kinds(60)]), Request("price")
+    )
+    assert [(row.line, row.reason) for row in draft.bad] == [(2, "found a total, expected a row")]
+    assert draft.rows == 121
+
+
 def test_a_total_that_rows_above_have_as_well_is_a_category(tmp_path: Path) -> None:
     lines = [f"{('good', 'average', 'poor')[n % 3]},{n % 9},{n * 7 % 100 / 2}" for n in range(120)]
     file = write(tmp_path, ["condition,size,price", *lines, "average,4,7.5"])

@@ -49,8 +49,8 @@ def test_cells_stay_text_and_an_empty_one_is_missing() -> None:
     assert all(pd.api.types.is_string_dtype(dtype) for dtype in block.frame.dtypes)
 
 
-@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_both_line_ends_and_a_byte_order_mark_are_read(end: bytes) -> None:
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r\r\n"])
+def test_all_line_ends_and_a_byte_order_mark_are_read(end: bytes) -> None:
     blocks = read(b"\xef\xbb\xbf" + end.join([b"number,name,town", b"1,Kim,Seoul", b"", b'2,"a\r\nb",x', b""]))
     assert list_rows(blocks) == [["1", "Kim", "Seoul"], ["2", "a\r\nb", "x"]]
     assert blocks[0].lines == [2, 4]
