@@ -28,6 +28,8 @@ KINDS = {
     b"{\\rtf": "an RTF document",
     b"<!doctype": "a web page",
     b"<html": "a web page",
+    b"<meta": "a web page",
+    b"<table": "a web page",
     b"<?xml": "an XML document",
     b"SQLite format 3": "an SQLite database",
     b'{"': "a JSON document",

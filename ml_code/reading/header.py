@@ -102,7 +102,7 @@ def _is_series(names: Sequence[str], *, is_indexed: bool) -> bool:
     steps = {after - before for before, after in pairwise(numbers)}
     if all(number in YEARS for number in numbers) and all(step != 0 for step in steps):
         return len(set(numbers)) == len(numbers)
-    return len(steps) == 1 and 0 not in steps and (len(numbers) > 2 or is_indexed)
+    return len(steps) == 1 and 0 not in steps and (len(numbers) > 2 or (is_indexed and steps == {1}))
 
 
 def _is_number_column(cells: Sequence[str]) -> bool:

@@ -67,6 +67,7 @@ def test_every_recognized_key_has_a_sentence(keys: dict[str, Any]) -> None:
         "6,148,72,33.6,0\n1,85,66,26.6,1\n8,183,64,23.3,0\n",
         "5.1,3.5,setosa\n4.9,3.0,setosa\n6.1,3.1,virginica\n",
         "Kim,Seoul,35\nLee,Busan,41\nPark,Seoul,28\n",
+        "20,Seoul,0,yes\n27,Busan,31,no\n34,Seoul,62,yes\n",
         "male,Seoul,yes\nfemale,Seoul,yes\nmale,Busan,no\n",
     ],
 )
