@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ import pandas as pd
 from ml_code.cells import LABEL_MARKERS, MISSING_MARKERS
 from ml_code.data.validation import LARGEST_NUMBER, read_texts
 from ml_code.draft import names
+from ml_code.draft.dates import DATE, DATE_ADVICE, are_dates
 from ml_code.draft.markers import are_quantities, describe_words, find_markers
 from ml_code.draft.remarks import describe_missing_code, describe_spellings
 from ml_code.reading.numbers import PLAIN, read_number, read_numbers, recognize_form
@@ -24,6 +24,9 @@ MOST_CATEGORIES = 50
 MOST_CODES = 200
 """The same for codes with leading zeros, such as zip codes, and for texts with ten rows each."""
 
+MOST_OWNERS = 20
+"""Persons or contracts with numbers: with more of them a model may recognize each."""
+
 NUMBERS_SHARE = 0.9
 """Least share of numbers in a column of numbers; its other cells make their rows invalid."""
 
@@ -32,30 +35,10 @@ SAMPLED_TEXTS = 5000
 MANY_DIGITS = (1e15, 1e19)
 """Numbers whose last digits count: a model reads seven digits of a quantity."""
 
-SERIAL_DAYS = (20_000, 70_000)
-"""Days since 1899-12-30, as spreadsheets number them: from 1954 to 2091."""
-
 TURNED = "\\(|-$|[\u25b3\u25bd\u25bc]"
 """A minus in another form than before the digits."""
 
 MISSING_NOTE = " with missing values"
-
-_ZONE = r"(?:Z| ?[A-Z]{3,4}| ?[+-][0-9]{2}:?[0-9]{2})"
-_CLOCK = r"[0-9]{1,3}:[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?"
-_KOREAN_CLOCK = r"[0-2]?[0-9]시(?: ?[0-5]?[0-9]분)?(?: ?[0-5]?[0-9]초)?"
-_TIME = rf"(?:(?:오전|오후) ?)?(?:{_CLOCK}(?: ?[AaPp]\.?[Mm]\.?)?{_ZONE}?|{_KOREAN_CLOCK})"
-_YEAR_FIRST = r"[12][0-9]{3}(?:[-/.]|년) ?[01]?[0-9](?:(?:[-/.]|월) ?[0-3]?[0-9][일.]?|월)?"
-_YEAR_LAST = r"[0-3]?[0-9][-/.] ?[0-3]?[0-9][-/.] ?(?:[12][0-9])?[0-9]{2}"
-_MONTH = (
-    r"(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mär|mai|okt|dez|fév|avr|juin|juil|aoû|déc|ene|abr|ago|dic)"
-    r"\w{0,6}"
-)
-_DAY_NUMBER = r"[0-3]?[0-9](?:st|nd|rd|th|\.)?"
-_MONTH_NAME = rf"(?:{_DAY_NUMBER}[-/ ])?{_MONTH}[-/ ,.]+(?:{_DAY_NUMBER},? )?(?:[12][0-9])?[0-9]{{2}}"
-_WEEKDAY = r"(?i:mon|tue|wed|thu|fri|sat|sun)\w{0,6},? +"
-_DAY = rf"(?:{_WEEKDAY})?(?:{_YEAR_FIRST}|{_YEAR_LAST}|{_MONTH_NAME})(?: ?\([^()]{{1,9}}\))?"
-DATE = re.compile(rf"{_DAY}(?:[T ,]+{_TIME})?|{_TIME}")
-"""A date, a month or a time of day, as people write them."""
 
 type Kind = Literal["numeric", "categorical", "key", "group", "left out"]
 
@@ -91,7 +74,7 @@ def judge_column(name: str, cells: pd.Series, *, prefers_comma: bool = False) ->
     texts = read_texts(cells)
     counts = texts.value_counts()
     distinct = pd.Series(counts.index, dtype="str")
-    if names.is_identifier(name) and len(distinct) == len(texts):
+    if names.mentions_identifier(name) and len(distinct) == len(texts):
         return Judged("key", texts, "it identifies a row")
     if reason := _find_text_reason(distinct):
         return Judged("left out", texts, reason)
@@ -160,8 +143,9 @@ def _find_text_reason(distinct: pd.Series) -> str | None:
     """Why a column of texts is neither numbers nor categories."""
     sample = distinct.iloc[:SAMPLED_TEXTS]
     if sample.str.fullmatch(DATE.pattern).mean() > NUMBERS_SHARE:
-        return f"it is a date or time, such as {sample.iloc[0]!r}; make numbers of it, such as a weekday or an age"
-    if (sample.str.fullmatch(r"-?[0-9]+").mean() > NUMBERS_SHARE) and sample.str.len().max() > 15:
+        return f"it is a date or time, such as {sample.iloc[0]!r}; {DATE_ADVICE}"
+    digits = sample[sample.str.fullmatch(r"-?[0-9]+")]
+    if len(digits) > NUMBERS_SHARE * len(sample) and digits.str.len().max() > 15:
         return "it is an identifier of many digits"
     return None
 
@@ -170,7 +154,8 @@ def _judge_texts(name: str, texts: pd.Series, *, is_code: bool) -> Judged:
     values, rows = texts.nunique(), int(texts.notna().sum())
     if names.is_unnamed(name) and values == len(texts):
         return Judged("left out", texts, "it has no name and differs in each row")
-    if names.may_repeat(name) and MOST_CATEGORIES < values < rows:
+    is_numbered = names.is_owner(name) and values > MOST_OWNERS and texts.dropna().str.contains("[0-9]").all()
+    if (names.may_repeat(name) and MOST_CATEGORIES < values < rows) or (is_numbered and values < rows):
         return Judged("group", texts, f"it repeats for {values} persons or contracts")
     is_repeated = values * 3 <= rows * 2 if is_code else values * (2 if values <= MOST_CATEGORIES else 10) <= rows
     if values <= MOST_CODES and is_repeated:
@@ -207,9 +192,13 @@ def _judge_numbers(name: str, judged: Judged) -> Judged:
     present = numbers.dropna()
     kind: Kind = "numeric"
     reason = ""
-    if (present % 1 == 0).all() and names.is_code(name) and judged.form == PLAIN:
+    is_key = len(present) == len(numbers) and present.is_unique and names.is_identifier(name)
+    is_whole = bool((present % 1 == 0).all())
+    if is_whole and are_dates(name, present):
+        return Judged("left out", numbers, f"it is a date, such as {present.min():.0f}; {DATE_ADVICE}")
+    if is_whole and names.is_code(name) and judged.form == PLAIN and not is_key:
         return _judge_texts(name, read_texts(numbers), is_code=True)
-    if (present % 1 == 0).all():
+    if is_whole:
         kind, reason = _judge_whole_numbers(name, present, judged.form, has_gaps=len(present) < len(numbers))
     if kind == "categorical":
         return Judged(
@@ -227,25 +216,18 @@ def _judge_whole_numbers(name: str, present: pd.Series, form: NumberForm, *, has
         return "left out", f"it numbers the rows, from {low:.0f} to {high:.0f}"
     if is_unique and names.is_unnamed(name):
         return "left out", "it has no name and differs in each row"
-    if is_unique and names.is_identifier(name):
+    if is_unique and names.mentions_identifier(name):
         return "key", "it identifies a row"
     if names.may_repeat(name) and values < len(present):
-        is_group = values > MOST_CATEGORIES
+        is_group = values > (MOST_OWNERS if names.is_owner(name) else MOST_CATEGORIES)
         return ("group", f"it repeats for {values} persons or contracts") if is_group else ("categorical", "")
-    reason = _find_number_reason(name, present)
-    return ("left out", reason) if reason else ("numeric", "")
+    return ("left out", "it is an identifier of many digits") if _is_long(present) else ("numeric", "")
 
 
-def _find_number_reason(name: str, present: pd.Series) -> str:
-    """Why whole numbers are not a quantity; an empty text if they are one."""
-    low, high = present.min(), present.max()
-    is_serial = names.is_date(name) and SERIAL_DAYS[0] <= low and high <= SERIAL_DAYS[1]
-    if is_serial or (low >= 18000101 and high <= 21001231 and _are_dates(present)):
-        return f"it is a date, such as {low:.0f}; make numbers of it, such as a weekday or an age"
-    is_long = (
-        MANY_DIGITS[0] <= present.abs().median() <= MANY_DIGITS[1] and (present % 1000 != 0).mean() > NUMBERS_SHARE
-    )
-    return "it is an identifier of many digits" if is_long else ""
+def _is_long(present: pd.Series) -> bool:
+    """Whether whole numbers have so many digits that they are no quantity."""
+    is_long = MANY_DIGITS[0] <= present.abs().median() <= MANY_DIGITS[1]
+    return bool(is_long and (present % 1000 != 0).mean() > NUMBERS_SHARE)
 
 
 def _numbers_rows(name: str, consecutive: pd.Series) -> bool:
@@ -253,9 +235,4 @@ def _numbers_rows(name: str, consecutive: pd.Series) -> bool:
     if names.is_row_name(name):
         return True
     counts = consecutive.is_monotonic_increasing and consecutive.iloc[0] in {0, 1} and len(consecutive) >= 10
-    return bool(counts) and not names.is_identifier(name)
-
-
-def _are_dates(numbers: pd.Series) -> bool:
-    months, days = numbers // 100 % 100, numbers % 100
-    return bool((months.between(1, 12) & days.between(1, 31)).all())
+    return bool(counts) and not names.mentions_identifier(name)

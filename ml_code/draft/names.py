@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-ID_WORDS = {"id", "ids", "uuid", "guid", "key", "no", "nr", "num", "number", "pk", "cod", "code"}
+ID_WORDS = {"id", "ids", "uuid", "guid", "key", "no", "nr", "nbr", "num", "number", "pk", "cod", "code"}
 
-STRICT_ID_WORDS = {"id", "ids", "uuid", "guid", "nr"}
+STRICT_ID_WORDS = {"id", "ids", "uuid", "guid", "nr", "nbr"}
 """Words of identifiers that may repeat; a `number` that repeats is a number."""
 
 ID_ENDS = ("아이디", "번호", "고유번호", "식별자", "사번", "학번", "코드")
@@ -32,16 +32,20 @@ THINGS = (
 
 CODE_WORDS = {
     "zip", "zipcode", "postcode", "postal", "postalcode", "plz", "phone", "telephone", "tel", "mobile", "fax",
+    "pincode", "fips", "naics", "ean", "gtin", "upc", "isbn", "issn", "barcode", "sku", "imei", "iban", "바코드",
     "우편번호", "전화번호", "휴대폰", "휴대폰번호", "연락처",
 }  # fmt: skip
 """Of codes: their digits are not a quantity."""
+
+CODE_ENDS = {"code", "codes", "cod", "cd"}
 
 DATE_ENDS = ("date", "날짜", "일자", "일시")
 
 
 def is_code(name: str) -> bool:
-    """Whether the name is that of codes made of digits, such as `zip_code` or `전화번호`."""
-    return not CODE_WORDS.isdisjoint(_split(name))
+    """Whether the name is that of codes made of digits, such as `zip5`, `region_cd` or `행정구역코드`."""
+    words = [word.rstrip("0123456789") for word in _split(name)]
+    return not CODE_WORDS.isdisjoint(words) or bool(words and (words[-1] in CODE_ENDS or words[-1].endswith("코드")))
 
 
 def is_date(name: str) -> bool:
@@ -54,6 +58,11 @@ def is_identifier(name: str) -> bool:
     """Whether the name ends as those of identifiers: `Loan_ID`, `userid`, `order_no`, `회원번호`."""
     words = _split(name)
     return bool(words) and (words[-1] in ID_WORDS or _is_glued(words[-1]) or name.endswith(ID_ENDS))
+
+
+def mentions_identifier(name: str) -> bool:
+    """Whether a word of the name is one of identifiers, as in `SK_ID_CURR`: enough where each row has its own."""
+    return is_identifier(name) or not STRICT_ID_WORDS.isdisjoint(_split(name))
 
 
 def _is_glued(word: str) -> bool:

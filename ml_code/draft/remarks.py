@@ -6,7 +6,9 @@ import unicodedata
 
 import pandas as pd
 
-MISSING_CODES = (-9, -99, -999, -9999, -99999, 99, 999, 9999, 99999, 999999)
+MISSING_CODES = (
+    -9, -99, -999, -9999, -99999, -9.9, -99.9, -999.9, -9999.9, 99, 999, 9999, 99999, 999999, 99.9, 999.9, 9999.9,
+)  # fmt: skip
 """Numbers that surveys and instruments write where there is no value."""
 
 MOST_SHOWN = 3
@@ -22,14 +24,14 @@ def describe_missing_code(name: str, present: pd.Series) -> list[str]:
         present: its numbers as float64, without missing ones.
     """
     low, high = present.min(), present.max()
-    for code in (int(end) for end in (low, high) if end in MISSING_CODES):
+    for code in (end for end in (low, high) if end in MISSING_CODES):
         others = present[present != code]
         count = len(present) - len(others)
         distance = min(abs(others.min() - code), abs(others.max() - code)) if len(others) else 0
         if count > 1 and others.nunique() > 2 and distance > others.max() - others.min():
             return [
-                f"{name}: {count} cell(s) are {code}, far from the others; if that means a missing value, "
-                f'set missing = ["{code}"] for it.'
+                f"{name}: {count} cell(s) are {code:g}, far from the others; if that means a missing value, "
+                f'set missing = ["{code:g}"] for it.'
             ]
     return []
 

@@ -19,7 +19,7 @@ def judge(name: str, cells: Sequence[object]) -> Judged:
 
 
 @pytest.mark.parametrize(
-    "name", ["Id", "ID", "id", "USER_ID", "userid", "Loan_ID", "order_no", "PassengerId", "회원번호"]
+    "name", ["Id", "ID", "id", "USER_ID", "userid", "Loan_ID", "order_no", "PassengerId", "회원번호", "SK_ID_CURR"]
 )
 @pytest.mark.parametrize("first", [0, 1, 1000])
 def test_a_unique_whole_number_that_is_named_as_an_identifier_is_the_key(name: str, first: int) -> None:
@@ -59,7 +59,7 @@ def test_an_identifier_that_repeats_for_a_person_is_the_group(name: str) -> None
      "{0} Jan 2026", "January {0}, 2026", "2026년 1월 {0}일", "20260101T", "10:{0:02}",
      "2026. 1. {0}.", "2026-01-{0:02}(월)", "2026-01-{0:02} 오후 3:05", "10시 {0}분",
      "2026-01-{0:02} 10:30 UTC", "2026-01-{0:02} 10:30:00.000 +0900", "Thu, {0:02} Jan 2026 10:00:00 GMT", "83:{0:02}",
-     "January {0}th, 2026"],
+     "January {0}th, 2026", "{0:02}JAN2026", "{0:02}JAN2026:10:30:00", "2026-W{0:02}"],
 )  # fmt: skip
 def test_a_date_is_not_a_category(date: str) -> None:
     cells = [date.format(number % 28 + 1) for number in range(ROWS)]
@@ -77,7 +77,7 @@ def test_leading_zeros_mean_a_code() -> None:
     assert judge("zip", [f"{number:05}" for number in range(ROWS)]).reason == "it has 120 codes, such as '00000'"
 
 
-@pytest.mark.parametrize("name", ["zip_code", "우편번호", "Phone", "고객 연락처"])
+@pytest.mark.parametrize("name", ["zip_code", "우편번호", "Phone", "고객 연락처", "ZIP5", "region_cd", "행정동코드"])
 def test_digits_of_a_column_that_is_named_after_codes_are_not_a_quantity(name: str) -> None:
     few = judge_column(name, pd.Series([np.nan, *(np.arange(ROWS) % 9 + 10110.0)]))
     assert (few.kind, few.cells.iloc[1]) == ("categorical", "10110")
@@ -95,6 +95,17 @@ def test_days_as_a_spreadsheet_numbers_them_are_a_date(name: str) -> None:
 def test_numbers_of_sixteen_digits_are_an_identifier() -> None:
     cards = pd.Series(4e15 + np.arange(ROWS) * 31)
     assert judge_column("card", cards).reason == "it is an identifier of many digits"
+
+
+@pytest.mark.parametrize("quarter", ["2026Q{0}", "2026년 {0}분기", "2026 {0}/4", "Q{0} 2026"])
+def test_a_quarter_of_a_year_is_a_date(quarter: str) -> None:
+    assert "it is a date or time" in judge("sold", [quarter.format(number % 4 + 1) for number in range(ROWS)]).reason
+
+
+def test_months_as_six_digits_are_a_date() -> None:
+    months = pd.Series([202601.0 + number % 12 for number in range(ROWS)])
+    assert "it is a date, such as 202601" in judge_column("STDR_YM_CD", months).reason
+    assert judge_column("steps", months + 50).kind == "numeric"
 
 
 @pytest.mark.parametrize("text", ["Grade {0}", "Ward-{0}", "Route {0}"])
@@ -192,6 +203,16 @@ def test_an_index_without_a_name_is_left_out_though_rows_are_lacking() -> None:
 @pytest.mark.parametrize("name", ["id", "ID", "nr", "subject", "stratum", "pooled.stratum"])
 def test_an_identifier_that_repeats_is_the_group(name: str) -> None:
     assert judge_column(name, pd.Series(np.arange(200) // 2, dtype="float64")).kind == "group"
+
+
+def test_more_than_twenty_persons_are_a_group() -> None:
+    assert judge("patient", [f"P{number % 25}" for number in range(200)]).kind == "group"
+    assert judge("device", [("phone", "desktop")[number % 2] for number in range(200)]).kind == "categorical"
+
+
+def test_a_text_among_numbers_is_no_reason_for_an_identifier() -> None:
+    judged = judge("age", ["How old are you today?", *(str(number % 60) for number in range(ROWS))])
+    assert (judged.kind, len(judged.invalid)) == ("numeric", 1)
 
 
 def test_a_small_number_of_identifiers_is_a_category() -> None:

@@ -15,13 +15,14 @@ from ml_code.draft.remarks import describe_missing_code, find_spellings
         ([*range(50), -999, -999], -999),
         ([1, 2, 3, 4, 5, 99, 99], 99),
         ([1.5, 2.5, 9.5, -9999, -9999], -9999),
+        ([1.5, 2.5, 9.5, -99.9, -99.9], -99.9),
         ([*range(100)], None),  # 99 is one of the others
         ([-100, -50, -99, -99, 0], None),
         ([1, 2, 3, 99], None),  # once may be a value
         ([0, 0, 0, 999, 999], None),  # two numbers may be two kinds
     ],
 )
-def test_a_number_far_from_the_others_may_mean_missing(numbers: list[float], code: int | None) -> None:
+def test_a_number_far_from_the_others_may_mean_missing(numbers: list[float], code: float | None) -> None:
     notes = describe_missing_code("b", pd.Series(numbers, dtype="float64"))
     assert [f'set missing = ["{code}"] for it.' in note for note in notes] == ([] if code is None else [True])
 
