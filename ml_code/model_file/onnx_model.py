@@ -24,6 +24,7 @@ from ml_code.model_file.chunks import (
 )
 from ml_code.model_file.feed import Feed, Rows, feed_columns, feed_rows
 from ml_code.model_file.spec import METADATA_KEY, Label, ModelSpec, Value
+from ml_code.model_file.tolerance import find_scale, is_same
 
 # Since 1.29 ONNX Runtime reports processes and models to its maker from its import on (microsoft/onnxruntime#27379).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -117,8 +118,9 @@ class OnnxModel:
         """
         golden = self.spec.golden
         answer = self._predict_golden()
+        scale = find_scale(golden.predictions) if self.spec.task == "regression" else 1.0
         for number, (expected, found) in enumerate(zip(golden.predictions, answer.values, strict=True)):
-            if not _is_same(expected, found) and not self._is_tie(number, expected, found):
+            if not is_same(expected, found, GOLDEN_TOLERANCE, scale) and not self._is_tie(number, expected, found):
                 raise GoldenMismatchError(
                     f"golden row {number} of a {self.spec.dataset} model: found {found!r}, expected {expected!r}; "
                     "the file has changed since its export, or this runtime computes otherwise: train again"
@@ -183,7 +185,7 @@ class OnnxModel:
         if self.spec.classes is None or self.spec.golden.probabilities is None:
             return False
         shares: dict[Value, float] = dict(zip(self.spec.classes, self.spec.golden.probabilities[number], strict=True))
-        return expected in shares and found in shares and _is_same(shares[expected], shares[found])
+        return expected in shares and found in shares and is_same(shares[expected], shares[found], GOLDEN_TOLERANCE)
 
     def _predict(self, feed: Feed) -> Prediction:
         answers, probabilities = self.run(feed)
@@ -290,11 +292,3 @@ def _read_spec(session: ort.InferenceSession) -> ModelSpec:
     if inputs != expected:
         raise ModelFileError(f"model file: found the inputs {inputs}, expected {expected} by its spec; export it again")
     return spec
-
-
-def _is_same(expected: Value, found: Value) -> bool:
-    if isinstance(expected, str) or isinstance(found, str):
-        return expected == found
-    if expected is None or found is None:
-        return expected is found
-    return abs(expected - found) <= GOLDEN_TOLERANCE + GOLDEN_TOLERANCE * abs(expected)

@@ -26,6 +26,7 @@ from ml_code.datasets import Dataset
 from ml_code.errors import ExportError
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import LARGEST_FILE_MB, METADATA_KEY, Feature, GoldenRows, Label, ModelSpec, Value
+from ml_code.model_file.tolerance import are_close, find_scale
 from ml_code.training.feature_spec import describe_features, name_features, name_inputs
 from ml_code.training.forest_export import convert_trees_at_once
 
@@ -36,7 +37,7 @@ AGREEMENT_SHARE = 0.999
 """Least share of rows in which file and pipeline agree: in float32 one row in thousands may cross a tree's border."""
 
 VALUE_TOLERANCE = 1e-3
-"""Largest difference, absolute plus relative, between two values that count as equal."""
+"""Largest difference, in their unit plus relative, between two values that count as equal."""
 
 TIE_TOLERANCE = 1e-5
 """Two classes whose probabilities differ by less are equally likely, and file and pipeline may name either.
@@ -244,8 +245,9 @@ def _compare(
     classes = model.spec.classes
     if classes is None:
         expected = np.asarray(pipeline.predict(inputs), dtype=np.float64).reshape(-1)
-        difference = np.abs(expected - np.asarray(answers.values, dtype=np.float64))
-        is_same = difference <= VALUE_TOLERANCE + VALUE_TOLERANCE * np.abs(expected)
+        found = np.asarray(answers.values, dtype=np.float64)
+        difference = np.abs(expected - found)
+        is_same = are_close(expected, found, VALUE_TOLERANCE, find_scale(expected))
     else:
         expected = pipeline.predict_proba(inputs)
         difference = _compare_probabilities(expected, answers.probabilities)

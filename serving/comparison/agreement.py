@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_code.model_file.tolerance import find_scale
 from ml_code.monitoring.drift.columns import Column
 from ml_code.monitoring.drift.comparison import compare
 from serving.comparison.replays import TOLERANCE
@@ -55,7 +56,8 @@ def measure_agreement(champion: Predictions, shadow: Predictions) -> Agreement |
         return None
     are_numbers = champion.values.dtype.kind == "f" and shadow.values.dtype.kind == "f"
     if are_numbers:
-        same = np.isclose(shadow.values, champion.values, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+        absolute = TOLERANCE * find_scale(champion.values)
+        same = np.isclose(shadow.values, champion.values, rtol=TOLERANCE, atol=absolute, equal_nan=True)
     else:
         same = champion.values == shadow.values
     sides = [one.values if are_numbers else one.scores for one in (champion, shadow)]

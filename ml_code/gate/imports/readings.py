@@ -64,6 +64,11 @@ class Reading:
     scores: Columns | None = None
     probabilities: Columns | None = None
 
+    @property
+    def is_value(self) -> bool:
+        """Whether the prediction is a value of a regression."""
+        return self.codes is None and self.scores is None
+
     def read(self, outputs: Outputs) -> npt.NDArray[Any]:
         """Class ids, -1 for an unknown answer; or values as float64."""
         if self.scores is not None:
@@ -142,12 +147,10 @@ def _read_columns(dataset: Dataset, declare: Declare, outputs: Outputs, first: s
     if not _is_number(found) or found.shape[1] != len(classes):
         raise ModelFileError(f"found the output {first[:60]} {list(found.shape)}, {_expect(dataset, classes)}")
     listed = declare(first)
-    order = _order_columns(listed, classes)
-    if order is None:
+    if (order := _order_columns(listed, classes)) is None:
         shown = ", ".join(map(str, (listed or [])[:10]))[:LONGEST_QUOTE]
-        raise ModelFileError(
-            f"found columns of {first[:60]} for the labels {shown} that the file lists, {_expect(dataset, classes)}"
-        )
+        expected = _expect(dataset, classes)
+        raise ModelFileError(f"found columns of {first[:60]} for the labels {shown} that the file lists, {expected}")
     columns = Columns(first, order)
     return Reading(first, scores=columns, probabilities=columns if _are_probabilities(columns.read(outputs)) else None)
 

@@ -18,6 +18,7 @@ from ml_code.gate.imports.columns import Slot, feed_slots
 from ml_code.gate.imports.graph import list_tensor_outputs, watch_choices
 from ml_code.gate.imports.readings import Columns, Outputs, Reading
 from ml_code.model_file.onnx_model import BareModel, Prediction
+from ml_code.model_file.tolerance import are_close, find_scale
 
 ROWS_ALONE = 24
 """Rows that are asked for one at a time."""
@@ -26,7 +27,7 @@ ROWS_WITH_GAP = 8
 """Rows in which one column after the other is missing."""
 
 TOLERANCE = 1e-3
-"""Largest difference, absolute plus relative, of two numbers that count as equal."""
+"""Largest difference, in their unit plus relative, of two numbers that count as equal."""
 
 LEAST_AGREEMENT = 0.999
 """Least share of rows with equal answers: a float32 may cross a border that the file knows in double."""
@@ -137,10 +138,11 @@ def refuse_company(trial: Trial, reading: Reading, frame: pd.DataFrame, together
         ModelFileError: an answer differs from that among all rows.
     """
     places = np.unique(np.linspace(0, len(frame) - 1, ROWS_ALONE).astype(int))
+    scale = find_scale(reading.read(together)) if reading.is_value else 1.0
     for place in places:
         alone = run_all(trial, frame.iloc[place : place + 1])
         whole = {name: array[place : place + 1] for name, array in together.items() if _has_rows(array, len(frame))}
-        if not _is_like(reading, alone, whole):
+        if not _is_like(reading, alone, whole, scale):
             raise ModelFileError(
                 f"it answers the training row {place} otherwise alone than among {len(frame)} rows, expected one "
                 "answer to a row in any company; export it in inference mode, without sums or draws over rows"
@@ -163,7 +165,7 @@ def refuse_difference(dataset: Dataset, reading: Reading, came: Outputs, adapted
     expected = reading.read(came)
     if labels is None:
         found = np.asarray(adapted.values, dtype=np.float64)
-        is_same = _are_close(expected, found)
+        is_same = are_close(expected, found, TOLERANCE, find_scale(expected))
     else:
         names = dict(enumerate(labels))
         is_same = np.array([names.get(i) == label for i, label in zip(expected, adapted.values, strict=True)])
@@ -176,7 +178,7 @@ def refuse_difference(dataset: Dataset, reading: Reading, came: Outputs, adapted
         )
     if reading.probabilities is not None and adapted.probabilities is not None:
         shares = reading.probabilities.read(came)
-        if np.mean(_are_close(shares, adapted.probabilities).all(axis=1)) < LEAST_AGREEMENT:
+        if np.mean(are_close(shares, adapted.probabilities, TOLERANCE).all(axis=1)) < LEAST_AGREEMENT:
             raise ModelFileError(
                 f"found other probabilities for rows of {dataset.name} than the file's own; export it with float inputs"
             )
@@ -214,13 +216,13 @@ def _has_rows(array: npt.NDArray[Any], rows: int) -> bool:
     return array.ndim > 0 and len(array) == rows
 
 
-def _is_like(reading: Reading, alone: Outputs, whole: Outputs) -> bool:
+def _is_like(reading: Reading, alone: Outputs, whole: Outputs, scale: float) -> bool:
     numbers = [columns for columns in (reading.scores, reading.probabilities) if columns is not None]
     for columns in numbers:
-        if not np.all(_are_close(columns.read(alone), columns.read(whole))):
+        if not np.all(are_close(columns.read(alone), columns.read(whole), TOLERANCE)):
             return False
-    if reading.codes is None and reading.scores is None:
-        return bool(np.all(_are_close(reading.read(alone), reading.read(whole))))
+    if reading.is_value:
+        return bool(np.all(are_close(reading.read(alone), reading.read(whole), TOLERANCE, scale)))
     return bool(np.all((reading.read(alone) == reading.read(whole)) | _find_ties(reading, whole, 1)))
 
 
@@ -231,7 +233,3 @@ def _find_ties(reading: Reading, found: Outputs, rows: int) -> npt.NDArray[np.bo
         return np.zeros(rows, dtype=bool)
     largest = np.sort(columns.read(found), axis=1)[:, -2:]
     return np.asarray(largest[:, 1] - largest[:, 0] <= 1e-6 * np.maximum(1, np.abs(largest[:, 1])))
-
-
-def _are_close(expected: npt.NDArray[Any], found: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    return np.asarray(np.abs(expected - found) <= TOLERANCE + TOLERANCE * np.abs(expected))

@@ -23,6 +23,12 @@ def test_numbers_are_alike_but_for_rounding() -> None:
     assert found.alike == pytest.approx(2 / 3)
 
 
+def test_small_numbers_are_alike_in_units_of_their_spread() -> None:
+    found = measure_agreement(make([1e-4, 2e-4, 3e-4]), make([1e-4, 3e-4, 2e-4]))
+    assert found is not None
+    assert found.alike == pytest.approx(1 / 3)
+
+
 def test_the_index_tells_moved_scores_from_the_same_ones() -> None:
     draw = np.random.default_rng(5)
     labels, scores = np.full(2000, "0", dtype=object), draw.uniform(0.5, 1, 2000)

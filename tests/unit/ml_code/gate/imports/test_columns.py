@@ -202,6 +202,19 @@ def test_answers_that_depend_on_the_rows_beside_are_refused() -> None:
         take(make_normalized(0), make_rows())
 
 
+def test_small_values_that_depend_on_the_rows_beside_are_refused() -> None:
+    rows = make_rows().assign(kind=lambda table: (table["wide"] + table["long"]) * 1e-4)
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "axes"], ["sum"], keepdims=0),
+        helper.make_node("ReduceMean", ["sum"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["sum", "mean"], ["distance"]),
+        helper.make_node("Mul", ["distance", "small"], ["y"]),
+    ]
+    weights = {"axes": np.array([1]), "small": np.float32(1e-4)}
+    with pytest.raises(ModelFileError, match="otherwise alone than among"):
+        take(make_graph(nodes, [("y", TensorProto.FLOAT, ("n",))], weights), rows, make_dataset("regression"))
+
+
 def test_answers_that_are_drawn_are_refused() -> None:
     nodes, weights = make_sums()
     nodes += [
