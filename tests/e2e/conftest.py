@@ -31,6 +31,7 @@ TOUR = (
     "test_observability",
     "test_outages",
     "test_restarts",
+    "test_worker_faults",
     "test_worker_elsewhere",
     "test_worker",
     "test_full_disks",

@@ -6,25 +6,35 @@ import configparser
 import json
 import re
 from functools import cache
+from typing import Any
 
+import pytest
 import yaml
 
 from tests.repo.repository import ROOT, list_celery_services, list_imports
 
 CELERY = list_celery_services()
+SHORT = yaml.safe_load((ROOT / "tests/e2e/short_times.yaml").read_text())["services"]
+"""What the end-to-end tests shorten: their faults prove something only in the same order."""
 BROKER_AWAY_SECONDS = 60
 """Longest absence of the broker that no task may fail of: a restart takes 20 s on a busy machine."""
 
 HEARTBEAT_SECONDS = 5
-"""`[workers] min_heartbeat_interval` of Airflow."""
+"""Default of `[workers] min_heartbeat_interval` of Airflow."""
+
+SHARED = {
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT",
+}
 
 LOST_HEARTBEATS = 20
 """So many may be late on a busy machine before a task counts as lost."""
 
 
-def read_setting(service: str, section: str, name: str) -> str:
-    """What a service of the stack has: its environment counts for more than airflow.cfg."""
-    environment = CELERY[service]["environment"]
+def read_setting(service: str, section: str, name: str, shorter: dict[str, Any] | None = None) -> str:
+    """What a service of the stack has: its environment counts for more than airflow.cfg, and `shorter` for the most."""
+    environment = CELERY[service]["environment"] | (shorter or {}).get(service, {}).get("environment", {})
     variable = f"AIRFLOW__{section}__{name}".upper()
     if variable in environment:
         found = str(environment[variable])
@@ -52,16 +62,17 @@ def test_the_durations_are_found() -> None:
     assert "pendulum" in list_imports(ROOT / "plugins/task_defaults.py")
 
 
-def test_the_broker_sends_no_message_again_while_its_task_runs() -> None:
+@pytest.mark.parametrize("shorter", [{}, SHORT])
+def test_the_broker_sends_no_message_again_while_its_task_runs(shorter: dict[str, Any]) -> None:
     """The second copy would be refused, for its token is too old, and the refusal ends the task that runs."""
     longest = max(
         *read_durations().values(),
-        float(read_setting("airflow-scheduler", "core", "default_task_execution_timeout")),
+        float(read_setting("airflow-scheduler", "core", "default_task_execution_timeout", shorter)),
     )
     for service in ("airflow-scheduler", "airflow-worker"):
-        visibility = float(read_setting(service, "celery_broker_transport_options", "visibility_timeout"))
+        visibility = float(read_setting(service, "celery_broker_transport_options", "visibility_timeout", shorter))
         # A message is taken before its task runs, and may have waited as long as a task may wait.
-        assert visibility > longest + float(read_setting(service, "scheduler", "task_queued_timeout"))
+        assert visibility > longest + float(read_setting(service, "scheduler", "task_queued_timeout", shorter))
 
 
 def test_a_worker_settles_a_message_when_its_task_begins_and_takes_none_ahead() -> None:
@@ -92,10 +103,23 @@ def test_a_task_of_no_pipeline_is_retried_after_the_broker_is_back() -> None:
     assert not read_cfg().has_option("core", "default_task_retry_delay")
 
 
-def test_a_lost_worker_is_noticed_after_several_heartbeats_and_before_the_wait_for_a_slot_ends() -> None:
-    heartbeat = float(read_setting("airflow-scheduler", "scheduler", "task_instance_heartbeat_timeout"))
-    queued = float(read_setting("airflow-scheduler", "scheduler", "task_queued_timeout"))
-    assert LOST_HEARTBEATS * HEARTBEAT_SECONDS < heartbeat < queued
+@pytest.mark.parametrize("shorter", [{}, SHORT])
+def test_a_lost_worker_is_noticed_after_several_heartbeats_and_before_the_wait_for_a_slot_ends(
+    shorter: dict[str, Any],
+) -> None:
+    heartbeat = float(read_setting("airflow-scheduler", "scheduler", "task_instance_heartbeat_timeout", shorter))
+    queued = float(read_setting("airflow-scheduler", "scheduler", "task_queued_timeout", shorter))
+    changes = shorter.get("airflow-worker", {}).get("environment", {})
+    interval = float(changes.get("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", HEARTBEAT_SECONDS))
+    assert LOST_HEARTBEATS * interval < heartbeat < queued
+
+
+def test_the_short_times_are_the_same_for_every_service() -> None:
+    """The scheduler judges heartbeats that the worker sends, and tokens that the API server checks."""
+    times = [{name: value for name, value in of["environment"].items() if name in SHARED} for of in SHORT.values()]
+    assert [set(of) for of in times] == [SHARED] * len(SHORT)
+    assert all(of == times[0] for of in times)
+    assert set(SHORT) == {"airflow-apiserver", "airflow-scheduler", "airflow-worker"}
 
 
 def test_a_worker_that_is_stopped_has_the_time_of_an_ordinary_task() -> None:
