@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +17,7 @@ import pytest
 from mlops.worker.env_file import REQUIRED
 from tests.e2e.airflow import Airflow
 from tests.e2e.elsewhere import WITH_HOSTS, Elsewhere, make_other_release
+from tests.e2e.marks import MarkedRun, noted, read_name
 from tests.e2e.secret_search import find_secrets, read_secrets
 from tests.e2e.stack import Stack, docker
 from tests.waiting import wait_until
@@ -38,12 +39,13 @@ def address(stack: Stack) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def opened(stack: Stack, address: str) -> Iterator[Stack]:
-    """The stack with its five ports at the address, without a worker of its own; its image has the DAG of the test."""
+    """The stack with its five ports at the address, without a worker of its own; its image has the DAGs of the test."""
     shutil.copy(Path(__file__).parent / "dags/probe.py", stack.folder / "dags")
     _set_address(stack, address)
-    stack.compose(*WITH_HOSTS, "build", "preflight", timeout=1500)
-    stack.compose(*WITH_HOSTS, "up", "--detach", "--wait", "--scale", "airflow-worker=0", timeout=1500)
-    yield stack
+    with noted(stack):
+        stack.compose(*WITH_HOSTS, "build", "preflight", timeout=1500)
+        stack.compose(*WITH_HOSTS, "up", "--detach", "--wait", "--scale", "airflow-worker=0", timeout=1500)
+        yield stack
     _set_address(stack, "")
 
 
@@ -102,7 +104,7 @@ def test_the_doctor_of_the_worker_finds_nothing(elsewhere: Elsewhere, worker: st
 def test_a_lesson_runs_on_the_other_host(airflow: Airflow, worker: str, hello: str) -> None:
     tasks = _list_tasks(airflow, HELLO, hello)
     assert len(tasks) == 6
-    assert {task["hostname"] for task in tasks} == {_read_name(worker)}
+    assert {task["hostname"] for task in tasks} == {read_name(worker)}
     assert "hello" in airflow.log(HELLO, hello, "print_world_0")
 
 
@@ -169,6 +171,57 @@ def test_a_task_of_the_stacks_host_is_not_taken_elsewhere(airflow: Airflow, work
     assert read_compare()["queue"] == "rollout"
 
 
+def test_a_task_of_the_stacks_host_waits_while_that_host_has_no_worker(
+    opened: Stack, airflow: Airflow, worker: str
+) -> None:
+    waiting = MarkedRun(opened, airflow, "rollout_1", 1)
+    wait_until(lambda: waiting.read_states()["queued"] == 1, 300, "the task is sent")
+    other = MarkedRun(opened, airflow, "default_1", 1)
+    other.expect_success()
+    assert {mark.host for mark in other.read()} == {read_name(worker)}
+    assert waiting.read_states() == {"queued": 1}
+    here = _start_here(opened)
+    waiting.expect_success()
+    assert {mark.host for mark in waiting.read()} == {read_name(here)}
+    assert waiting.read_tries() == {0: 1}
+
+
+def test_the_pool_of_trainings_counts_both_hosts(opened: Stack, airflow: Airflow, worker: str) -> None:
+    """Four slots of workers are free, two on each host: the pool alone decides how many trainings run."""
+    hosts = {read_name(worker), read_name(_start_here(opened))}
+    one = MarkedRun(opened, airflow, "training_4", 5)
+    one.expect_success()
+    assert one.find_most_at_once() == 1
+    with _slots(airflow, 4):
+        four = MarkedRun(opened, airflow, "training_4", 40)
+        four.wait_for_running(4)
+        four.expect_success()
+    assert {mark.host for mark in four.read()} == hosts
+
+
+def _start_here(opened: Stack) -> str:
+    """Starts the worker of the stack's host where it does not run, and returns its container."""
+    options = ("--detach", "--wait", "--no-deps", "--no-recreate", "--scale", "airflow-worker=1")
+    opened.compose(*WITH_HOSTS, "up", *options, "airflow-worker")
+    return opened.compose(*WITH_HOSTS, "ps", "--quiet", "airflow-worker").stdout.strip()
+
+
+@contextmanager
+def _slots(airflow: Airflow, number: int) -> Iterator[None]:
+    """The pool `training` has so many slots, and then one again."""
+    try:
+        _set_slots(airflow, number)
+        yield
+    finally:
+        _set_slots(airflow, 1)
+
+
+def _set_slots(airflow: Airflow, number: int) -> None:
+    body = {"pool": "training", "slots": number, "include_deferred": False}
+    answer = airflow.client.patch("/pools/training", json=body)
+    assert answer.status_code == 200, answer.text
+
+
 def test_the_log_is_readable_after_the_worker_is_gone(airflow: Airflow, elsewhere: Elsewhere, hello: str) -> None:
     elsewhere.end()
     assert "hello" in airflow.log(HELLO, hello, "print_world_0")
@@ -178,10 +231,6 @@ def test_the_log_is_readable_after_the_worker_is_gone(airflow: Airflow, elsewher
 
 def _list_tasks(airflow: Airflow, dag_id: str, run_id: str) -> list[dict]:
     return airflow.get(f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances")["task_instances"]
-
-
-def _read_name(container: str) -> str:
-    return docker("inspect", "--format", "{{.Config.Hostname}}", container).stdout.strip()
 
 
 def _list_failures(text: str) -> list[str]:
