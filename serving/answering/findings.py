@@ -6,9 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from ml_code.model_file.feed import Rows
 from ml_code.model_file.spec import Value
 from serving.answering.cells import Kind, Reader
@@ -22,19 +19,13 @@ MAX_PROBLEMS = 20
 class ReadRows(NamedTuple):
     """The rows of a request.
 
-    `warnings` are the first cells that training did not know, `counts` is their number by kind. `matrix` is
-    the rows as an array, if they were checked as one.
+    They are an array if they were checked as one. `warnings` are the first cells that training did not know, and
+    `counts` is their number by kind.
     """
 
     rows: Rows
     warnings: Sequence[Problem] = ()
     counts: Mapping[Kind, int] = {}
-    matrix: npt.NDArray[np.float64] | None = None
-
-    @property
-    def fed(self) -> Rows:
-        """The rows as the model is fed fastest."""
-        return self.rows if self.matrix is None else self.matrix
 
     def list_warnings(self) -> list[dict[str, int | str | None]]:
         """The warnings as a response has them."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from itertools import chain
-from struct import pack
 from types import NoneType
 from typing import Any
 
@@ -57,10 +57,11 @@ class RowParser:
         Raises:
             RequestError: the body is not JSON (400), has too many rows, or has rows that do not fit the model (422).
         """
-        return self.check(_load_array(body))
+        # JSON without these letters has no truth value; the search takes nothing.
+        return self.check(_load_array(body), may_have_truths=b"t" in body or b"f" in body)
 
-    def check(self, rows: Rows) -> ReadRows:
-        """Checks rows of any source.
+    def check(self, rows: Rows, *, may_have_truths: bool = True) -> ReadRows:
+        """Checks rows of any source; without truth values, arrays of numbers are read in half the time.
 
         Raises:
             RequestError: there are none, too many, or rows that do not fit the model (422).
@@ -73,31 +74,40 @@ class RowParser:
             if self._are_plain_numbers(rows):
                 return ReadRows(rows)
             rows = list_values(rows)
-        elif len(rows) > 1 and self._is_numeric and (matrix := self._make_matrix(rows)) is not None:
+        elif (
+            len(rows) > 1
+            and self._is_numeric
+            and (matrix := self._make_matrix(rows, may_have_truths=may_have_truths)) is not None
+        ):
             if self._are_plain_numbers(matrix):
-                return ReadRows(rows, matrix=matrix)
+                return ReadRows(matrix)
         elif self._are_plain(rows):
             return ReadRows(rows)
         findings = Findings()
         return findings.finish([self._read_row(number, row, findings) for number, row in enumerate(rows)])
 
-    def _make_matrix(self, rows: Sequence[Any]) -> npt.NDArray[np.float64] | None:
+    def _make_matrix(self, rows: Sequence[Any], *, may_have_truths: bool) -> npt.NDArray[np.float64] | None:
         """The rows as an array with NaN for null; None where they are not arrays of numbers of the model's width.
 
-        One conversion serves the check and the model. `struct` converts twice as fast as numpy.
+        One conversion serves the check and the model. `struct` converts twice as fast as numpy, and refuses null, texts
+        and the like.
         """
-        if set(map(type, rows)) != {list} or set(map(len, rows)) != {self._width}:
+        try:
+            if set(map(len, rows)) != {self._width}:
+                return None
+            cells = list(chain.from_iterable(rows))
+        except TypeError:  # a row without a length
             return None
-        cells = list(chain.from_iterable(rows))
-        types = set(map(type, cells))
-        if not types <= NUMBERS_AND_NONE:
+        try:
+            matrix = np.frombuffer(struct.pack(f"{len(cells)}d", *cells)).reshape(-1, self._width)
+        except struct.error:
+            matrix = None
+        if (matrix is None or may_have_truths) and not set(map(type, cells)) <= NUMBERS_AND_NONE:
             return None
-        if NoneType in types:
+        if matrix is None:
             matrix = np.array(rows, np.float64)
-        else:
-            matrix = np.frombuffer(pack(f"{len(cells)}d", *cells)).reshape(-1, self._width)
         # Larger whole numbers are compared as they are.
-        return None if int in types and (np.abs(matrix) > INTEGER_TEXT_MAX).any() else matrix
+        return None if (np.abs(matrix) > INTEGER_TEXT_MAX).any() and int in map(type, cells) else matrix
 
     def _are_plain_numbers(self, rows: npt.NDArray[np.generic]) -> bool:
         """The same as `_are_plain` of rows that are an array."""
@@ -106,9 +116,7 @@ class RowParser:
         lows, highs = self._short_limits if is_short else self._limits
         cells: npt.NDArray[Any] = rows.astype(lows.dtype, copy=False)
         are_plain = (lows <= cells) & (cells <= highs)
-        if self._reads_missing.any() and not are_plain.all():
-            are_plain |= self._reads_missing & np.isnan(cells)
-        return bool(are_plain.all())
+        return bool(are_plain.all() or (are_plain | (self._reads_missing & np.isnan(cells))).all())
 
     def _are_plain(self, rows: Sequence[Any]) -> bool:
         """Whether the model reads rows as they are, and training knew each cell, as in almost every request."""

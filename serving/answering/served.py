@@ -180,7 +180,7 @@ class ServedModel:
         read = self._accept(self.parser.parse(body), is_replay)
         if with_probabilities:
             self._bound_probabilities(read, "ask without probabilities")
-        prediction = self.model.predict_rows(read.fed)
+        prediction = self.model.predict_rows(read.rows)
         answer = b'{"predictions":' + orjson.dumps(prediction.values)
         if with_probabilities:
             answer += self._render_probabilities(prediction)
@@ -214,7 +214,7 @@ class ServedModel:
         read = self._accept(request.read, is_replay)
         if request.wants_probabilities:
             self._bound_probabilities(read, "name predictions as the only output")
-        prediction = self.model.predict_rows(read.fed)
+        prediction = self.model.predict_rows(read.rows)
         tail = {
             "model_name": self.identity.name,
             "model_version": self.identity.version,

@@ -109,7 +109,7 @@ def test_the_rows_of_a_binary_tensor_do_not_keep_the_body_in_memory() -> None:
 def test_each_feature_may_be_a_tensor_of_its_own_type() -> None:
     types = ("FP32", "INT64", "UINT8", "FP64")
     tensors = [(name, [2, 1], datatype, pack(datatype, [1, 2])) for name, datatype in zip(IRIS, types, strict=True)]
-    assert parse_binary("open", tensors).read.rows == [[1, 1, 1, 1], [2, 2, 2, 2]]
+    assert parse_binary("open", tensors).read.rows.tolist() == [[1, 1, 1, 1], [2, 2, 2, 2]]
 
 
 def test_texts_and_missing_numbers_stand_side_by_side() -> None:

@@ -50,13 +50,13 @@ def write(inference: Inference, request: InferenceRequest, prediction: Predictio
 
 @pytest.mark.parametrize("data", [[*FLOWERS[0], *FLOWERS[1]], FLOWERS], ids=["flat", "nested"])
 def test_one_tensor_of_all_features_holds_rows(iris: Inference, data: list[Any]) -> None:
-    assert parse(iris, tensor("rows", (2, 4), data)).read.rows == FLOWERS
+    assert parse(iris, tensor("rows", (2, 4), data)).read.rows.tolist() == FLOWERS
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 1)])
 def test_one_tensor_for_each_feature_in_any_order_holds_columns(iris: Inference, shape: tuple[int, ...]) -> None:
     columns = [tensor(name, shape, [row[i] for row in FLOWERS]) for i, name in enumerate(IRIS)]
-    assert parse(iris, *reversed(columns)).read.rows == FLOWERS
+    assert parse(iris, *reversed(columns)).read.rows.tolist() == FLOWERS
 
 
 def test_categories_are_texts_or_whole_numbers_and_null_is_missing(ships: Inference) -> None:
