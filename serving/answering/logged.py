@@ -5,11 +5,12 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import repeat
+from itertools import repeat, starmap
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from orjson import Fragment
 
 from ml_code.cells import name_category
 from ml_code.model_file.feed import Rows
@@ -17,7 +18,7 @@ from ml_code.model_file.onnx_model import Prediction
 from ml_code.model_file.spec import Feature, ModelSpec, Value
 from ml_code.monitoring.prediction_log.blocks import REFUSED, Head, RequestRows
 from ml_code.traces import list_trace_ids
-from serving.answering.entries import PREDICTION, ROWS, TRACEPARENT, Entry, Part, count_rows
+from serving.answering.entries import PREDICTION, ROWS, TEXT, TRACEPARENT, Entry, Part, count_rows
 from serving.answering.served import ServedModel
 
 LONGEST_ID = 128
@@ -62,7 +63,7 @@ class RowMaker:
             return plan.head, list(zip(*self._describe(*columns), *[repeat(None)] * 3, traces, strict=False))
         if count_rows(part.requests[0]) == 1:
             return plan.head, self._list_requests(part.requests, plan)
-        return plan.head, [self._collect_rows(entry, part.start, part.stop, plan) for entry in part.requests]
+        return plan.head, self._collect_rows(part, plan)
 
     def _find_plan(self, served: ServedModel, traffic: str, *, is_refused: bool) -> Plan:
         spec = served.model.spec
@@ -112,24 +113,26 @@ class RowMaker:
         traces = list_trace_ids(columns[TRACEPARENT])
         return list(zip(*self._describe(*columns), cells, values, scores, traces, strict=False))
 
-    def _collect_rows(self, entry: Entry, start: int, stop: int, plan: Plan) -> RequestRows:
-        """Some rows of one request; nothing is made of each row."""
-        *_, rows, prediction, traceparent = entry
-        assert prediction is not None  # noqa: S101  a part holds either answers or refusals
-        [(request_id, _, time_ms, client_id, unit, milliseconds)] = zip(
-            *self._describe(*zip(entry, strict=True)), strict=False
-        )
-        [trace_id] = list_trace_ids([traceparent])
-        known = (request_id, start, time_ms, client_id, unit, milliseconds, trace_id)
-        scores = _read_scores(prediction, plan.places, start, stop)
-        return RequestRows(*known, _select(rows[start:stop], plan.kept), prediction.values[start:stop], scores)
+    def _collect_rows(self, part: Part, plan: Plan) -> list[RequestRows]:
+        """The same rows of some requests; nothing is made of each row."""
+        columns, (start, stop) = list(zip(*part.requests, strict=True)), part[1:]
+        predictions, traces = columns[PREDICTION], list_trace_ids(columns[TRACEPARENT])
+        # A request with its text is never cut.
+        cells = [
+            _select(rows[start:stop], plan.kept) if text is None or plan.kept is not None else Fragment(text)
+            for rows, text in zip(columns[ROWS], columns[TEXT], strict=True)
+        ]
+        values = [prediction.values[start:stop] for prediction in predictions]
+        scores = [_read_scores(prediction, plan.places, start, stop) for prediction in predictions]
+        found = zip(*self._describe(*columns, start=start), traces, cells, values, scores, strict=False)
+        return list(starmap(RequestRows, found))
 
-    def _describe(self, *columns: Sequence[Any]) -> list[Iterable[Any]]:
+    def _describe(self, *columns: Sequence[Any], start: int = 0) -> list[Iterable[Any]]:
         """What rows hold before their features, as columns with one cell of each request; constant ones never end."""
         _, _, ids, clients, users, seconds, *_ = columns
         return [
             ids,
-            repeat(0),
+            repeat(start),
             _read_times(ids),
             [_read_client_id(client) if client else None for client in clients] if any(clients) else repeat(None),
             [self._hash_unit(user) if user else None for user in users] if any(users) else repeat(None),
@@ -148,6 +151,8 @@ def _select(rows: Rows, kept: Sequence[tuple[int, Feature]] | None) -> Rows:
     """The cells of the logged columns (None: all); categories as the model read them, so that one has one spelling."""
     if kept is None:
         return rows
+    if isinstance(rows, np.ndarray):
+        return rows[:, [number for number, _ in kept]]
     columns = [
         [row[number] for row in rows]
         if feature.kind == "numeric"

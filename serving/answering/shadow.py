@@ -169,7 +169,7 @@ class Shadows(Collector):
     def _predict(self, waiting: Waiting) -> Entry | None:
         """The prediction as an entry of the log, under the id of the answered request; None without one."""
         shadow, counts = waiting.shadow, waiting.counts
-        _, traffic, request_id, client_id, user, _, size_bytes, rows, _, traceparent = waiting.entry
+        _, traffic, request_id, client_id, user, _, size_bytes, rows, _, traceparent, text = waiting.entry
         if self._pick(shadow.identity.name) is not shadow:
             counts.dropped[WITHDRAWN] += len(rows)
             return None
@@ -183,4 +183,4 @@ class Shadows(Collector):
             return None
         counts.predicted += len(rows)
         seconds = time.perf_counter() - started
-        return shadow, traffic, request_id, client_id, user, seconds, size_bytes, rows, prediction, traceparent
+        return shadow, traffic, request_id, client_id, user, seconds, size_bytes, rows, prediction, traceparent, text

@@ -99,7 +99,7 @@ class PredictionLog(Collector):
 
     def note(self, entry: Entry) -> None:
         """Takes one request, or drops and counts it."""
-        served, _, request_id, _, _, _, size_bytes, rows, _, _ = entry
+        served, _, request_id, _, _, _, size_bytes, rows, *_ = entry
         answered = 0 if served.variant == SHADOW else len(rows)
         noted_rows, noted_bytes = self._noted_rows + (len(rows) or 1), self._noted_bytes + size_bytes
         waiting_rows, waiting_bytes = noted_rows - self._done_rows, noted_bytes - self._done_bytes

@@ -186,16 +186,21 @@ class Predictions:
         if self._log is None or asked.traffic == PROBE:
             return
         # A refusal has no rows, and takes no bytes from those of other requests.
-        client_id, size_bytes, rows, prediction = asked.client_id, 0, None, None
+        client_id, size_bytes, rows, prediction, text = asked.client_id, 0, None, None, None
         if answer is not None and (prediction := answer.prediction) is not None:
             rows = answer.rows
-            size_bytes = rows.nbytes if isinstance(rows, np.ndarray) else len(asked.body) * OBJECT_BYTES
+            if not isinstance(rows, np.ndarray):
+                size_bytes = len(asked.body) * OBJECT_BYTES
+            else:
+                text = asked.body if asked.wire is None and b"\n" not in asked.body else None
+                size_bytes = rows.nbytes + len(text or b"")
             if prediction.probabilities is not None:
                 size_bytes += prediction.probabilities.nbytes
             if client_id is None and answer.client_id is not None:
                 client_id = answer.client_id.encode()
         known = (served, asked.traffic, request_id.decode(), client_id, asked.user)
-        entry = (*known, timer.seconds, size_bytes, () if rows is None else rows, prediction, asked.traceparent)
+        size = timer.seconds, size_bytes
+        entry = (*known, *size, () if rows is None else rows, prediction, asked.traceparent, text)
         self._log.note(entry)
         if self._shadows is not None and prediction is not None and served.variant == CHAMPION:
             self._shadows.note(entry)

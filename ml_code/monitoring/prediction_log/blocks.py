@@ -1,5 +1,7 @@
 """A block of the prediction log: one line of JSON with up to 500 rows of one version, and the ids of requests.
 
+One request whose rows are copied as they came has one block, however many they are.
+
 A block names its model, version, features and sampling once, so it can be read without anything else. Its rows are
 lists in the order of `Row`. Requests with several rows are written as `RequestRows`, which name once what their rows
 have in common. A refused request is one row of the variant `refused` without features and prediction.
@@ -71,7 +73,7 @@ class RequestRows(NamedTuple):
     unit: str | None
     milliseconds: float
     trace_id: str | None
-    features: Sequence[Sequence[Any]] | npt.NDArray[np.generic]
+    features: Sequence[Sequence[Any]] | npt.NDArray[np.generic] | orjson.Fragment
     predictions: Sequence[Any]
     scores: Sequence[Any] | npt.NDArray[np.generic] | None
 

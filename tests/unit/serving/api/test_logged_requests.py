@@ -109,6 +109,21 @@ def test_refused_bodies_leave_the_log_its_room_for_answers(ask: Ask, log: Predic
     assert read_figures(log) | {"logged": 1, "refusals": 3} == read_figures(log)
 
 
+@pytest.mark.parametrize("count", [2, 150])
+@pytest.mark.parametrize("separator", [b",", b" , ", b",\n"], ids=["compact", "spaces", "lines"])
+def test_rows_are_logged_as_they_came(
+    ask: Ask, log: PredictionLog, lines: FakeLines, count: int, separator: bytes
+) -> None:
+    sent = [[5.1, 3, 1.4e0, number / 8] for number in range(count)]
+    body = b"[" + separator.join(json.dumps(row).encode() for row in sent) + b"]\n"
+    assert ask("POST", "/predict", content=body.removesuffix(b"\n"), headers=JSON).status_code == 200
+    assert ask("POST", "/predict", content=body, headers=JSON).status_code == 200
+    found = read_rows(log, lines)
+    assert [row.features for _, row in found] == sent * 2
+    assert [row.row for _, row in found] == [*range(count)] * 2
+    assert {line.count(b"\n") for line in lines.content} == {1}
+
+
 @pytest.mark.parametrize(
     ("path", "options"),
     [
