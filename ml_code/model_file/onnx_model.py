@@ -47,12 +47,14 @@ LONGEST_LINE = 2_000
 class Prediction:
     """Predictions of n rows: n labels or values, and for classifiers (n, classes) float32 probabilities.
 
-    `classes` are the labels of the probabilities' columns, if they are known.
+    `classes` are the labels of the probabilities' columns, if they are known; `places` are those of the values among
+    them, int64 of shape (n).
     """
 
     values: list[float] | list[Label]
     probabilities: npt.NDArray[np.float32] | None
     classes: Sequence[Label] | None = None
+    places: npt.NDArray[np.int64] | None = None
 
 
 class OnnxModel:
@@ -190,9 +192,11 @@ class OnnxModel:
     def _predict(self, feed: Feed) -> Prediction:
         answers, probabilities = self.run(feed)
         values = answers.tolist()
-        if self._labels is not None:
-            values = list(map(self._labels.__getitem__, values))
-        return Prediction(values, probabilities, self.spec.classes)
+        if self._labels is None:
+            return Prediction(values, probabilities)
+        labels = list(map(self._labels.__getitem__, values))
+        places = answers.astype(np.int64, copy=False) if answers.dtype.kind == "i" else None
+        return Prediction(labels, probabilities, self.spec.classes, places)
 
 
 class BareModel:

@@ -176,6 +176,8 @@ def _read_scores(
         return None
     if not places:
         return np.asarray(shares[start:stop].max(axis=1))
+    if prediction.places is not None:
+        return np.asarray(shares[np.arange(start, stop), prediction.places[start:stop]])
     answered = list(map(places.__getitem__, prediction.values[start:stop]))
     return np.asarray(shares[np.arange(start, stop), answered])
 

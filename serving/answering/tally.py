@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -53,11 +53,21 @@ class Tallier:
             single = self._single.get(values[0])
             if single is not None:
                 return single
-        nan_rows = 0 if probabilities is None else int((~np.isfinite(probabilities).all(axis=1)).sum())
+        nan_rows = 0
+        if probabilities is not None and not np.isfinite(probabilities).all():
+            nan_rows = int((~np.isfinite(probabilities).all(axis=1)).sum())
         counted: Counter[str] = Counter()
-        for label, rows in Counter(values).items():
+        for label, rows in _count(prediction):
             counted[self._names.get(label, OTHER)] += rows
         return Tally(len(values), nan_rows, counted)
+
+
+def _count(prediction: Prediction) -> Iterable[tuple[float | str, int]]:
+    """The labels of an answer and their rows."""
+    if prediction.places is None or prediction.classes is None:
+        return Counter(prediction.values).items()
+    counts = np.bincount(prediction.places).tolist()
+    return [(label, rows) for label, rows in zip(prediction.classes, counts, strict=False) if rows]
 
 
 def _sum_values(values: list[float] | list[int | str]) -> Tally:

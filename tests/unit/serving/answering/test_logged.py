@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import orjson
 import pytest
 
 from ml_code.model_file.onnx_model import Prediction
@@ -74,9 +75,10 @@ def test_a_category_is_logged_as_the_model_read_it() -> None:
 def test_a_score_is_the_probability_of_the_answered_class(served: ServedModel) -> None:
     shares = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], dtype=np.float32)
     logged = make_logged(served, [ROW, ROW])._replace(prediction=Prediction([1, 2], shares, [0, 1, 2]))
-    [found] = make_maker().make(Part([logged], 0, 2))[1]
-    assert found.scores is not None
-    assert list(found.scores) == pytest.approx([0.3, 0.7])
+    placed = logged._replace(prediction=Prediction([1, 2], shares, [0, 1, 2], np.array([1, 2])))
+    for found in make_maker().make(Part([logged, placed], 0, 2))[1]:
+        assert found.scores is not None
+        assert list(found.scores) == pytest.approx([0.3, 0.7])
     _, rows = make_maker().make(Part([make_ships([[1, "busan"]])]))
     assert rows[0][8] is None
 
@@ -150,6 +152,21 @@ def test_a_wide_request_is_cut_row_by_row(served: ServedModel, size_bytes: int) 
     logged = make_logged(served, [(float(number), 1.0, 1.0, 1.0) for number in range(101)], size_bytes=size_bytes)
     rows = [row for part in cut_blocks([logged]) for row in read_rows(part)]
     assert [(row[1], row[6][0]) for row in rows] == [(number, float(number)) for number in range(101)]
+
+
+@pytest.mark.parametrize("count", [2, 100, 1_001])
+@pytest.mark.parametrize("hidden", [frozenset[str](), frozenset({"sepal_width"})], ids=["whole", "hidden"])
+def test_json_rows_are_logged_without_their_hidden_columns(
+    served: ServedModel, hidden: frozenset[str], count: int
+) -> None:
+    sent = [[number + 0.1, 1, 2e-3, None] for number in range(count)]
+    rows = np.array(sent, np.float64)
+    logged = make_logged(served, [ROW] * count)._replace(rows=rows, text=orjson.dumps(sent))
+    parts = list(cut_blocks([logged, logged]))
+    found = [row for part in parts for row in read_block(render_block(*make_maker(hidden).make(part))).rows]
+    assert [row[1] for row in found] == [*range(count)] * 2
+    kept = [0, 2, 3] if hidden else [0, 1, 2, 3]
+    assert [row[6] for row in found] == [[row[place] for place in kept] for row in sent] * 2
 
 
 def test_requests_that_come_by_turns_keep_their_kinds_apart(served: ServedModel) -> None:

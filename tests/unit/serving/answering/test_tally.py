@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,14 @@ def test_a_label_that_the_spec_does_not_know_is_no_class_of_its_own(iris: OnnxMo
     tallier = Tallier(iris.spec)
     assert tallier.count(Prediction(["new", 0, "newer"], None)).classes == {OTHER: 2, "0": 1}
     assert tallier.count(Prediction(["new"], None)).classes == {OTHER: 1}
+
+
+def test_a_count_by_places_is_the_count_by_labels(iris: OnnxModel) -> None:
+    prediction = iris.predict_rows([FLOWER, [6.0, 2.9, 4.5, 1.5], FLOWER, [7.7, 3.0, 6.1, 2.3], FLOWER])
+    assert prediction.places is not None
+    assert [iris.spec.classes[place] for place in prediction.places] == prediction.values  # type: ignore[index]
+    tallier = Tallier(iris.spec)
+    assert tallier.count(prediction) == tallier.count(replace(prediction, places=None))
 
 
 def test_values_are_summed_without_those_that_are_no_number() -> None:
