@@ -61,16 +61,22 @@ class Room:
         Raises:
             RequestError: 429 where it would wait too long for its turn.
         """
-        try:
-            async with asyncio.timeout(self._wait_seconds):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise _refuse(f"no turn within {self._wait_seconds:g} s", "one") from None
+        if self._turns.locked():
+            await self._wait()
+        else:  # at once, without a timer
+            await self._turns.acquire()
         try:
             call = self._threads.submit(function, *args, **kwargs)
             return await asyncio.wrap_future(call)
         finally:
             self._turns.release()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise _refuse(f"no turn within {self._wait_seconds:g} s", "one") from None
 
 
 def _refuse(found: str, expected: str) -> RequestError:
