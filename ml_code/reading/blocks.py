@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -19,6 +20,10 @@ TOTALS = frozenset({
     "summe", "gesamt", "insgesamt", "合計",
 })  # fmt: skip
 """What a spreadsheet's first or last row begins with where it is a total of the others."""
+
+
+MOST_TOTALS = 6
+"""Records at either end among which totals are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +79,41 @@ def parse_rows(header: list[str], raw: list[bytes], separator: str) -> pd.DataFr
     return frame
 
 
-def set_total_apart(block: Block, place: int) -> Block:
-    """The block without its first (0) or last (-1) record, which is invalid, if that is a total of the other rows.
+def set_totals_apart(block: Block, *, at_start: bool = False, at_end: bool = False) -> Block:
+    """The block without the totals of its rows, which are invalid, in its first or last records.
 
-    In a column where another row has such a word too, it is a category.
+    In a column where another row has such a word too, it is a category. Records of one cell are notes beside totals.
     """
-    if not block.raw:
+    rows = range(len(block.raw))
+    places = {*(_find_totals(block.frame, rows) if at_start else ())}
+    places |= {*(_find_totals(block.frame, rows[::-1]) if at_end else ())}
+    if not places:
         return block
-    place = range(len(block.raw))[place]
-    columns = (block.frame[name] for name in block.frame.columns)
-    first = next((cells for cells in columns if isinstance(cells.iloc[place], str) and cells.iloc[place].strip()), None)
-    if first is None or not is_total(first.iloc[place]) or first.drop(place).dropna().map(is_total).any():
-        return block
-    total = BadRow(block.lines[place], "", "found a total, expected a row", show(block.raw[place]))
-    kept = [number for number in range(len(block.raw)) if number != place]
+    totals = [
+        BadRow(block.lines[place], "", "found a total, expected a row", show(block.raw[place])) for place in places
+    ]
+    kept = [place for place in rows if place not in places]
     frame = block.frame.iloc[kept].reset_index(drop=True)
-    bad = sorted([*block.bad, total], key=lambda row: row.line)
-    return Block([block.lines[number] for number in kept], [block.raw[number] for number in kept], frame, bad)
+    bad = sorted([*block.bad, *totals], key=lambda row: row.line)
+    return Block([block.lines[place] for place in kept], [block.raw[place] for place in kept], frame, bad)
+
+
+def _find_totals(frame: pd.DataFrame, places: Sequence[int]) -> list[int]:
+    """The first of these records that begin with different words for a total, if no other row has one of them."""
+    found: dict[int, tuple[str, str]] = {}
+    for place in places[:MOST_TOTALS]:
+        cells = frame.iloc[place].dropna()
+        filled = cells[cells.str.strip() != ""]
+        if len(filled) == 1 < frame.shape[1]:
+            continue
+        if filled.empty or not is_total(filled.iloc[0]):
+            break
+        found[place] = (filled.index[0], clean_text(filled.iloc[0]))
+    columns = {column for column, _ in found.values()}
+    is_category = len(set(found.values())) < len(found) or any(
+        frame[column].drop(list(found)).dropna().map(is_total).any() for column in columns
+    )
+    return [] if is_category else list(found)
 
 
 def is_total(cell: str) -> bool:

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import BinaryIO
 
 from ml_code.errors import SourceError
-from ml_code.reading.blocks import BadRow, Block, describe_bytes, is_utf8, parse_rows, set_total_apart, show
+from ml_code.reading.blocks import BadRow, Block, describe_bytes, is_utf8, parse_rows, set_totals_apart, show
 from ml_code.reading.faults import find_fault, refuse_other_kind
 from ml_code.reading.grammar import Grammar, clean_name, name_columns
 from ml_code.reading.rules import Reading
@@ -74,8 +74,7 @@ class CsvRecords:
             data, partial, is_last = self._read_lines()
             lines = _Lines(self._names, self._reading, data, line, is_last=is_last, header_line=self._header_line)
             block, used, rest = lines.sort()
-            block = block if has_rows else set_total_apart(block, 0)
-            block = set_total_apart(block, -1) if is_last else block
+            block = set_totals_apart(block, at_start=not has_rows, at_end=is_last)
             self._rest = rest + partial
             line += used
             has_rows = has_rows or bool(block.raw or block.bad)

@@ -45,6 +45,12 @@ def test_a_total_in_the_first_row_is_an_invalid_row(tmp_path: Path) -> None:
     assert draft.rows == 121
 
 
+def test_two_totals_above_a_note_are_invalid_rows(tmp_path: Path) -> None:
+    below = ["합계,5000,480.5", "평균,41,4.5", "※ 자료: 시청,,"]
+    draft = draft_dataset(write(tmp_path, ["kind,size,price", *kinds(0), *kinds(60), *below]), Request("price"))
+    assert [row.line for row in draft.bad if row.reason == "found a total, expected a row"] == [122, 123]
+
+
 def test_a_total_that_rows_above_have_as_well_is_a_category(tmp_path: Path) -> None:
     lines = [f"{('good', 'average', 'poor')[n % 3]},{n % 9},{n * 7 % 100 / 2}" for n in range(120)]
     file = write(tmp_path, ["condition,size,price", *lines, "average,4,7.5"])
