@@ -17,6 +17,9 @@ MOST_VALUES = 50
 
 LEAST_ROWS = 10
 
+LEAST_VALUES = 30
+"""Different numbers whose order tells more than chance."""
+
 ROWS_A_VALUE = 5
 """With fewer rows a value may stand for one class by chance."""
 
@@ -77,8 +80,11 @@ def find_deciders(target: pd.Series, features: dict[str, pd.Series]) -> Iterable
         if aim.is_number:
             if cells.is_number and _is_linear(aim.values[known], cells.values[known]):
                 yield f"{name}: the target is this column times a constant, plus a constant; {ADVICE}"
+            elif cells.is_number and _is_ordered(aim.values[known], cells.values[known]):
+                yield f"{name}: it puts the rows into the order of the target, from first to last; {ADVICE}"
         elif cells.is_number and _is_separated(labels.codes[known], cells.values[known]):
-            yield f"{name}: one threshold tells the two classes apart in every row; {ADVICE}"
+            words = "one threshold tells the two classes" if labels.count == 2 else "thresholds tell the classes"
+            yield f"{name}: {words} apart in every row; {ADVICE}"
         elif _tells_by_value(labels, cells, known):
             yield f"{name}: each of its values is of one class only; {ADVICE}"
         elif _tells_by_gap(labels, cells, aim.is_known):
@@ -137,16 +143,28 @@ def _tells_by_gap(labels: _Labels, cells: _Cells, has_label: npt.NDArray[np.bool
 
 
 def _is_linear(target: npt.NDArray[np.float64], cells: npt.NDArray[np.float64]) -> bool:
+    """Whether one is a line of the other, but for what rounding to cents leaves."""
     if len(pd.unique(target)) < 3 or len(pd.unique(cells)) < 3:
         return False
-    return bool(1 - np.corrcoef(target, cells)[0, 1] ** 2 < 1e-9)
+    return bool(1 - np.corrcoef(target, cells)[0, 1] ** 2 < 1e-6)
+
+
+def _is_ordered(target: npt.NDArray[np.float64], cells: npt.NDArray[np.float64]) -> bool:
+    """Whether the target never falls while the number rises, or never rises, as with its logarithm."""
+    for rows in (slice(SAMPLED_ROWS), slice(None)):
+        by_cells = np.lexsort((target[rows], cells[rows]))
+        steps, values = np.diff(target[rows][by_cells]), np.diff(cells[rows][by_cells])
+        # Where equal numbers have different targets, the order among them is not the column's.
+        if np.any((values == 0) & (steps != 0)) or not (np.all(steps >= 0) or np.all(steps <= 0)):
+            return False
+    return min(len(pd.unique(cells)), len(pd.unique(target))) >= LEAST_VALUES
 
 
 def _is_separated(codes: npt.NDArray[np.int64], cells: npt.NDArray[np.float64]) -> bool:
-    """Whether all numbers of one of two classes are below all of the other's."""
-    distinct = pd.unique(codes)
-    if len(distinct) != 2:
-        return False
-    is_first = codes == distinct[0]
-    first, second = cells[is_first], cells[~is_first]
-    return min(len(first), len(second)) >= LEAST_ROWS and bool(first.max() < second.min() or second.max() < first.min())
+    """Whether the numbers of each class lie in a range of their own."""
+    for rows in (slice(SAMPLED_ROWS), slice(None)):
+        ranges = pd.Series(cells[rows]).groupby(codes[rows]).agg(["min", "max", "count"]).sort_values("min")
+        lows, highs = ranges["min"].to_numpy(), ranges["max"].to_numpy()
+        if not 2 <= len(ranges) <= MOST_VALUES or np.any(lows[1:] <= highs[:-1]):
+            return False
+    return bool(np.sort(ranges["count"])[-2] >= LEAST_ROWS and len(cells) >= LEAST_ROWS * len(ranges))

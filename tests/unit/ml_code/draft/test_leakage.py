@@ -32,6 +32,19 @@ def test_one_threshold_that_separates_the_classes_is_said() -> None:
     assert said.startswith("score: one threshold tells the two classes apart")
 
 
+def test_thresholds_between_several_classes_are_said() -> None:
+    grades = pd.Series([("A", "B", "C")[number // 20] for number in range(60)])
+    [said] = find_deciders(grades, {"points": pd.Series(np.arange(60.0)), "x": pd.Series(np.arange(60.0) % 7)})
+    assert said.startswith("points: thresholds tell the classes apart")
+
+
+def test_a_rounded_or_bent_copy_of_an_amount_is_said() -> None:
+    price = pd.Series(100_000.0 + np.arange(60) * 37_003 % 977_000)
+    said = [*find_deciders(price, {"dollars": (price / 1300).round(2), "log": np.log(price), "x": price % 7})]
+    assert [note.partition(":")[0] for note in said] == ["dollars", "log"]
+    assert "it puts the rows into the order of the target" in said[1]
+
+
 BY_GAP = "it has a value in the rows of some classes, and in no other row"
 BY_VALUE = "each of its values is of one class only"
 
