@@ -10,6 +10,7 @@ import pandas as pd
 from ml_code.cells import LABEL_MARKERS, MISSING_MARKERS, name_category
 from ml_code.data.validation import WHOLE_NUMBER, read_texts
 from ml_code.dataset_rules import METRICS, Metric
+from ml_code.draft.dates import DATE
 from ml_code.draft.markers import find_markers
 from ml_code.draft.remarks import find_spellings
 from ml_code.errors import DataCheckError
@@ -19,6 +20,9 @@ from ml_code.reading.numbers import PLAIN, read_numbers, recognize_form
 from ml_code.reading.rules import NumberForm
 
 TASKS: tuple[Task, ...] = tuple(METRICS)
+
+MISSING_LABELS = frozenset({"-9", "-99", "-999", "99", "999", "9999"})
+"""Numbers that surveys write where there is no label."""
 
 MOST_CLASSES = 10
 """A target of whole numbers with more values counts as a quantity."""
@@ -30,6 +34,9 @@ FEW_CLASSES = 4
 
 LEAST_ROWS_A_CLASS = 3
 """A number with fewer rows, beside more than `FEW_CLASSES` others, is one of a quantity."""
+
+AMOUNT = "[,.'%$₩€£¥]"
+"""Signs of amounts."""
 
 LEAST_R2 = 0.1
 
@@ -69,6 +76,8 @@ def judge_target(name: str, cells: pd.Series, task: str | None, *, prefers_comma
         raise DataCheckError(f"--target: found no value in {name}, expected one in most rows; choose another target")
     form, values = _read_values(cells, prefers_comma=prefers_comma)
     chosen, notes = _guess_task(name, cells, values) if task is None else (task, [])
+    if task is None and values is None:
+        _refuse_dates(name, cells)
     if chosen == "classification":
         return _judge_labels(name, cells, notes)
     example = str(cells.dropna().iloc[0])
@@ -84,6 +93,15 @@ def judge_target(name: str, cells: pd.Series, task: str | None, *, prefers_comma
         notes = [*notes, f"{name}: the text {', '.join(form.missing)[:100]} means that there is none."]
     reason = "little more than the score of always predicting the mean"
     return Target("regression", values, "r2", LEAST_R2, reason, form, [], notes)
+
+
+def _refuse_dates(name: str, cells: pd.Series) -> None:
+    present = read_texts(cells).dropna()
+    if present.nunique() > FEW_CLASSES and present.iloc[:1000].str.fullmatch(DATE.pattern).all():
+        raise DataCheckError(
+            f"--target: found dates or times in {name}, such as {present.iloc[0][:50]!r}, expected labels or numbers; "
+            "make numbers of them, such as days until then, or choose --task classification if each is a class"
+        )
 
 
 def _read_values(cells: pd.Series, *, prefers_comma: bool) -> tuple[NumberForm, pd.Series | None]:
@@ -110,7 +128,7 @@ def _guess_task(name: str, cells: pd.Series, values: pd.Series | None) -> tuple[
     is_scarce = count > FEW_CLASSES and present.value_counts().min() < LEAST_ROWS_A_CLASS
     if count > 2 and (present.abs().max() > LARGEST_LABEL or is_scarce):
         return "regression", _explain_guess(name, "regression", "its few different numbers look like a quantity")
-    if read_texts(cells).str.contains("[,.']", regex=True).any():
+    if read_texts(cells).str.contains(AMOUNT, regex=True).any():
         return "regression", _explain_guess(name, "regression", "its numbers are written as amounts")
     return "classification", _explain_guess(name, "classification", f"it has {count} different whole numbers")
 
@@ -133,7 +151,7 @@ def _judge_labels(name: str, cells: pd.Series, notes: list[str]) -> Target:
         *notes,
         *[
             f'{name}: {counts[word]} row(s) have the label {word}; if that means none, set missing = ["{word}"] for it.'
-            for word in sorted(MISSING_MARKERS.intersection(counts.index))
+            for word in sorted({*MISSING_MARKERS, *MISSING_LABELS}.intersection(counts.index))
         ],
     ]
     if len(counts) < 2:

@@ -30,6 +30,7 @@ def judge(cells: Sequence[object], task: str | None = None) -> Target:
         (["450,000", "650,000"] * 50, "regression"),
         (["3,75", "12,5", "7,25"] * 50, "regression"),
         (["1047.5", "NA", "970.25"] * 50, "regression"),
+        (["10%", "20%", "30%"] * 50, "regression"),
     ],
 )
 def test_the_task_follows_the_values_and_a_guess_says_so(cells: list[str], task: str) -> None:
@@ -65,6 +66,7 @@ def test_a_dash_beside_two_words_is_a_missing_label_and_beside_a_plus_a_class() 
     assert judge(["0", "1", "-"] * 30).labels == [0, 1]
     assert judge(["+", "-"] * 30).labels == ["+", "-"]
     assert judge(["Y", "-"] * 30).labels == ["-", "Y"]
+    assert any("have the label -9;" in note for note in judge(["0", "1", "-9"] * 30).notes)
     target = judge(["good", "bad", "미상"] * 30)
     assert 'y: 30 row(s) have the label 미상; if that means none, set missing = ["미상"] for it.' in target.notes
 
@@ -99,6 +101,11 @@ def test_a_class_of_one_row_is_said() -> None:
         ([None] * 50, None, "found no value in y"),
         (["a", "b"] * 50, "regression", "found the text 'a' in y, expected numbers for a regression"),
         (["a", "b"] * 50, "regresion", "--task: found 'regresion', expected classification or regression"),
+        (
+            [f"2026-01-{number % 9 + 10}" for number in range(90)],
+            None,
+            "found dates or times in y, such as '2026-01-10'",
+        ),
         ([f"word {number}" for number in range(50)], None, "found 50 classes in 50 rows of y"),
     ],
 )
