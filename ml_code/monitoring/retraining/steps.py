@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -30,7 +29,7 @@ from ml_code.monitoring.retraining.attempts import Attempt, Outcome
 from ml_code.monitoring.retraining.choice import Sides, choose_mix, divide_holdout, narrow_challenger
 from ml_code.monitoring.retraining.labelled import find_within, read_labelled, read_live
 from ml_code.monitoring.retraining.trigger import confirm_rows
-from ml_code.monitoring.retraining.verdict import OldRows, judge_drift
+from ml_code.monitoring.retraining.verdict import OldRows, choose_guard, judge_drift
 from ml_code.signature import is_vouched
 from ml_code.training import plans, run
 from ml_code.training.mixes import list_mixes
@@ -152,16 +151,13 @@ def _choose_and_judge(workspace: Workspace, attempt: Attempt, run_ids: Sequence[
 
 
 def _measure_old(workspace: Workspace, challenger: Challenger, sides: Sides) -> OldRows | None:
-    """Challenger and champion on the side of older rows where the challenger is worse; None if none compares.
+    """Challenger and champion on the side of older rows that guards what was learned before; None if too few compare.
 
     Labels that contradict only what an earlier retraining learned would pass on the rows of files.
     """
-    measured = [
-        _measure_side(workspace, narrow_challenger(challenger, sides.is_old), "older ones"),
-        _measure_side(workspace, narrow_challenger(challenger, sides.is_confirmed), "of earlier retrainings"),
-    ]
-    found = [side for side in measured if side is not None]
-    return min(found, key=lambda side: -math.inf if math.isnan(side.difference) else side.difference, default=None)
+    older = _measure_side(workspace, narrow_challenger(challenger, sides.is_old), "older ones")
+    confirmed = _measure_side(workspace, narrow_challenger(challenger, sides.is_confirmed), "of earlier retrainings")
+    return choose_guard([side for side in (older, confirmed) if side is not None])
 
 
 def _measure_side(workspace: Workspace, challenger: Challenger, kind: str) -> OldRows | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ml_code.dataset_rules import LOWER_IS_BETTER, Gate
 from ml_code.gate.decision import ROUNDING, Decision, apply_gate
-from ml_code.gate.evidence import Comparison, Evidence
+from ml_code.gate.evidence import LEAST_ROWS, Comparison, Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,13 @@ class OldRows:
     kind: str = "older ones"
 
 
+def choose_guard(sides: Sequence[OldRows]) -> OldRows | None:
+    """The side on which the challenger is worse; None if all sides together are too few rows to guard anything."""
+    if sum(side.rows for side in sides) < LEAST_ROWS:
+        return None
+    return min(sides, key=lambda side: -math.inf if math.isnan(side.difference) else side.difference)
+
+
 def judge_drift(
     dataset: str, rules: Gate, evidence: Evidence, newest: Comparison | None, old: OldRows | None, *, unattended: bool
 ) -> Decision:
@@ -32,7 +40,7 @@ def judge_drift(
     - Not better than the champion on the newest rows by more than 1 SE: rejected.
     - Better there, and on the old rows not worse than the largest regression: promoted.
     - Better there, but worse on the old rows: a changed world and poisoned labels look alike, so a person decides.
-    - Better there, but no older row compares: a person decides, because nothing guards what was learned before.
+    - Better there, but fewer than ten older rows compare: a person decides, because nothing guards what was learned.
     - Better there, but below the catalog's threshold: a person decides, because the champion is even worse.
 
     Args:
@@ -40,7 +48,7 @@ def judge_drift(
         rules: gate of the catalog.
         evidence: scores of challenger and baselines on the newest held-out rows.
         newest: the comparison with the champion there; None if there is no champion.
-        old: both on the old held-out rows; None if they do not compare.
+        old: both on the old held-out rows; None if too few compare.
         unattended: whether a model that is worse on the old rows, or not measured there, needs no person.
     """
     is_low = _is_below(rules, evidence.score)
@@ -63,7 +71,7 @@ def judge_drift(
     if is_broken and not unattended:
         doubts.append("a changed world and wrong labels look alike")
     if old is None and not decision.needs_approval and not unattended:
-        doubts.append("no older held-out row compares, so nothing guards what was learned before")
+        doubts.append("too few older held-out rows compare, so nothing guards what was learned before")
     if is_broken:  # the best champion of the old world is no measure for later models
         decision = replace(decision, best_version=None, best_score=None)
     return replace(decision, needs_approval=bool(doubts), reason="; ".join([facts, *doubts]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from ml_code.dataset_rules import Gate
 from ml_code.gate.decision import Decision
 from ml_code.gate.evidence import Comparison, Evidence, Rival
-from ml_code.monitoring.retraining.verdict import OldRows, judge_drift
+from ml_code.monitoring.retraining.verdict import OldRows, choose_guard, judge_drift
 
 RULES = Gate(metric="accuracy", threshold=0.85)
 EVIDENCE = Evidence(score=0.95, holdout_rows=340, dummy=Rival(0.5, 0.45, 0.02))
@@ -84,7 +85,7 @@ def test_a_model_that_is_no_better_than_a_constant_is_rejected() -> None:
 def test_where_no_older_row_compares_nothing_is_promoted_without_a_person() -> None:
     decision = judge(old=None)
     assert name(decision) == "held"
-    assert decision.reason.endswith("; no older held-out row compares, so nothing guards what was learned before")
+    assert decision.reason.endswith("; too few older held-out rows compare, so nothing guards what was learned before")
     assert name(judge(old=None, unattended=True)) == "promote"
 
 
@@ -102,3 +103,12 @@ def test_a_champion_that_does_not_compare_needs_a_person() -> None:
 
 def test_a_score_that_is_not_a_number_is_rejected() -> None:
     assert name(judge(score=float("nan"), difference=float("nan"))) == "reject"
+
+
+def test_the_worse_side_of_the_older_rows_guards_and_fewer_than_ten_rows_guard_nothing() -> None:
+    worse, better = OldRows(0.8, 0.9, -0.1, 4), OldRows(0.9, 0.9, 0.0, 6)
+    unknown = OldRows(math.nan, 0.9, math.nan, 6)
+    assert choose_guard([better, worse]) == worse
+    assert choose_guard([worse, unknown]) == unknown
+    assert choose_guard([worse, OldRows(0.9, 0.9, 0.0, 5)]) is None
+    assert choose_guard([]) is None
