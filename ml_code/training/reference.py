@@ -20,7 +20,7 @@ from ml_code.dataset_rules import ColumnCheck
 from ml_code.datasets import Dataset
 from ml_code.errors import DataCheckError
 from ml_code.model_file.onnx_model import OnnxModel, Prediction
-from ml_code.model_file.spec import Feature
+from ml_code.model_file.spec import Feature, Value
 
 MAX_ROWS = 10_000
 """Most rows of a reference; more of them would not make a test better (docs/figures.md)."""
@@ -107,9 +107,22 @@ def list_answers(model: OnnxModel, predicted: Prediction) -> pa.Array:
 
 def list_scores(predicted: Prediction) -> pa.Array:
     """The probability of the answered class; null where a model has none."""
+    found = find_confidence(predicted)
+    return pa.nulls(len(predicted.values), pa.float64()) if found is None else pa.array(found, from_pandas=True)
+
+
+def find_confidence(predicted: Prediction) -> npt.NDArray[np.float64] | None:
+    """The probability of each row's answered class, shape (rows,); None where a model has none.
+
+    A file of another framework may answer another class than the most probable one, such as by a border of its own.
+    """
     if predicted.probabilities is None:
-        return pa.nulls(len(predicted.values), pa.float64())
-    return pa.array(predicted.probabilities.max(axis=1).astype(np.float64), from_pandas=True)
+        return None
+    shares = predicted.probabilities.astype(np.float64)
+    if predicted.classes is None:
+        return np.asarray(shares.max(axis=1))
+    places: dict[Value, int] = {label: place for place, label in enumerate(predicted.classes)}
+    return np.asarray(shares[np.arange(len(shares)), [places[value] for value in predicted.values]])
 
 
 def make_cells(feature: Feature, cells: pd.Series) -> pa.Array:

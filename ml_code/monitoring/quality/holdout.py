@@ -20,6 +20,7 @@ from ml_code.gate.evaluation import predict_rows
 from ml_code.gate.slices import Cut, list_cuts, list_outer_cuts
 from ml_code.model_file.onnx_model import OnnxModel, Prediction
 from ml_code.monitoring.quality.intervals import Estimate
+from ml_code.training.reference import find_confidence
 from ml_code.workspace import Workspace
 
 LEAST_ROWS = 50
@@ -77,9 +78,9 @@ def calibrate(truth: pd.Series, predicted: Prediction) -> Calibration | None:
     Isotonic regression: a higher confidence is never less often right (B. Zadrozny, C. Elkan, "Transforming classifier
     scores into accurate multiclass probability estimates", 2002, doi:10.1145/775047.775151).
     """
-    if predicted.probabilities is None or len(truth) < LEAST_ROWS:
+    confidence = find_confidence(predicted)
+    if confidence is None or len(truth) < LEAST_ROWS:
         return None
-    confidence = np.asarray(predicted.probabilities, dtype=np.float64).max(axis=1)
     labels = [name_category(label) for label in truth.tolist()]
     found = [name_category(label) for label in predicted.values]
     is_right = np.array([label == other for label, other in zip(labels, found, strict=True)], dtype=np.float64)

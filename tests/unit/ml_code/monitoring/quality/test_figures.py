@@ -9,6 +9,7 @@ from ml_code.model_file.onnx_model import Prediction
 from ml_code.monitoring.quality.answered import flatten_features, split_answers
 from ml_code.monitoring.quality.figures import Figure, measure_answers
 from ml_code.monitoring.quality.holdout import Reference, calibrate, find_rarer, read_score
+from ml_code.training.reference import list_scores
 from tests.unit.ml_code.monitoring.quality.logged_rows import make_answered, make_joined
 from tests.unit.ml_code.passengers import make_dataset, make_typed_rows
 
@@ -143,6 +144,16 @@ def test_the_estimate_without_labels_is_what_the_confidence_was_worth_on_the_hol
     found = measure(RIGHT, [None] * ROWS, Reference(calibration=calibration), scores=[0.9] * ROWS)[""]
     assert found.estimated_accuracy == pytest.approx(0.6)
     assert measure(RIGHT, [None] * ROWS, Reference(calibration=calibration))[""].estimated_accuracy is None
+
+
+def test_the_confidence_is_that_of_the_answered_class() -> None:
+    """A file with a border of its own answers a class that is not the most probable one."""
+    probabilities = np.tile(np.array([[0.6, 0.4]], dtype=np.float32), (ROWS, 1))
+    answers = Prediction(["dead", "alive"] * (ROWS // 2), probabilities, ["alive", "dead"])
+    assert list_scores(answers).to_pylist()[:2] == pytest.approx([0.4, 0.6])
+    calibration = calibrate(pd.Series(["alive"] * ROWS), answers)
+    assert calibration is not None
+    assert calibration(np.array([0.4, 0.6])).tolist() == pytest.approx([0.0, 1.0], abs=1e-6)
 
 
 def test_few_rows_and_values_are_not_calibrated() -> None:
