@@ -95,8 +95,8 @@ notebook: .venv/installed ## open the notebooks in JupyterLab beside the running
 	@$(UV) pip install --quiet -p $(PYTHON) --no-deps --require-hashes -r docker/requirements/notebook.txt
 	.venv/bin/mlops notebook
 
-drill: .venv/installed ## lose a stack of the tests and restore it from a backup, with the minutes it took (needs Docker)
-	$(RUN) pytest -s -m long tests/e2e/test_backup.py
+drill: .venv/installed ## restore a stack of the tests that was lost, and upgrade one, with the minutes it took (needs Docker)
+	$(RUN) pytest -s -m long tests/e2e/test_backup.py tests/e2e/test_upgrade.py
 
 mutants: .venv/installed ## break one line at a time and show which test notices; ONLY=gate for one list
 	$(RUN) python -m tests.mutants $(ONLY)

@@ -36,6 +36,7 @@ TOUR = (
     "test_worker",
     "test_full_disks",
     "test_backup",
+    "test_upgrade",
 )
 """One stack serves all modules: the first needs it empty, each finds what others have trained, the last ends it."""
 

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from mlops.upgrade.stack import BEFORE
 from tests.e2e.stack import IMAGES, WITH_CELERY, WITH_OBSERVABILITY, Stack, docker
 from tests.ports import free_port
 
@@ -28,27 +29,42 @@ CANARY = "\n[canary]\nwindow_seconds = 5\nminimum_requests = 60\nlatency_margin_
 def make_copy(folder: Path) -> Stack:
     """Copies what git knows, writes .env as `make env` does, and sets what has to differ from another stack."""
     remove_leftovers()
+    copy_files(folder)
+    shorten_canary(folder)
+    write_env(folder, f"{FAMILY}-{os.getpid()}")
+    return Stack(folder)
+
+
+def copy_files(folder: Path) -> None:
+    """Copies what git knows, as it is now."""
     for name in _list_files():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(REPOSITORY / name, target)
+
+
+def shorten_canary(folder: Path) -> None:
+    """Adds the rules of the copy to its catalog."""
     with (folder / "ml_code/catalog/iris.toml").open("a") as catalog:
         catalog.write(CANARY)
+
+
+def write_env(folder: Path, own: str, **more: str) -> None:
+    """Writes .env as `make env` does, with a name and ports of its own, and further settings."""
     subprocess.run(["docker/bin/env.sh"], cwd=folder, check=True, capture_output=True)
     file = folder / ".env"
     lines = file.read_text().splitlines()
     ports = [line.partition("=")[0] for line in lines if line.partition("=")[0].endswith("_PORT")]
-    own = f"{FAMILY}-{os.getpid()}"
-    changes = {"COMPOSE_PROJECT_NAME": own, "IMAGE_TAG": own, **QUICK, **{name: str(free_port()) for name in ports}}
+    own_ports = {name: str(free_port()) for name in ports}
+    changes = {"COMPOSE_PROJECT_NAME": own, "IMAGE_TAG": own, **QUICK, **own_ports, **more}
     kept = [line for line in lines if line.partition("=")[0] not in changes]
     file.write_text("\n".join([*kept, *(f"{name}={value}" for name, value in changes.items())]) + "\n")
-    return Stack(folder)
 
 
 def remove_leftovers() -> None:
     """Removes the stacks and images of runs on this machine that did not come to their end."""
     for name in sorted(_list_names()):
-        process = name.removeprefix(f"{FAMILY}-")
+        process = name.removeprefix(f"{FAMILY}-").partition("-")[0]
         if process.isdigit() and not _is_alive(int(process)):
             remove(name)
 
@@ -60,7 +76,8 @@ def remove(name: str) -> None:
     files = [*WITH_CELERY, *WITH_OBSERVABILITY[2:]]
     command = ["docker", "compose", *files, "--project-name", name, "--env-file", ".env.example", *down]
     subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, timeout=300)
-    docker("image", "rm", "--force", *(f"mlops-loop/{image}:{name}" for image in IMAGES), check=False)
+    tags = [f"mlops-loop/{image}:{name}{end}" for image in IMAGES for end in ("", BEFORE)]
+    docker("image", "rm", "--force", *tags, check=False)
 
 
 def _list_files() -> Iterator[str]:
