@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from typing import Any
 from mlops.errors import EngineError
 
 LABEL = "com.docker.compose"
+
+PROGRESS = re.compile(r"(?:Container|Image|Network|Volume) \S+ ")
 
 BUILT = ("airflow", "mlflow", "serving")
 """Images that are built here, with the tag IMAGE_TAG."""
@@ -144,12 +147,17 @@ class ComposeProject:
                 "Docker: expected the program `docker`, found none; install Docker with Compose"
             ) from error
         if done.returncode != 0:
-            # Of Compose's lines the last ones have the reason.
             raise EngineError(
                 f"docker {' '.join(arguments[:6])}: expected exit code 0, found {done.returncode}: "
-                f"{done.stderr.strip()[-600:]}; `docker compose logs` has more"
+                f"{find_reason(done.stderr)}; `docker compose logs` has more"
             )
         return done
+
+
+def find_reason(said: str) -> str:
+    """The end of what Docker said, at most 600 characters, without the lines in which Compose tells its progress."""
+    lines = list(dict.fromkeys(line.strip() for line in said.splitlines() if line.strip()))
+    return "; ".join([line for line in lines if not PROGRESS.match(line)] or lines)[-600:]
 
 
 def _read_container(found: Mapping[str, Any]) -> Container:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mlops.compose import name_compose
+from mlops.compose import find_reason, name_compose
 from mlops.errors import ScalingError
 from mlops.host import describe_shell, read_env_file
 from mlops.scaling.load import REPLICA_MARK, Reading, read_text
@@ -147,7 +147,7 @@ class Pool:
         if done.returncode != 0:
             raise ScalingError(
                 f"docker {' '.join(arguments[:6])}: expected exit code 0, found {done.returncode}: "
-                f"{done.stderr.strip()[-500:]}; `docker compose ps` shows the stack"
+                f"{find_reason(done.stderr)}; `docker compose ps` shows the stack"
             )
         return done.stdout
 

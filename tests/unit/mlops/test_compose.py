@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlops.commands import upgrading, version
-from mlops.compose import ComposeProject, claim
+from mlops.compose import ComposeProject, claim, find_reason
 from mlops.errors import EngineError
 from tests.unit.mlops.backup.test_site import ENV
 from tests.unit.mlops.fake_docker import FakeDocker, answer_stack
@@ -56,3 +56,11 @@ def test_a_share_without_locks_is_told_as_such(tmp_path: Path, monkeypatch: pyte
     told = r"expected a file system with locks, found No locks available; move the checkout"
     with pytest.raises(EngineError, match=told), claim(tmp_path):
         pass
+
+
+def test_of_what_compose_says_the_reason_is_told_once() -> None:
+    reason = 'service "airflow-init" didn\'t complete successfully: exit 1'
+    progress = " Container stack-mlflow-1  Starting\n Network stack_data  Created\n"
+    assert find_reason(f"{progress} Container stack-airflow-init-1  {reason}\n{reason}\n{reason}\n") == reason
+    assert find_reason(" Container stack-mlflow-1  Error\n") == "Container stack-mlflow-1  Error"
+    assert find_reason("a" * 900) == "a" * 600
