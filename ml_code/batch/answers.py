@@ -171,6 +171,8 @@ def feed_batch(features: Sequence[Feature], batch: pa.RecordBatch, first_row: in
         cells = read[feature.kind](batch.column(feature.name), feature.name, first_row)
         if feature.is_required:
             _refuse_missing(cells, feature.name, first_row)
+        if feature.whole is not None:
+            _refuse_fraction(cells, feature.whole, feature.name, first_row)
         feed[feature.input] = cells.reshape(-1, 1)
     return feed
 
@@ -182,6 +184,18 @@ def _refuse_missing(cells: npt.NDArray[np.generic], name: str, first_row: int) -
         row = first_row + int(np.argmax(is_missing))
         raise DataCheckError(
             f"column {name}, row {row}: found no value, which this model does not read; fill it, or leave the row out"
+        )
+
+
+def _refuse_fraction(cells: npt.NDArray[np.generic], limits: tuple[float, float], name: str, first_row: int) -> None:
+    """Refuses a number that a model of whole numbers would read as another one."""
+    numbers = cells.astype(np.float64)
+    is_unfit = ~((numbers == np.floor(numbers)) & (numbers >= limits[0]) & (numbers <= limits[1]))
+    if np.any(is_unfit):
+        row = int(np.argmax(is_unfit))
+        raise DataCheckError(
+            f"column {name}, row {first_row + row}: found {numbers[row]:g}, expected a whole number from {limits[0]:g} "
+            f"to {limits[1]:g}, which alone this model reads; correct it, or leave the row out"
         )
 
 

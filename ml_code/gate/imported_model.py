@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ml_code.errors import ModelFileError
 from ml_code.gate.challenger import UNKNOWN_HOLDOUT
 from ml_code.gate.imports import columns, graph, readings, trials
 from ml_code.gate.imports.adapter import wrap
+from ml_code.gate.imports.columns import Slot
 from ml_code.gate.imports.foreign_file import read_file
 from ml_code.gate.imports.readings import Answers, Target
 from ml_code.model_file.onnx_model import OnnxModel
@@ -117,10 +119,11 @@ def adapt(dataset: Dataset, proto: onnx.ModelProto, split: Split, name: str, ans
             lambda output: zipped.get(output) or graph.find_declared_labels(came.graph, output),
             trial.select_outputs(found),
         )
-        required = trials.find_required(trial, split.train)
+        required = trials.find_required(trial, pd.concat([split.train, split.holdout]))
+        columns.feed_slots(slots, split.holdout)  # a rollout replays these rows
         trials.refuse_company(trial, reading, rows, found)
         wrapped = wrap(came, name_inputs(dataset), dataset.categorical, slots, reading)
-        content = _seal(dataset, wrapped, classes, split.train, required)
+        content = _seal(dataset, wrapped, classes, split.train, required=required, slots=slots)
         model = OnnxModel(content)
         model.replay_golden()
         inputs = features.select_inputs(dataset, rows)
@@ -144,12 +147,21 @@ def _seal(
     wrapped: onnx.ModelProto,
     classes: list[Label] | None,
     train: pd.DataFrame,
+    *,
     required: frozenset[str],
+    slots: Sequence[Slot],
 ) -> bytes:
-    """Seals the graph, and marks the columns in which serving refuses a missing cell."""
+    """Seals the graph, and marks the columns in which serving refuses a missing cell or a fraction.
+
+    A graph that reads whole numbers would read 2.5 as 2, and 256 as 0 if it reads bytes.
+    """
     content = seal(dataset, wrapped, classes, train, name_inputs(dataset))
     spec = OnnxModel(content).spec
-    described = [feature.model_copy(update={"is_required": feature.name in required}) for feature in spec.features]
+    whole = {name: slot.whole for slot in slots for name in slot.columns if name in dataset.numeric}
+    described = [
+        feature.model_copy(update={"is_required": feature.name in required, "whole": whole.get(feature.name)})
+        for feature in spec.features
+    ]
     sealed = onnx.load_from_string(content)
     text = spec.model_copy(update={"features": described}).model_dump_json()
     onnx.helper.set_model_props(sealed, {METADATA_KEY: text})

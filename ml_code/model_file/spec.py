@@ -45,6 +45,9 @@ class Feature(BaseModel):
     is_flag: bool = Field(default=False, description="whether all numbers are 0 or 1, so that true and false are read")
     has_missing: bool | None = Field(default=None, description="whether a cell was missing")
     is_required: bool = Field(default=False, description="whether the model cannot read a missing cell")
+    whole: tuple[float, float] | None = Field(
+        default=None, description="smallest and largest number where the model reads whole numbers alone"
+    )
     log: bool = Field(default=True, description="whether its cells may be in the prediction log, by the catalog")
 
     @cached_property

@@ -69,11 +69,14 @@ class NumberReader:
         self.name = feature.name
         self._is_flag = feature.is_flag
         self._is_required = feature.is_required
+        self._whole = feature.whole
         self._has_no_missing = feature.has_missing is False or feature.is_required
         self._minimum = -inf if feature.minimum is None else feature.minimum
         self._maximum = inf if feature.maximum is None else feature.maximum
         low, high = max(self._minimum, -FLOAT32_MAX), min(self._maximum, FLOAT32_MAX)
-        self.plain = Plain(frozenset() if self._has_no_missing else frozenset({None}), low, high)
+        missing = frozenset[str | None]() if self._has_no_missing else frozenset[str | None]({None})
+        # Each number is read alone where a fraction is refused.
+        self.plain = Plain(missing, low, high) if feature.whole is None else Plain(missing)
 
     def read(self, cell: Any, quotes: Quotes) -> Value:
         """The number; None if it is missing.
@@ -94,6 +97,9 @@ class NumberReader:
             raise ValueError(f"found {quotes.describe(cell)}, expected a number or null")
         if not -FLOAT32_MAX <= cell <= FLOAT32_MAX:
             raise ValueError(f"found {cell!r}, expected a number that float32 holds")
+        if self._whole is not None and not (self._whole[0] <= cell <= self._whole[1] and cell == int(cell)):
+            low, high = map(_write, self._whole)
+            raise ValueError(f"found {cell!r}, expected a whole number from {low} to {high}: this model reads no other")
         return cell
 
     def judge(self, value: Any) -> Kind | None:
@@ -110,8 +116,9 @@ class NumberReader:
 
     def describe(self) -> dict[str, Any]:
         """The JSON schema of a cell."""
-        types = ["number", "boolean", "null"] if self._is_flag else ["number", "null"]
-        schema: dict[str, Any] = {"type": types, "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
+        types = ["number" if self._whole is None else "integer", *(["boolean"] if self._is_flag else []), "null"]
+        low, high = self._whole or (-FLOAT32_MAX, FLOAT32_MAX)
+        schema: dict[str, Any] = {"type": types, "minimum": low, "maximum": high}
         notes = ["true is 1 and false is 0"] if self._is_flag else []
         if self._minimum > -inf or self._maximum < inf:
             notes.append(f"expected {self._describe_range()}")

@@ -155,7 +155,9 @@ class ServedModel:
             "sha256": self.identity.sha256,
             "task": self.model.spec.task,
             # The rollout asks each replica often, and a feature may have thousands of categories.
-            "features": [feature.model_dump(exclude={"input", "categories"}) for feature in self.model.spec.features],
+            "features": [
+                feature.model_dump(exclude={"input", "categories", "whole"}) for feature in self.model.spec.features
+            ],
         }
 
     async def _run(

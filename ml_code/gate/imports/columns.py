@@ -46,6 +46,19 @@ class Slot:
         """Whether its type has a value for a missing cell."""
         return self.element in FLOATS or self.element == TensorProto.STRING
 
+    @property
+    def whole(self) -> tuple[float, float] | None:
+        """The smallest and the largest number of a type of whole numbers, as float32 holds them; None of another."""
+        if self.element == TensorProto.BOOL:
+            return 0.0, 1.0
+        if self.element not in WHOLE:
+            return None
+        limits = np.iinfo(helper.tensor_dtype_to_np_dtype(self.element))
+        # The largest int64 is 2**63 as a float, which is one too many.
+        highest = np.float32(limits.max)
+        fits = int(highest) <= limits.max
+        return float(limits.min), float(highest if fits else np.nextafter(highest, np.float32(0)))
+
 
 def match_inputs(dataset: Dataset, proto: onnx.ModelProto, name: str) -> list[Slot]:
     """Finds the columns of each input: one input for each feature by its name, or one matrix for each kind of features.

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ml_code.datasets import Dataset
 from ml_code.errors import ModelFileError
+from ml_code.gate.imports.columns import Slot
 from tests.unit.ml_code.gate.imports.foreign import (
     fit,
     make_dataset,
@@ -53,6 +54,22 @@ def test_a_matrix_of_any_numbers_is_read(kind: int) -> None:
     # Exactly in the middle of both sums neither class is larger.
     assert measure(model, rows[(rows["wide"] + rows["long"] - 4).abs() > 0.2]) > 0.98
     assert [feature.is_required for feature in model.spec.features] == [True, True]
+    assert {feature.whole is not None for feature in model.spec.features} == {kind in WHOLE}
+
+
+@pytest.mark.parametrize(
+    ("kind", "limits"),
+    [
+        (TensorProto.FLOAT, None),
+        (TensorProto.BOOL, (0, 1)),
+        (TensorProto.UINT8, (0, 255)),
+        (TensorProto.INT32, (-(2**31), 2**31 - 128)),
+        (TensorProto.INT64, (-(2**63), 2**63 - 2**39)),
+    ],
+)
+def test_a_matrix_of_whole_numbers_names_those_that_it_holds(kind: int, limits: tuple[int, int] | None) -> None:
+    """The largest ones are those that float32 holds too."""
+    assert Slot("x", kind, ("wide",)).whole == limits
 
 
 @pytest.mark.parametrize("kind", [*FLOATS, *WHOLE, TensorProto.BOOL])

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from ml_code.errors import ModelFileError
-from tests.unit.ml_code.gate.imports.foreign import make_dataset, make_graph, make_matrix, make_rows, make_sums, take
+from ml_code.gate.imported_model import adapt
+from tests.unit.ml_code.gate.imports.foreign import (
+    make_dataset,
+    make_graph,
+    make_matrix,
+    make_rows,
+    make_sums,
+    split,
+    take,
+)
 
 
 def test_a_column_with_gaps_needs_a_graph_that_reads_them() -> None:
@@ -83,3 +94,13 @@ def test_a_graph_that_fills_gaps_reads_null() -> None:
     model = take(make_graph(nodes, [("sums", TensorProto.FLOAT, ("n", 2))], weights), rows)
     assert [feature.is_required for feature in model.spec.features] == [False, False]
     assert model.predict_rows([[4.0, None], [None, 4.0]]).values == [1, 1]
+
+
+@pytest.mark.parametrize("cell", [None, 2.5])
+def test_a_held_out_cell_that_the_file_does_not_read_is_refused(cell: float | None) -> None:
+    """A rollout would replay the row, and find the version failing."""
+    rows = make_rows().round(0)
+    dataset, _, parts = split(rows, None, onnx.ModelProto())
+    parts = replace(parts, holdout=parts.holdout.assign(long=cell))
+    with pytest.raises(ModelFileError, match=r"in the column long|missing cells of long"):
+        adapt(dataset, make_matrix(TensorProto.INT64), parts, "file.onnx")
