@@ -6,6 +6,7 @@ import re
 import struct
 from collections.abc import Sequence
 from itertools import chain
+from operator import itemgetter
 from types import NoneType
 from typing import Any
 
@@ -41,6 +42,7 @@ class RowParser:
         self._known = frozenset(self._names)
         self._listed = list_names(self._names)
         self._width = len(self._names)
+        self._get_cells = itemgetter(*self._names)
         self._readers = [make_reader(feature) for feature in spec.features]
         self._plain = [reader.plain for reader in self._readers]
         self._texts = [plain.texts for plain in self._plain]
@@ -74,17 +76,27 @@ class RowParser:
             if self._are_plain_numbers(rows):
                 return ReadRows(rows)
             rows = list_values(rows)
-        elif (
-            len(rows) > 1
-            and self._is_numeric
-            and (matrix := self._make_matrix(rows, may_have_truths=may_have_truths)) is not None
-        ):
-            if self._are_plain_numbers(matrix):
-                return ReadRows(matrix)
-        elif self._are_plain(rows):
-            return ReadRows(rows)
+        elif (plain := self._find_plain(self._list_objects(rows), may_have_truths=may_have_truths)) is not None:
+            return ReadRows(plain)
         findings = Findings()
         return findings.finish([self._read_row(number, row, findings) for number, row in enumerate(rows)])
+
+    def _find_plain(self, rows: Sequence[Any], *, may_have_truths: bool) -> Rows | None:
+        """The rows as the model reads them, if training knew each cell."""
+        if len(rows) > 1 and self._is_numeric:
+            matrix = self._make_matrix(rows, may_have_truths=may_have_truths)
+            if matrix is not None:
+                return matrix if self._are_plain_numbers(matrix) else None
+        return rows if self._are_plain(rows) else None
+
+    def _list_objects(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """Several objects with all features as arrays; any other rows as they are."""
+        if len(rows) == 1 or self._width == 1 or type(rows[0]) is not dict:
+            return rows
+        try:
+            return list(map(list, map(self._get_cells, rows))) if set(map(len, rows)) == {self._width} else rows
+        except (TypeError, KeyError):
+            return rows
 
     def _make_matrix(self, rows: Sequence[Any], *, may_have_truths: bool) -> npt.NDArray[np.float64] | None:
         """The rows as an array with NaN for null; None where they are not arrays of numbers of the model's width.

@@ -192,7 +192,8 @@ class Predictions:
             if not isinstance(rows, np.ndarray):
                 size_bytes = len(asked.body) * OBJECT_BYTES
             else:
-                text = asked.body if asked.wire is None and b"\n" not in asked.body else None
+                is_line = asked.wire is None and b"\n" not in asked.body and b"{" not in asked.body
+                text = asked.body if is_line else None
                 size_bytes = rows.nbytes + len(text or b"")
             if prediction.probabilities is not None:
                 size_bytes += prediction.probabilities.nbytes

@@ -17,7 +17,7 @@ from serving.answering.findings import Findings, ReadRows
 from serving.answering.rows import RowParser
 from serving.answering.tensors import list_values
 from serving.errors import RequestError
-from tests.unit.serving.onnx_files import GOLDEN, IRIS, describe_training, make_classifier
+from tests.unit.serving.onnx_files import GOLDEN, IRIS, describe_training, make_classifier, make_mixed_regressor
 
 TRAININGS: dict[str, dict[str, Any]] = {
     "open": {},
@@ -37,9 +37,14 @@ CELLS = st.one_of(
     st.sampled_from([None, True, False, "5.1", 0.1, 7.7, 2**53, 2**53 + 1, 3.4e38, 3.5e38, -0.0, [], {}]),
 )
 PLAIN = st.floats(0.1, 7.7)
+FOUR = st.lists(st.one_of(PLAIN, PLAIN, PLAIN, CELLS), min_size=4, max_size=4)
+FURTHER = st.sampled_from([{}, {}, {"unknown": 1.0}])
+OBJECTS = st.tuples(FOUR, FURTHER).map(lambda made: dict(zip(reversed(IRIS), made[0], strict=True)) | made[1])
 ROWS = st.one_of(
     st.lists(PLAIN, min_size=4, max_size=4),
-    st.lists(st.one_of(PLAIN, CELLS), min_size=4, max_size=4),
+    FOUR,
+    OBJECTS,
+    st.dictionaries(st.sampled_from([*IRIS, "unknown"]), PLAIN, max_size=4),
     st.lists(st.one_of(PLAIN, st.booleans()), min_size=4, max_size=4),
     st.lists(CELLS, max_size=6),
     CELLS,
@@ -68,12 +73,30 @@ def summarize(read_rows: Callable[[], ReadRows]) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("name", TRAININGS)
 @settings(deadline=None, max_examples=200)
-@given(rows=st.lists(ROWS, min_size=2, max_size=4))
+@given(rows=st.one_of(st.lists(ROWS, min_size=2, max_size=4), st.lists(OBJECTS, min_size=2, max_size=4)))
 def test_the_outcome_is_that_of_each_cell(name: str, rows: list[Any]) -> None:
     body = orjson.dumps(rows)
     expected = check_each_cell(SPECS[name], orjson.loads(body))
     assert summarize(lambda: PARSERS[name].parse(body)) == expected
     assert summarize(lambda: PARSERS[name].check(orjson.loads(body))) == expected
+
+
+TEXTS = st.one_of(st.sampled_from(["busan", " busan", "3", "True", "", None, True, 3, 3.0, "jeju"]), CELLS)
+SHIPS = st.tuples(st.one_of(PLAIN, CELLS), TEXTS)
+PORTS = OnnxModel(describe_training(make_mixed_regressor(), port={"categories": ["busan", "3", "True"]})).spec
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    rows=st.one_of(
+        st.lists(SHIPS.map(list), min_size=2, max_size=4),
+        st.lists(SHIPS.map(lambda cells: {"port": cells[1], "size": cells[0]}), min_size=2, max_size=4),
+    )
+)
+def test_the_outcome_of_texts_is_that_of_each_cell(rows: list[Any]) -> None:
+    body = orjson.dumps(rows)
+    found, expected = summarize(lambda: RowParser(PORTS).parse(body)), check_each_cell(PORTS, orjson.loads(body))
+    assert repr(found) == repr(expected)  # 1 and true are equal, and not the same category
 
 
 @pytest.mark.parametrize("missing", [None, 1.4])

@@ -109,6 +109,13 @@ def test_refused_bodies_leave_the_log_its_room_for_answers(ask: Ask, log: Predic
     assert read_figures(log) | {"logged": 1, "refusals": 3} == read_figures(log)
 
 
+def test_objects_are_logged_in_the_order_of_the_features(ask: Ask, log: PredictionLog, lines: FakeLines) -> None:
+    names = ("petal_width", "petal_length", "sepal_width", "sepal_length")
+    body = [dict(zip(names, (0.2, 1.4, 3.5, 5.1), strict=True))] * 2
+    assert ask("POST", "/predict", content=json.dumps(body), headers=JSON).status_code == 200
+    assert [row.features for _, row in read_rows(log, lines)] == [[5.1, 3.5, 1.4, 0.2]] * 2
+
+
 @pytest.mark.parametrize("count", [2, 150])
 @pytest.mark.parametrize("separator", [b",", b" , ", b",\n"], ids=["compact", "spaces", "lines"])
 def test_rows_are_logged_as_they_came(
