@@ -6,13 +6,16 @@ if missing. A category is its canonical text (object), and empty if missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import NoneType
 
 import numpy as np
 import numpy.typing as npt
 
 from ml_code.cells import name_category
 from ml_code.model_file.spec import Feature, Value
+
+TEXTS = frozenset({str, NoneType})
 
 type Feed = Mapping[str, npt.NDArray[np.generic]]
 
@@ -26,13 +29,12 @@ def feed_rows(features: Sequence[Feature], rows: Rows) -> Feed:
     if all(feature.kind == "numeric" for feature in features):
         matrix = np.array(rows, dtype=np.float32)
         return {feature.input: matrix[:, i : i + 1] for i, feature in enumerate(features)}
-    cells = [[row[i] for row in rows] for i, feature in enumerate(features) if feature.kind == "numeric"]
+    columns = list(zip(*rows, strict=True)) or [()] * len(features)
+    cells = [column for feature, column in zip(features, columns, strict=True) if feature.kind == "numeric"]
     numbers = iter(np.array(cells, dtype=np.float32).reshape(len(cells), len(rows), 1))
     return {
-        feature.input: next(numbers)
-        if feature.kind == "numeric"
-        else _feed_categories(feature, [row[i] for row in rows])
-        for i, feature in enumerate(features)
+        feature.input: next(numbers) if feature.kind == "numeric" else _feed_categories(feature, column)
+        for feature, column in zip(features, columns, strict=True)
     }
 
 
@@ -48,8 +50,20 @@ def feed_columns(features: Sequence[Feature], columns: Mapping[str, Sequence[Val
     return feed
 
 
-def _feed_categories(feature: Feature, column: Iterable[object]) -> npt.NDArray[np.generic]:
-    names = list(map(name_category, column))
-    if feature.truths:
-        names = [feature.truths.get(name, name) for name in names]
-    return np.array(names, dtype=object).reshape(-1, 1)
+def name_column(feature: Feature, column: Collection[object]) -> list[str]:
+    """The categories of a column as the model reads them; a text that repeats is read once."""
+    if len(column) > 1 and set(map(type, column)) <= TEXTS:
+        texts = set(column)
+        known = dict(zip(texts, _name_each(feature, texts), strict=True))
+        return list(map(known.__getitem__, column))
+    # Equal keys may be different categories: 1 and true.
+    return _name_each(feature, column)
+
+
+def _feed_categories(feature: Feature, column: Collection[object]) -> npt.NDArray[np.generic]:
+    return np.array(name_column(feature, column), dtype=object).reshape(-1, 1)
+
+
+def _name_each(feature: Feature, cells: Iterable[object]) -> list[str]:
+    names = list(map(name_category, cells))
+    return [feature.truths.get(name, name) for name in names] if feature.truths else names

@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from orjson import Fragment
 
-from ml_code.cells import name_category
-from ml_code.model_file.feed import Rows
+from ml_code.model_file.feed import Rows, name_column
 from ml_code.model_file.onnx_model import Prediction
-from ml_code.model_file.spec import Feature, ModelSpec, Value
+from ml_code.model_file.spec import Feature, ModelSpec
 from ml_code.monitoring.prediction_log.blocks import REFUSED, Head, RequestRows
 from ml_code.traces import list_trace_ids
 from serving.answering.entries import PREDICTION, ROWS, TEXT, TRACEPARENT, Entry, Part, count_rows
@@ -156,15 +155,10 @@ def _select(rows: Rows, kept: Sequence[tuple[int, Feature]] | None) -> Rows:
     columns = [
         [row[number] for row in rows]
         if feature.kind == "numeric"
-        else [_name(feature.truths, row[number]) for row in rows]
+        else [name or None for name in name_column(feature, [row[number] for row in rows])]
         for number, feature in kept
     ]
-    return [list(cells) for cells in zip(*columns, strict=True)] if columns else [[] for _ in rows]
-
-
-def _name(truths: Mapping[str, str], cell: Value) -> str | None:
-    name = name_category(cell)
-    return truths.get(name, name) or None
+    return list(map(list, zip(*columns, strict=True))) if columns else [[] for _ in rows]
 
 
 def _read_scores(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ml_code.model_file.feed import feed_columns, feed_rows
+from ml_code.model_file.feed import feed_columns, feed_rows, name_column
 from ml_code.model_file.spec import Feature
 
 
@@ -28,3 +30,15 @@ def test_a_feature_reads_truth_values_if_training_had_them() -> None:
     assert Feature(name="x", kind="categorical").reads_truths
     assert Feature(name="x", kind="categorical", categories=["1"]).reads_truths
     assert not Feature(name="x", kind="categorical", categories=["busan"]).reads_truths
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    column=st.lists(
+        st.one_of(st.sampled_from([" a", "a", "TRUE", "1.0", "", None, True, 1, 1.0]), st.text("aE 10.e", max_size=4)),
+        max_size=6,
+    )
+)
+def test_a_column_is_named_as_each_of_its_cells(column: list[object]) -> None:
+    feature = Feature(name="port", kind="categorical", categories=["0", "1"])
+    assert name_column(feature, column) == [name for cell in column for name in name_column(feature, [cell])]
