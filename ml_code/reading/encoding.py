@@ -16,6 +16,9 @@ UTF_16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 SIGN_ROWS = range(0xA1, 0xAD)
 """First bytes of the signs of KS X 1001, such as … and ㎡, which tables have among their numbers."""
 
+KNOWN_SHARE = 0.9
+"""Least share of letters that CP949 has: databases cut texts in the middle of a letter."""
+
 CANDIDATES = ["cp1252", "cp1251", "cp1253", "cp1255", "cp1256", "cp932", "gb18030", "big5"]
 """Legacy encodings that the library tells apart; those of Latin letters are too alike, so Windows-1252 is theirs."""
 
@@ -80,17 +83,15 @@ def looks_korean(content: bytes) -> bool:
 
     The library takes short Korean texts for Latin, and short Latin ones for Korean.
     """
-    try:
-        text = content.decode("cp949")
-    except UnicodeDecodeError as error:
-        if error.start < len(content) - 1:
-            return False
-        text = content[: error.start].decode("cp949")
-    beyond = [letter for letter in text if not letter.isascii()]
-    common = [letter for letter in beyond if min(pair := letter.encode("cp949")) >= 0xA1 and pair[0] not in SIGN_ROWS]
-    signs = sum(letter.encode("cp949")[0] in SIGN_ROWS for letter in beyond)
+    text = content.decode("cp949", "replace")
+    beyond = [letter for letter in text.removesuffix("\ufffd") if not letter.isascii()]
+    known = [letter for letter in beyond if letter != "\ufffd"]
+    if len(known) < KNOWN_SHARE * len(beyond):
+        return False
+    common = [letter for letter in known if min(pair := letter.encode("cp949")) >= 0xA1 and pair[0] not in SIGN_ROWS]
+    signs = sum(letter.encode("cp949")[0] in SIGN_ROWS for letter in known)
     hangul = sum("가" <= letter <= "힣" for letter in common)
-    return hangul > 0 and hangul >= 0.7 * (len(beyond) - signs)
+    return hangul > 0 and hangul >= 0.7 * (len(known) - signs)
 
 
 def _decodes(content: bytes, encoding: str) -> bool:

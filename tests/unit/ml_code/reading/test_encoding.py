@@ -24,6 +24,7 @@ PLAIN = "id,name\n" + "".join(f"{number},Kim\n" for number in range(30))
         (KOREAN.encode("utf-16-be"), "utf-16-be"),
         (KOREAN.encode("cp949"), "cp949"),
         (PLAIN.encode() + "31,김\n".encode("cp949"), "cp949"),
+        (KOREAN.encode("cp949") + "31,서울".encode("cp949")[:-1] + b"\n", "cp949"),
         (("나이,면적\n" + "3,…㎡\n" * 30).encode("cp949"), "cp949"),
         (GERMAN.encode("cp1252"), "cp1252"),
         (PLAIN.encode() + "31,José\n".encode("cp1252"), "cp1252"),
