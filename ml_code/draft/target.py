@@ -24,6 +24,9 @@ TASKS: tuple[Task, ...] = tuple(METRICS)
 MISSING_LABELS = frozenset({"-9", "-99", "-999", "99", "999", "9999"})
 """Numbers that surveys write where there is no label."""
 
+NOTHING = frozenset({"none", "nil", "없음", "해당없음", "해당 없음"})
+"""Words that are labels more often than gaps, such as the degree of a complication."""
+
 MOST_CLASSES = 10
 """A target of whole numbers with more values counts as a quantity."""
 
@@ -151,7 +154,8 @@ def _judge_labels(name: str, cells: pd.Series, notes: list[str]) -> Target:
         *notes,
         *[
             f'{name}: {counts[word]} row(s) have the label {word}; if that means none, set missing = ["{word}"] for it.'
-            for word in sorted({*MISSING_MARKERS, *MISSING_LABELS}.intersection(counts.index))
+            for word in sorted((MISSING_MARKERS | MISSING_LABELS).intersection(counts.index))
+            if word.casefold() not in NOTHING
         ],
     ]
     if len(counts) < 2:
