@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
 from onnx import TensorProto, helper
+from onnx.external_data_helper import ExternalDataInfo, _get_all_tensors, uses_external_data
 
 from ml_code.errors import ModelFileError
 from ml_code.model_file.onnx_model import BareModel, shorten
@@ -27,18 +28,14 @@ def read_file(path: Path) -> onnx.ModelProto:
         ModelFileError: there is no such file, it is not an ONNX model, too new or too large, or lacks weights.
     """
     try:
-        size = path.stat().st_size
-        if size > LARGEST_FILE_MB * 1_000_000:
-            raise ModelFileError(
-                f"{path}: found {size / 1e6:.0f} MB, expected at most {LARGEST_FILE_MB}, the limit of serving; "
-                "export a smaller model"
-            )
+        _refuse_large(path, path.stat().st_size)
         content = path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"{path}: found {error.strerror}, expected an ONNX file; correct the path") from error
     try:
         proto = onnx.load_from_string(content)
         refuse_versions(proto, str(path))
+        _refuse_large(path, len(content) + _measure_weights(proto, path.parent))
         onnx.load_external_data_for_model(proto, str(path.parent))
         onnx.checker.check_model(proto)
     except ModelFileError:
@@ -73,6 +70,21 @@ def refuse_versions(proto: onnx.ModelProto, name: str) -> None:
             raise ModelFileError(f"{name}: found {shown}, this runtime knows up to {newest}: export with an older one")
         if not domain and opset.version < OLDEST_OPSET:
             raise ModelFileError(f"{name}: found {shown}, expected {OLDEST_OPSET} or newer: export with a newer one")
+
+
+def _refuse_large(path: Path, size: int) -> None:
+    if size > LARGEST_FILE_MB * 1_000_000:
+        raise ModelFileError(
+            f"{path}: found {size / 1e6:.0f} MB, expected at most {LARGEST_FILE_MB}, the limit of serving; "
+            "export a smaller model"
+        )
+
+
+def _measure_weights(proto: onnx.ModelProto, folder: Path) -> int:
+    """Bytes of the files of weights beside a model, which are known before they are read."""
+    external = [tensor for tensor in _get_all_tensors(proto) if uses_external_data(tensor)]
+    files = {folder / ExternalDataInfo(tensor).location for tensor in external}
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 @functools.cache

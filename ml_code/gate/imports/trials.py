@@ -17,7 +17,7 @@ from ml_code.errors import ModelFileError
 from ml_code.gate.imports.columns import Slot, feed_slots
 from ml_code.gate.imports.graph import list_tensor_outputs, watch_choices
 from ml_code.gate.imports.readings import Columns, Outputs, Reading
-from ml_code.model_file.onnx_model import BareModel, Prediction
+from ml_code.model_file.onnx_model import BareModel, Prediction, shorten
 from ml_code.model_file.tolerance import are_close, find_scale
 
 ROWS_ALONE = 24
@@ -79,7 +79,13 @@ def open_trial(proto: onnx.ModelProto, slots: Sequence[Slot]) -> Trial:
     watched = onnx.ModelProto()
     watched.CopyFrom(proto)
     choices = watch_choices(watched.graph)
-    return Trial(BareModel(watched.SerializeToString()), slots, outputs, choices)
+    try:
+        return Trial(BareModel(watched.SerializeToString()), slots, outputs, choices)
+    except ModelFileError as error:
+        raise ModelFileError(
+            f"found that ONNX Runtime cannot open it ({shorten(error.__cause__)}), expected operators and types of "
+            "ONNX; export it with these alone, or with another version of the converter"
+        ) from error
 
 
 def run_all(trial: Trial, frame: pd.DataFrame) -> Outputs:
