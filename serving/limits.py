@@ -39,3 +39,6 @@ LONGEST_ANSWER_MS = 8_000.0
 
 LONGEST_WAIT_SECONDS = 2.0
 """A large request that waits longer for its turn is refused, so that those which are answered are answered in time."""
+
+LONGEST_READ_SECONDS = 60.0
+"""A client that takes longer to read a large response loses its connection: others wait for that room."""

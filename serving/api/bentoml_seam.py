@@ -25,6 +25,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from ml_code.log_lines import LogFormat, make_formatter
 from serving.api.front import Front, MountedApp
 from serving.api.traffic import Traffic
+from serving.limits import LONGEST_READ_SECONDS
 
 TRACING = ("opentelemetry.instrumentation.asgi", "OpenTelemetryMiddleware")
 TIMEOUT = ("bentoml._internal.server.http.traffic", "TimeoutMiddleware")
@@ -119,6 +120,11 @@ def send_whole(cycle: Any) -> Any:
         transport: Any
 
         async def send(self, message: Message) -> None:
+            await self._send(message)
+            if self.response_complete and self.flow.write_paused:
+                await wait_for_reader(self.flow, self.transport)
+
+        async def _send(self, message: Message) -> None:
             if message["type"] == "http.response.start" and not self.response_started:
                 self.head = message
                 return
@@ -159,6 +165,15 @@ def send_whole(cycle: Any) -> Any:
             self.on_response()
 
     return WholeResponseCycle
+
+
+async def wait_for_reader(flow: Any, transport: Any) -> None:
+    """Returns once a client has read a large response, which counts in the bound of memory until then."""
+    try:
+        async with asyncio.timeout(LONGEST_READ_SECONDS):
+            await flow.drain()
+    except TimeoutError:
+        transport.abort()
 
 
 def shorten_config(config: Any) -> Any:
