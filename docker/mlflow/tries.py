@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection
 from threading import Lock
 from typing import Any
@@ -19,7 +18,7 @@ BURST = 15
 SECONDS = 4.0
 
 MOST_NAMES = 10_000
-"""Names that are counted; who tries more of them is forgotten first."""
+"""Names that are counted; beyond them the one that may be tried again first is forgotten."""
 
 
 class Tries:
@@ -29,7 +28,7 @@ class Tries:
         self._clock = clock
         self._lock = Lock()
         self._key = secrets.token_bytes(32)
-        self._free_at: OrderedDict[str, float] = OrderedDict()
+        self._free_at: dict[str, float] = {}
         self._right: dict[str, bytes] = {}
 
     def take(self, username: str) -> bool:
@@ -40,9 +39,8 @@ class Tries:
             if free_at - now > (BURST - 1) * SECONDS:
                 return False
             self._free_at[username] = free_at + SECONDS
-            self._free_at.move_to_end(username)
             if len(self._free_at) > MOST_NAMES:
-                self._free_at.popitem(last=False)
+                self._forget(now)
             return True
 
     def give_back(self, username: str, password: str) -> None:
@@ -50,6 +48,12 @@ class Tries:
         with self._lock:
             self._free_at[username] = self._free_at.get(username, self._clock()) - SECONDS
             self._right[username] = self._digest(password)
+
+    def _forget(self, now: float) -> None:
+        """Forgets who has all tries again, else who has lost the fewest: made-up names push nobody out."""
+        self._free_at = {name: free_at for name, free_at in self._free_at.items() if free_at > now}
+        if len(self._free_at) > MOST_NAMES:
+            del self._free_at[min(self._free_at, key=self._free_at.__getitem__)]
 
     def is_known(self, username: str, password: str) -> bool:
         """Whether this was the user's last right password."""

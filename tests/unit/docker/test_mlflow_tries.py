@@ -55,6 +55,18 @@ def test_a_try_comes_back_every_four_seconds(door: Door) -> None:
     assert door.enter("ada", "right") == "ada"
 
 
+def test_made_up_names_do_not_make_the_tries_of_a_user_forgotten(
+    door: Door, module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_NAMES", 10)
+    guess(door, 15)
+    for number in range(50):
+        guess(door, 1, f"made-up-{number}")
+    assert door.enter("ada", "right") is None
+    door.now = 600.0
+    assert door.enter("ada", "right") == "ada"
+
+
 def test_who_has_signed_in_is_not_hindered_by_who_guesses(door: Door) -> None:
     assert door.enter("ada", "right") == "ada"
     guess(door, 100)
