@@ -144,7 +144,7 @@ def read_tensor(entry: Any, binary: Binary | None = None) -> Tensor:
     if not isinstance(data, list):
         raise RequestError(400, f"input {shown}: found no list as data, expected one, or a binary_data_size")
     if data and all(type(row) is list for row in data):
-        data = list(chain.from_iterable(data))
+        data = _flatten(shown, shape, data)
     return make_tensor(name, shape, datatype, data)
 
 
@@ -224,6 +224,15 @@ def list_values(cells: npt.NDArray[np.generic]) -> list[Any]:
     if cells.ndim == 1:
         return [None if cell != cell else cell for cell in listed]  # noqa: PLR0124  NaN alone is not itself
     return [[None if cell != cell else cell for cell in row] for row in listed]  # noqa: PLR0124
+
+
+def _flatten(name: str, shape: list[int], rows: list[list[Any]]) -> list[Any]:
+    """The cells of rows that are as many and as long as the shape says."""
+    width = math.prod(shape[1:])
+    if len(rows) != shape[0] or set(map(len, rows)) != {width}:
+        found = f"found {len(rows)} lists, or one without {width} values"
+        raise RequestError(400, f"input {name}: {found}, expected the shape {shape}, or one list of all values")
+    return list(chain.from_iterable(rows))
 
 
 def _read_texts(name: str, count: int, content: memoryview) -> list[Value]:

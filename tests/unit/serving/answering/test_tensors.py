@@ -39,3 +39,18 @@ def test_a_value_of_another_datatype_is_named(datatype: str, cell: Any) -> None:
 def test_null_is_a_value_of_every_datatype(datatype: str) -> None:
     assert read(datatype, None, None) == [None, None]
     assert read(datatype) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "data"),
+    [([1, 4], [[1], [1, 1, 1]]), ([2, 2], [[1], [1, 1, 1]]), ([1, 4], [[1, 1], [1, 1]]), ([4], [[1, 1, 1, 1]])],
+)
+def test_nested_values_have_the_form_of_the_shape(shape: list[int], data: list[list[int]]) -> None:
+    with pytest.raises(RequestError, match=r"found \d lists, or one without \d values, expected the shape") as caught:
+        read_tensor({"name": "x", "shape": shape, "datatype": "INT8", "data": data})
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(("shape", "data"), [([2, 2], [[1, 2], [3, 4]]), ([4, 1], [[1], [2], [3], [4]])])
+def test_nested_values_are_read_in_the_order_of_rows(shape: list[int], data: list[list[int]]) -> None:
+    assert read_tensor({"name": "x", "shape": shape, "datatype": "INT8", "data": data}).cells == [1, 2, 3, 4]
