@@ -70,6 +70,12 @@ INFERENCE_STATUSES = STATUSES | {
 """The same for the Open Inference Protocol, which has 400 where /predict has 422."""
 del INFERENCE_STATUSES[422]
 
+
+def find_inference_status(status: int) -> int:
+    """The status that the Open Inference Protocol has for one of /predict, over REST and in the figures of gRPC."""
+    return status if status in INFERENCE_STATUSES else 400
+
+
 FEEDBACK_STATUSES = STATUSES | {
     401: "no token that may send labels",
     422: "labels that are not valid; nothing is kept",

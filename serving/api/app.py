@@ -33,7 +33,7 @@ from serving.api.request import (
 )
 from serving.api.request_lines import RequestLines
 from serving.api.spans import RequestSpans
-from serving.errors import INFERENCE_STATUSES, SERVER_FAILED, STATUS_HEADERS, RequestError
+from serving.errors import SERVER_FAILED, STATUS_HEADERS, RequestError, find_inference_status
 from serving.following.follower import Follower
 from serving.limits import LARGE_BYTES
 from serving.quoting import shorten
@@ -159,5 +159,5 @@ def _find_late(scope: Scope, served: ServedModel | None) -> RequestError:
 def _render(error: RequestError, asked: Asked, request_id: bytes) -> tuple[int, bytes]:
     """Status and body of an error: those of the protocol in which the request came."""
     if asked.wire is not None:
-        return error.status if error.status in INFERENCE_STATUSES else 400, render_inference_error(error)
+        return find_inference_status(error.status), render_inference_error(error)
     return error.status, render_error(error, request_id.decode())

@@ -22,7 +22,7 @@ from serving.api.predictions import Predictions
 from serving.api.request import Asked, pick_version
 from serving.api.request_lines import RequestLines
 from serving.api.spans import RequestSpans
-from serving.errors import SERVER_FAILED, RequestError
+from serving.errors import SERVER_FAILED, RequestError, find_inference_status
 from serving.grpc_api.codes import CODES
 from serving.grpc_api.messages import (
     SERVICE,
@@ -230,7 +230,7 @@ class GrpcServer:
         known = error if isinstance(error, RequestError) else SERVER_FAILED
         if known is SERVER_FAILED:
             self._lines.fail(call.asked, call.request_id.encode(), error)
-        self._note(call, known.status)
+        self._note(call, find_inference_status(known.status))
         return known
 
     def _note(self, call: Call, status: int) -> None:

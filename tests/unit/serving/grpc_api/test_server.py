@@ -79,6 +79,7 @@ def test_predictions_have_spans_in_the_trace_of_their_client(follower: Follower,
         (make_request(model_version="6"), grpc.StatusCode.NOT_FOUND, 404, "expected the one that serves"),
         (make_request(model="housing"), grpc.StatusCode.UNAVAILABLE, 503, "no version that can answer"),
         (make_request(model="ships"), grpc.StatusCode.INVALID_ARGUMENT, 400, "one for each of size, port"),
+        (make_request(0), grpc.StatusCode.INVALID_ARGUMENT, 400, "at least one row"),
     ],
 )
 def test_a_call_that_cannot_be_answered_gets_code_and_text(  # noqa: PLR0917  one argument per column of the table
