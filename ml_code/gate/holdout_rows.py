@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ml_code.errors import DataCheckError, StorageError
 from ml_code.model_file.onnx_model import OnnxModel
 from ml_code.model_file.spec import ModelSpec, Value
+from ml_code.model_file.tolerance import find_scale
 from ml_code.workspace import Workspace
 
 LARGEST_HOLDOUT = 2000
@@ -25,6 +26,11 @@ class HoldoutRows:
     spec: ModelSpec
     rows: Sequence[Sequence[Value]]
     answers: Sequence[float | int | str]
+
+    @property
+    def scale(self) -> float:
+        """The unit in which differences of answers count: small values are far apart by a thousandth."""
+        return find_scale(self.answers) if self.spec.task == "regression" else 1.0
 
 
 def read_holdout_rows(workspace: Workspace, model: str, version: str) -> HoldoutRows:

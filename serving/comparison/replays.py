@@ -68,8 +68,8 @@ class Replays:
         )
 
 
-def is_same(expected: float | int | str, found: object) -> bool:
-    """Whether an answer through the gateway is that of the file itself."""
+def is_same(expected: float | int | str, found: object, scale: float = 1.0) -> bool:
+    """Whether an answer through the gateway is that of the file itself; `scale` is the unit of small numbers."""
     if isinstance(expected, float) and isinstance(found, (int, float)):
-        return abs(expected - found) <= TOLERANCE * max(1.0, abs(expected))
+        return abs(expected - found) <= TOLERANCE * max(scale, abs(expected))
     return expected == found

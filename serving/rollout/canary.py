@@ -73,7 +73,8 @@ def watch_canary(
     """
     spread = spread_of_answers(holdout.answers, are_classes=holdout.spec.task == "classification")
     word = make_word()
-    watch = Watch(held, rules, spread, _repeat(holdout), held.control.gateway.marked(word), word, shares)
+    gateway = held.control.gateway.marked(word)
+    watch = Watch(held, rules, spread, _repeat(holdout), gateway, word, shares, holdout.scale)
     try:
         watch.run(window_seconds)
     except BreachError:
@@ -90,7 +91,7 @@ def watch_canary(
 class Watch:
     """One analysis and what it has seen so far.
 
-    `evidence` is what drawn requests showed, by the replicas' processes.
+    `scale` is the unit of small answers, and `evidence` what drawn requests showed, by the replicas' processes.
     """
 
     held: HeldRollout
@@ -100,6 +101,7 @@ class Watch:
     gateway: Gateway
     word: str
     shares: Sequence[int] = SHARES
+    scale: float = 1.0
     totals: Totals = field(default_factory=lambda: Totals({}))
     looks: int = 0
     absent: int = 0
@@ -264,7 +266,7 @@ class Watch:
             for (cells, expected), answer in zip(chunk, answers, strict=True):
                 self.replays.add(variant, answer.status, answer.problem)
                 is_its = variant == "canary" and answer.status == OK and answer.version == row.to_version
-                if is_its and not is_same(expected, answer.prediction):
+                if is_its and not is_same(expected, answer.prediction, self.scale):
                     self.replays.add_wrong(f"{cells}: found {answer.prediction!r}, expected {expected!r}")
         _raise(self.replays.find_breach())
         if absence := self.replays.find_absence():

@@ -267,19 +267,19 @@ def _find_problem(held: HeldRollout, gateway: Gateway, holdout: HoldoutRows) -> 
     for variant in variants:
         answers = gateway.predict(held.row.model, list(holdout.rows[:VERIFIED_ROWS]), variant)
         for expected, answer in zip(holdout.answers, answers, strict=False):
-            if fault := _find_fault(held.row, expected, answer):
+            if fault := _find_fault(held.row, expected, answer, holdout.scale):
                 return fault
     return None
 
 
-def _find_fault(rollout: Rollout, expected: float | int | str, answer: Answer) -> BreachError | None:
+def _find_fault(rollout: Rollout, expected: float | int | str, answer: Answer, scale: float) -> BreachError | None:
     if answer.status != 200:
         # Only a version makes a 500; a gateway or a replica that is away has other words.
         kind = BreachError if answer.status == 500 else InconclusiveError
         return kind(f"found status {answer.status}, expected 200 ({answer.problem})")
     if answer.version != rollout.to_version:
         return InconclusiveError(f"found version {answer.version}, expected {rollout.to_version}")
-    if not is_same(expected, answer.prediction):
+    if not is_same(expected, answer.prediction, scale):
         return BreachError(f"found the answer {answer.prediction!r}, expected {expected!r} as of the file")
     return None
 

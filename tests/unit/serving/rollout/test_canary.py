@@ -179,6 +179,7 @@ def test_a_version_that_fails_for_one_sender_alone_is_neither_promoted_nor_conde
 def test_an_answer_is_the_files_but_for_rounding() -> None:
     assert is_same(500.0, 500.4)
     assert not is_same(500.0, 501.0)
+    assert not is_same(1e-4, 2e-4, scale=5e-5)
 
 
 def test_a_canary_replica_that_restarts_while_rows_are_replayed_is_waited_for() -> None:

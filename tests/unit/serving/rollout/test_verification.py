@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ml_code.gate.holdout_rows import HoldoutRows
 from serving.errors import (
     BreachError,
     InconclusiveError,
@@ -11,6 +12,7 @@ from serving.errors import (
 )
 from serving.fleet.gateway import Answer
 from serving.rollout import steps
+from tests.unit.serving import rollout_fakes
 from tests.unit.serving.fake_stack import Behaviour
 from tests.unit.serving.rollout_fakes import set_table
 from tests.unit.serving.rollout_run import assert_settled, run
@@ -49,6 +51,22 @@ def test_a_champion_that_does_not_answer_through_the_gateway_gives_way_to_the_on
         run(table)
     assert_settled(table, "3", None)
     assert table.registry.tags["4"]["rollout"] == "aborted"
+
+
+@pytest.mark.parametrize(
+    ("has_canary_pool", "cause"),
+    [(False, "found the answer 0.0002, expected 0.0001"), (True, "replayed rows with another answer than the file's")],
+)
+def test_answers_of_small_numbers_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, has_canary_pool: bool, cause: str
+) -> None:
+    spec = rollout_fakes.read_holdout("iris", "4").spec.model_copy(update={"task": "regression", "classes": None})
+    small = HoldoutRows(spec, rollout_fakes.ROWS, [1e-4 + place % 2 / 5000 for place in range(len(rollout_fakes.ROWS))])
+    monkeypatch.setattr(rollout_fakes, "read_holdout", lambda *_: small)
+    table = set_table("4", has_canary_pool=has_canary_pool, champion="3")
+    table.stack.behaviours["4"] = Behaviour(constant=2e-4)
+    with pytest.raises(BreachError, match=cause):
+        run(table)
 
 
 def test_the_end_of_a_rollout_may_be_repeated_so_that_it_is_told() -> None:
