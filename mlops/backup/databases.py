@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import secrets
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from mlops.errors import BackupError
 
@@ -18,7 +20,15 @@ DATABASES = ("warehouse", "airflow", "mlflow")
 GUARDED = ("SET search_path = pg_catalog", "SET restrict_nonsystem_relation_kind = 'view, foreign-table'")
 """Begins each session of the superuser, who would otherwise run functions and views that the roles have made."""
 
-OWNERS: Mapping[str, str] = {"warehouse": "warehouse_owner", "airflow": "airflow", "mlflow": "mlflow"}
+OWNERS: Mapping[str, Sequence[str]] = {
+    "warehouse": ("warehouse_owner", "warehouse"),
+    "airflow": ("airflow",),
+    "mlflow": ("mlflow",),
+}
+"""The roles that own something in a database; the first one owns the database."""
+
+WITH_PASSWORD = 'IFS= read -r PGPASSWORD; export PGPASSWORD; exec "$@"'  # noqa: S105  a program
+"""Runs a program of Postgres with the password of its first line: an argument would show in every process list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +62,35 @@ class Postgres:
         with file.open("rb") as source:
             self._run("pg_restore", ["--file=/dev/null"], stdin=source)
 
-    def restore(self, database: str, file: Path, *, with_roles: bool = True) -> None:
-        """Restores a dump into an empty database, all of it or none.
+    def restore(self, database: str, file: Path, password: str, *, with_roles: bool = True) -> None:
+        """Restores a dump into an empty database as the role of its name, all of it or none.
 
         Raises:
             BackupError: the dump cannot be read, or the server refuses a part of it.
         """
-        options = ["--exit-on-error", "--single-transaction", f"--dbname={database}"]
+        options = ["--exit-on-error", "--single-transaction", f"--dbname={database}", "--host=127.0.0.1"]
         options += [] if with_roles else ["--no-owner", "--no-privileges"]
         with file.open("rb") as source:
-            self._run("pg_restore", options, stdin=source)
+            self._run("pg_restore", options, role=database, password=password, stdin=source)
+
+    @contextmanager
+    def restorer(self, name: str, *members: str) -> Iterator[str]:
+        """A role for a restore alone, with the rights of others; yields its password.
+
+        The constraints of a table run functions, which a task may have made. As the superuser's they could do anything.
+
+        Raises:
+            BackupError: the server refuses.
+        """
+        password = secrets.token_hex(16)
+        for kind in ("DATABASE", "ROLE"):
+            self.ask("postgres", f"DROP {kind} IF EXISTS {name}")
+        told = f"CREATE ROLE {name} LOGIN PASSWORD '{password}' IN ROLE {', '.join(members)}".removesuffix(" IN ROLE ")
+        self._run("psql", ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname=postgres"], input=told.encode())
+        try:
+            yield password
+        finally:
+            self.ask("postgres", f"ALTER ROLE {name} NOLOGIN")
 
     def replace(self, database: str, file: Path) -> None:
         """Replaces a database by a dump; at each moment there is the old one or the whole new one.
@@ -72,8 +101,14 @@ class Postgres:
         restored, replaced = f"{database}_restored", f"{database}_replaced"
         for name in (restored, replaced):
             self.ask("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        self.ask("postgres", f"CREATE DATABASE {restored} OWNER {OWNERS[database]} TEMPLATE template0")
-        self.restore(restored, file)
+        owner, *others = OWNERS[database]
+        with self.restorer(restored, owner, *others) as password:
+            self.ask("postgres", f"CREATE DATABASE {restored} OWNER {owner} TEMPLATE template0")
+            for other in others:
+                self.ask("postgres", f"GRANT CREATE ON DATABASE {restored} TO {other}")
+            self.restore(restored, file, password)
+        self.ask(restored, f"REASSIGN OWNED BY {restored} TO {owner}; DROP OWNED BY {restored}")
+        self.ask("postgres", f"DROP ROLE {restored}")
         moves = [f"ALTER DATABASE {restored} RENAME TO {database}"]
         if self.has_database(database):
             end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"  # noqa: S608  ours
@@ -89,12 +124,14 @@ class Postgres:
             BackupError: as for `restore`.
         """
         name = f"verify_{database}_{secrets.token_hex(4)}"
-        self.ask("postgres", f"CREATE DATABASE {name} TEMPLATE template0")
         try:
-            self.restore(name, file, with_roles=False)
+            with self.restorer(name) as password:
+                self.ask("postgres", f"CREATE DATABASE {name} OWNER {name} TEMPLATE template0")
+                self.restore(name, file, password, with_roles=False)
             yield name
         finally:
             self.ask("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            self.ask("postgres", f"DROP ROLE IF EXISTS {name}")
 
     def ask(self, database: str, statement: str) -> list[list[str]]:
         """Runs a statement as the superuser, and returns the rows as texts.
@@ -118,16 +155,38 @@ class Postgres:
         """The major version of the server."""
         return str(int(self.ask("postgres", "SHOW server_version_num")[0][0]) // 10_000)
 
-    def _run(self, program: str, options: Sequence[str], **streams: object) -> bytes:
-        command = [*self.launcher, f"{self.programs}{program}", "--username=postgres", *options]
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **streams}
-        done = subprocess.run(  # type: ignore[call-overload]
-            command, env=dict(self.environment) or None, cwd=self.folder, stderr=subprocess.PIPE, check=False, **streams
-        )
+    def _run(self, program: str, options: Sequence[str], *, role: str = "postgres", **streams: Any) -> bytes:
+        return self._call([f"{self.programs}{program}", f"--username={role}", *options], **streams)
+
+    def _call(self, command: Sequence[str], password: str = "", **streams: Any) -> bytes:
+        called = [*self.launcher, *(["sh", "-c", WITH_PASSWORD, "sh"] if password else []), *command]
+        place: dict[str, Any] = {"env": dict(self.environment) or None, "cwd": self.folder}
+        if password:
+            done = _feed(called, f"{password}\n".encode(), streams["stdin"], place)
+        else:
+            if "input" not in streams:
+                streams = {"stdin": subprocess.DEVNULL, **streams}
+            streams = {"stdout": subprocess.PIPE, **streams}
+            done = subprocess.run(called, **place, stderr=subprocess.PIPE, check=False, **streams)
         if done.returncode != 0:
             said = re.sub(r"\s+", " ", done.stderr.decode(errors="replace")).strip()
+            program = command[0].rpartition("/")[2]
             raise BackupError(
                 f"{program}: expected exit code 0, found {done.returncode}: {said[-600:]}; is Postgres up, and does "
                 "the disk have room?"
             )
         return done.stdout or b""
+
+
+def _feed(
+    command: Sequence[str], head: bytes, source: BinaryIO, place: Mapping[str, Any]
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs a command whose input is a head and a file behind it."""
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **place, **pipes) as process:
+        assert process.stdin is not None  # noqa: S101  a pipe
+        with suppress(BrokenPipeError):  # it has ended, and its own words say why
+            process.stdin.write(head)
+            shutil.copyfileobj(source, process.stdin)
+        found = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, *found)

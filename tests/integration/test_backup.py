@@ -245,3 +245,25 @@ def test_the_superuser_reads_no_view_and_runs_no_function_of_a_role(site: Site, 
             site.postgres.ask("warehouse", "SELECT * FROM optuna.alembic_version")
     finally:
         servers.ask("warehouse", "DROP SCHEMA postgres CASCADE; DROP FUNCTION optuna.quote_ident CASCADE", "warehouse")
+
+
+def test_a_restore_runs_no_function_of_a_role_as_the_superuser(site: Site, servers: Servers, tmp_path: Path) -> None:
+    body = "BEGIN IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN RAISE 'the superuser'; END IF;"
+    servers.ask(
+        "warehouse",
+        f"""CREATE SCHEMA mine;
+        CREATE FUNCTION mine.is_good(x int) RETURNS bool LANGUAGE plpgsql AS $$ {body} RETURN true; END $$;
+        CREATE TABLE mine.numbers (x int CHECK (mine.is_good(x)));
+        INSERT INTO mine.numbers VALUES (1)""",
+        "warehouse",
+    )
+    try:
+        site.postgres.dump("warehouse", tmp_path / "warehouse.dump")
+        with site.postgres.scratch("warehouse", tmp_path / "warehouse.dump") as name:
+            assert site.postgres.ask(name, "SELECT x FROM mine.numbers") == [["1"]]
+        site.postgres.replace("warehouse", tmp_path / "warehouse.dump")
+        assert servers.ask("warehouse", "SELECT x FROM mine.numbers", "warehouse") == [(1,)]
+        left = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'verify%' OR rolname LIKE '%restored'"
+        assert servers.ask("postgres", left) == []
+    finally:
+        servers.ask("warehouse", "DROP SCHEMA mine CASCADE", "warehouse")
