@@ -16,7 +16,9 @@ LEAST_PASSWORD = 12
 SINGLE_SIGN_ON = "oidc_"
 """Begins the names of people whom another system signs in; docker/airflow/webserver_config.py sets it."""
 
-PARTS_OF_THE_STACK = frozenset({"trainer", "serving"})
+PARTS_OF_THE_STACK = frozenset({"trainer", "serving", "tracer", "monitor"})
+"""Accounts of programs: three of MLflow, and one of Airflow."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 
 

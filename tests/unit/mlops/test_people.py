@@ -135,7 +135,7 @@ def test_a_stranger_is_neither_changed_nor_removed(people: People, airflow: Syst
         people.set_password("anna", PASSWORD)
 
 
-@pytest.mark.parametrize("name", ["admin", "trainer", "serving"])
+@pytest.mark.parametrize("name", ["admin", "trainer", "serving", "tracer", "monitor"])
 @pytest.mark.parametrize("action", ["add", "remove", "set_password"])
 def test_an_account_of_the_stack_is_never_changed(people: People, airflow: System, name: str, action: str) -> None:
     before = dict(airflow.accounts)
