@@ -29,6 +29,9 @@ MOST_REDIRECTS = 5
 
 PIECE_BYTES = 256 * 1024
 
+HOLDING_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+"""Addresses whose last 32 bits are one of IPv4 behind a translator, and the older form of the same."""
+
 PORTS = {"http": 80, "https": 443}
 
 
@@ -138,9 +141,20 @@ def _refuse_private(host: str, source: str) -> None:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return
-    mapped = getattr(address, "ipv4_mapped", None)
-    if not (mapped or address).is_global:
+    if not _is_public(address):
         raise _refuse(source, "an address of the local network")
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and any(address in network for network in HOLDING_IPV4):
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        if inner is not None:
+            return _is_public(inner)
+        if address.is_site_local:
+            return False
+    return address.is_global and not address.is_multicast
 
 
 def _refuse(source: str, found: str) -> SourceError:

@@ -120,6 +120,14 @@ def test_a_redirect_does_not_lead_into_the_house(redirecting: Callable[[str], st
         download(redirecting(target))
 
 
+@pytest.mark.parametrize("host", ["64:ff9b::a00:1", "2002:a00:1::1", "::10.0.0.1", "fec0::1", "ff02::1", "::"])
+def test_a_redirect_does_not_lead_into_the_house_by_a_form_of_ipv6(host: str) -> None:
+    with pytest.raises(SourceError, match="found a redirect to an address of the local network"):
+        refuse_target("http://example.com/a", f"http://[{host}]/a")
+    refuse_target("http://example.com/a", "http://[64:ff9b::808:808]/a")
+    refuse_target("http://example.com/a", "http://[2606:4700::1111]/a")
+
+
 def test_a_name_that_resolves_to_a_private_address_is_refused_when_it_connects(
     redirecting: Callable[[str], str], website: str
 ) -> None:
