@@ -19,7 +19,7 @@ from ml_code.data.holdout import split_holdout
 from ml_code.data.validation import check_rows, narrow_target, refuse_too_many_bad
 from ml_code.datasets import Dataset, describe_problems
 from ml_code.draft.columns import MISSING_NOTE, Judged, judge_column
-from ml_code.draft.leakage import find_copies, find_deciders
+from ml_code.draft.leakage import find_copies, find_deciders, find_sums
 from ml_code.draft.table import Table, read_table
 from ml_code.draft.target import judge_target
 from ml_code.draft.writing import Outline, write_toml
@@ -167,7 +167,8 @@ def _outline(path: Path, table: Table, request: Request) -> Outline:
             "bring another file"
         )
     notes = [*table.notes, *target.notes, *_join_notes(features)]
-    notes += find_deciders(target.cells, {name: column.cells for name, column in features.items()})
+    cells = {name: column.cells for name, column in features.items()}
+    notes += [*find_deciders(target.cells, cells), *find_sums(target.cells, cells)]
     name = request.name or make_name(path)
     return Outline(
         name=name,

@@ -91,6 +91,31 @@ def find_deciders(target: pd.Series, features: dict[str, pd.Series]) -> Iterable
             yield f"{name}: it has a value in the rows of some classes, and in no other row; {ADVICE}"
 
 
+def find_sums(target: pd.Series, features: dict[str, pd.Series]) -> Iterable[str]:
+    """Yields a sentence if numbers of the same row, each times a constant, add up to the target.
+
+    Args:
+        target: numbers or labels.
+        features: numbers or texts with the index of the target.
+    """
+    aim = _open(target)
+    columns = {name: cells for name, series in features.items() if (cells := _open(series)).is_number}
+    if not aim.is_number or not 2 <= len(columns) <= MOST_VALUES:
+        return
+    known = aim.is_known & np.logical_and.reduce([cells.is_known for cells in columns.values()])
+    rows = np.flatnonzero(known)[:SAMPLED_ROWS]
+    if len(rows) < LEAST_ROWS * len(columns) or len(pd.unique(aim.values[rows])) < LEAST_VALUES:
+        return
+    table = np.column_stack([cells.values[rows] for cells in columns.values()])
+    spread = table.std(axis=0)
+    table, wanted = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1), aim.values[rows]
+    wanted = (wanted - wanted.mean()) / wanted.std()
+    weights = np.linalg.lstsq(table, wanted)[0]
+    parts = [name for name, weight in zip(columns, weights, strict=True) if abs(weight) > 1e-3]
+    if len(parts) > 1 and np.mean((table @ weights - wanted) ** 2) < 1e-9:
+        yield f"{', '.join(parts)[:200]}: together they add up to the target; {ADVICE}"
+
+
 def _open(cells: pd.Series) -> _Cells:
     is_number = pd.api.types.is_float_dtype(cells)
     values = cells.to_numpy(np.float64) if is_number else cells.array

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml_code.draft.leakage import find_copies, find_deciders
+from ml_code.draft.leakage import find_copies, find_deciders, find_sums
 
 
 def test_a_column_that_repeats_the_target_gives_it_away() -> None:
@@ -43,6 +43,13 @@ def test_a_rounded_or_bent_copy_of_an_amount_is_said() -> None:
     said = [*find_deciders(price, {"dollars": (price / 1300).round(2), "log": np.log(price), "x": price % 7})]
     assert [note.partition(":")[0] for note in said] == ["dollars", "log"]
     assert "it puts the rows into the order of the target" in said[1]
+
+
+def test_columns_that_add_up_to_the_target_are_said() -> None:
+    guests, members = pd.Series(np.arange(90.0) * 7 % 31), pd.Series(np.arange(90.0) * 3 % 53)
+    [said] = find_sums(guests + members, {"guests": guests, "members": members, "x": guests % 5})
+    assert said.startswith("guests, members: together they add up to the target")
+    assert not [*find_sums(guests + members + guests * members % 3, {"guests": guests, "members": members})]
 
 
 BY_GAP = "it has a value in the rows of some classes, and in no other row"
