@@ -11,6 +11,8 @@ from ml_code.reading.rules import NumberForm
 
 MOST_WORDS = 3
 
+SAMPLED_TEXTS = 5000
+
 LEAST_SHARE = 0.5
 """Least share of numbers among the cells: with fewer of them the words are the point of the column."""
 
@@ -27,16 +29,16 @@ def find_markers(counts: pd.Series, form: NumberForm) -> list[str]:
     """The words beyond the usual markers that stand in several rows, in a column of quantities; often none.
 
     Args:
-        counts: number of rows by text.
+        counts: number of rows by text, the most frequent first.
         form: how the numbers are written.
     """
-    texts = pd.Series(counts.index, dtype="str")
+    texts = pd.Series(counts.index[:SAMPLED_TEXTS], dtype="str")
     found = read_numbers(texts, form, MISSING_MARKERS)
     words = texts[found.is_bad].tolist()
     if not 0 < len(words) <= MOST_WORDS or not are_quantities(found.numbers):
         return []
-    rows = int(counts.loc[words].sum())
-    numbers = int(counts[found.numbers.notna().to_numpy()].sum())
+    rows, missing = int(counts.loc[words].sum()), texts[texts.isin(MISSING_MARKERS)]
+    numbers = int(counts.sum()) - rows - int(counts.loc[missing].sum())
     is_usual = all(counts[word] > 1 and not any(map(str.isdigit, word)) and not is_total(word) for word in words)
     return sorted(words) if is_usual and numbers >= LEAST_SHARE * (rows + numbers) else []
 
@@ -48,6 +50,8 @@ def describe_words(counts: pd.Series, form: NumberForm) -> str:
         counts: number of rows by text.
         form: how the numbers are written.
     """
+    if len(counts) > SAMPLED_TEXTS:
+        return ""
     texts = pd.Series(counts.index, dtype="str")
     found = read_numbers(texts, form, MISSING_MARKERS)
     bad, rows = int(counts[found.is_bad.to_numpy()].sum()), int(counts.sum())

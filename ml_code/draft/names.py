@@ -28,6 +28,7 @@ OWNERS = (
 THINGS = (
     "order", "loan", "session", "product", "item", "transaction", "record", "row", "case", "ticket", "invoice", "visit",
     "booking", "passenger", "house", "store", "movie", "book", "sample", "document", "sale", "trip", "claim",
+    "obj", "object",
 )  # fmt: skip
 
 CODE_WORDS = {

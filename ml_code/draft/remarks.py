@@ -24,11 +24,12 @@ def describe_missing_code(name: str, present: pd.Series) -> list[str]:
         present: its numbers as float64, without missing ones.
     """
     low, high = present.min(), present.max()
-    for code in (end for end in (low, high) if end in MISSING_CODES):
+    for code in (end for end in (low, high) if end in MISSING_CODES or end < 0):
         others = present[present != code]
         count = len(present) - len(others)
         distance = min(abs(others.min() - code), abs(others.max() - code)) if len(others) else 0
-        if count > 1 and others.nunique() > 2 and distance > others.max() - others.min():
+        is_odd = code in MISSING_CODES or code < 0 <= others.min()
+        if is_odd and count > 1 and others.nunique() > 2 and distance > others.max() - others.min():
             return [
                 f"{name}: {count} cell(s) are {code:g}, far from the others; if that means a missing value, "
                 f'set missing = ["{code:g}"] for it.'

@@ -65,6 +65,10 @@ _MULTIPLIERS = frozenset({
 """Units that change a number: where other numbers of the column lack them, they cannot be left out."""
 
 
+_NAMING = frozenset({"호선", "호", "동", "반", "번지", "번길"})
+"""They make a name of a number: of a line, a house or a class of a school."""
+
+
 @dataclass(frozen=True, slots=True)
 class NumberCells:
     """A column as float64, NaN where missing or invalid, and a mask of the invalid cells; both have its index."""
@@ -212,5 +216,8 @@ def _is_currency(text: str, *, is_everywhere: bool) -> bool:
 
 
 def _is_unit(text: str, *, is_everywhere: bool) -> bool:
+    """Whether it may stand behind a number; `2호선` is the name of a line."""
     changes = text.startswith("/") or text.casefold().rstrip(".") in _MULTIPLIERS
-    return len(text) <= LONGEST_SIGN and text.strip("-") != "" and (is_everywhere or not changes)
+    return (
+        0 < len(text.strip("-")) <= len(text) <= LONGEST_SIGN and text not in _NAMING and (is_everywhere or not changes)
+    )

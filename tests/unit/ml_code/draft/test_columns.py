@@ -19,7 +19,8 @@ def judge(name: str, cells: Sequence[object]) -> Judged:
 
 
 @pytest.mark.parametrize(
-    "name", ["Id", "ID", "id", "USER_ID", "userid", "Loan_ID", "order_no", "PassengerId", "회원번호", "SK_ID_CURR"]
+    "name",
+    ["Id", "ID", "id", "USER_ID", "userid", "Loan_ID", "order_no", "PassengerId", "회원번호", "SK_ID_CURR", "objid"],
 )
 @pytest.mark.parametrize("first", [0, 1, 1000])
 def test_a_unique_whole_number_that_is_named_as_an_identifier_is_the_key(name: str, first: int) -> None:
@@ -106,6 +107,16 @@ def test_months_as_six_digits_are_a_date() -> None:
     months = pd.Series([202601.0 + number % 12 for number in range(ROWS)])
     assert "it is a date, such as 202601" in judge_column("STDR_YM_CD", months).reason
     assert judge_column("steps", months + 50).kind == "numeric"
+
+
+@pytest.mark.parametrize("scale", [1, 100, 10_000])
+def test_hours_and_minutes_behind_the_digits_of_a_day_are_a_date(scale: int) -> None:
+    hours = pd.Series([(2026010100.0 + number % 28 * 100 + number % 24) * scale for number in range(ROWS)])
+    assert "it is a date" in judge_column("발생일시", hours).reason
+
+
+def test_the_number_of_a_line_is_a_name() -> None:
+    assert judge("line", [f"{number % 9 + 1}호선" for number in range(ROWS)]).kind == "categorical"
 
 
 @pytest.mark.parametrize("text", ["Grade {0}", "Ward-{0}", "Route {0}"])
