@@ -40,6 +40,11 @@ KINDS = {
     b"\x80\x05\x95": "a pickle of Python",
     b"ARROW1": "a Feather file",
     b"\x89HDF": "an HDF5 file",
+    b"$FL2": "an SPSS file",
+    b"$FL3": "an SPSS file",
+    b"<stata_dta>": "a Stata file",
+    bytes(12) + b"\xc2\xea\x81\x60": "a SAS file",
+    b"RDX": "an R file",
 }
 """The first bytes of files that people mistake for tables, in lower case where they are text."""
 
@@ -49,10 +54,8 @@ CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1a\x1b"))
 
 def name_other_kind(start: bytes) -> str | None:
     """What a file with these first bytes is if it is not a table; None if it may be one."""
-    head = b"".join(start[:200].split()) if start.lstrip()[:1] in {b"[", b"{"} else start.lstrip()[:20]
-    for magic, kind in KINDS.items():
-        if head.startswith(magic) or head.lower().startswith(magic):
-            return kind
+    if kind := _name_magic(start):
+        return kind
     # A file may change its encoding in the middle, which makes bad rows.
     sample = b"\n".join(start[:SAMPLE_BYTES].split(b"\n")[:FIRST_LINES])
     if len(sample) - len(sample.translate(None, CONTROLS)) > 0.05 * len(sample):
@@ -60,17 +63,24 @@ def name_other_kind(start: bytes) -> str | None:
     return None
 
 
-def refuse_other_kind(start: bytes, name: str) -> None:
+def _name_magic(start: bytes) -> str | None:
+    head = b"".join(start[:200].split()) if start.lstrip()[:1] in {b"[", b"{"} else start.lstrip()[:20]
+    kinds = (kind for magic, kind in KINDS.items() if head.startswith(magic) or head.lower().startswith(magic))
+    return next(kinds, None)
+
+
+def refuse_other_kind(start: bytes, name: str, raw: bytes = b"") -> None:
     """Refuses a file that is not a table.
 
     Args:
         start: its first bytes, as UTF-8.
         name: for the message.
+        raw: its first bytes as they are; many zeros among them look like UTF-16.
 
     Raises:
         SourceError: it is not a table.
     """
-    if kind := name_other_kind(start):
+    if kind := _name_magic(raw) or name_other_kind(start):
         raise SourceError(
             f"file {name}: found {kind}, which is not a table, expected a CSV file, a workbook or a Parquet file; "
             "save the table as CSV UTF-8 and load it again"

@@ -123,7 +123,7 @@ def recognize_table(stream: BinaryIO, name: str, sheet: str | None = None, wante
         ) from error
     stream.seek(0)
     text = Utf8Stream(io.BytesIO(content), encoding, is_packed=False).read(2 * RECORD_BYTES)
-    refuse_other_kind(text if encoding.startswith("utf-16") else content, name)
+    refuse_other_kind(text if encoding.startswith("utf-16") else content, name, raw=content)
     layout = _recognize_start(text, wanted)
     notes = [f"The encoding is {encoding}."] if encoding != "utf-8" else []
     return _make(layout, {"encoding": encoding}, notes, name)

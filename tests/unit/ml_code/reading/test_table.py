@@ -172,3 +172,18 @@ def test_one_table_reads_alike_in_every_dialect(rows: list[tuple[Any, ...]], sep
         header, found, bad = read(write(rows, separator, encoding, end))
         assert (header, bad) == (["id", "나이", "price"], [])
         assert [["" if cell != cell else cell for cell in row] for row in found] == expected  # noqa: PLR0124  NaN
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"ARROW1\0\0" + bytes(range(9)) * 99, "a Feather file"),
+        (b"$FL2@(#) SPSS DATA FILE" + bytes(99), "an SPSS file"),
+        (b"<stata_dta><header>" + bytes(99), "a Stata file"),
+        (bytes(12) + b"\xc2\xea\x81\x60" + bytes(99), "a SAS file"),
+        (b"<table><tr><td>1</td></tr></table>", "a web page"),
+    ],
+)
+def test_a_file_of_another_program_is_named(content: bytes, kind: str) -> None:
+    with pytest.raises(SourceError, match=f"found {kind}, which is not a table"):
+        recognize_table(io.BytesIO(content), "t.csv")
