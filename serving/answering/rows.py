@@ -51,6 +51,7 @@ class RowParser:
         self._is_numeric = all(feature.kind == "numeric" for feature in spec.features)
         self._limits = np.array(self._lows, np.float64), np.array(self._highs, np.float64)
         self._short_limits = np.array(self._lows, np.float32), np.array(self._highs, np.float32)
+        self._may_be_large = max(map(abs, (*self._lows, *self._highs))) > INTEGER_TEXT_MAX
         self._reads_missing = np.array([None in texts for texts in self._texts])
 
     def parse(self, body: bytes) -> ReadRows:
@@ -118,8 +119,10 @@ class RowParser:
             return None
         if matrix is None:
             matrix = np.array(rows, np.float64)
-        # Larger whole numbers are compared as they are.
-        return None if (np.abs(matrix) > INTEGER_TEXT_MAX).any() and int in map(type, cells) else matrix
+        # Larger whole numbers are compared as they are, where the limits do not exclude them.
+        if self._may_be_large and (np.abs(matrix) > INTEGER_TEXT_MAX).any() and int in map(type, cells):
+            return None
+        return matrix
 
     def _are_plain_numbers(self, rows: npt.NDArray[np.generic]) -> bool:
         """The same as `_are_plain` of rows that are an array."""
