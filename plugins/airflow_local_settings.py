@@ -26,7 +26,6 @@ SHORTEST = 8
 LIBRARIES = (
     "boto3",
     "mlflow",
-    "onnxruntime",
     "pandas",
     "pandera.pandas",
     "psycopg2",
@@ -36,7 +35,10 @@ LIBRARIES = (
     "sklearn.ensemble",
     "sklearn.linear_model",
 )
-"""Of most tasks; their import starts no thread, which a fork would lose. An edit of our own code needs no restart."""
+"""Of most tasks. Our own code is not among them, so that an edit needs no restart; onnxruntime starts a thread."""
+
+WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "OPENBLAS_NUM_THREADS": "1"}
+"""Arrow and OpenBLAS start threads when they are imported, and a fork loses them."""
 
 
 def find_secrets(environment: Mapping[str, str]) -> set[str]:
@@ -108,6 +110,7 @@ def preload() -> None:
     from airflow.configuration import conf  # noqa: PLC0415
 
     if forks_tasks(sys.argv, conf.get("core", "executor")):
+        os.environ.update(WITHOUT_THREADS)
         for name in LIBRARIES:
             import_module(name)
 
