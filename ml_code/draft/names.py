@@ -9,6 +9,11 @@ ID_WORDS = {"id", "ids", "uuid", "guid", "key", "no", "nr", "nbr", "num", "numbe
 STRICT_ID_WORDS = {"id", "ids", "uuid", "guid", "nr", "nbr"}
 """Words of identifiers that may repeat; a `number` that repeats is a number."""
 
+INNER_ID_WORDS = {"id", "uuid", "guid"}
+"""Words of identifiers before the last word too; `nr_visitors` is a count."""
+
+COUNT_ENDS = {"count", "counts", "cnt", "total", "sum"}
+
 ID_ENDS = ("아이디", "번호", "고유번호", "식별자", "사번", "학번", "코드")
 
 ROW_NAMES = {
@@ -38,15 +43,20 @@ CODE_WORDS = {
 }  # fmt: skip
 """Of codes: their digits are not a quantity."""
 
-CODE_ENDS = {"code", "codes", "cod", "cd"}
+CODE_ENDS = {"code", "codes"}
+
+SHORT_CODE_ENDS = {"cod", "cd"}
+"""Of codes behind another word: alone, `COD` is an oxygen demand, `Cd` cadmium, and `CD4` a kind of cell."""
 
 DATE_ENDS = ("date", "날짜", "일자", "일시")
 
 
 def is_code(name: str) -> bool:
     """Whether the name is that of codes made of digits, such as `zip5`, `region_cd` or `행정구역코드`."""
-    words = [word.rstrip("0123456789") for word in _split(name)]
-    return not CODE_WORDS.isdisjoint(words) or bool(words and (words[-1] in CODE_ENDS or words[-1].endswith("코드")))
+    words = _split(name)
+    stems = [word.rstrip("0123456789") for word in words]
+    is_short = len(words) > 1 and words[-1] in SHORT_CODE_ENDS
+    return is_short or not CODE_WORDS.isdisjoint(stems) or any(s in CODE_ENDS or s.endswith("코드") for s in stems[-1:])
 
 
 def is_date(name: str) -> bool:
@@ -58,12 +68,15 @@ def is_date(name: str) -> bool:
 def is_identifier(name: str) -> bool:
     """Whether the name ends as those of identifiers: `Loan_ID`, `userid`, `order_no`, `회원번호`."""
     words = _split(name)
-    return bool(words) and (words[-1] in ID_WORDS or _is_glued(words[-1]) or name.endswith(ID_ENDS))
+    if not words or (len(words) == 1 and words[0] in SHORT_CODE_ENDS):
+        return False
+    return words[-1] in ID_WORDS or _is_glued(words[-1]) or name.endswith(ID_ENDS)
 
 
 def mentions_identifier(name: str) -> bool:
     """Whether a word of the name is one of identifiers, as in `SK_ID_CURR`: enough where each row has its own."""
-    return is_identifier(name) or not STRICT_ID_WORDS.isdisjoint(_split(name))
+    words = _split(name)
+    return is_identifier(name) or (not INNER_ID_WORDS.isdisjoint(words) and words[-1] not in COUNT_ENDS)
 
 
 def _is_glued(word: str) -> bool:

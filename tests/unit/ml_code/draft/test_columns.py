@@ -86,6 +86,14 @@ def test_digits_of_a_column_that_is_named_after_codes_are_not_a_quantity(name: s
     assert (many.kind, many.reason) == ("left out", "it has 120 codes, such as '1000000000'")
 
 
+@pytest.mark.parametrize(
+    "name", ["CD4", "cd420", "Cd", "COD", "nr_visitors", "nbr_habitants", "nr_of_rooms", "id_count"]
+)
+@pytest.mark.parametrize("cells", [np.arange(ROWS) * 7 % 997 + 40, np.arange(ROWS) % 60])
+def test_counts_and_measurements_with_short_names_stay_numbers(name: str, cells: Sequence[float]) -> None:
+    assert judge_column(name, pd.Series(cells, dtype="float64")).kind == "numeric"
+
+
 @pytest.mark.parametrize("name", ["order_date", "주문일자", "Birthdate"])
 def test_days_as_a_spreadsheet_numbers_them_are_a_date(name: str) -> None:
     days = pd.Series(45000.0 + np.arange(ROWS) % 50)
