@@ -41,14 +41,19 @@ DATE = re.compile(rf"(?:{_DAY}|{_STATISTICAL})(?:[T ,:]+{_TIME})?|{_TIME}|{_PART
 
 
 def are_dates(name: str, numbers: pd.Series) -> bool:
-    """Whether whole numbers are dates: 20260131, 2026013123 to the hour, 202601, or the days of a spreadsheet."""
+    """Whether whole numbers are dates: 20260131, 2026013123 to the hour, 202601, or the days of a spreadsheet.
+
+    Digits behind the day are a serial number where the name is an identifier's, as in the order 202601310001.
+    """
     low, high = numbers.min(), numbers.max()
     if names.is_date(name) and SERIAL_DAYS[0] <= low and high <= SERIAL_DAYS[1]:
         return True
-    for unit in (1, 100, 10_000, 1_000_000):  # the day, the hour, the minute, the second
+    units = (1,) if names.mentions_identifier(name) else (1, 100, 10_000, 1_000_000)
+    for unit in units:  # the day, the hour, the minute, the second
         if low // unit >= 18000101 and high // unit <= 21001231:
             months, days = numbers // unit // 100 % 100, numbers // unit % 100
-            hours = numbers // max(1, unit // 100) % 100 if unit > 1 else pd.Series([0])
-            return bool((months.between(1, 12) & days.between(1, 31)).all() and hours.le(24).all())
+            clock = [numbers // part % 100 for part in (10_000, 100, 1) if part < unit]  # hours first
+            is_clock = all(part.le(59 if place else 24).all() for place, part in enumerate(clock))
+            return is_clock and bool((months.between(1, 12) & days.between(1, 31)).all())
     is_month = low >= 190001 and high <= 210012 and numbers.nunique() >= LEAST_MONTHS
     return bool(is_month and (numbers % 100).between(1, 12).all())

@@ -123,6 +123,19 @@ def test_hours_and_minutes_behind_the_digits_of_a_day_are_a_date(scale: int) -> 
     assert "it is a date" in judge_column("발생일시", hours).reason
 
 
+@pytest.mark.parametrize("name", ["order_no", "order_id", "주문번호"])
+def test_a_serial_number_behind_the_digits_of_a_day_is_an_identifier(name: str) -> None:
+    serials = pd.Series([202601010001.0 + number % 4 * 10_000 + number % 24 for number in range(12)])
+    assert judge_column(name, serials).kind == "key"
+    assert "it is a date" in judge_column("date_key", serials // 10_000).reason
+
+
+@pytest.mark.parametrize("behind", [2360, 126000])
+def test_sixty_minutes_or_seconds_are_no_time(behind: int) -> None:
+    numbers = pd.Series([20260101.0 * 10 ** len(str(behind)) + behind - number for number in range(ROWS)])
+    assert judge_column("code size", numbers).kind == "numeric"
+
+
 def test_the_number_of_a_line_is_a_name() -> None:
     assert judge("line", [f"{number % 9 + 1}호선" for number in range(ROWS)]).kind == "categorical"
 
