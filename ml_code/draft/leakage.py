@@ -190,6 +190,8 @@ def _is_separated(codes: npt.NDArray[np.int64], cells: npt.NDArray[np.float64]) 
     for rows in (slice(SAMPLED_ROWS), slice(None)):
         ranges = pd.Series(cells[rows]).groupby(codes[rows]).agg(["min", "max", "count"]).sort_values("min")
         lows, highs = ranges["min"].to_numpy(), ranges["max"].to_numpy()
-        if not 2 <= len(ranges) <= MOST_VALUES or np.any(lows[1:] <= highs[:-1]):
+        if len(ranges) > MOST_VALUES or np.any(lows[1:] <= highs[:-1]):
             return False
+    if len(ranges) < 2:
+        return False
     return bool(np.sort(ranges["count"])[-2] >= LEAST_ROWS and len(cells) >= LEAST_ROWS * len(ranges))

@@ -30,6 +30,9 @@ def test_one_threshold_that_separates_the_classes_is_said() -> None:
     labels = pd.Series(["no"] * 30 + ["yes"] * 30)
     [said] = find_deciders(labels, {"score": pd.Series(np.arange(60.0)), "x": pd.Series(np.arange(60.0) % 7)})
     assert said.startswith("score: one threshold tells the two classes apart")
+    by_class = pd.Series(["no"] * 1200 + ["yes"] * 30)
+    [said] = find_deciders(by_class, {"score": pd.Series(np.arange(1230.0))})
+    assert said.startswith("score: one threshold tells the two classes apart")
 
 
 def test_thresholds_between_several_classes_are_said() -> None:
