@@ -31,8 +31,8 @@ def describe_missing_code(name: str, present: pd.Series) -> list[str]:
         is_odd = code in MISSING_CODES or code < 0 <= others.min()
         if is_odd and count > 1 and others.nunique() > 2 and distance > others.max() - others.min():
             return [
-                f"{name}: {count} cell(s) are {code:g}, far from the others; if that means a missing value, "
-                f'set missing = ["{code:g}"] for it.'
+                f"{name}: {count} cell(s) are {code:.15g}, far from the others; if that means a missing value, "
+                f'set missing = ["{code:.15g}"] for it.'
             ]
     return []
 

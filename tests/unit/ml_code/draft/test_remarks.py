@@ -17,6 +17,7 @@ from ml_code.draft.remarks import describe_missing_code, find_spellings
         ([1.5, 2.5, 9.5, -9999, -9999], -9999),
         ([1.5, 2.5, 9.5, -99.9, -99.9], -99.9),
         ([1000, 1100, 1200, -200, -200], -200),
+        ([*range(50), -9999999, -9999999], -9999999),
         ([1, 2, 3, 4, -1, -1], None),  # a floor below the ground
         ([*range(100)], None),  # 99 is one of the others
         ([-100, -50, -99, -99, 0], None),
