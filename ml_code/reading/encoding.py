@@ -19,6 +19,12 @@ SIGN_ROWS = range(0xA1, 0xAD)
 KNOWN_SHARE = 0.9
 """Least share of letters that CP949 has: databases cut texts in the middle of a letter."""
 
+HANGUL_SHARE = 0.9
+"""Least share of Hangul among the letters: in short Chinese tables, two thirds and more look like it."""
+
+_INNER_FAULT = re.compile("\ufffd[^\0-\x7f]")
+"""Bytes that are no letter, before another one: the end of a text that was cut is before a separator."""
+
 CANDIDATES = ["cp1252", "cp1251", "cp1253", "cp1255", "cp1256", "cp932", "gb18030", "big5"]
 """Legacy encodings that the library tells apart; those of Latin letters are too alike, so Windows-1252 is theirs."""
 
@@ -86,12 +92,12 @@ def looks_korean(content: bytes) -> bool:
     text = content.decode("cp949", "replace")
     beyond = [letter for letter in text.removesuffix("\ufffd") if not letter.isascii()]
     known = [letter for letter in beyond if letter != "\ufffd"]
-    if len(known) < KNOWN_SHARE * len(beyond):
+    if len(known) < KNOWN_SHARE * len(beyond) or len(_INNER_FAULT.findall(text)) > 0.01 * len(known):
         return False
     common = [letter for letter in known if min(pair := letter.encode("cp949")) >= 0xA1 and pair[0] not in SIGN_ROWS]
     signs = sum(letter.encode("cp949")[0] in SIGN_ROWS for letter in known)
     hangul = sum("가" <= letter <= "힣" for letter in common)
-    return hangul > 0 and hangul >= 0.7 * (len(known) - signs)
+    return hangul > 0 and hangul >= HANGUL_SHARE * (len(known) - signs)
 
 
 def _decodes(content: bytes, encoding: str) -> bool:

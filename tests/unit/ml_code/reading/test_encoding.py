@@ -8,6 +8,8 @@ from ml_code.reading.encoding import recognize_encoding
 
 KOREAN = "번호,이름\n" + "".join(f"{number},김철수 {number}\n" for number in range(30))
 GERMAN = "id,Straße\n" + "".join(f"{number},München {number}\n" for number in range(30))
+CITIES = "编号,城市,价格,面积,年龄,工资,性别\n1,北京,5,6,7,8,男\n2,上海,5,6,7,8,女\n"
+PRODUCTS = "产品,数量,单价\uff08元\uff09\n苹果,3,5\n白菜,4,6\n"
 PLAIN = "id,name\n" + "".join(f"{number},Kim\n" for number in range(30))
 
 
@@ -26,6 +28,8 @@ PLAIN = "id,name\n" + "".join(f"{number},Kim\n" for number in range(30))
         (PLAIN.encode() + "31,김\n".encode("cp949"), "cp949"),
         (KOREAN.encode("cp949") + "31,서울".encode("cp949")[:-1] + b"\n", "cp949"),
         (("나이,면적\n" + "3,…㎡\n" * 30).encode("cp949"), "cp949"),
+        (CITIES.encode("gb18030"), "gb18030"),
+        (PRODUCTS.encode("gb18030"), "gb18030"),
         (GERMAN.encode("cp1252"), "cp1252"),
         (PLAIN.encode() + "31,José\n".encode("cp1252"), "cp1252"),
         (PLAIN.encode() + "31,5 €\n32,it\u2019s\n".encode("cp1252"), "cp1252"),
