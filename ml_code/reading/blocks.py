@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,13 +15,13 @@ from ml_code.cells import clean_text
 FIRST_BYTES = 8
 """Enough to tell a kind of file by."""
 
+MEANS = frozenset({"average", "mean", "평균"})
 
-TOTALS = frozenset({
-    "total", "totals", "grand total", "sum", "average", "mean", "합계", "총계", "총합", "총합계", "계", "소계", "평균",
-    "summe", "gesamt", "insgesamt", "合計",
-})  # fmt: skip
+TOTALS = MEANS | {
+    "total", "totals", "grand total", "sum", "합계", "총계", "총합", "총합계", "계", "소계", "summe", "gesamt",
+    "insgesamt", "合計",
+}  # fmt: skip
 """What a spreadsheet's first or last row begins with where it is a total of the others."""
-
 
 MOST_TOTALS = 6
 """Records at either end among which totals are."""
@@ -85,8 +86,11 @@ def set_totals_apart(block: Block, *, at_start: bool = False, at_end: bool = Fal
     In a column where another row has such a word too, it is a category. Records of one cell are notes beside totals.
     """
     rows = range(len(block.raw))
-    places = {*(_find_totals(block.frame, rows) if at_start else ())}
-    places |= {*(_find_totals(block.frame, rows[::-1]) if at_end else ())}
+    first = _find_words(block.frame, rows) if at_start else {}
+    last = _find_words(block.frame, rows[::-1]) if at_end else {}
+    others = block.frame.drop([*first, *last])
+    places = {*(first if _are_totals(block.frame, first, others) else ())}
+    places |= {*(last if _are_totals(block.frame, last, others, at_end=True) else ())}
     if not places:
         return block
     totals = [
@@ -98,8 +102,8 @@ def set_totals_apart(block: Block, *, at_start: bool = False, at_end: bool = Fal
     return Block([block.lines[place] for place in kept], [block.raw[place] for place in kept], frame, bad)
 
 
-def _find_totals(frame: pd.DataFrame, places: Sequence[int]) -> list[int]:
-    """The first of these records that begin with different words for a total, if no other row has one of them."""
+def _find_words(frame: pd.DataFrame, places: Sequence[int]) -> dict[int, tuple[str, str]]:
+    """The first of these records that begin with a word for a total: its column, and the word."""
     found: dict[int, tuple[str, str]] = {}
     for place in places[:MOST_TOTALS]:
         cells = frame.iloc[place].dropna()
@@ -109,16 +113,50 @@ def _find_totals(frame: pd.DataFrame, places: Sequence[int]) -> list[int]:
         if filled.empty or not is_total(filled.iloc[0]):
             break
         found[place] = (filled.index[0], clean_text(filled.iloc[0]))
-    columns = {column for column, _ in found.values()}
-    is_category = len(set(found.values())) < len(found) or any(
-        frame[column].drop(list(found)).dropna().map(is_total).any() for column in columns
+    return found
+
+
+def _are_totals(
+    frame: pd.DataFrame, found: dict[int, tuple[str, str]], others: pd.DataFrame, *, at_end: bool = False
+) -> bool:
+    """Whether the words differ, no other row has one, and the numbers of a record are those of a total."""
+    if len(set(found.values())) < len(found):
+        return False
+    if any(others[column].dropna().map(is_total).any() for column, _ in found.values()):
+        return False
+    return any(
+        _sums_up(frame.iloc[place], others, column, may_be_mean=at_end and _fold(word) in MEANS)
+        for place, (column, word) in found.items()
     )
-    return [] if is_category else list(found)
+
+
+def _sums_up(row: pd.Series, others: pd.DataFrame, column: str, *, may_be_mean: bool) -> bool:
+    """Whether the column names the other rows without a letter, or each number is at least the largest, or the mean.
+
+    The `sum` of a table of functions and the `total` of a table of eclipses are rows.
+    """
+    names = others[column].dropna()
+    if len(names) and not names.str.contains(r"[^\W\d_]").any():
+        return True
+    own = _to_numbers(row.drop(column)).dropna()
+    beside = {name: numbers for name in own.index if len(numbers := _to_numbers(others[name]).dropna())}
+    return bool(beside) and all(
+        own[name] >= numbers.max() or (may_be_mean and math.isclose(own[name], numbers.mean(), rel_tol=0.01))
+        for name, numbers in beside.items()
+    )
+
+
+def _to_numbers(cells: pd.Series) -> pd.Series:
+    return pd.to_numeric(cells.str.replace(r"[^\w.-]", "", regex=True), errors="coerce")
 
 
 def is_total(cell: str) -> bool:
     """Whether a cell is a word for a total of rows."""
-    return clean_text(cell).rstrip(" :").casefold() in TOTALS
+    return _fold(cell) in TOTALS
+
+
+def _fold(cell: str) -> str:
+    return clean_text(cell).rstrip(" :").casefold()
 
 
 def is_utf8(content: bytes) -> bool:

@@ -265,3 +265,18 @@ def test_a_longer_file_takes_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(csv_records, "RECORD_BYTES", 50_000)
     peak_bytes(300_000)  # what is loaded once
     assert peak_bytes(1_200_000) < 1.2 * peak_bytes(300_000)
+
+
+@pytest.mark.parametrize(
+    ("rows", "bad_lines"),
+    [
+        (["sum,5", "max,4", "min,6"], []),  # functions
+        (["Mean,5", "a,4", "b,6"], []),
+        (["partial,7", "partial,9", "total,8"], []),  # eclipses
+        (["Total,10", "a,4", "b,6", "Total,10"], [2, 5]),
+        (["a,4", "b,6", "average,5"], [4]),
+        (["sum,3", "1,4", "2,6"], [2]),  # numbered rows
+    ],
+)
+def test_a_word_for_a_total_is_a_row_unless_its_numbers_are_a_total(rows: list[str], bad_lines: list[int]) -> None:
+    assert [row.line for row in list_bad("\n".join(["name,ms", *rows]).encode())] == bad_lines
