@@ -91,7 +91,7 @@ def read_number(text: str, form: NumberForm, markers: frozenset[str]) -> float |
     if digits.startswith("(") and digits.endswith(")") and not sign:
         digits, sign = _strip_signs(digits[1:-1], form.signs)
         sign = "-" if not sign else "twice"
-    if form.signs and digits != text and (not digits or digits in markers):
+    if form.signs and digits != text and (sign + digits in markers or not sign + digits):
         return math.nan  # a unit without its number, such as `null kg`
     number = _read_digits(digits, form) if sign != "twice" else None
     return -number if number and sign == "-" else number

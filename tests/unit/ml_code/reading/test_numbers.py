@@ -76,6 +76,15 @@ def test_a_unit_without_its_number_is_a_missing_value() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "number"),
+    [("-99 kg", -99), ("+99 kg", 99), ("99 kg", math.nan), ("kg", math.nan), ("+", None), ("-", None)],
+)
+def test_a_marker_beside_a_unit_has_its_own_plus_or_minus(text: str, number: float | None) -> None:
+    read = read_number(text, NumberForm(signs=["kg"]), frozenset({"99"}))
+    assert read == (None if number is None else pytest.approx(number, nan_ok=True))
+
+
+@pytest.mark.parametrize(
     "texts",
     [
         ["A100", "B200"],  # codes
