@@ -59,11 +59,13 @@ _NEVER_BEFORE = frozenset("\"'=<>\u2264\u2265\u2248[{\u25b2")
 """Before a number they mean a text, a bound, a list, or a rise or fall: `'007`, `<0.5`, `[1,2]`."""
 
 _MULTIPLIERS = frozenset({
-    "k", "m", "mn", "mio", "million", "b", "bn", "mrd", "billion", "t", "tsd", "thousand", "cr", "dr", "crore", "lakh",
-    "천", "천원", "만", "만원", "백만", "백만원", "억", "억원", "조", "千", "万", "萬", "億", "万円", "億円",
+    "k", "K", "M", "mn", "mio", "million", "B", "bn", "mrd", "billion", "T", "tsd", "thousand", "cr", "dr", "crore",
+    "lakh", "천", "천원", "만", "만원", "백만", "백만원", "억", "억원", "조", "千", "万", "萬", "億", "万円", "億円",
 })  # fmt: skip
-"""Units that change a number: where other numbers of the column lack them, they cannot be left out."""
+"""Units that change a number: where other numbers of the column lack them, they cannot be left out.
 
+`350 m` and `2 t` are metres and tons.
+"""
 
 _NAMING = frozenset({"호선", "호", "동", "반", "번지", "번길"})
 """They make a name of a number: of a line, a house or a class of a school."""
@@ -217,7 +219,8 @@ def _is_currency(text: str, *, is_everywhere: bool) -> bool:
 
 def _is_unit(text: str, *, is_everywhere: bool) -> bool:
     """Whether it may stand behind a number; `2호선` is the name of a line."""
-    changes = text.startswith("/") or text.casefold().rstrip(".") in _MULTIPLIERS
+    unit = text.rstrip(".")
+    changes = text.startswith("/") or (unit.casefold() if len(unit) > 1 else unit) in _MULTIPLIERS
     return (
         0 < len(text.strip("-")) <= len(text) <= LONGEST_SIGN and text not in _NAMING and (is_everywhere or not changes)
     )

@@ -50,6 +50,8 @@ from ml_code.reading.rules import NumberForm, Reading
         (["4.1/5", "3.9/5", "5.0/5"], [4.1, 3.9, 5]),
         (["4.5M", "0", "2M"], [4.5, 0, 2]),
         (["\\1,000", "\\500"], [1000, 500]),
+        (["350 m", "200"], [350, 200]),
+        (["2 t", "3.5"], [2, 3.5]),
     ],
 )
 def test_a_column_is_read_in_the_form_that_it_is_written_in(texts: list[str], numbers: list[float]) -> None:
@@ -100,6 +102,7 @@ def test_a_marker_beside_a_unit_has_its_own_plus_or_minus(text: str, number: flo
         ['="007"', '="010"'],
         ["[1,2]", "[3,4]"],
         ["1.2k", "500", "900"],  # some in thousands
+        ["1.2M", "500"],
         ["3만", "5000"],
         ["12 CR", "30"],  # a credit
         ["\u25b25", "3"],  # a rise, or a minus
