@@ -212,7 +212,7 @@ def _is_currency(text: str, *, is_everywhere: bool) -> bool:
 
     The `A` of `A100` is a code. A sign that only some numbers have may turn them.
     """
-    is_symbol = all(unicodedata.category(letter) == "Sc" or letter in "\\~" for letter in text)
+    is_symbol = all(unicodedata.category(letter) == "Sc" or letter == "\\" for letter in text)
     is_known = is_symbol or text in _CURRENCIES or (is_everywhere and not any(map(str.isalpha, text)))
     return is_known and len(text) <= LONGEST_SIGN and not _NEVER_BEFORE.intersection(text)
 

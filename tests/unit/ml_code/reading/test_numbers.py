@@ -50,6 +50,7 @@ from ml_code.reading.rules import NumberForm, Reading
         (["4.1/5", "3.9/5", "5.0/5"], [4.1, 3.9, 5]),
         (["4.5M", "0", "2M"], [4.5, 0, 2]),
         (["\\1,000", "\\500"], [1000, 500]),
+        (["~5", "~3"], [5, 3]),
         (["350 m", "200"], [350, 200]),
         (["2 t", "3.5"], [2, 3.5]),
     ],
@@ -105,6 +106,7 @@ def test_a_marker_beside_a_unit_has_its_own_plus_or_minus(text: str, number: flo
         ["1.2M", "500"],
         ["3만", "5000"],
         ["12 CR", "30"],  # a credit
+        ["~5", "3"],  # about
         ["\u25b25", "3"],  # a rise, or a minus
         ["\u21935", "3"],
     ],
