@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -89,7 +90,7 @@ def judge_target(name: str, cells: pd.Series, task: str | None, *, prefers_comma
             f"--target: found the text {example[:50]!r} in {name}, expected numbers for a regression; "
             "choose --task classification, or another target"
         )
-    if form != PLAIN:
+    if form.model_copy(update={"missing": None}) != PLAIN:
         example, number = str(cells[values.notna()].iloc[0]), values.dropna().iloc[0]
         notes = [*notes, f"{name}: {example[:40]!r} is read as {number:.15g}."]
     if form.missing:
@@ -154,8 +155,7 @@ def _judge_labels(name: str, cells: pd.Series, notes: list[str]) -> Target:
         *notes,
         *[
             f'{name}: {counts[word]} row(s) have the label {word}; if that means none, set missing = ["{word}"] for it.'
-            for word in sorted((MISSING_MARKERS | MISSING_LABELS).intersection(counts.index))
-            if word.casefold() not in NOTHING
+            for word in _find_doubtful(counts.index.tolist())
         ],
     ]
     if len(counts) < 2:
@@ -199,6 +199,18 @@ def _find_label_markers(labels: set[str]) -> list[str]:
     others = labels - signs - LABEL_MARKERS
     means_missing = signs <= MISSING_MARKERS and len(others) > 1
     return sorted(labels & LABEL_MARKERS | (signs if means_missing else set()))
+
+
+def _find_doubtful(labels: list[str]) -> list[str]:
+    """The sorted labels that may mean a missing one; not `-` beside `+`, `*` beside `**`, nor ND among states."""
+    signs = {label for label in labels if not any(map(str.isalnum, label))}
+    if signs and (len(signs) == len(labels) or not signs <= MISSING_MARKERS):
+        labels = [label for label in labels if label not in signs]
+    if len(labels) > FEW_CLASSES and all(re.fullmatch("[A-Z]{2}", label) for label in labels):
+        return []
+    return sorted(
+        label for label in labels if label in MISSING_MARKERS | MISSING_LABELS and label.casefold() not in NOTHING
+    )
 
 
 def _sort_labels(labels: list[str]) -> list[Label]:

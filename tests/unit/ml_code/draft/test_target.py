@@ -72,9 +72,16 @@ def test_a_dash_beside_two_words_is_a_missing_label_and_beside_a_plus_a_class() 
     assert 'y: 30 row(s) have the label 미상; if that means none, set missing = ["미상"] for it.' in target.notes
 
 
+@pytest.mark.parametrize("labels", ["+ -", "* ** ***", "AL AK MT NC ND", "+ - weak"])
+def test_signs_and_states_beside_their_like_are_not_asked_about(labels: str) -> None:
+    assert judge(labels.split() * 30).notes == []
+    assert any("have the label ND;" in note for note in judge(["OK", "NG", "ND"] * 30).notes)
+
+
 def test_a_word_of_the_file_itself_among_amounts_is_a_missing_target() -> None:
     target = judge(["정비중" if number % 5 == 0 else f"{number}.5" for number in range(90)])
     assert (target.task, target.form.missing, int(target.cells.isna().sum())) == ("regression", ["정비중"], 18)
+    assert not any("is read as" in note for note in target.notes)
 
 
 @pytest.mark.parametrize(
