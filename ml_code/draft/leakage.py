@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ml_code.data.validation import LARGEST_NUMBER
+
 SAMPLED_ROWS = 1000
 """Rows that nearly always tell that a column does not decide the target, so that the others are not read."""
 
@@ -102,7 +104,7 @@ def find_sums(target: pd.Series, features: dict[str, pd.Series]) -> Iterable[str
     columns = {name: cells for name, series in features.items() if (cells := _open(series)).is_number}
     if not aim.is_number or not 2 <= len(columns) <= MOST_VALUES:
         return
-    known = aim.is_known & np.logical_and.reduce([cells.is_known for cells in columns.values()])
+    known = np.logical_and.reduce([np.abs(cells.values) <= LARGEST_NUMBER for cells in (aim, *columns.values())])
     rows = np.flatnonzero(known)[:SAMPLED_ROWS]
     if len(rows) < LEAST_ROWS * len(columns) or len(pd.unique(aim.values[rows])) < LEAST_VALUES:
         return

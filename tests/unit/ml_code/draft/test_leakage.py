@@ -53,6 +53,8 @@ def test_columns_that_add_up_to_the_target_are_said() -> None:
     [said] = find_sums(guests + members, {"guests": guests, "members": members, "x": guests % 5})
     assert said.startswith("guests, members: together they add up to the target")
     assert not [*find_sums(guests + members + guests * members % 3, {"guests": guests, "members": members})]
+    x = (guests % 5).where(guests > 0, np.inf)
+    assert len([*find_sums(guests + members, {"guests": guests, "members": members, "x": x})]) == 1
 
 
 BY_GAP = "it has a value in the rows of some classes, and in no other row"
