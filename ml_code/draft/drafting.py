@@ -20,6 +20,7 @@ from ml_code.data.validation import check_rows, narrow_target, refuse_too_many_b
 from ml_code.datasets import Dataset, describe_problems
 from ml_code.draft.columns import MISSING_NOTE, Judged, judge_column
 from ml_code.draft.leakage import find_copies, find_deciders, find_sums
+from ml_code.draft.remarks import describe_groups
 from ml_code.draft.table import Table, read_table
 from ml_code.draft.target import judge_target
 from ml_code.draft.writing import Outline, write_toml
@@ -260,6 +261,7 @@ def _try(path: Path, table: Table, dataset: Dataset, outline: Outline, text: str
         raise DataCheckError(f"{error}; or accept more of them by --bad-rows, such as --bad-rows {more}") from error
     tried = narrow_target(dataset, tried)
     notes = [*outline.notes, *_describe_bad(bad, bad_rows), *_try_split(dataset, tried, outline.rows - bad_rows)]
+    notes += describe_groups(dataset, table.frame)
     preview = tried.sort_index()[dataset.columns].head(PREVIEW_ROWS)
     return Draft(text, dataset, dict(outline.left_out), outline.rows, bad_rows, bad[:SHOWN_ROWS], notes, preview)
 

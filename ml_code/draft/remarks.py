@@ -6,12 +6,18 @@ import unicodedata
 
 import pandas as pd
 
+from ml_code.data.holdout import place_rows
+from ml_code.datasets import Dataset
+
 MISSING_CODES = (
     -9, -99, -999, -9999, -99999, -9.9, -99.9, -999.9, -9999.9, 99, 999, 9999, 99999, 999999, 99.9, 999.9, 9999.9,
 )  # fmt: skip
 """Numbers that surveys and instruments write where there is no value."""
 
 MOST_SHOWN = 3
+
+LEAST_GROUPS = 10
+"""With fewer groups in the holdout the gate asks a person: `LEAST_ROWS` of ml_code/gate/evidence.py."""
 
 _SAME_TRUTH = {"true": "1", "false": "0"}
 
@@ -61,6 +67,25 @@ def describe_spellings(name: str, texts: pd.Series) -> list[str]:
     return [
         f"{name}: {shown} count as different values, though they differ only in case, blanks or look-alike letters; "
         "write them alike if they are one."
+    ]
+
+
+def describe_groups(dataset: Dataset, frame: pd.DataFrame) -> list[str]:
+    """A note where too few groups are held out for the gate to decide alone.
+
+    Args:
+        dataset: names the group, if any, and the share.
+        frame: rows with the dataset's columns.
+    """
+    if dataset.group is None:
+        return []
+    groups = frame.dropna(subset=[dataset.group]).drop_duplicates(dataset.group)
+    held = int((place_rows(dataset, groups) < dataset.holdout.share).sum())
+    if held >= LEAST_GROUPS:
+        return []
+    return [
+        f"{dataset.group}: {held} of {len(groups)} groups are held out, and the gate needs {LEAST_GROUPS}, so each "
+        "version waits for a person. Bring more groups, or raise holdout.share."
     ]
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from ml_code.draft.columns import judge_column
-from ml_code.draft.remarks import describe_missing_code, find_spellings
+from ml_code.draft.drafting import Request, draft_dataset
+from ml_code.draft.remarks import LEAST_GROUPS, describe_missing_code, find_spellings
+from ml_code.gate.evidence import LEAST_ROWS
 
 
 @pytest.mark.parametrize(
@@ -45,6 +49,19 @@ def test_a_number_far_from_the_others_may_mean_missing(numbers: list[float], cod
 )
 def test_spellings_of_one_word_are_found(texts: list[str], found: list[list[str]]) -> None:
     assert sorted(find_spellings(pd.Series(texts))) == sorted(found)
+
+
+@pytest.mark.parametrize(("groups", "notes"), [(22, 1), (120, 0)])
+def test_too_few_groups_for_the_gate_are_said(tmp_path: Path, groups: int, notes: int) -> None:
+    path = tmp_path / "trips.csv"
+    rows = [f"{number % groups},{number % 7},{'ab'[number % 3 % 2]}" for number in range(groups * 6)]
+    path.write_text("\n".join(["driver,speed,grade", *rows]))
+    draft = draft_dataset(path, Request("grade"))
+    assert draft.dataset.group == "driver"
+    found = [note for note in draft.notes if note.startswith("driver: ")]
+    assert len(found) == notes
+    assert all("of 22 groups are held out, and the gate needs 10, so each version waits" in note for note in found)
+    assert LEAST_GROUPS == LEAST_ROWS
 
 
 def test_a_category_of_several_spellings_is_named() -> None:
