@@ -107,12 +107,13 @@ class PredictionApp:
             served = served or follower.pick(asked.name, wants_challenger=asked.wants_challenger)
         if served is not None:
             headers.append((b"x-model-version", served.header))
+        ended = perf_counter()  # the second `send` ends when the client has read the body
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-        self._lines.note(asked, request_id, status, served, perf_counter() - started)
+        self._lines.note(asked, request_id, status, served, ended - started)
         if self._spans is not None:
             protocol = {"http.request.method": scope["method"], "http.response.status_code": status}
-            self._spans.note(asked, request_id, status, served, protocol, started=started)
+            self._spans.note(asked, request_id, status, served, protocol, started=started, ended=ended)
 
     def _route(self, path: str) -> Asked | None:
         """The prediction that a path is for; None for any other path."""

@@ -64,15 +64,17 @@ class Front:
         if scope["type"] != "http":
             await self.framework(scope, receive, send)
             return
-        started, status = perf_counter(), 0
+        started, ended, status = perf_counter(), 0.0, 0
         label = self._traffic.begin(scope["path"])
         deadline = scope[DEADLINE] = self._deadlines.begin()
 
         async def send_in_time(message: Message) -> None:
-            nonlocal status
+            nonlocal ended, status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._deadlines.end(deadline)
+            elif not message.get("more_body"):
+                ended = perf_counter()  # a client that reads slowly is no load
             await send(message)
 
         try:
@@ -83,7 +85,7 @@ class Front:
             await answer_error(deadline.describe())(scope, receive, send_in_time)
         finally:
             self._deadlines.end(deadline)
-            self._traffic.end(label, status, perf_counter() - started)
+            self._traffic.end(label, status, (ended or perf_counter()) - started)
 
     async def _limit(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends 429 to requests beyond some at once, except those that ask after the replica's health."""

@@ -33,14 +33,16 @@ class RequestSpans:
         protocol: Mapping[str, str | int],
         *,
         started: float,
+        ended: float | None = None,
     ) -> None:
-        """Records a request that was answered now, and began at `started` of `perf_counter`.
+        """Records a request that began at `started` of `perf_counter`, and was answered at `ended`; None: now.
 
         `protocol` has the attributes of its protocol; `status` is that of HTTP.
         """
         if asked.traffic == PROBE:
             return
         now_ns, now = time.time_ns(), perf_counter()
+        ended_ns = now_ns - (0 if ended is None else round((now - ended) * 1e9))
         parent, is_root = find_parent(asked, request_id)
         attributes = {
             **protocol,
@@ -66,7 +68,7 @@ class RequestSpans:
             begun_ns = now_ns - round((now - timer.begun_at) * 1e9)
             inference = self._tracing.start("inference", recorded, start_ns=begun_ns)
             inference.end(begun_ns + round(timer.seconds * 1e9))
-        recorded.end(now_ns)
+        recorded.end(ended_ns)
 
     def close(self) -> None:
         """Sends what waits, if that is soon done."""

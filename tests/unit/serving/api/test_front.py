@@ -274,3 +274,19 @@ def test_requests_are_counted_by_path_and_status_under_bentomls_names() -> None:
     assert f'bentoml_service_request_in_progress{{endpoint="/predict",{common}}} 0.0' in lines
     assert [line for line in lines if line.startswith(f"bentoml_service_last_request_timestamp_seconds{{{common}}} 1")]
     assert not [line for line in lines if "/metrics" in line]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/livez"])
+def test_the_time_in_which_a_client_reads_the_response_does_not_count(path: str) -> None:
+    traffic, mounted, now = Traffic(), MountedApp(), 0.0
+    mounted.app = answer_as("own")
+
+    async def read_slowly(message: Any) -> None:
+        nonlocal now
+        now += 60 if message["type"] == "http.response.body" else 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("serving.api.front.perf_counter", lambda: now)
+        scope = {"type": "http", "path": path, "method": "GET", "headers": []}
+        asyncio.run(Front(mounted.app, mounted, traffic)(scope, read_slowly, read_slowly))  # type: ignore[arg-type]
+    assert [found.seconds for found in traffic._durations.values()] == [1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from ml_code.settings import TraceReceiver
 from ml_code.telemetry import Tracing
+from serving.api.app import PredictionApp
+from serving.api.metrics import PredictionMetrics
 from serving.api.spans import SERVICE, RequestSpans
 from serving.following.follower import Follower
 from tests.unit.ml_code.test_telemetry import Receiver
@@ -133,3 +136,34 @@ def test_a_failure_is_marked_and_the_monitoring_s_probe_has_no_span(
     [predict] = receiver.spans
     assert predict["status"] == {"code": 2, "message": "status 500"}
     assert read_attributes(predict)["http.response.status_code"] == "500"
+
+
+def test_the_time_in_which_a_client_reads_the_response_is_in_no_span_and_no_line(
+    follower: Follower,
+    metrics: CollectorRegistry,
+    spans: RequestSpans,
+    receiver: Receiver,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "serving.requests")
+    asyncio.run(follower.restore())
+    app, now = PredictionApp(follower, PredictionMetrics(metrics), default_model="iris", pages=None, spans=spans), 0.0
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": ARRAYS.encode()}
+
+    async def read_slowly(_: object) -> None:
+        nonlocal now
+        now += 60
+
+    headers = JSON | {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+    scope = {"type": "http", "path": "/predict", "method": "POST", "query_string": b""}
+    scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("app", "spans"):
+            patch.setattr(f"serving.api.{module}.perf_counter", lambda: now)
+        asyncio.run(app(scope, receive, read_slowly))
+    spans.close()
+    predict = receiver.find("predict")
+    assert int(predict["endTimeUnixNano"]) == int(predict["startTimeUnixNano"])
+    assert [vars(record)["milliseconds"] for record in caplog.records] == [0]
