@@ -173,11 +173,6 @@ def _name_labels(classes: list[Label]) -> dict[str, int]:
     return {name_category(label): place for place, label in enumerate(classes)}
 
 
-def _name_positions(count: int) -> dict[str, int]:
-    """Class ids by their own text."""
-    return {str(place): place for place in range(count)}
-
-
 def _find_codes(
     target: Target, found: npt.NDArray[Any], declared: list[int | str] | None, classes: list[Label]
 ) -> Mapping[int | str, int]:
@@ -185,7 +180,7 @@ def _find_codes(
     answers = target.answers
     seen: list[int | str] = sorted(set(_list_raw(found.reshape(-1))), key=str)
     universe = declared if declared is not None and set(seen) <= set(declared) else seen
-    readings = {"labels": _name_labels(classes), "positions": _name_positions(len(classes))}
+    readings = {"labels": _name_labels(classes), "positions": {str(place): place for place in range(len(classes))}}
     shown = ", ".join(map(str, universe[:10]))[:LONGEST_QUOTE]
     fitting = {kind: ids for kind, ids in readings.items() if all(name_category(code) in ids for code in universe)}
     if answers is not None and answers in fitting:
@@ -230,12 +225,14 @@ def _find_probabilities(
 
 
 def _fit_answers(shares: npt.NDArray[np.float64], answers: npt.NDArray[np.int64]) -> bool:
-    """Whether these are probabilities, the most probable class is nearly always the answer, and each is likelier then.
+    """Whether these are probabilities, and the most probable class is the answer: always, or nearly so.
 
-    Columns of rare classes may be exchanged while nearly all rows agree.
+    Columns of rare classes may be exchanged while nearly all rows agree. Each class must then be likelier in its rows.
     """
     if not _are_probabilities(shares):
         return False
+    if np.all(shares[np.arange(len(shares)), answers] >= shares.max(axis=1) - ROUNDING):
+        return True
     gains = [shares[answers == place].mean(axis=0) - shares.mean(axis=0) for place in np.unique(answers)]
     is_gain = all(gain[place] >= gain.max() for place, gain in zip(np.unique(answers), gains, strict=True))
     return is_gain and bool(np.mean(shares.argmax(axis=1) == answers) >= LEAST_CONSENT)

@@ -136,6 +136,27 @@ def test_exchanged_probabilities_of_rare_classes_are_left_out() -> None:
     assert model.spec.probabilities_output is None
 
 
+def test_probabilities_of_ordered_classes_are_kept() -> None:
+    """Proportional odds: in rows of the middle answer, another class is further above its mean than the middle one."""
+    rows = make_rows(("a", "b", "c"))
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["mean"]),
+        helper.make_node("Sub", ["cuts", "mean"], ["odds"]),
+        helper.make_node("Sigmoid", ["odds"], ["below"]),
+        helper.make_node("Pad", ["below", "right", "one"], ["upper"]),
+        helper.make_node("Pad", ["below", "left"], ["lower"]),
+        helper.make_node("Sub", ["upper", "lower"], ["shares"]),
+        helper.make_node("ArgMax", ["shares"], ["place"], axis=1, keepdims=0),
+    ]
+    weights = {"axes": np.array([1]), "cuts": np.array([0.45, 2.05], np.float32), "one": np.float32(1)}
+    weights |= {"right": np.array([0, 0, 0, 1]), "left": np.array([0, 1, 0, 0])}
+    outputs = [("place", TensorProto.INT64, ("n",)), ("shares", TensorProto.FLOAT, ("n", 3))]
+    answer = predict(take(make_graph(nodes, outputs, weights), rows), rows)
+    assert answer.probabilities is not None
+    assert [("a", "b", "c")[place] for place in answer.probabilities.argmax(axis=1)] == answer.values
+    assert set(answer.values) == {"a", "b", "c"}
+
+
 def test_a_word_that_does_not_fit_is_refused() -> None:
     rows = make_rows((1, 2))
     assert set(predict(take(make_ones_and_twos(TensorProto.INT64), rows), rows).values) == {1, 2}
