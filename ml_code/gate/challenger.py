@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
@@ -30,7 +31,7 @@ JUDGED = "gate"
 """Tag of a run that the gate judged, or that lost to another run on the same holdout."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Challenger:
     """A run, its dataset, the rows of its snapshot on either side, its file, and the file's holdout predictions.
 
@@ -50,7 +51,7 @@ class Challenger:
         """True values of the holdout."""
         return self.holdout[self.dataset.target]
 
-    @property
+    @cached_property
     def clusters(self) -> Clusters | None:
         """Numbers of the holdout's groups; None if the dataset has none."""
         if self.dataset.group is None:

@@ -26,7 +26,6 @@ BOOTSTRAP_SEED = 20
 type Numbers = npt.NDArray[np.float64] | npt.NDArray[np.int64]
 type Weights = npt.NDArray[np.float64]
 
-
 type Clusters = npt.NDArray[np.int64]
 """Number of the user or group of each row, from 0 on without gaps; a row without one has a number of its own."""
 
@@ -137,13 +136,14 @@ def compare(
     champion: Prediction,
     metric: Metric,
     *,
-    clusters: Clusters | None = None,
+    clusters: Clusters | None,
 ) -> Difference:
     """The paired difference on the same rows, with a bootstrap standard error.
 
     Each round draws rows with replacement, the same ones for both models
     (B. Efron, "Bootstrap methods: another look at the jackknife", 1979, doi:10.1214/aos/1176344552).
-    Rows of one group are not independent of each other, so a round draws whole groups. `clusters` has their numbers.
+    Rows of one group are not independent of each other, so a round draws whole groups. `clusters` has their numbers;
+    it is None if the dataset has no groups.
 
     Raises:
         GateError: the metric of one of the two cannot be measured.

@@ -16,6 +16,7 @@ from ml_code.errors import GateError
 from ml_code.gate import evaluation
 from ml_code.gate.challenger import Challenger
 from ml_code.gate.decision import ROUNDING
+from ml_code.gate.evaluation import Clusters
 from ml_code.gate.evidence import LEAST_ROWS
 from ml_code.model_file.onnx_model import Prediction
 from ml_code.training.mixes import MIXES
@@ -59,7 +60,9 @@ def divide_holdout(holdout: pd.DataFrame, since_ms: float, confirmed: Collection
     return sides
 
 
-def choose_mix(dataset: Dataset, truth: pd.Series, predicted: Mapping[MixName, Prediction]) -> MixName:
+def choose_mix(
+    dataset: Dataset, truth: pd.Series, predicted: Mapping[MixName, Prediction], clusters: Clusters | None
+) -> MixName:
     """Chooses the mildest mix that is not worse than the best one by more than 1 SE on these rows.
 
     A model of new rows only forgets the old ones, so it must be clearly better (the one-standard-error rule of
@@ -69,6 +72,7 @@ def choose_mix(dataset: Dataset, truth: pd.Series, predicted: Mapping[MixName, P
         dataset: with the gate's metric.
         truth: true values of the newest held-out rows.
         predicted: predictions of the same rows, by mix.
+        clusters: numbers of their groups; None if the dataset has none.
     """
     metric = dataset.gate.metric
     sign = -1 if metric in LOWER_IS_BETTER else 1
@@ -77,7 +81,7 @@ def choose_mix(dataset: Dataset, truth: pd.Series, predicted: Mapping[MixName, P
     for name in _sort_mildest(scores):
         if name == best:
             break
-        lead = evaluation.compare(dataset, truth, predicted[best], predicted[name], metric)
+        lead = evaluation.compare(dataset, truth, predicted[best], predicted[name], metric, clusters=clusters)
         if lead.value <= lead.standard_error + ROUNDING:
             return name
     return best

@@ -135,8 +135,9 @@ def _choose_and_judge(workspace: Workspace, attempt: Attempt, run_ids: Sequence[
     confirmed = CleanFiles(workspace, opened[0].dataset).list_confirmed()
     sides = divide_holdout(opened[0].holdout, attempt.since_ms, confirmed)
     newest = {name: narrow_challenger(challenger, sides.is_newest) for name, challenger in by_mix.items()}
-    dataset, truth = opened[0].dataset, next(iter(newest.values())).truth
-    mix = choose_mix(dataset, truth, {name: challenger.predicted for name, challenger in newest.items()})
+    dataset, one = opened[0].dataset, next(iter(newest.values()))
+    predicted = {name: challenger.predicted for name, challenger in newest.items()}
+    mix = choose_mix(dataset, one.truth, predicted, one.clusters)
     ours = newest[mix]
     slices = measure_slices(dataset, ours.holdout, ours.predicted)
     evidence = judging.weigh_evidence(tracker, ours, slices)

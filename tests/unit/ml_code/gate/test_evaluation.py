@@ -54,14 +54,14 @@ def test_an_interval_is_as_wide_as_the_rows_are_few() -> None:
 
 def test_equal_models_differ_by_nothing_for_sure() -> None:
     same = Prediction(GUESSES, None)
-    difference = compare(make_dataset(), TRUTH, same, same, "accuracy")
+    difference = compare(make_dataset(), TRUTH, same, same, "accuracy", clusters=None)
     assert (difference.value, difference.standard_error) == (0, 0)
 
 
 def test_the_standard_error_is_that_of_paired_rows() -> None:
     """Of n rows one model has k more right and none less: the difference is k/n, its SE sqrt(p (1 - p) / n)."""
     perfect = Prediction(TRUTH.tolist(), None)
-    difference = compare(make_dataset(), TRUTH, perfect, Prediction(GUESSES, None), "accuracy")
+    difference = compare(make_dataset(), TRUTH, perfect, Prediction(GUESSES, None), "accuracy", clusters=None)
     share = np.mean(TRUTH != GUESSES)
     assert difference.value == pytest.approx(share)
     assert difference.standard_error == pytest.approx(np.sqrt(share * (1 - share) / 300), rel=0.15)
@@ -81,7 +81,8 @@ def test_rows_of_one_group_count_as_one_draw() -> None:
 
 def test_a_smaller_error_is_better() -> None:
     perfect = Prediction(HEIGHTS.tolist(), None)
-    assert compare(make_dataset("regression"), HEIGHTS, perfect, Prediction(ESTIMATES, None), "rmse").value > 0
+    found = compare(make_dataset("regression"), HEIGHTS, perfect, Prediction(ESTIMATES, None), "rmse", clusters=None)
+    assert found.value > 0
 
 
 def test_confusions_are_counted_by_true_and_answered_label() -> None:
@@ -93,7 +94,7 @@ def test_the_same_predictions_give_the_same_intervals_and_differences() -> None:
     dataset, found = make_dataset(), Prediction(GUESSES, None)
     other = Prediction(TRUTH.tolist(), None)
     assert measure_intervals(dataset, TRUTH, found) == measure_intervals(dataset, TRUTH, found)
-    first, second = (compare(dataset, TRUTH, found, other, "accuracy") for _ in range(2))
+    first, second = (compare(dataset, TRUTH, found, other, "accuracy", clusters=None) for _ in range(2))
     assert first == second
 
 

@@ -82,9 +82,8 @@ def retrain(old: pd.DataFrame, new: pd.DataFrame, fresh: pd.DataFrame, *, unatte
     sides = divide_holdout(split.holdout, SINCE)
     predicted = {name: _predict(model, split.holdout) for name, model in models.items()}
     truth = split.holdout.loc[sides.is_newest, "label"]
-    mix = choose_mix(
-        DATASET, truth, {name: narrow_prediction(found, sides.is_newest) for name, found in predicted.items()}
-    )
+    newest = {name: narrow_prediction(found, sides.is_newest) for name, found in predicted.items()}
+    mix = choose_mix(DATASET, truth, newest, None)
     decision = _judge(split, sides.is_newest, predicted[mix], _predict(champion, split.holdout), unattended=unattended)
     ours, theirs = (np.mean(_predict(model, fresh).values == fresh["label"]) for model in (models[mix], champion))
     return Outcome(decision, mix, float(ours - theirs))
@@ -108,7 +107,7 @@ def _judge(
 def _compare(split: Split, side: npt.NDArray[np.bool_], ours: Prediction, theirs: Prediction) -> Rival:
     truth = split.holdout.loc[side, "label"]
     first, second = (narrow_prediction(found, side) for found in (ours, theirs))
-    difference = evaluation.compare(DATASET, truth, first, second, "accuracy")
+    difference = evaluation.compare(DATASET, truth, first, second, "accuracy", clusters=None)
     score = evaluation.measure(DATASET, truth, second)["accuracy"]
     return Rival(score, difference.value, difference.standard_error)
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ml_code.data.live_rows import LABELLED_AT, LIVE_ID, PREDICTED_AT
-from ml_code.monitoring.retraining.choice import divide_holdout
+from ml_code.model_file.onnx_model import Prediction
+from ml_code.monitoring.retraining.choice import choose_mix, divide_holdout
 from ml_code.monitoring.retraining.labelled import choose_new
+from ml_code.training.plans import MixName
+from tests.unit.ml_code.passengers import make_dataset
 
 SINCE = 1000.0
 
@@ -47,3 +52,14 @@ def test_without_a_labelled_row_nothing_is_new_and_the_columns_stay() -> None:
     for after in (None, datetime(2026, 1, 2, tzinfo=UTC)):
         found = choose_new(rows, SINCE, after)
         assert (len(found), list(found.columns)) == (0, list(rows.columns))
+
+
+def test_rows_of_one_group_prove_no_better_mix() -> None:
+    """The new rows' model is right in four groups in which the other one is wrong, and wrong in three others."""
+    groups = np.repeat(np.arange(10), 30)
+    truth = pd.Series(["yes"] * 300)
+    is_wrong: dict[MixName, npt.NDArray[np.bool_]] = {"newest": groups < 3, "all": groups > 5}
+    predicted = {name: Prediction(np.where(wrong, "no", "yes").tolist(), None) for name, wrong in is_wrong.items()}
+    dataset = make_dataset()
+    assert choose_mix(dataset, truth, predicted, None) == "newest"
+    assert choose_mix(dataset, truth, predicted, groups) == "all"
