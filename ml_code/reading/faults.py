@@ -44,7 +44,8 @@ KINDS = {
     b"$FL3": "an SPSS file",
     b"<stata_dta>": "a Stata file",
     bytes(12) + b"\xc2\xea\x81\x60": "a SAS file",
-    b"RDX": "an R file",
+    b"RDX2\n": "an R file",
+    b"RDX3\n": "an R file",
 }
 """The first bytes of files that people mistake for tables, in lower case where they are text."""
 

@@ -181,9 +181,14 @@ def test_one_table_reads_alike_in_every_dialect(rows: list[tuple[Any, ...]], sep
         (b"$FL2@(#) SPSS DATA FILE" + bytes(99), "an SPSS file"),
         (b"<stata_dta><header>" + bytes(99), "a Stata file"),
         (bytes(12) + b"\xc2\xea\x81\x60" + bytes(99), "a SAS file"),
+        (b"RDX3\nX\n" + bytes(99), "an R file"),
         (b"<table><tr><td>1</td></tr></table>", "a web page"),
     ],
 )
 def test_a_file_of_another_program_is_named(content: bytes, kind: str) -> None:
     with pytest.raises(SourceError, match=f"found {kind}, which is not a table"):
         recognize_table(io.BytesIO(content), "t.csv")
+
+
+def test_a_table_of_explosives_is_no_file_of_r() -> None:
+    assert recognize_table(io.BytesIO(b"RDX,HMX,TNT\n1,2,3\n4,5,6\n"), "t.csv").reading == Reading()
