@@ -29,8 +29,11 @@ MOST_REDIRECTS = 5
 
 PIECE_BYTES = 256 * 1024
 
-HOLDING_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+HOLDING_IPV4 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::ffff:0:0:0/96", "::/96")))
 """Addresses whose last 32 bits are one of IPv4 behind a translator, and the older form of the same."""
+
+LOCAL_TRANSLATOR = ipaddress.IPv6Network("64:ff9b:1::/48")
+"""Addresses of IPv4 behind a translator of the own network (RFC 8215), whatever their form."""
 
 PORTS = {"http": 80, "https": 443}
 
@@ -152,7 +155,7 @@ def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
         if inner is not None:
             return _is_public(inner)
-        if address.is_site_local:
+        if address.is_site_local or address in LOCAL_TRANSLATOR:
             return False
     return address.is_global and not address.is_multicast
 

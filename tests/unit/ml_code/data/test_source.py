@@ -120,11 +120,25 @@ def test_a_redirect_does_not_lead_into_the_house(redirecting: Callable[[str], st
         download(redirecting(target))
 
 
-@pytest.mark.parametrize("host", ["64:ff9b::a00:1", "2002:a00:1::1", "::10.0.0.1", "fec0::1", "ff02::1", "::"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "64:ff9b::a00:1",
+        "64:ff9b:1::7f00:1",
+        "64:ff9b:1::808:808",
+        "::ffff:0:7f00:1",
+        "2002:a00:1::1",
+        "::10.0.0.1",
+        "fec0::1",
+        "ff02::1",
+        "::",
+    ],
+)
 def test_a_redirect_does_not_lead_into_the_house_by_a_form_of_ipv6(host: str) -> None:
     with pytest.raises(SourceError, match="found a redirect to an address of the local network"):
         refuse_target("http://example.com/a", f"http://[{host}]/a")
     refuse_target("http://example.com/a", "http://[64:ff9b::808:808]/a")
+    refuse_target("http://example.com/a", "http://[::ffff:0:808:808]/a")
     refuse_target("http://example.com/a", "http://[2606:4700::1111]/a")
 
 
