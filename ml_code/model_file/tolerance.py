@@ -7,15 +7,21 @@ import numpy.typing as npt
 
 from ml_code.model_file.spec import Value
 
+LEAST_SPREAD = 1e-9
+"""Relative range up to which values are equal within rounding."""
+
 
 def find_scale(values: npt.ArrayLike) -> float:
     """The unit in which absolute differences count, at most 1: the standard deviation of a regression's values.
 
-    Values of 0.0001 would all be equal within a thousandth of 1. Values without spread have the unit 1.
+    Values of 0.0001 would all be equal within a thousandth of 1. Values without spread, except for rounding, have the
+    unit 1.
     """
     numbers = np.asarray(values, dtype=np.float64)
-    spread = float(np.std(numbers[np.isfinite(numbers)])) if np.isfinite(numbers).any() else 0.0
-    return min(1.0, spread) or 1.0
+    numbers = numbers[np.isfinite(numbers)]
+    if not numbers.size or np.ptp(numbers) <= LEAST_SPREAD * np.abs(numbers).max():
+        return 1.0
+    return min(1.0, float(np.std(numbers)))
 
 
 def are_close(

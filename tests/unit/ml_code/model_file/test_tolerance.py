@@ -16,6 +16,6 @@ def test_small_values_are_compared_in_units_of_their_spread() -> None:
     assert (is_same(1e-4, 2e-4, 1e-4, scale), is_same(1e-4, 1.00001e-4, 1e-4, scale)) == (False, True)
 
 
-@pytest.mark.parametrize("values", [[1e6, -1e6], [5.0, 5.0], [0.0], [], [math.nan]])
+@pytest.mark.parametrize("values", [[1e6, -1e6], [5.0, 5.0], [0.1, 0.1, 0.1], [0.3, 0.1 + 0.2], [0.0], [], [math.nan]])
 def test_other_values_are_compared_in_units_of_one(values: list[float]) -> None:
     assert find_scale(values) == 1.0
