@@ -89,8 +89,12 @@ def bypass_zipmaps(graph: GraphProto) -> dict[str, list[int | str]]:
 
 
 def watch_choices(graph: GraphProto) -> list[str]:
-    """Adds what each choosing operator chooses from to the outputs, and returns the new names."""
-    known = {value.name for value in graph.output}
+    """Adds what each choosing operator chooses from to the outputs, and returns the new names.
+
+    Weights are left out, and tensors in which the graph looks for NaN itself.
+    """
+    known = {value.name for value in (*graph.output, *graph.initializer)}
+    known |= {node.input[0] for node in graph.node if node.op_type == "IsNaN"}
     names = [name for node in graph.node if _chooses(node) for name in node.input]
     names += [node.output[1] for node in graph.node if node.domain == ML_DOMAIN and len(node.output) > 1]
     watched = [name for name in dict.fromkeys(names) if name not in known and name]

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from ml_code.errors import ModelFileError
 from ml_code.gate.imported_model import adapt
+from ml_code.gate.imports.graph import watch_choices
 from tests.unit.ml_code.gate.imports.foreign import (
     make_dataset,
     make_graph,
@@ -94,6 +95,22 @@ def test_a_graph_that_fills_gaps_reads_null() -> None:
     model = take(make_graph(nodes, [("sums", TensorProto.FLOAT, ("n", 2))], weights), rows)
     assert [feature.is_required for feature in model.spec.features] == [False, False]
     assert model.predict_rows([[4.0, None], [None, 4.0]]).values == [1, 1]
+
+
+def test_a_graph_that_looks_for_gaps_before_it_compares_reads_null() -> None:
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "axes"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "four"], ["is_above"]),
+        helper.make_node("Cast", ["is_above"], ["known"], to=TensorProto.INT64),
+        helper.make_node("IsNaN", ["sum"], ["is_gap"]),
+        helper.make_node("Where", ["is_gap", "one", "known"], ["label"]),
+    ]
+    weights = {"axes": np.array([1]), "four": np.float32(4), "one": np.array(1)}
+    proto = make_graph(nodes, [("label", TensorProto.INT64, ("n",))], weights)
+    model = take(proto, make_rows())
+    assert [feature.is_required for feature in model.spec.features] == [False, False]
+    assert model.predict_rows([[1.0, None], [None, 4.0], [1.0, 2.0]]).values == [1, 1, 0]
+    assert watch_choices(proto.graph) == ["is_above"]
 
 
 @pytest.mark.parametrize("cell", [None, 2.5])
