@@ -18,7 +18,10 @@ DATABASES = ("warehouse", "airflow", "mlflow")
 """In the order of their dumps: a row may name what a later dump holds, and never the other way round."""
 
 GUARDED = ("SET search_path = pg_catalog", "SET restrict_nonsystem_relation_kind = 'view, foreign-table'")
-"""Begins each session of the superuser, who would otherwise run functions and views that the roles have made."""
+"""Run before each statement of `ask`: names without a schema are then those of Postgres, and views are refused.
+
+The triggers of a table still run where a statement changes its rows.
+"""
 
 OWNERS: Mapping[str, Sequence[str]] = {
     "warehouse": ("warehouse_owner", "warehouse"),
@@ -87,10 +90,8 @@ class Postgres:
             self.ask("postgres", f"DROP {kind} IF EXISTS {name}")
         told = f"CREATE ROLE {name} LOGIN PASSWORD '{password}' IN ROLE {', '.join(members)}".removesuffix(" IN ROLE ")
         self._run("psql", ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname=postgres"], input=told.encode())
-        try:
+        with self._ending(f"ALTER ROLE {name} NOLOGIN"):
             yield password
-        finally:
-            self.ask("postgres", f"ALTER ROLE {name} NOLOGIN")
 
     def replace(self, database: str, file: Path) -> None:
         """Replaces a database by a dump; at each moment there is the old one or the whole new one.
@@ -124,19 +125,28 @@ class Postgres:
             BackupError: as for `restore`.
         """
         name = f"verify_{database}_{secrets.token_hex(4)}"
-        try:
+        with self._ending(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"DROP ROLE IF EXISTS {name}"):
             with self.restorer(name) as password:
                 self.ask("postgres", f"CREATE DATABASE {name} OWNER {name} TEMPLATE template0")
                 self.restore(name, file, password, with_roles=False)
             yield name
+
+    @contextmanager
+    def _ending(self, *statements: str) -> Iterator[None]:
+        """Runs statements at the end; an error before them is not hidden by one of theirs."""
+        hidden: tuple[type[BackupError], ...] = (BackupError,)
+        try:
+            yield
+            hidden = ()
         finally:
-            self.ask("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-            self.ask("postgres", f"DROP ROLE IF EXISTS {name}")
+            with suppress(*hidden):
+                for statement in statements:
+                    self.ask("postgres", statement)
 
     def ask(self, database: str, statement: str) -> list[list[str]]:
-        """Runs a statement as the superuser, and returns the rows as texts.
+        """Runs a statement as the superuser, behind those of `GUARDED`, and returns the rows as texts.
 
-        It names each table with its schema, and reads no view.
+        The statement must name each table with its schema, and change rows only where no task can make triggers.
 
         Raises:
             BackupError: the server refuses.
