@@ -18,7 +18,7 @@ BURST = 15
 SECONDS = 4.0
 
 MOST_NAMES = 10_000
-"""Names that are counted; beyond them the one that may be tried again first is forgotten."""
+"""Names that are counted. Beyond them, the name with the fewest wrong tries is removed."""
 
 
 class Tries:
@@ -50,7 +50,10 @@ class Tries:
             self._right[username] = self._digest(password)
 
     def _forget(self, now: float) -> None:
-        """Forgets who has all tries again, else who has lost the fewest: made-up names push nobody out."""
+        """Removes the names that have all their tries again; if none has, the name with the fewest wrong tries.
+
+        A guesser's made-up names have one wrong try each, so they remove one another.
+        """
         self._free_at = {name: free_at for name, free_at in self._free_at.items() if free_at > now}
         if len(self._free_at) > MOST_NAMES:
             del self._free_at[min(self._free_at, key=self._free_at.__getitem__)]

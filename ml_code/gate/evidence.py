@@ -57,9 +57,9 @@ class Slice:
 class Evidence:
     """What was measured of a challenger on the holdout.
 
-    `effective_rows` are those that tell about the metric, None for all. `holdout_groups` are the groups of rows, None
-    without any, and a row without one counts as one; `tries` counts the different models judged on
-    this snapshot, this one among them; `low_slice` is the worst slice, and `unseen_classes` have no row.
+    `effective_rows` are those that tell about the metric, None for all. `holdout_groups` is the number of groups. A row
+    without a group counts as one, and a dataset without groups has None. `tries` counts the different models judged on
+    this snapshot, this one among them. `low_slice` is the worst slice. `unseen_classes` have no row.
     """
 
     score: float
