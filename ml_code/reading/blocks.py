@@ -136,7 +136,7 @@ def _sums_up(row: pd.Series, others: pd.DataFrame, column: str, *, may_be_mean: 
     The `sum` of a table of functions and the `total` of a table of eclipses are rows.
     """
     names = others[column].dropna()
-    if len(names) and not names.str.contains(r"[^\W\d_]").any():
+    if len(names) and not any(any(map(str.isalpha, name)) for name in names):
         return True
     own = _to_numbers(row.drop(column)).dropna()
     beside = {name: numbers for name in own.index if len(numbers := _to_numbers(others[name]).dropna())}
@@ -147,7 +147,7 @@ def _sums_up(row: pd.Series, others: pd.DataFrame, column: str, *, may_be_mean: 
 
 
 def _to_numbers(cells: pd.Series) -> pd.Series:
-    return pd.to_numeric(cells.str.replace(r"[^\w.-]", "", regex=True), errors="coerce")
+    return pd.to_numeric(cells.str.replace(r"[^0-9A-Za-z.-]", "", regex=True), errors="coerce")
 
 
 def is_total(cell: str) -> bool:

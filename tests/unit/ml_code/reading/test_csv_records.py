@@ -272,6 +272,7 @@ def test_a_longer_file_takes_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> 
     [
         (["sum,5", "max,4", "min,6"], []),  # functions
         (["Mean,5", "a,4", "b,6"], []),
+        (["평균,5", "서울,4", "부산,6"], []),
         (["partial,7", "partial,9", "total,8"], []),  # eclipses
         (["Total,10", "a,4", "b,6", "Total,10"], [2, 5]),
         (["a,4", "b,6", "average,5"], [4]),
