@@ -131,8 +131,9 @@ def _are_totals(
 
 
 def _sums_up(row: pd.Series, others: pd.DataFrame, column: str, *, may_be_mean: bool) -> bool:
-    """Whether the column names the other rows without a letter, or each number is at least the largest, or the mean.
+    """Whether its numbers are those of a total, or only it names its column in letters.
 
+    They are if one of them is the sum of the others, or each is at least the largest of them, or their mean.
     The `sum` of a table of functions and the `total` of a table of eclipses are rows.
     """
     names = others[column].dropna()
@@ -140,10 +141,16 @@ def _sums_up(row: pd.Series, others: pd.DataFrame, column: str, *, may_be_mean: 
         return True
     own = _to_numbers(row.drop(column)).dropna()
     beside = {name: numbers for name in own.index if len(numbers := _to_numbers(others[name]).dropna())}
+    if any(_is_sum(own[name], numbers) for name, numbers in beside.items()):
+        return True
     return bool(beside) and all(
         own[name] >= numbers.max() or (may_be_mean and math.isclose(own[name], numbers.mean(), rel_tol=0.01))
         for name, numbers in beside.items()
     )
+
+
+def _is_sum(number: float, others: pd.Series) -> bool:
+    return len(others) > 2 and number > others.max() and math.isclose(number, others.sum(), rel_tol=0.01)
 
 
 def _to_numbers(cells: pd.Series) -> pd.Series:

@@ -45,6 +45,13 @@ def test_a_total_in_the_first_row_is_an_invalid_row(tmp_path: Path) -> None:
     assert draft.rows == 121
 
 
+def test_a_total_beside_an_average_is_an_invalid_row(tmp_path: Path) -> None:
+    rows = [*kinds(0), *kinds(60)]
+    total = sum(int(row.split(",")[1]) for row in rows)
+    draft = draft_dataset(write(tmp_path, ["kind,size,price", *rows, f"합계,{total},3.1"]), Request("price"))
+    assert [row.line for row in draft.bad] == [122]
+
+
 def test_two_totals_above_a_note_are_invalid_rows(tmp_path: Path) -> None:
     below = ["합계,5000,480.5", "평균,41,4.5", "※ 자료: 시청,,"]
     draft = draft_dataset(write(tmp_path, ["kind,size,price", *kinds(0), *kinds(60), *below]), Request("price"))
