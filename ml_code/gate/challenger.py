@@ -8,13 +8,12 @@ from functools import cached_property
 
 import pandas as pd
 
-from ml_code.data.features import name_categories
 from ml_code.data.holdout import Split
 from ml_code.data.snapshot_blocks import read_shape
 from ml_code.data.snapshots import read_sides
 from ml_code.datasets import Dataset
 from ml_code.errors import GateError
-from ml_code.gate.evaluation import Clusters, number_clusters, predict_rows
+from ml_code.gate.evaluation import Clusters, find_clusters, predict_rows
 from ml_code.gate.evidence import show_names
 from ml_code.model_file.onnx_model import OnnxModel, Prediction
 from ml_code.model_file.spec import Label, ModelSpec
@@ -54,10 +53,7 @@ class Challenger:
     @cached_property
     def clusters(self) -> Clusters | None:
         """Numbers of the holdout's groups; None if the dataset has none."""
-        if self.dataset.group is None:
-            return None
-        names = name_categories(self.holdout[self.dataset.group])
-        return number_clusters(names.where(names != "", None).to_numpy(dtype=object))
+        return find_clusters(self.dataset, self.holdout)
 
 
 def open_challenger(workspace: Workspace, run: RunRecord) -> Challenger:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ml_code.data.features import read_as_numbers, select_inputs
+from ml_code.data.features import name_categories, read_as_numbers, select_inputs
 from ml_code.data.frames import replace_columns
 from ml_code.dataset_rules import LOWER_IS_BETTER, METRICS, Metric
 from ml_code.datasets import Dataset
@@ -25,7 +25,6 @@ BOOTSTRAP_SEED = 20
 
 type Numbers = npt.NDArray[np.float64] | npt.NDArray[np.int64]
 type Weights = npt.NDArray[np.float64]
-
 type Clusters = npt.NDArray[np.int64]
 """Number of the user or group of each row, from 0 on without gaps; a row without one has a number of its own."""
 
@@ -155,6 +154,14 @@ def compare(
     whole = np.ones(len(truth))
     value = score(ours, whole) - score(theirs, whole)
     return Difference(sign * value, float(np.std(rounds, ddof=1)))
+
+
+def find_clusters(dataset: Dataset, rows: pd.DataFrame) -> Clusters | None:
+    """Numbers of the groups of a dataset's rows; None if it has none."""
+    if dataset.group is None:
+        return None
+    names = name_categories(rows[dataset.group])
+    return number_clusters(names.where(names != "", None).to_numpy(dtype=object))
 
 
 def number_clusters(units: npt.NDArray[np.object_]) -> Clusters:
